@@ -1,0 +1,114 @@
+// Package message holds what is carried: an application message, the verdict
+// under which it is carried, the record that an audit keeps of a decision,
+// and the MQTT reason codes. Values only; everything here is immutable once
+// it has been handed to another room.
+package message
+
+import (
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// UserProperty is one MQTT 5 user property.
+type UserProperty struct{ Key, Value string }
+
+// Properties are the MQTT 5 properties that travel with a message from
+// publisher to subscriber (OASIS MQTT 5.0, 3.3.2.3).
+type Properties struct {
+	PayloadUTF8     bool // payload format indicator 1
+	ContentType     string
+	ResponseTopic   string
+	CorrelationData []byte
+	User            []UserProperty
+}
+
+// Message is one application message.
+type Message struct {
+	// ID is unique within this gateway and rises with acceptance order.
+	ID      uint64
+	Topic   string
+	Payload []byte
+	QoS     byte
+	Retain  bool
+	Props   Properties
+	// Expires is the end of the message expiry interval; zero: never.
+	Expires  time.Time
+	Accepted time.Time
+	// Publisher is who published it, with the identity set of that moment
+	// (semantics.md 3: queued and retained messages keep it). Never nil.
+	Publisher *principal.Principal
+	// Via is what access resolved when it allowed the publish.
+	Via Route
+}
+
+// Handling says who a publish is for.
+type Handling uint8
+
+// The kinds of handling. Fanout goes to subscribers (and upstream when a
+// route matches); the others are answered by a service of the gateway and never
+// reach the subscription index.
+const (
+	Fanout Handling = iota
+	Telemetry
+	TwinGet
+	TwinReported
+	MethodResponse
+	Deployment
+	Registry
+	CloudToDevice
+)
+
+// Route is what the topic map made of a publish.
+type Route struct {
+	Handling Handling
+	// Device is the hub device id in the topic, Module its module or "".
+	Device, Module string
+	// Sensor is the hardwareId named in the property bag, "" if none.
+	Sensor string
+	// Origin is the hub device id that owns the sensor (S in semantics.md 3); Device when no sensor is named.
+	Origin string
+	// Topic is the topic re-encoded from its parsed form: what is forwarded.
+	Topic string
+	// Mirror is the topic spaces/{path}/devices/{S}/events at which a
+	// reading is republished; "" when it is not.
+	Mirror string
+	// Properties is the decoded property bag, in order, of telemetry.
+	Properties []UserProperty
+	// Request is the $rid (or response id) of a request; Name the method,
+	// action (create, cancel, retry, get) or deployment id parts.
+	Request, Name, Object string
+	// Status is the status of a method response.
+	Status int
+}
+
+// Verdict is the answer of access to one question.
+type Verdict struct {
+	Allowed bool
+	// Reason is the stable code of semantics.md 2: "granted",
+	// "no-assignment", "not-acting-for", … Never sent to clients with role names.
+	Reason string
+	// Detail explains it to an operator: the grant, or the nearest miss.
+	Detail string
+	// Code is the MQTT 5 reason code for the client.
+	Code byte
+	// ReportOnly: the topic map row is watched, not enforced. Allowed is then
+	// true and Reason says what enforcement would have answered.
+	ReportOnly bool
+	Route      Route
+}
+
+// Record is what the audit keeps of a decision or of an event.
+type Record struct {
+	Time      time.Time
+	Event     string // connect, publish, subscribe, deliver, will, revoke, deployment, sync, stage, …
+	Allowed   bool
+	Principal string // Key, or what was claimed when nothing was proved
+	ClientID  string
+	Remote    string
+	Topic     string // topic or filter; never a payload
+	Reason    string
+	Detail    string
+	Version   string // policy version, "epoch.number"
+	Count     uint64 // how many this record stands for, at least 1
+}

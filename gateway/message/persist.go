@@ -1,0 +1,56 @@
+package message
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// Refused is the error of a message that was not taken: nothing of it is
+// kept. Code is the MQTT 5 reason code for the publisher.
+type Refused struct {
+	Code   byte
+	Reason string // "outbox-full", "disk-full", "store-failed", …
+}
+
+func (r *Refused) Error() string { return fmt.Sprintf("%s (0x%02x)", r.Reason, r.Code) }
+
+// Subscription is one subscription of a session.
+type Subscription struct {
+	Filter            string // as the client wrote it, $share included
+	QoS               byte
+	NoLocal           bool
+	RetainAsPublished bool
+	RetainHandling    byte
+	ID                uint32 // subscription identifier, 0: none
+}
+
+// SessionRecord is what survives of a session: enough to resume it, and to
+// decide everything in it again.
+type SessionRecord struct {
+	Key       string // unique: principal key and client id
+	ClientID  string
+	Principal *principal.Principal // the owner, with its identity set
+	Version   byte                 // MQTT protocol level
+	Expiry    time.Duration        // session expiry interval; negative: never
+	// DisconnectedAt is when it lost its connection; zero while connected
+	// (after a crash: the time of the restart counts).
+	DisconnectedAt time.Time
+	Subscriptions  []Subscription
+	// InboundQoS2 holds the packet ids received (PUBREC sent) and not yet released.
+	InboundQoS2 []uint16
+}
+
+// QueuedRecord is one message of a session's queue, in order of Seq.
+type QueuedRecord struct {
+	Seq     uint64
+	Message *Message
+	QoS     byte // granted QoS of this delivery
+	Retain  bool // retain flag of this delivery
+	SubIDs  []uint32
+	// PacketID is non-zero once it has been sent and is unacknowledged;
+	// Released once its PUBREC has been received.
+	PacketID uint16
+	Released bool
+}

@@ -1,0 +1,103 @@
+// Package principal holds who is at the other end of a connection: the
+// credentials as they arrived, and the Principal that they proved. Values only.
+package principal
+
+import (
+	"crypto/tls"
+	"net/netip"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device/space"
+)
+
+// Kind is the kind of a principal (semantics.md 1).
+type Kind uint8
+
+// The kinds. Upstream is the configured principal of an upstream link, Local
+// a unix-socket peer mapped by uid, Gateway the gateway itself.
+const (
+	Unknown Kind = iota
+	Device
+	Module
+	User
+	ServicePrincipal
+	Function
+	Upstream
+	Local
+	Gateway
+)
+
+var kindNames = [...]string{"unknown", "device", "module", "user", "servicePrincipal", "function", "upstream", "local", "gateway"}
+
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return "unknown"
+}
+
+// CredentialKind says what proved the principal.
+type CredentialKind uint8
+
+// The credential kinds.
+const (
+	NoCredential CredentialKind = iota
+	SAS
+	X509SelfSigned
+	X509CA
+	JWT
+	PeerUID
+)
+
+var credentialNames = [...]string{"none", "sas", "x509-self-signed", "x509-ca", "jwt", "peer-uid"}
+
+func (k CredentialKind) String() string {
+	if int(k) < len(credentialNames) {
+		return credentialNames[k]
+	}
+	return "none"
+}
+
+// Principal is an authenticated party. Immutable once handed out.
+type Principal struct {
+	Kind Kind
+	// Key owns sessions and queued messages: it names the principal and
+	// nothing of its credential, is unique across kinds, and survives
+	// restarts. "device:{hub device id}", "module:{d}/{m}", "user:{tid}/{oid}",
+	// "sp:{tid}/{oid}", "function:{guid}", "upstream:{name}", "local:{name}".
+	Key string
+	// Name is for people: logs, status, audit. Never decides anything.
+	Name string
+	// DeviceID is the hub device id (exact bytes) of a device or module.
+	DeviceID string
+	// ModuleID is the module id of a module.
+	ModuleID string
+	// Node is the topology GUID of a device, or of a module's device.
+	Node space.ID
+	// Subject is what decisions look at.
+	Subject model.Subject
+
+	Credential CredentialKind
+	// CredentialID names the very credential without revealing it
+	// (thumbprint, "primary", kid), so that revoking it finds the connection.
+	CredentialID string
+	// Expires is when the credential stops being valid; zero: never.
+	Expires time.Time
+}
+
+// Credentials is what a connection presented, before anything is believed.
+type Credentials struct {
+	Listener   string
+	Remote     netip.AddrPort
+	TLS        *tls.ConnectionState // nil on a plain listener
+	PeerUID    int                  // unix socket peer; -1 elsewhere
+	Version    byte                 // MQTT protocol level: 4 (3.1.1) or 5
+	ClientID   string
+	Username   string
+	HasUser    bool
+	Password   []byte
+	HasPass    bool
+	AuthMethod string // MQTT 5 enhanced authentication
+	AuthData   []byte
+}
