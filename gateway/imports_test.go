@@ -1,0 +1,207 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/gatehouse/gatehouse/"
+
+// A rule says which packages may import something; the reason is printed
+// with every violation, because a rule nobody remembers is a rule nobody keeps.
+type rule struct {
+	imported string   // import path or prefix (with trailing /...), ours without the module path
+	allowed  []string // package paths or prefixes that may import it
+	reason   string
+}
+
+var onlyHere = []rule{
+	{"github.com/mochi-mqtt/server/v2/...", []string{"gateway/broker/...", "cmd/managementd/internal/hub/..."},
+		"the embedded broker is treated as untrusted: one wrapper makes its guarantees true by construction"},
+	{"github.com/dgraph-io/badger/v4/...", []string{"gateway/store/..."},
+		"durability, sealing and quarantine are decided in one place"},
+	{"github.com/eclipse/paho.mqtt.golang/...", []string{"gateway/upstream/...", "cmd/internal/..."},
+		"an MQTT client belongs to the uplink, the simulators and the smoke test"},
+	{"github.com/prometheus/...", []string{"gateway/metrics/..."},
+		"rooms count in plain values; one room speaks Prometheus"},
+	{"github.com/coreos/go-systemd/v22/...", []string{"gateway/systemd/..."},
+		"one room speaks to the service manager"},
+	{"github.com/jackc/...", []string{"sync/management/postgres/..."},
+		"PostgreSQL is one store of the management API"},
+}
+
+// mayImport lists, for a room, which of our own packages it may import.
+var mayImport = []rule{
+	{"authz/...", []string{"authz/...", "device/space"}, "the engine is a library: no clock, no I/O, no device, no gateway"},
+	{"device/space", nil, "a leaf"},
+	{"gateway/topic", nil, "a leaf"},
+	{"device/...", []string{"device/..."}, "devices know nothing of rights: the guard asks through its own Authorizer"},
+	{"gateway/config", []string{"gateway/topic", "device/space"}, "configuration is read before any room exists"},
+	{"gateway/principal", []string{"authz/model", "device/space"}, "values"},
+	{"gateway/message", []string{"authz/model", "device/space", "gateway/principal", "gateway/topic"}, "values"},
+	{"sync/management/...", []string{"sync/wire", "sync/management/...", "authz", "authz/...", "device", "device/space", "device/credential/..."}, "the server side of the wire; the only part of sync that decides"},
+	{"sync/...", []string{"sync/...", "authz/model", "device", "device/space"}, "sync carries facts; it never decides and never sees the gateway"},
+}
+
+// adapters may not import each other: they meet as values or through
+// interfaces that the consumer declares.
+var adapters = []string{"broker", "access", "identity", "store", "upstream", "twins", "admin", "console", "audit", "health", "metrics", "systemd"}
+
+// joints are the value packages that every adapter may import.
+var joints = []string{"gateway/principal", "gateway/message", "gateway/topic", "gateway/config", "authz", "authz/...", "device", "device/..."}
+
+func TestImports(t *testing.T) {
+	for _, p := range listPackages(t) {
+		from := strings.TrimPrefix(p.ImportPath, module)
+		for _, to := range p.Imports {
+			for _, v := range violations(from, to) {
+				t.Error(v)
+			}
+		}
+		// Tests may use more of our own rooms, but mochi stays behind its fence.
+		for _, to := range append(p.TestImports, p.XTestImports...) {
+			if strings.HasPrefix(to, "github.com/mochi-mqtt/") {
+				for _, v := range violations(from, to) {
+					t.Error(v)
+				}
+			}
+		}
+	}
+}
+
+func violations(from, to string) []string {
+	var found []string
+	refuse := func(reason string) { found = append(found, from+" imports "+to+": "+reason) }
+	for _, r := range onlyHere {
+		if matches(r.imported, to) && !matchesAny(r.allowed, from) {
+			refuse(r.reason)
+		}
+	}
+	ours, isOurs := strings.CutPrefix(to, module)
+	if !isOurs {
+		return found
+	}
+	for _, r := range mayImport {
+		if matches(r.imported, from) {
+			if !matchesAny(r.allowed, ours) {
+				refuse(r.reason)
+			}
+			break
+		}
+	}
+	for _, a := range adapters {
+		room := "gateway/" + a + "/..."
+		if matches(room, from) && !matches(room, ours) && !matchesAny(joints, ours) {
+			refuse("adapters meet as values or through interfaces that the consumer declares")
+		}
+	}
+	if strings.HasPrefix(ours, "cmd/") && !strings.HasPrefix(from, "cmd/") {
+		refuse("nothing imports a command")
+	}
+	if ours == "gateway" && !strings.HasPrefix(from, "cmd/") {
+		refuse("only commands import the composition root")
+	}
+	return found
+}
+
+// Each rule is seen to bite, and to let the allowed pass.
+func TestImportRulesBite(t *testing.T) {
+	refused := [][2]string{
+		{"gateway/access", "github.com/mochi-mqtt/server/v2"},
+		{"sync/management", "github.com/dgraph-io/badger/v4"},
+		{"gateway/broker", "github.com/eclipse/paho.mqtt.golang"},
+		{"gateway/admin", "github.com/prometheus/client_golang/prometheus"},
+		{"gateway", "github.com/coreos/go-systemd/v22/daemon"},
+		{"authz", module + "device"},
+		{"authz/condition", module + "gateway/topic"},
+		{"device/space", module + "authz/model"},
+		{"device/update", module + "authz"},
+		{"gateway/config", module + "gateway/message"},
+		{"sync/replica", module + "authz"},
+		{"sync/client", module + "gateway/config"},
+		{"sync/management", module + "gateway/store"},
+		{"gateway/broker", module + "gateway/access"},
+		{"gateway/store", module + "gateway/broker/plane"},
+		{"gateway/access", module + "cmd/gatehoused"},
+		{"gateway/admin", module + "gateway"},
+	}
+	for _, c := range refused {
+		if len(violations(c[0], c[1])) == 0 {
+			t.Errorf("%s may import %s: the rule does not bite", c[0], c[1])
+		}
+	}
+	allowed := [][2]string{
+		{"gateway/broker/plane", "github.com/mochi-mqtt/server/v2/packets"},
+		{"gateway/access", module + "authz"},
+		{"gateway/broker", module + "gateway/broker/plane"},
+		{"sync/management", module + "authz"},
+		{"cmd/gatehoused", module + "gateway"},
+		{"device/update", module + "device/update/manifest"},
+	}
+	for _, c := range allowed {
+		if v := violations(c[0], c[1]); len(v) > 0 {
+			t.Errorf("refused: %s", v)
+		}
+	}
+}
+
+type goPackage struct {
+	ImportPath                         string
+	Imports, TestImports, XTestImports []string
+}
+
+func listPackages(t *testing.T) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", module+"...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []goPackage
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	if len(all) < 10 {
+		t.Fatalf("go list found %d packages: the rules would pass on nothing", len(all))
+	}
+	return all
+}
+
+func matches(pattern, path string) bool {
+	if prefix, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return path == prefix || strings.HasPrefix(path, prefix+"/")
+	}
+	return path == pattern
+}
+
+func matchesAny(patterns []string, path string) bool {
+	for _, p := range patterns {
+		if matches(p, path) {
+			return true
+		}
+	}
+	return false
+}
+
+// The rules themselves are seen to bite.
+func TestImportRulesBite(t *testing.T) {
+	for _, c := range []struct{ from, to string }{
+		{"authz", "time/../" /* not ours: allowed */},
+	} {
+		probe := &testing.T{}
+		checkImport(probe, c.from, c.to)
+		if probe.Failed() {
+			t.Errorf("%s -> %s refused", c.from, c.to)
+		}
+	}
+}
