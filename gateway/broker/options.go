@@ -1,0 +1,144 @@
+package broker
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// Kind is what a listener speaks below MQTT.
+type Kind uint8
+
+// The kinds of listener. Unix additionally asks the kernel for the peer's uid.
+const (
+	MQTT Kind = iota
+	WebSocket
+	Unix
+)
+
+// Denied says what happens to a 3.1.1 client whose PUBLISH is refused
+// (semantics.md 3): MQTT 5 clients always get the reason code on the ack.
+type Denied uint8
+
+// Disconnect closes; Ignore acknowledges and drops, which is outside the no-loss promise.
+const (
+	Disconnect Denied = iota
+	Ignore
+)
+
+// Listener is one place where clients arrive. The net.Listener may come from
+// the service manager; the broker closes it when Run ends.
+type Listener struct {
+	Name     string
+	Listener net.Listener
+	Kind     Kind
+	// TLS, when set, is spoken on top. Client certificates reach the
+	// Authenticator with the connection state; verifying them is its job
+	// unless the configuration already demands it.
+	TLS             *tls.Config
+	OnDeniedPublish Denied
+	// Filtered accepts filters wider than the client's rights: each delivery
+	// is decided in any case (semantics.md 3, SUBSCRIBE).
+	Filtered bool
+	// Origins are the Origin host patterns that a browser may come from;
+	// without any, only requests without Origin or from the same host.
+	Origins []string
+	Limits  Limits
+}
+
+// Limits bound what somebody unproved can cost. Zero fields take the default.
+type Limits struct {
+	Handshake        time.Duration // TLS and WebSocket handshake, 10 s
+	Connect          time.Duration // first byte to complete CONNECT, 10 s
+	ConnectPacket    int           // bytes of a CONNECT, 32 KiB
+	Pending          int           // connections not yet authenticated, 512
+	PerAddress       int           // connections of one address, 1024 (not for Unix)
+	RatePerAddress   float64       // new connections a second of one address, 200 (not for Unix)
+	MaxConnections   int           // in all on this listener, 65536
+	AcceptRetryAfter time.Duration // first pause after a failed accept, 5 ms
+}
+
+func (l Limits) withDefaults() Limits {
+	def(&l.Handshake, 10*time.Second)
+	def(&l.Connect, 10*time.Second)
+	def(&l.ConnectPacket, 32<<10)
+	def(&l.Pending, 512)
+	def(&l.PerAddress, 1024)
+	def(&l.RatePerAddress, 200)
+	def(&l.MaxConnections, 65536)
+	def(&l.AcceptRetryAfter, 5*time.Millisecond)
+	return l
+}
+
+// Options make a Broker. Access, Authenticator and Log must be set; without a
+// Vault nothing survives a restart, without an Outbox nothing goes upstream,
+// without Services requests to the gateway are refused.
+type Options struct {
+	Listeners     []Listener
+	Authenticator Authenticator
+	Access        Access
+	Services      Services
+	Outbox        Outbox
+	Vault         Vault
+	Auditor       Auditor
+	Log           *slog.Logger
+
+	MaxPacket         int           // bytes of a frame from an authenticated client, 1 MiB
+	MaxTopic          int           // bytes of a topic or filter, 4 KiB
+	MaxLevels         int           // levels of a topic or filter, 64
+	MaxFilters        int           // filters in one SUBSCRIBE or UNSUBSCRIBE, 256
+	MaxSubscriptions  int           // of one session, 1024
+	MaxUserProperties int           // of one packet, 64
+	ReceiveMaximum    int           // unacknowledged QoS 1 and 2 publishes of one client, 256
+	TopicAliasMaximum int           // per connection, 64
+	Inflight          int           // unacknowledged deliveries to one client, 512
+	QueueMessages     int           // waiting deliveries of one session, 10,000
+	QueueBytes        int           // 16 MiB
+	TotalQueueBytes   int64         // of all sessions, 256 MiB
+	MaxRetained       int           // retained messages, 100,000
+	MaxRetainedBytes  int64         // 128 MiB
+	Buffer            int           // bytes encoded ahead for one connection, 64 KiB
+	MaxSessionExpiry  time.Duration // also of a 3.1.1 session that is not clean, 7 days
+	MaxKeepAlive      time.Duration // MQTT 5 clients are told a shorter one, 20 min
+	WriteTimeout      time.Duration // without progress the connection is closed, 60 s
+	Stall             time.Duration // how long publishers wait for one full buffer in all, 100 ms
+	FlushTimeout      time.Duration // for what is written before a close, 1 s
+	RefuseHold        time.Duration // a refused 3.1.1 publisher is held this long, then closed, 5 s
+	SuspendFor        time.Duration // a lost subscription may come back, 60 s
+	SysInterval       time.Duration // of $SYS, 60 s
+}
+
+func (o Options) withDefaults() Options {
+	def(&o.MaxPacket, 1<<20)
+	def(&o.MaxTopic, 4<<10)
+	def(&o.MaxLevels, 64)
+	def(&o.MaxFilters, 256)
+	def(&o.MaxSubscriptions, 1024)
+	def(&o.MaxUserProperties, 64)
+	def(&o.ReceiveMaximum, 256)
+	def(&o.TopicAliasMaximum, 64)
+	def(&o.Inflight, 512)
+	def(&o.QueueMessages, 10_000)
+	def(&o.QueueBytes, 16<<20)
+	def(&o.TotalQueueBytes, 256<<20)
+	def(&o.MaxRetained, 100_000)
+	def(&o.MaxRetainedBytes, 128<<20)
+	def(&o.Buffer, 64<<10)
+	def(&o.MaxSessionExpiry, 7*24*time.Hour)
+	def(&o.MaxKeepAlive, 20*time.Minute)
+	def(&o.WriteTimeout, time.Minute)
+	def(&o.Stall, 100*time.Millisecond)
+	def(&o.FlushTimeout, time.Second)
+	def(&o.RefuseHold, 5*time.Second)
+	def(&o.SuspendFor, time.Minute)
+	def(&o.SysInterval, time.Minute)
+	return o
+}
+
+func def[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}

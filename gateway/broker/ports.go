@@ -1,0 +1,44 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/session"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// The questions that the broker asks and the places where it keeps things.
+// Their contracts stand in package session, which asks most of them.
+type (
+	Access  = session.Access
+	Rights  = session.Rights
+	Vault   = session.Vault
+	Auditor = session.Auditor
+)
+
+// Authenticator proves who is at the other end.
+type Authenticator interface {
+	// Authenticate proves c, or refuses it with a *principal.Refusal; any
+	// other error refuses as well. It must not block on a network. c and what
+	// it points at may not be kept.
+	Authenticate(ctx context.Context, c *principal.Credentials) (*principal.Principal, error)
+}
+
+// Services takes the publishes that are requests to the gateway itself:
+// those whose route is neither Fanout, Telemetry nor CloudToDevice.
+type Services interface {
+	// Handle calls done exactly once, on any goroutine, with the reason code
+	// of the acknowledgement. session is the key for Broker.SendSession. It
+	// must not hold up the caller, which is the connection's reader.
+	Handle(p *principal.Principal, session string, m *message.Message, done func(code byte))
+}
+
+// Outbox takes what goes upstream.
+type Outbox interface {
+	// Offer takes m if a route sends it upstream; false: there is no route,
+	// and done is not called. done(nil) once m is durable, done(err) with a
+	// *message.Refused when nothing of it is kept. Called in the order of each
+	// publisher; done runs in the same order, on another goroutine.
+	Offer(m *message.Message, done func(error)) bool
+}

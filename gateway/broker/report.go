@@ -1,0 +1,57 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// Report is what a Recheck found and took.
+type Report struct {
+	Sessions      int // looked at
+	Disconnected  int // lost the right to be connected
+	Suspended     int // subscriptions that lost their right
+	Resumed       int // suspended ones that have it again
+	Cut           int // encoded messages taken out before the kernel had them
+	Closed        int // connections closed because such a message was half written
+	Dropped       int // queued messages purged
+	WillsDropped  int
+	RetainedHeld  int // retained messages whose publisher may not publish there now
+	Took          time.Duration
+	ConfirmedAt   time.Time
+	WaitedWriters int // connections whose writer had to be waited for
+}
+
+// SessionInfo describes one session for status pages and administration.
+type SessionInfo struct {
+	Key            string
+	Principal      *principal.Principal
+	ClientID       string
+	Version        byte
+	Connected      bool
+	Listener       string
+	Remote         string
+	Since          time.Time // connected or disconnected since
+	Subscriptions  int
+	Suspended      int
+	Inflight       int
+	Queued         int
+	QueuedBytes    int
+	Persistent     bool
+	CredentialEnds time.Time
+}
+
+// Stats are counters since start, but for the gauges in the first block.
+type Stats struct {
+	Connections, Pending, Sessions, Subscriptions int
+	Retained                                      int
+	RetainedBytes, QueuedBytes                    int64
+
+	Accepted, AcceptErrors, RefusedEarly uint64            // connections
+	Connects, ConnectsRefused            uint64            // CONNECTs
+	Received, Delivered, Denied          uint64            // application messages
+	BytesIn, BytesOut                    uint64            // on the wire, below TLS
+	Dropped                              map[string]uint64 // by reason
+	Panics                               uint64
+	Tripwire                             uint64 // mochi touched a message: always 0
+}

@@ -1,0 +1,48 @@
+package session
+
+import (
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// Access opens the rights of a principal. It is asked once per connection,
+// per stored session and per stored publisher that is judged.
+type Access interface {
+	// Open is cheap and never fails: a principal without rights gets Rights
+	// that deny everything.
+	Open(p *principal.Principal) Rights
+}
+
+// Rights answers for one principal. Safe for concurrent use; it never blocks
+// and does no I/O, because it is asked under a session's lock.
+type Rights interface {
+	Connect() message.Verdict
+	// Publish fills in Verdict.Route when it allows.
+	Publish(topic string, m *message.Message) message.Verdict
+	Will(topic string) message.Verdict
+	// Subscribe gets the filter as the client wrote it, $share included.
+	Subscribe(filter string) message.Verdict
+	// Deliver tells whether this principal may receive m now.
+	Deliver(m *message.Message) bool
+}
+
+// Vault keeps what must survive of sessions and retained messages. Every done
+// may be nil; it runs after the group commit, in submission order, on the
+// committer's goroutine or one behind it.
+type Vault interface {
+	LoadSessions(yield func(message.SessionRecord) error) error
+	LoadQueue(session string, yield func(message.QueuedRecord) error) error // in order of Seq
+	LoadRetained(yield func(*message.Message) error) error
+	SaveSession(r message.SessionRecord, done func(error))
+	DeleteSession(key string, done func(error)) // with its queue
+	Enqueue(session string, q message.QueuedRecord, done func(error))
+	Update(session string, q message.QueuedRecord, done func(error)) // PacketID and Released of an existing Seq
+	Dequeue(session string, seqs []uint64, done func(error))
+	Retain(m *message.Message, done func(error))
+	Unretain(topic string, done func(error))
+}
+
+// Auditor keeps records of decisions. It must not block.
+type Auditor interface {
+	Audit(message.Record)
+}
