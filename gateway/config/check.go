@@ -1,0 +1,120 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"reflect"
+	"strings"
+)
+
+// CheckFiles looks at every file that the configuration names (state.dir,
+// admin.socket and audit.file, which the daemon makes itself, excepted): it
+// must exist and be readable, and a secret must not be readable for everyone.
+func (c *Config) CheckFiles() []Problem {
+	var ps []Problem
+	walk(reflect.ValueOf(c).Elem(), "", func(field string, v reflect.Value) {
+		path := v.String()
+		switch {
+		case path == "":
+		case v.Type() == secretType:
+			if why := readable(path); why != "" {
+				ps = append(ps, c.Problem(field, fmt.Sprintf("%s: %s", path, why), "make the file, owned by the daemon's user, mode 0600"))
+			} else if info, err := os.Stat(path); err == nil && secretMode(info) != "" {
+				ps = append(ps, c.Problem(field, path+": "+secretMode(info), "chmod 0600 "+path))
+			}
+		case v.Type() == fileType && field != "state.dir" && field != "admin.socket" && field != "audit.file":
+			if why := readable(path); why != "" {
+				ps = append(ps, c.Problem(field, fmt.Sprintf("%s: %s", path, why), "name an existing file that the daemon's user may read"))
+			}
+		}
+	})
+	sortProblems(ps)
+	return ps
+}
+
+func readable(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return plain(err)
+	}
+	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return "is a directory"
+	}
+	return ""
+}
+
+// Redacted is a copy for showing: secret files are named without where they
+// lie, and URLs lose whatever they carry besides their address.
+func (c *Config) Redacted() Config {
+	out := *c
+	out.src = nil
+	v := reflect.ValueOf(&out).Elem()
+	detach(v)
+	walk(v, "", func(_ string, v reflect.Value) {
+		switch {
+		case v.Type() == secretType && v.String() != "":
+			v.SetString("[secret file " + v.String()[strings.LastIndexByte(v.String(), '/')+1:] + "]")
+		case v.Kind() == reflect.String && strings.Contains(v.String(), "://"):
+			if u, err := url.Parse(v.String()); err != nil {
+				v.SetString("[redacted]")
+			} else if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+				u.User, u.RawQuery, u.Fragment = nil, "", ""
+				v.SetString(u.String())
+			}
+		}
+	})
+	return out
+}
+
+// walk visits every value that holds no further ones, with its field's name.
+func walk(v reflect.Value, field string, visit func(string, reflect.Value)) {
+	switch {
+	case v.Kind() == reflect.Pointer:
+		if !v.IsNil() {
+			walk(v.Elem(), field, visit)
+		}
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			walk(v.Index(i), fmt.Sprintf("%s[%d]", field, i), visit)
+		}
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			if key := v.Type().Field(i).Tag.Get("yaml"); key != "" {
+				walk(v.Field(i), join(field, key), visit)
+			}
+		}
+	default:
+		visit(field, v)
+	}
+}
+
+// detach copies every slice and pointer below v, so that a redaction does not
+// reach into the original.
+func detach(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			p := reflect.New(v.Type().Elem())
+			p.Elem().Set(v.Elem())
+			detach(p.Elem())
+			v.Set(p)
+		}
+	case reflect.Slice:
+		if !v.IsNil() {
+			s := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+			reflect.Copy(s, v)
+			for i := range s.Len() {
+				detach(s.Index(i))
+			}
+			v.Set(s)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).Tag.Get("yaml") != "" {
+				detach(v.Field(i))
+			}
+		}
+	}
+}

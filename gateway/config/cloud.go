@@ -1,0 +1,115 @@
+package config
+
+import (
+	"time"
+
+	"github.com/gatehouse/gatehouse/device/space"
+)
+
+// Identity says whose credentials are believed (semantics.md 1).
+type Identity struct {
+	Tenants   []Tenant  `yaml:"tenants"`
+	Audiences Audiences `yaml:"audiences"`
+	// Scope is what scp of a delegated token must hold.
+	Scope string `yaml:"scope"`
+	JWKS  JWKS   `yaml:"jwks"`
+	SAS   SAS    `yaml:"sas"`
+	X509  X509   `yaml:"x509"`
+}
+
+// Tenant is an allow-listed tenant. Issuers are accepted besides the two
+// exact Entra issuers of the tenant; VerifiedDomains are those for which a
+// upn may match a DomainName assignment.
+type Tenant struct {
+	ID              space.ID `yaml:"id"`
+	Issuers         []string `yaml:"issuers"`
+	VerifiedDomains []string `yaml:"verifiedDomains"`
+}
+
+// Audiences lists the accepted aud for each surface.
+type Audiences struct {
+	MQTT         []string `yaml:"mqtt"`
+	Admin        []string `yaml:"admin"`
+	DeviceUpdate []string `yaml:"deviceUpdate"`
+	Management   []string `yaml:"management"`
+}
+
+// JWKS is the key set with which tokens are verified offline.
+type JWKS struct {
+	File File `yaml:"file"`
+}
+
+// SAS bounds device tokens: MaxLife is the longest accepted time until se.
+type SAS struct {
+	MaxLife time.Duration `yaml:"maxLife"`
+}
+
+// X509 holds the settings for client certificates.
+type X509 struct {
+	AllowSHA1 bool `yaml:"allowSHA1"`
+}
+
+// Cloud is where policy and topology come from.
+type Cloud struct {
+	Management Management `yaml:"management"`
+	Poll       Poll       `yaml:"poll"`
+}
+
+// Management is the management API. An empty URL means that there is none:
+// the gateway lives from its cache alone.
+type Management struct {
+	URL        string     `yaml:"url"`
+	CA         File       `yaml:"ca"` // empty: the system's authorities
+	Credential Credential `yaml:"credential"`
+}
+
+// The kinds of a Credential.
+const (
+	CredentialTokenFile        = "token-file"
+	CredentialClientSecret     = "client-secret"
+	CredentialCertificate      = "client-certificate"
+	CredentialManagedIdentity  = "managed-identity"
+	CredentialWorkloadIdentity = "workload-identity"
+	CredentialDeviceSAS        = "device-sas"
+)
+
+// Credential is the gateway's own cloud identity. Which fields are needed
+// depends on Kind; the others must be absent.
+type Credential struct {
+	Kind         string     `yaml:"kind"`
+	TokenFile    SecretFile `yaml:"tokenFile"`
+	TokenURL     string     `yaml:"tokenUrl"`
+	TenantID     space.ID   `yaml:"tenantId"`
+	ClientID     string     `yaml:"clientId"`
+	ClientSecret SecretFile `yaml:"clientSecret"`
+	Cert         File       `yaml:"cert"`
+	Key          SecretFile `yaml:"key"`
+	SASKey       SecretFile `yaml:"sasKey"`
+	Scope        string     `yaml:"scope"`
+}
+
+// Poll is the rhythm of the sync: Wait is the longest long poll of the change
+// feed, Full the distance between two full reads for want of a feed.
+type Poll struct {
+	Wait time.Duration `yaml:"wait"`
+	Full time.Duration `yaml:"full"`
+}
+
+// The values of DeviceUpdate.Records.
+const (
+	RecordsRequired = "required"
+	RecordsOff      = "off"
+)
+
+// DeviceUpdate configures the deployment guard (semantics.md 5).
+type DeviceUpdate struct {
+	Records string `yaml:"records"`
+	// TrustTestKeys accepts the public test root keys. Never in production.
+	TrustTestKeys bool     `yaml:"trustTestKeys"`
+	AllowedHosts  []string `yaml:"allowedHosts"`
+	// AllowPrivate lets files be fetched from private addresses.
+	AllowPrivate bool          `yaml:"allowPrivate"`
+	StuckAfter   time.Duration `yaml:"stuckAfter"`
+	// Silent suppresses the refusal reported upstream.
+	Silent bool `yaml:"silent"`
+}

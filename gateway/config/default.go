@@ -1,0 +1,56 @@
+package config
+
+import "time"
+
+// Default is a configuration in which everything that has a sensible value
+// has it. It is not valid by itself: instance, listeners and state.dir say
+// what only an operator knows.
+func Default() Config {
+	return Config{
+		Sessions: Sessions{
+			MaxExpiry:     7 * 24 * time.Hour,
+			QueueMessages: 1000,
+			QueueBytes:    4 * MiB,
+			TotalBytes:    256 * MiB,
+			Retained:      100000,
+			RetainedBytes: 64 * MiB,
+		},
+		Identity: Identity{
+			Scope: "user_impersonation",
+			Audiences: Audiences{
+				DeviceUpdate: []string{"https://api.adu.microsoft.com", "https://api.adu.microsoft.com/"},
+			},
+			SAS: SAS{MaxLife: 365 * 24 * time.Hour},
+		},
+		Cloud: Cloud{Poll: Poll{Wait: 30 * time.Second, Full: 15 * time.Minute}},
+		Access: Access{
+			ActsForDepth: 1,
+		},
+		Offline: Offline{
+			Stale:      time.Hour,
+			Restricted: 72 * time.Hour,
+			Expired:    30 * 24 * time.Hour,
+		},
+		State: State{MinFree: 64 * MiB},
+		Outbox: Outbox{
+			MaxBytes:          1 * GiB,
+			MaxMessages:       2000000,
+			PerDeviceBytes:    64 * MiB,
+			PerDeviceMessages: 100000,
+			Overflow:          OverflowRefuse,
+			RefuseAfter:       30 * time.Second,
+		},
+		Upstream: Upstream{
+			Mode:   UpstreamNone,
+			MQTT:   UpstreamMqtt{KeepAlive: 60 * time.Second, Window: 256, Principal: "upstream:mqtt"},
+			IoTHub: UpstreamHub{KeepAlive: 4 * time.Minute, Window: 256},
+		},
+		DeviceUpdate: DeviceUpdate{
+			Records:      RecordsOff,
+			AllowedHosts: []string{"*.dl.adu.microsoft.com"},
+			StuckAfter:   6 * time.Hour,
+		},
+		Audit: Audit{MaxSize: 16 * MiB, Keep: 4, RatePerPrincipal: 5, Ring: 2048},
+		Log:   Log{Level: "info", Format: "auto"},
+	}
+}

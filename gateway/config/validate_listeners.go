@@ -1,0 +1,129 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+var listenerName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+
+func (v *validator) listeners() {
+	if len(v.c.Listeners) == 0 {
+		v.bad("listeners", "is missing: no device could connect", "add one, such as {name: mqtts, address: \"0.0.0.0:8883\", tls: {cert: …, key: …}}")
+	}
+	names, addresses := map[string]int{}, map[string]int{}
+	for i := range v.c.Listeners {
+		l, at := &v.c.Listeners[i], fmt.Sprintf("listeners[%d]", i)
+		if !listenerName.MatchString(l.Name) {
+			v.bad(at+".name", fmt.Sprintf("%q is no listener name", clip(l.Name)), "write 1 to 32 of a-z, 0-9 and -, such as mqtts")
+		} else if j, dup := names[l.Name]; dup {
+			v.bad(at+".name", fmt.Sprintf("is the name of listener %d, too", j+1), "give each listener its own name")
+		}
+		names[l.Name] = i
+		if j, dup := addresses[l.Address]; dup && l.Address != "" && !strings.HasSuffix(l.Address, ":0") {
+			v.bad(at+".address", fmt.Sprintf("is the address of listener %d, too", j+1), "give each listener its own port")
+		}
+		addresses[l.Address] = i
+		v.listener(l, at)
+		v.listenerLimits(l.Limits, at+".limits")
+	}
+}
+
+func (v *validator) listener(l *Listener, at string) {
+	v.oneOf(at+".on_denied_publish", l.OnDeniedPublish, OnDeniedDisconnect, OnDeniedIgnore)
+	if !v.oneOf(at+".kind", l.Kind, KindMQTT, KindWebSocket, KindUnix) {
+		return
+	}
+	if l.Kind == KindUnix {
+		v.unixListener(l, at)
+	} else {
+		v.networkListener(l, at)
+	}
+	if l.Kind != KindWebSocket && (l.Path != "" || len(l.Origins) > 0) {
+		v.bad(at, "has path or origins, which only a websocket listener uses", "remove them, or write kind: websocket")
+	}
+	if l.Kind == KindWebSocket && l.Path != "" && !strings.HasPrefix(l.Path, "/") {
+		v.bad(at+".path", "must begin with /", "write /mqtt")
+	}
+	if l.Kind != KindUnix && len(l.Peers) > 0 {
+		v.bad(at+".peers", "maps user ids, which only a unix socket knows", "remove it, or write kind: unix")
+	}
+	for j, cidr := range l.ProxyFrom {
+		if _, err := netip.ParsePrefix(cidr); err != nil {
+			v.bad(fmt.Sprintf("%s.proxyFrom[%d]", at, j), fmt.Sprintf("%q is no network", clip(cidr)), "write a CIDR such as 10.0.0.0/8 or 10.1.2.3/32")
+		}
+	}
+}
+
+func (v *validator) unixListener(l *Listener, at string) {
+	if !filepath.IsAbs(l.Address) {
+		v.bad(at+".address", "must be the absolute path of a unix socket", "write /run/gatehouse/mqtt.sock")
+	}
+	if l.TLS != nil {
+		v.bad(at+".tls", "has no meaning on a unix socket", "remove it; the peer is known by its user id")
+	}
+	if len(l.Peers) == 0 {
+		v.bad(at+".peers", "is missing: nobody could connect", "map user ids to principals: [{uid: 1000, principal: \"local:commissioning\"}]")
+	}
+	for j, p := range l.Peers {
+		if p.UID < 0 || p.Principal == "" {
+			v.bad(fmt.Sprintf("%s.peers[%d]", at, j), "needs a uid and a principal", "write {uid: 1000, principal: \"local:NAME\"}")
+		}
+	}
+}
+
+func (v *validator) networkListener(l *Listener, at string) {
+	if l.Address == "" {
+		v.bad(at+".address", "is missing", "write HOST:PORT, such as 0.0.0.0:8883")
+		return
+	}
+	host, ok := v.hostPort(at+".address", l.Address)
+	switch {
+	case l.TLS != nil:
+		if l.TLS.Cert == "" {
+			v.bad(at+".tls.cert", "is missing", "name the PEM file with the certificate chain")
+		}
+		if l.TLS.Key == "" {
+			v.bad(at+".tls.key", "is missing", "name the PEM file with the private key, or ${CREDENTIALS_DIRECTORY}/NAME")
+		}
+		if l.TLS.MinVersion != "" {
+			v.oneOf(at+".tls.minVersion", l.TLS.MinVersion, "1.2", "1.3")
+		}
+	case ok && !l.Plaintext && !isLoopbackHost(host):
+		v.bad(at+".tls", "is missing: keys and telemetry would cross the network readable", "add tls: {cert: …, key: …}, or write plaintext: on if the network is protected otherwise")
+	}
+}
+
+func (v *validator) listenerLimits(l Limits, at string) {
+	v.atLeast(at+".handshakeTimeout", l.HandshakeTimeout.Seconds(), 0.1, "seconds")
+	v.atLeast(at+".connectTimeout", l.ConnectTimeout.Seconds(), 0.1, "seconds")
+	v.atLeast(at+".maxUnauthenticated", float64(l.MaxUnauthenticated), 1, "")
+	v.atLeast(at+".maxConnections", float64(l.MaxConnections), 1, "")
+	v.atLeast(at+".maxPerAddress", float64(l.MaxPerAddress), 1, "")
+	v.atLeast(at+".ratePerAddress", l.RatePerAddress, 0.1, "connections a second")
+	v.atLeast(at+".maxConnectPacket", float64(l.MaxConnectPacket), 256, "bytes")
+	v.atLeast(at+".maxPacket", float64(l.MaxPacket), 512, "bytes")
+	if l.MaxPacket > 16*MiB {
+		v.bad(at+".maxPacket", "is larger than a message may be here", "write at most 16 MiB; IoT Hub takes 256 KiB")
+	}
+	if l.MaxConnectPacket > l.MaxPacket {
+		v.bad(at+".maxConnectPacket", "is larger than maxPacket", "strangers get the smaller limit: write at most the value of maxPacket")
+	}
+	v.atLeast(at+".receiveMaximum", float64(l.ReceiveMaximum), 1, "")
+	v.atMost(at+".receiveMaximum", l.ReceiveMaximum, 65535)
+	v.atLeast(at+".topicAliasMaximum", float64(l.TopicAliasMaximum), 0, "")
+	v.atMost(at+".topicAliasMaximum", l.TopicAliasMaximum, 65535)
+	v.atLeast(at+".maxTopicLength", float64(l.MaxTopicLength), 64, "bytes")
+	v.atMost(at+".maxTopicLength", l.MaxTopicLength, 65535)
+	v.atLeast(at+".maxTopicLevels", float64(l.MaxTopicLevels), 8, "levels")
+	v.atMost(at+".maxTopicLevels", l.MaxTopicLevels, 256)
+	v.atLeast(at+".maxFilters", float64(l.MaxFilters), 1, "")
+	v.atLeast(at+".writeBuffer", float64(l.WriteBuffer), 4096, "bytes")
+	if l.MaxKeepAlive > 65535*time.Second {
+		v.bad(at+".maxKeepAlive", "is longer than MQTT can say", "write at most 65535s, or leave it out for no cap")
+	}
+}
