@@ -1,0 +1,254 @@
+package device
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gatehouse/gatehouse/device/space"
+)
+
+// Apply derives the topology after c, one version on: removals first, then
+// puts by id. A put that names an id twice within c is refused for that id.
+// t is unchanged. The problems are all that exist afterwards, not only new ones.
+func (t *Topology) Apply(c Changes) (*Topology, []Problem) {
+	d := &draft{
+		old:      t,
+		spaces:   edited(t.spaces),
+		devices:  edited(t.devices),
+		claims:   edited(t.claims),
+		named:    edited(t.named),
+		sensors:  edited(t.sensors),
+		labels:   edited(t.labels),
+		mounted:  edited(t.mounted),
+		funcs:    edited(t.functions),
+		problems: edited(t.problems),
+		devIDs:   make(map[space.ID]bool),
+		senIDs:   make(map[space.ID]bool),
+	}
+	d.apply(&c)
+	d.judge()
+	paths := t.paths
+	if len(c.PutSpaces)+len(c.RemoveSpaces) > 0 {
+		paths = d.place()
+	}
+	next := &Topology{
+		version: t.version + 1, depth: t.depth,
+		spaces: d.spaces.next, paths: paths, devices: d.devices.next,
+		claims: d.claims.next, named: d.named.next, sensors: d.sensors.next,
+		labels: d.labels.next, mounted: d.mounted.next, functions: d.funcs.next,
+		problems: d.problems.next, cas: d.authorities(&c),
+	}
+	return next, next.Problems()
+}
+
+// draft is the next topology while it is built.
+type draft struct {
+	old      *Topology
+	spaces   *edit[space.ID, Space]
+	devices  *edit[space.ID, *deviceEntry]
+	claims   *edit[claim, []space.ID]
+	named    *edit[claim, []space.ID]
+	sensors  *edit[space.ID, *sensorEntry]
+	labels   *edit[claim, []space.ID]
+	mounted  *edit[space.ID, []space.ID]
+	funcs    *edit[space.ID, *Function]
+	problems *edit[space.ID, []Problem]
+
+	devIDs, senIDs map[space.ID]bool // to be judged again
+}
+
+func (d *draft) apply(c *Changes) {
+	for _, id := range c.RemoveSpaces {
+		d.forget("Space", id)
+		d.spaces.drop(id)
+	}
+	for _, id := range c.RemoveDevices {
+		d.removeDevice(id)
+	}
+	for _, id := range c.RemoveSensors {
+		d.removeSensor(id)
+	}
+	for _, id := range c.RemoveFunctions {
+		d.forget("Function", id)
+		d.funcs.drop(id)
+	}
+	for _, s := range once(d, "Space", c.PutSpaces, func(s *Space) space.ID { return s.ID }, d.spaces.drop) {
+		d.spaces.set(s.ID, *s)
+	}
+	for _, v := range once(d, "Device", c.PutDevices, func(v *Device) space.ID { return v.ID }, d.removeDevice) {
+		d.putDevice(v)
+	}
+	for _, s := range once(d, "Sensor", c.PutSensors, func(s *Sensor) space.ID { return s.ID }, d.removeSensor) {
+		d.putSensor(s)
+	}
+	for _, f := range once(d, "Function", c.PutFunctions, func(f *Function) space.ID { return f.ID }, d.funcs.drop) {
+		cp := *f
+		d.funcs.set(f.ID, &cp)
+	}
+}
+
+// once filters a list of puts down to records with an id of their own: what
+// comes twice, or without an id, says nothing that could be trusted, and what
+// was known of it before is removed.
+func once[R any](d *draft, typ string, puts []R, id func(*R) space.ID, remove func(space.ID)) []*R {
+	count := make(map[space.ID]int, len(puts))
+	for i := range puts {
+		count[id(&puts[i])]++
+	}
+	good := make([]*R, 0, len(puts))
+	for i := range puts {
+		switch n := count[id(&puts[i])]; {
+		case id(&puts[i]).IsZero():
+			d.note(Problem{Type: typ, Reason: BadID, Detail: "record without id"})
+		case n > 1:
+			remove(id(&puts[i]))
+			d.forget(typ, id(&puts[i]))
+			d.note(Problem{Type: typ, ID: id(&puts[i]), Reason: DuplicateRecord, Detail: fmt.Sprintf("%d records of one id", n)})
+		default:
+			d.forget(typ, id(&puts[i]))
+			good = append(good, &puts[i])
+		}
+	}
+	return good
+}
+
+func (d *draft) removeDevice(id space.ID) {
+	d.forget("Device", id)
+	e, ok := d.devices.get(id)
+	if !ok {
+		return
+	}
+	for _, c := range claimsOf(&e.Device) {
+		d.touch(d.claims, c, d.devIDs)
+		unlink(d.claims, c, id)
+	}
+	for _, c := range gatewayNames(e) {
+		unlink(d.named, c, id)
+	}
+	d.devices.drop(id)
+}
+
+func (d *draft) putDevice(v *Device) {
+	d.removeDevice(v.ID)
+	e := &deviceEntry{Device: *v, gateway: strings.TrimSpace(v.GatewayID)}
+	if len(e.gateway) == 36 {
+		e.guid, _ = space.ParseID(e.gateway)
+	}
+	for _, c := range claimsOf(v) {
+		link(d.claims, c, v.ID)
+		d.touch(d.claims, c, d.devIDs)
+	}
+	for _, c := range gatewayNames(e) {
+		link(d.named, c, v.ID)
+	}
+	d.devices.set(v.ID, e)
+	d.devIDs[v.ID] = true
+}
+
+func (d *draft) removeSensor(id space.ID) {
+	d.forget("Sensor", id)
+	e, ok := d.sensors.get(id)
+	if !ok {
+		return
+	}
+	c := claim{claimHardwareID, e.HardwareID}
+	d.touch(d.labels, c, d.senIDs)
+	unlink(d.labels, c, id)
+	unlink(d.mounted, e.Device, id)
+	d.sensors.drop(id)
+}
+
+func (d *draft) putSensor(s *Sensor) {
+	d.removeSensor(s.ID)
+	c := claim{claimHardwareID, s.HardwareID}
+	link(d.labels, c, s.ID)
+	link(d.mounted, s.Device, s.ID)
+	d.touch(d.labels, c, d.senIDs)
+	d.sensors.set(s.ID, &sensorEntry{Sensor: *s})
+	d.senIDs[s.ID] = true
+}
+
+// touch marks everyone who has the claim: their collision begins or ends.
+func (d *draft) touch(in *edit[claim, []space.ID], c claim, marked map[space.ID]bool) {
+	ids, _ := in.get(c)
+	for _, id := range ids {
+		marked[id] = true
+	}
+}
+
+// claimsOf lists what a device must have for itself. A certificate that the
+// record names twice in one place counts once; one that is registered for the device
+// and for its module counts twice, because they are two principals.
+func claimsOf(v *Device) []claim {
+	all := []claim{{claimHubID, v.HubID}}
+	if v.HardwareID != "" {
+		all = append(all, claim{claimHardwareID, v.HardwareID})
+	}
+	add := func(a *Auth) {
+		for i, p := range a.Thumbprints {
+			if !slices.Contains(a.Thumbprints[:i], p) {
+				all = append(all, claim{claimThumbprint, string(p[:])})
+			}
+		}
+	}
+	add(&v.Auth)
+	for i := range v.Modules {
+		add(&v.Modules[i].Auth)
+	}
+	return all
+}
+
+func gatewayNames(e *deviceEntry) []claim {
+	if e.gateway == "" {
+		return nil
+	}
+	all := []claim{{nameText, e.gateway}}
+	if !e.guid.IsZero() {
+		all = append(all, claim{nameGUID, e.guid.String()})
+	}
+	return all
+}
+
+// link and unlink keep a list of ids in order; the lists of the base are
+// never written.
+func link[K comparable](in *edit[K, []space.ID], k K, id space.ID) {
+	ids, _ := in.get(k)
+	i, _ := slices.BinarySearchFunc(ids, id, compareID)
+	next := make([]space.ID, 0, len(ids)+1)
+	next = append(append(append(next, ids[:i]...), id), ids[i:]...)
+	in.set(k, next)
+}
+
+func unlink[K comparable](in *edit[K, []space.ID], k K, id space.ID) {
+	ids, _ := in.get(k)
+	next := slices.DeleteFunc(slices.Clone(ids), func(x space.ID) bool { return x == id })
+	if len(next) == 0 {
+		in.drop(k)
+		return
+	}
+	in.set(k, next)
+}
+
+// authorities merges the CAs, a handful: a plain sorted list.
+func (d *draft) authorities(c *Changes) []CA {
+	if len(c.PutCAs)+len(c.RemoveCAs) == 0 {
+		return d.old.cas
+	}
+	puts := once(d, "CertificateAuthority", c.PutCAs, func(a *CA) space.ID { return a.ID }, func(space.ID) {})
+	next := make([]CA, 0, len(d.old.cas)+len(puts))
+	for _, a := range d.old.cas {
+		replaced := slices.ContainsFunc(c.PutCAs, func(p CA) bool { return p.ID == a.ID })
+		if !replaced && !slices.Contains(c.RemoveCAs, a.ID) {
+			next = append(next, a)
+		}
+	}
+	for _, id := range c.RemoveCAs {
+		d.forget("CertificateAuthority", id)
+	}
+	for _, a := range puts {
+		next = append(next, *a)
+	}
+	slices.SortFunc(next, func(a, b CA) int { return compareID(a.ID, b.ID) })
+	return next
+}
