@@ -1,0 +1,155 @@
+package topic
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxProperties bounds a property bag.
+const MaxProperties = 64
+
+// Pair is the shape of one property; callers bring their own named type.
+type Pair interface {
+	~struct{ Key, Value string }
+}
+
+// ParseBag decodes k=v&k=v with percent-encoded keys and values, in order,
+// and appends to dst. The empty string is the empty bag. Refused, because two
+// readers could read them differently: a key twice (after decoding), an empty
+// key, a property without '=', a bare '=' within a value, a malformed escape,
+// bytes that are not UTF-8, and NUL. '+' cannot occur in a topic name and means nothing.
+// A string of the result shares memory with s where nothing was escaped.
+func ParseBag[P Pair](dst []P, s string) ([]P, error) {
+	if s == "" {
+		return dst, nil
+	}
+	start := len(dst)
+	for more := true; more; {
+		var item string
+		item, s, more = strings.Cut(s, "&")
+		if len(dst)-start == MaxProperties {
+			return dst[:start], &Error{ErrBag, "too many properties"}
+		}
+		k, v, ok := strings.Cut(item, "=")
+		if !ok {
+			return dst[:start], &Error{ErrBag, "a property without '='"}
+		}
+		key, why := unescape(k)
+		value, whyValue := unescape(v)
+		switch {
+		case why != "":
+			return dst[:start], &Error{ErrBag, why}
+		case whyValue != "":
+			return dst[:start], &Error{ErrBag, whyValue}
+		case key == "":
+			return dst[:start], &Error{ErrBag, "a property without a name"}
+		}
+		for _, p := range dst[start:] {
+			if (struct{ Key, Value string })(p).Key == key {
+				return dst[:start], &Error{ErrBag, "a property twice"}
+			}
+		}
+		dst = append(dst, P(struct{ Key, Value string }{key, value}))
+	}
+	return dst, nil
+}
+
+// AppendBag appends the one canonical encoding of the bag: RFC 3986's
+// unreserved characters and '$' as they are, every other byte as %XX in upper
+// case. ParseBag(AppendBag(bag)) is the bag again.
+func AppendBag[P Pair](b []byte, bag []P) []byte {
+	for i, p := range bag {
+		if i > 0 {
+			b = append(b, '&')
+		}
+		kv := (struct{ Key, Value string })(p)
+		b = appendEscaped(b, kv.Key)
+		b = append(b, '=')
+		b = appendEscaped(b, kv.Value)
+	}
+	return b
+}
+
+// CanonicalBag tells whether encoding the bag that s decodes to gives s again,
+// for an s that ParseBag accepts.
+func CanonicalBag(s string) bool {
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case plain(c) || c == '&' || c == '=':
+		case c == '%':
+			if i+2 >= len(s) || lower(s[i+1]) || lower(s[i+2]) || plain(unhex(s[i+1])<<4|unhex(s[i+2])) {
+				return false
+			}
+			i += 2
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+const upperHex = "0123456789ABCDEF"
+
+func appendEscaped(b []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; plain(c) {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', upperHex[c>>4], upperHex[c&15])
+		}
+	}
+	return b
+}
+
+func unescape(s string) (text, why string) {
+	if strings.IndexByte(s, '=') >= 0 {
+		return "", "'=' within a value"
+	}
+	out := s
+	if strings.IndexByte(s, '%') >= 0 {
+		b := make([]byte, 0, len(s))
+		for i := 0; i < len(s); i++ {
+			if s[i] != '%' {
+				b = append(b, s[i])
+				continue
+			}
+			if i+2 >= len(s) || !hex(s[i+1]) || !hex(s[i+2]) {
+				return "", "a malformed escape"
+			}
+			b = append(b, unhex(s[i+1])<<4|unhex(s[i+2]))
+			i += 2
+		}
+		out = string(b)
+	}
+	if strings.IndexByte(out, 0) >= 0 {
+		return "", "holds NUL"
+	}
+	if !utf8.ValidString(out) {
+		return "", "not UTF-8"
+	}
+	return out, ""
+}
+
+func plain(c byte) bool {
+	switch {
+	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		return true
+	}
+	return c == '-' || c == '.' || c == '_' || c == '~' || c == '$'
+}
+
+func lower(c byte) bool { return c >= 'a' && c <= 'f' }
+
+func hex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
+func unhex(c byte) byte {
+	switch {
+	case c >= 'a':
+		return c - 'a' + 10
+	case c >= 'A':
+		return c - 'A' + 10
+	}
+	return c - '0'
+}
