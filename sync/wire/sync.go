@@ -1,0 +1,138 @@
+package wire
+
+import (
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/space"
+)
+
+// Full is a complete answer at one version.
+type Full struct {
+	Version  model.Version
+	Policy   model.Snapshot
+	Data     device.Data
+	Problems []Problem // elements that were left out
+}
+
+// Delta leads from exactly From to To.
+type Delta struct {
+	From, To model.Version
+	Policy   model.ChangeSet
+	Data     device.Changes
+	Problems []Problem
+}
+
+// Empty tells whether the delta changes nothing but the version.
+func (d *Delta) Empty() bool {
+	c := &d.Data
+	return d.Policy.Empty() &&
+		len(c.PutSpaces)+len(c.PutDevices)+len(c.PutSensors)+len(c.PutFunctions)+len(c.PutCAs)+
+			len(c.RemoveSpaces)+len(c.RemoveDevices)+len(c.RemoveSensors)+len(c.RemoveFunctions)+len(c.RemoveCAs) == 0
+}
+
+// ToDelta turns a feed into what a registry and an engine apply. An object
+// that cannot be understood is removed, whatever was known of it before, and
+// named in Problems; a deny assignment that cannot be understood is an error,
+// because leaving it out would grant.
+func ToDelta(f ParsedFeed, home space.ID) (Delta, error) {
+	d := Delta{From: f.From, To: f.To}
+	d.Policy.From, d.Policy.To = f.From, f.To
+	for _, c := range f.Changes {
+		if err := d.add(c, home); err != nil {
+			if c.Type == TypeAzureDeny {
+				return Delta{}, err
+			}
+			d.Problems = append(d.Problems, Problem{Type: c.Type, ID: c.ID.String(), Reason: err.Error()})
+			c.Access = model.Delete
+			if err := d.add(c, home); err != nil {
+				return Delta{}, err
+			}
+		}
+	}
+	return d, nil
+}
+
+func (d *Delta) add(c ParsedChange, home space.ID) error {
+	p, r := &d.Policy, &d.Data
+	switch c.Type {
+	case TypeRole:
+		return step(c, &p.PutRoles, &p.RemoveRoles, ParseRole, func(v model.Role) space.ID { return v.ID })
+	case TypeAssignment:
+		parse := func(o Object) (model.Assignment, error) { return ParseAssignment(o, home) }
+		return step(c, &p.PutAssignments, &p.RemoveAssigns, parse, func(v model.Assignment) space.ID { return v.ID })
+	case TypeAzureAssignment:
+		return step(c, &p.PutAzureAssignments, &p.RemoveAzureAssigns, ParseAzureAssignment,
+			func(v model.AzureAssignment) space.ID { return v.ID })
+	case TypeAzureRole:
+		return step(c, &p.PutAzureRoles, &p.RemoveAzureRoles, ParseAzureRole,
+			func(v model.AzureRole) space.ID { return v.ID })
+	case TypeAzureDeny:
+		return step(c, &p.PutAzureDenies, &p.RemoveAzureDenies, ParseAzureDeny,
+			func(v model.AzureDeny) space.ID { return v.ID })
+	case TypeSpace:
+		return step(c, &r.PutSpaces, &r.RemoveSpaces, SpaceRecord, func(v device.Space) space.ID { return v.ID })
+	case TypeDevice:
+		return step(c, &r.PutDevices, &r.RemoveDevices, DeviceRecord, func(v device.Device) space.ID { return v.ID })
+	case TypeSensor:
+		return step(c, &r.PutSensors, &r.RemoveSensors, SensorRecord, func(v device.Sensor) space.ID { return v.ID })
+	case TypeFunction:
+		return step(c, &r.PutFunctions, &r.RemoveFunctions, FunctionRecord,
+			func(v device.Function) space.ID { return v.ID })
+	case TypeCA:
+		return step(c, &r.PutCAs, &r.RemoveCAs, ParseCA, func(v device.CA) space.ID { return v.ID })
+	}
+	return nil // users, key stores, and what later servers may add: nothing that a gateway holds
+}
+
+// step appends one change to the puts or the removals of its type.
+func step[T any](c ParsedChange, puts *[]T, removes *[]space.ID, parse func(Object) (T, error), id func(T) space.ID) error {
+	if c.Access == model.Delete {
+		*removes = append(*removes, c.ID)
+		return nil
+	}
+	v, err := parse(c.Object)
+	if err != nil {
+		return err
+	}
+	if id(v) != c.ID {
+		return invalid("id", "the change names %s, its object %s", c.ID, id(v))
+	}
+	*puts = append(*puts, v)
+	return nil
+}
+
+// SpaceRecord reads a space of the API into the registry's form.
+func SpaceRecord(o Object) (device.Space, error) {
+	w, err := ParseSpace(o)
+	if err != nil {
+		return device.Space{}, err
+	}
+	return w.Record()
+}
+
+// DeviceRecord reads a device of the API into the registry's form.
+func DeviceRecord(o Object) (device.Device, error) {
+	w, err := ParseDevice(o)
+	if err != nil {
+		return device.Device{}, err
+	}
+	return w.Record()
+}
+
+// SensorRecord reads a sensor of the API into the registry's form.
+func SensorRecord(o Object) (device.Sensor, error) {
+	w, err := ParseSensor(o)
+	if err != nil {
+		return device.Sensor{}, err
+	}
+	return w.Record()
+}
+
+// FunctionRecord reads a function of the API into the registry's form.
+func FunctionRecord(o Object) (device.Function, error) {
+	w, err := ParseFunction(o)
+	if err != nil {
+		return device.Function{}, err
+	}
+	return w.Record()
+}
