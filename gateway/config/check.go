@@ -6,6 +6,8 @@ import (
 	"os"
 	"reflect"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // CheckFiles looks at every file that the configuration names (state.dir,
@@ -68,6 +70,9 @@ func (c *Config) Redacted() Config {
 	return out
 }
 
+// YAML writes the configuration as a file that Load reads back.
+func (c *Config) YAML() ([]byte, error) { return yaml.Marshal(c) }
+
 // walk visits every value that holds no further ones, with its field's name.
 func walk(v reflect.Value, field string, visit func(string, reflect.Value)) {
 	switch {
@@ -81,7 +86,7 @@ func walk(v reflect.Value, field string, visit func(string, reflect.Value)) {
 		}
 	case v.Kind() == reflect.Struct:
 		for i := range v.NumField() {
-			if key := v.Type().Field(i).Tag.Get("yaml"); key != "" {
+			if key := keyOf(v.Type().Field(i)); key != "" {
 				walk(v.Field(i), join(field, key), visit)
 			}
 		}
@@ -112,7 +117,7 @@ func detach(v reflect.Value) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if v.Type().Field(i).Tag.Get("yaml") != "" {
+			if keyOf(v.Type().Field(i)) != "" {
 				detach(v.Field(i))
 			}
 		}

@@ -40,7 +40,7 @@ func DecodeSource[T any](file string, into *T) (*Source, []Problem) {
 }
 
 func decodeFile(file string, into any, env func(string) string) (*Source, []Problem) {
-	src := &Source{File: file, lines: map[string]int{}}
+	src := newSource(file)
 	f, err := os.Open(file)
 	if err != nil {
 		return src, []Problem{{File: file, Message: "cannot be read: " + plain(err), Hint: "name an existing file with -config, readable for this user"}}
@@ -71,7 +71,7 @@ func decodeText(src *Source, text []byte, into any, env func(string) string) (*S
 	}
 	var more yaml.Node
 	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
-		d.report(max(more.Line, 1), "", "holds more than one document", "keep one document: remove everything from the second --- on")
+		d.note(max(more.Line, 1), "", "holds more than one document", "keep one document: remove everything from the second --- on")
 	}
 	if len(doc.Content) == 1 {
 		d.value(doc.Content[0], reflect.ValueOf(into).Elem(), "", 0)
@@ -99,7 +99,14 @@ type decoder struct {
 	problems []Problem
 }
 
+// report adds a problem; the field then counts as not read, so that nothing
+// more is said about what it would have held.
 func (d *decoder) report(line int, field, message, hint string) {
+	d.src.unread[field] = true
+	d.note(line, field, message, hint)
+}
+
+func (d *decoder) note(line int, field, message, hint string) {
 	d.problems = append(d.problems, Problem{File: d.src.File, Line: line, Field: field, Message: message, Hint: hint})
 }
 
@@ -156,7 +163,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, field string, level int
 		key, val := n.Content[i], n.Content[i+1]
 		name := join(field, key.Value)
 		if first, dup := seen[key.Value]; dup {
-			d.report(key.Line, name, fmt.Sprintf("is given twice (first on line %d)", first), "keep one of the two")
+			d.note(key.Line, name, fmt.Sprintf("is given twice (first on line %d)", first), "keep one of the two")
 			continue
 		}
 		seen[key.Value] = key.Line

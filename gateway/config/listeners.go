@@ -18,7 +18,7 @@ type Listener struct {
 	Name    string `yaml:"name"`
 	Kind    string `yaml:"kind"`
 	Address string `yaml:"address"` // host:port, or the path of a unix socket
-	TLS     *TLS   `yaml:"tls"`
+	TLS     *TLS   `yaml:"tls,omitempty"`
 	// Plaintext must be said aloud for a network listener without TLS that
 	// is not on loopback.
 	Plaintext       bool   `yaml:"plaintext"`

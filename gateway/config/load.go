@@ -22,12 +22,8 @@ func (c *Config) finish(problems []Problem) []Problem {
 	if len(problems) == 1 && problems[0].Field == "" {
 		return problems // nothing was read: every "missing" would be noise
 	}
-	unread := map[string]bool{}
-	for _, p := range problems {
-		unread[p.Field] = true
-	}
 	for _, p := range c.Validate() {
-		if !covered(unread, p.Field) {
+		if !covered(c.src.unread, p.Field) {
 			problems = append(problems, p)
 		}
 	}

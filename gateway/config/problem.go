@@ -45,8 +45,13 @@ func sortProblems(ps []Problem) {
 
 // Source remembers where each field of a decoded file stands.
 type Source struct {
-	File  string
-	lines map[string]int
+	File   string
+	lines  map[string]int
+	unread map[string]bool // fields whose value could not be read
+}
+
+func newSource(file string) *Source {
+	return &Source{File: file, lines: map[string]int{}, unread: map[string]bool{}}
 }
 
 // Line is the line of field, or of the nearest field above it that the file

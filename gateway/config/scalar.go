@@ -126,16 +126,22 @@ func join(field, key string) string {
 func keysOf(t reflect.Type) []string {
 	var keys []string
 	for f := range t.Fields() {
-		if k := f.Tag.Get("yaml"); k != "" && f.IsExported() {
+		if k := keyOf(f); k != "" {
 			keys = append(keys, k)
 		}
 	}
 	return keys
 }
 
+// keyOf is the key of a field in the file; "" when it has none.
+func keyOf(f reflect.StructField) string {
+	key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	return key
+}
+
 func fieldByKey(t reflect.Type, key string) (int, bool) {
 	for i := range t.NumField() {
-		if f := t.Field(i); f.IsExported() && key != "" && f.Tag.Get("yaml") == key {
+		if key != "" && keyOf(t.Field(i)) == key {
 			return i, true
 		}
 	}
