@@ -39,6 +39,7 @@ func TestActsFor(t *testing.T) {
 		{"two levels, one allowed", 1, []Device{dev(1, "gw"), dev(3, "mid", gw("gw")), dev(2, "c", gw("mid"))}, 1, 2, false},
 		{"two levels, two allowed", 2, []Device{dev(1, "gw"), dev(3, "mid", gw("gw")), dev(2, "c", gw("mid"))}, 1, 2, true},
 		{"two levels, the middle disabled", 2, []Device{dev(1, "gw"), dev(3, "mid", gw("gw"), status(Disabled)), dev(2, "c", gw("mid"))}, 1, 2, false},
+		{"two levels, the middle colliding", 2, []Device{dev(1, "gw"), dev(3, "mid", gw("gw")), dev(4, "mid"), dev(2, "c", gw(id(3).String()))}, 1, 2, false},
 		{"depth beyond the limit is cut", 9, chain(7), 7, 1, false},
 		{"five levels", 9, chain(6), 6, 1, true},
 		{"cycle of two", 1, []Device{dev(1, "a", gw("b")), dev(2, "b", gw("a"))}, 1, 2, false},
