@@ -100,15 +100,15 @@ type Verdict struct {
 
 // Record is what the audit keeps of a decision or of an event.
 type Record struct {
-	Time      time.Time
-	Event     string // connect, publish, subscribe, deliver, will, revoke, deployment, sync, stage, …
-	Allowed   bool
-	Principal string // Key, or what was claimed when nothing was proved
-	ClientID  string
-	Remote    string
-	Topic     string // topic or filter; never a payload
-	Reason    string
-	Detail    string
-	Version   string // policy version, "epoch.number"
-	Count     uint64 // how many this record stands for, at least 1
+	Time      time.Time `json:"time"`
+	Event     string    `json:"event"` // connect, publish, subscribe, deliver, will, revoke, deployment, sync, stage, …
+	Allowed   bool      `json:"allowed"`
+	Principal string    `json:"principal,omitempty"` // Key, or what was claimed when nothing was proved
+	ClientID  string    `json:"clientId,omitempty"`
+	Remote    string    `json:"remote,omitempty"`
+	Topic     string    `json:"topic,omitempty"` // topic or filter; never a payload
+	Reason    string    `json:"reason,omitempty"`
+	Detail    string    `json:"detail,omitempty"`
+	Version   string    `json:"version,omitempty"` // policy version, "epoch.number"
+	Count     uint64    `json:"count"`             // how many this record stands for, at least 1
 }
