@@ -21,7 +21,7 @@ type Assignment struct {
 func FromAssignment(a model.Assignment) Assignment {
 	w := Assignment{
 		ID: a.ID, RoleID: a.Role, Path: a.Path,
-		ObjectIDType: KindName(a.Who.Kind), TenantID: a.Who.Tenant,
+		ObjectIDType: a.Who.Kind.String(), TenantID: a.Who.Tenant,
 	}
 	if a.Who.Kind == model.DomainName {
 		w.ObjectID = a.Who.Domain
@@ -42,11 +42,11 @@ func ParseNewAssignment(o Object, home space.ID) (model.Assignment, error) {
 	switch a.Who.Kind {
 	case model.UserID, model.ServicePrincipalID:
 		if tenant.IsZero() {
-			return model.Assignment{}, invalid("tenantId", "required for objectIdType %s", KindName(a.Who.Kind))
+			return model.Assignment{}, invalid("tenantId", "required for objectIdType %s", a.Who.Kind.String())
 		}
 	case model.DeviceID, model.TenantID:
 		if !tenant.IsZero() {
-			return model.Assignment{}, invalid("tenantId", "not allowed for objectIdType %s", KindName(a.Who.Kind))
+			return model.Assignment{}, invalid("tenantId", "not allowed for objectIdType %s", a.Who.Kind.String())
 		}
 	}
 	a.ID = space.ID{}
@@ -96,8 +96,8 @@ func parseAssignment(o Object) (a model.Assignment, tenant space.ID, err error) 
 	if kindText == "" {
 		return fail(invalid("objectIdType", "required"))
 	}
-	kind, ok := ParseKind(kindText)
-	if !ok {
+	kind, err := model.ParseIdentityKind(kindText)
+	if err != nil {
 		return fail(invalid("objectIdType", "not one of UserId, DeviceId, DomainName, TenantId, ServicePrincipalId, UserDefinedFunctionId"))
 	}
 	a.Who.Kind = kind

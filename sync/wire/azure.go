@@ -63,31 +63,12 @@ type AzureItemPrincipal struct {
 	Type string   `json:"type"`
 }
 
-func azureKindNames() [5]string {
-	return [5]string{
-		model.UnknownPrincipal:      "Unknown",
-		model.AzureUser:             "User",
-		model.AzureGroup:            "Group",
-		model.AzureServicePrincipal: "ServicePrincipal",
-		model.AzureEveryone:         "SystemDefined",
-	}
-}
-
-func azureKind(s string) model.AzurePrincipalType {
-	for k, name := range azureKindNames() {
-		if strings.EqualFold(s, name) {
-			return model.AzurePrincipalType(k)
-		}
-	}
-	return model.UnknownPrincipal // grants nothing; a deny of it applies to all
-}
-
+// azureKindName writes "Unknown" for what ARM may have called anything.
 func azureKindName(k model.AzurePrincipalType) string {
-	names := azureKindNames()
-	if int(k) >= len(names) {
-		return names[model.UnknownPrincipal]
+	if s := k.String(); s != "" {
+		return s
 	}
-	return names[k]
+	return "Unknown"
 }
 
 func azureID(scope, kind string, id space.ID) string {
@@ -126,7 +107,7 @@ func ParseAzureAssignment(o Object) (model.AzureAssignment, error) {
 	if err != nil {
 		return model.AzureAssignment{}, err
 	}
-	a.Who.Type = azureKind(kind)
+	a.Who.Type = model.ParseAzurePrincipalType(kind)
 	if a.Scope, err = scopeOf(p); err != nil {
 		return model.AzureAssignment{}, err
 	}
@@ -287,7 +268,7 @@ func principals(p Object, name string) ([]model.AzurePrincipal, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, model.AzurePrincipal{ID: id, Type: azureKind(kind)})
+		out = append(out, model.AzurePrincipal{ID: id, Type: model.ParseAzurePrincipalType(kind)})
 	}
 	return out, nil
 }

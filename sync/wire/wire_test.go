@@ -193,23 +193,6 @@ func TestUnknownActions(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
-	for v := model.Device; v < model.ResourceTypes; v++ {
-		got, ok := ParseResource(" " + strings.ToUpper(ResourceName(v)) + " ")
-		if !ok || got != v {
-			t.Errorf("%d %q: got %d", v, ResourceName(v), got)
-		}
-	}
-	if got, ok := ParseResource("UerDefinedFunction"); !ok || got != model.UserDefinedFunction {
-		t.Error("the misprint is an alias")
-	}
-	for _, s := range []string{"", "None", "Devices"} {
-		if _, ok := ParseResource(s); ok {
-			t.Errorf("%q is no resource type", s)
-		}
-	}
-}
-
 func TestDeviceCarriesItsCredential(t *testing.T) {
 	secret := device.Auth{Kind: device.AuthSAS, Primary: device.Secret("0123456789abcdef"), Secondary: device.Secret("fedcba9876543210")}
 	var print device.Thumbprint
