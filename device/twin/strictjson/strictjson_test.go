@@ -66,6 +66,14 @@ func TestIntegersAreLiteral(t *testing.T) {
 	}
 }
 
+func TestOnlyStringsAreText(t *testing.T) {
+	for _, text := range []string{`5`, `true`, `null`, `["5"]`, `{"a":"5"}`} {
+		if s, ok := must(t, text).Str(); ok || s != "" {
+			t.Errorf("%s reads as the text %q", text, s)
+		}
+	}
+}
+
 // RFC 7396, appendix A.
 func TestMergeOfTheRFC(t *testing.T) {
 	for _, c := range [][3]string{

@@ -50,8 +50,13 @@ func (v Value) Kind() Kind { return v.kind }
 // It must not be modified.
 func (v Value) Raw() []byte { return v.raw }
 
-// Str is the decoded text of a string; false for any other kind.
-func (v Value) Str() (string, bool) { return v.text, v.kind == String }
+// Str is the decoded text of a string; "" and false for any other kind.
+func (v Value) Str() (string, bool) {
+	if v.kind != String {
+		return "", false
+	}
+	return v.text, true
+}
 
 // Literal is the text of a number as written, so that 3, 3.0 and 3e0 are told
 // apart; "" for any other kind.
