@@ -1,0 +1,147 @@
+// Package metrics is the only room that knows Prometheus. What happens is
+// counted through Set, whose methods may be called from any goroutine and
+// never block; what simply is (depths, ages, numbers of sessions) is read
+// from Sources at the moment of a scrape.
+//
+// Label values that come from outside this program (none should) are bounded:
+// beyond maxReasons different ones everything counts as "other", so that a
+// stranger cannot grow the registry.
+package metrics
+
+import (
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Registry is a Prometheus registry, so that nobody else has to import it.
+type Registry = prometheus.Registry
+
+// NewRegistry is an empty registry with the process and Go collectors.
+func NewRegistry() *Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
+	return r
+}
+
+// Handler serves the registry in the Prometheus text format.
+func Handler(r *Registry) http.Handler {
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: 4,
+		Timeout:             10 * time.Second,
+	})
+}
+
+// Set counts what happens.
+type Set struct {
+	accepted, denied, forwarded, refused, dropped, syncs *bounded
+	connects                                             *bounded
+	decision, revocation, ack                            prometheus.Histogram
+}
+
+const (
+	maxReasons = 96
+	other      = "other"
+)
+
+// New declares everything and registers it with reg. It fails when reg
+// already holds a metric of the same name.
+func New(reg prometheus.Registerer, build Build, src Sources) (*Set, error) {
+	s := &Set{decision: newHistogram(decisionSeconds), revocation: newHistogram(revocationSeconds), ack: newHistogram(ackSeconds)}
+	cs := []prometheus.Collector{s.decision, s.revocation, s.ack, newGauges(build, src)}
+	for _, c := range []struct {
+		into **bounded
+		decl declaration
+	}{
+		{&s.accepted, messagesAccepted}, {&s.denied, messagesDenied}, {&s.forwarded, messagesForwarded}, {&s.connects, connections},
+		{&s.refused, framesRefused}, {&s.dropped, messagesDropped}, {&s.syncs, syncResults},
+	} {
+		*c.into = newBounded(c.decl)
+		cs = append(cs, (*c.into).vec)
+	}
+	for i, c := range cs {
+		if err := reg.Register(c); err != nil {
+			for _, done := range cs[:i] {
+				reg.Unregister(done)
+			}
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Accepted counts a publish that was decided and taken, by handling
+// ("telemetry", "fanout", "twin", …).
+func (s *Set) Accepted(handling string) { s.accepted.inc(handling, 1) }
+
+// Denied counts n refusals of an operation by the stable reason code.
+func (s *Set) Denied(reason string, n uint64) { s.denied.inc(reason, float64(n)) }
+
+// Forwarded counts messages acknowledged by the upstream, by route.
+func (s *Set) Forwarded(route string, n int) { s.forwarded.inc(route, float64(n)) }
+
+// Connected counts one CONNECT by its result: "accepted" or a reason code.
+func (s *Set) Connected(result string) { s.connects.inc(result, 1) }
+
+// FrameRefused counts a frame that broke the protocol's rules or our limits.
+func (s *Set) FrameRefused(reason string) { s.refused.inc(reason, 1) }
+
+// Dropped counts n messages that were accepted and are not delivered.
+func (s *Set) Dropped(reason string, n uint64) { s.dropped.inc(reason, float64(n)) }
+
+// Synced counts one round of the sync: "ok", "unchanged", or a failure's name.
+func (s *Set) Synced(result string) { s.syncs.inc(result, 1) }
+
+// Decided observes how long one decision took.
+func (s *Set) Decided(d time.Duration) { s.decision.Observe(d.Seconds()) }
+
+// Revoked observes the time from receiving a change to its confirmation.
+func (s *Set) Revoked(d time.Duration) { s.revocation.Observe(d.Seconds()) }
+
+// Acked observes the time from a QoS >= 1 publish to its durable ack.
+func (s *Set) Acked(d time.Duration) { s.ack.Observe(d.Seconds()) }
+
+// bounded is a counter with one label whose values are bounded in number. The
+// counters are cached, because the vector's own lookup hashes each time.
+type bounded struct {
+	vec *prometheus.CounterVec
+
+	mu   sync.RWMutex
+	seen map[string]prometheus.Counter // guarded by mu
+}
+
+func newBounded(d declaration) *bounded {
+	return &bounded{
+		vec:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.name, Help: d.help}, []string{d.label}),
+		seen: map[string]prometheus.Counter{},
+	}
+}
+
+func (b *bounded) inc(value string, n float64) {
+	b.mu.RLock()
+	c := b.seen[value]
+	b.mu.RUnlock()
+	if c == nil {
+		c = b.add(value)
+	}
+	c.Add(n)
+}
+
+func (b *bounded) add(value string) prometheus.Counter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.seen) >= maxReasons || len(value) > 64 || value == "" {
+		value = other
+	}
+	c := b.seen[value]
+	if c == nil {
+		c = b.vec.WithLabelValues(value)
+		b.seen[value] = c
+	}
+	return c
+}

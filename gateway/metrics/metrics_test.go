@@ -1,0 +1,120 @@
+package metrics
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func scrape(t *testing.T, r *Registry) string {
+	t.Helper()
+	srv := httptest.NewServer(Handler(r))
+	defer srv.Close()
+	resp, err := http.Get(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.Status, err)
+	}
+	return string(b)
+}
+
+func TestScrape(t *testing.T) {
+	r := NewRegistry()
+	snap := Snapshot{Sessions: 7, OutboxMessages: 3, OutboxBytes: 512, CacheEpoch: 1, CacheNumber: 42, CacheAgeSeconds: 1.5, UpstreamConnected: true, AuditSuppressed: 9}
+	s, err := New(r, Build{Version: "1.2.3"}, Sources{Snapshot: func() Snapshot { return snap }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Accepted("telemetry")
+	s.Denied("no-assignment", 3)
+	s.Forwarded("telemetry", 2)
+	s.Connected("accepted")
+	s.FrameRefused("reserved-bits")
+	s.Dropped("slow-reader", 4)
+	s.Synced("ok")
+	s.Decided(300 * time.Nanosecond)
+	s.Revoked(20 * time.Millisecond)
+	s.Acked(3 * time.Millisecond)
+	text := scrape(t, r)
+	for _, line := range []string{
+		`gatehouse_messages_accepted_total{handling="telemetry"} 1`,
+		`gatehouse_denied_total{reason="no-assignment"} 3`,
+		`gatehouse_messages_forwarded_total{route="telemetry"} 2`,
+		`gatehouse_connects_total{result="accepted"} 1`,
+		`gatehouse_frames_refused_total{reason="reserved-bits"} 1`,
+		`gatehouse_messages_dropped_total{reason="slow-reader"} 4`,
+		`gatehouse_sync_rounds_total{result="ok"} 1`,
+		`gatehouse_decision_seconds_bucket{le="2.5e-07"} 0`,
+		`gatehouse_decision_seconds_bucket{le="5e-07"} 1`,
+		`gatehouse_revocation_seconds_bucket{le="0.025"} 1`,
+		`gatehouse_ack_seconds_count 1`,
+		`gatehouse_sessions 7`,
+		`gatehouse_outbox_messages 3`,
+		`gatehouse_outbox_bytes 512`,
+		`gatehouse_cache_version 42`,
+		`gatehouse_cache_age_seconds 1.5`,
+		`gatehouse_upstream_connected 1`,
+		`gatehouse_audit_suppressed_total 9`,
+		`version="1.2.3"`,
+	} {
+		if !strings.Contains(text, line) {
+			t.Errorf("missing %s", line)
+		}
+	}
+	snap.Sessions = 8
+	if !strings.Contains(scrape(t, r), "gatehouse_sessions 8") {
+		t.Error("a gauge is not read anew at each scrape")
+	}
+}
+
+// TestBounded: a flood of different reasons does not grow the registry.
+func TestBounded(t *testing.T) {
+	r := NewRegistry()
+	s, err := New(r, Build{}, Sources{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 * maxReasons {
+		s.Denied(fmt.Sprintf("reason-%d", i), 1)
+	}
+	s.Denied("", 1)
+	text := scrape(t, r)
+	if n := strings.Count(text, "\ngatehouse_denied_total{"); n != maxReasons+1 {
+		t.Errorf("%d series, want %d and other", n, maxReasons)
+	}
+	if want := fmt.Sprintf(`gatehouse_denied_total{reason="other"} %d`, 9*maxReasons+1); !strings.Contains(text, want) {
+		t.Errorf("missing %s: what is not named must still be counted", want)
+	}
+	if strings.Contains(text, "gatehouse_sessions") {
+		t.Error("gauges without a source")
+	}
+}
+
+func TestTwice(t *testing.T) {
+	r := NewRegistry()
+	if _, err := New(r, Build{}, Sources{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(r, Build{}, Sources{}); err == nil {
+		t.Error("a second set on the same registry was accepted")
+	}
+}
+
+func TestCountingAllocatesNothing(t *testing.T) {
+	s, err := New(NewRegistry(), Build{}, Sources{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Accepted("telemetry")
+	if n := testing.AllocsPerRun(100, func() { s.Accepted("telemetry"); s.Decided(time.Microsecond) }); n != 0 {
+		t.Errorf("%v allocations for one publish", n)
+	}
+}
