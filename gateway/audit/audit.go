@@ -1,0 +1,265 @@
+// Package audit keeps what was decided: the last records in memory for the
+// operator, all of them as JSON lines in a file that rotates and in the log,
+// and live for those who follow.
+//
+// Audit never blocks and never does I/O: it takes one short lock. Records are
+// limited per principal; what is above the rate is not written one by one but
+// counted, and the count is written within seconds as one record whose Count
+// says how many it stands for. After Run has returned, the Counts of all
+// emitted records add up to the calls of Audit. A writer that cannot keep up,
+// or a full disk, loses lines of the file, never of the count: a record
+// "records-missed" says how many.
+//
+// A refused CONNECT has proved nobody, so its claimed name limits nothing: it
+// is limited by the address it came from.
+package audit
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+// Options of a Log. The zero value of a field means its default.
+type Options struct {
+	Logger *slog.Logger // where records also go; nil: nowhere
+	File   string       // JSON lines; "": none
+	// MaxSize is the size at which File is rotated (16 MiB), Keep how many
+	// old files stay (4).
+	MaxSize int64
+	Keep    int
+	// Rate is records a second for one principal (5); Burst how many at once (4*Rate, at least 10).
+	Rate  float64
+	Burst float64
+	Ring  int // records kept in memory (2048)
+	Now   func() time.Time
+	// FileError hears of the file: an error when writing begins to fail,
+	// nil when it works again. Called by Run's goroutine.
+	FileError func(error)
+}
+
+const (
+	maxPrincipals = 8192 // limiters; beyond, newcomers share one
+	maxPending    = 32   // different suppressed records of one principal
+	maxText       = 512  // bytes of a text that a client chose
+	queueLength   = 4096 // records between Audit and the writer
+	flushEvery    = time.Second
+)
+
+// Log is the audit log. Use New.
+type Log struct {
+	o     Options
+	queue chan message.Record
+
+	missed     atomic.Uint64 // since the last record that said so
+	missedAll  atomic.Uint64
+	suppressed atomic.Uint64
+	total      atomic.Uint64
+
+	mu        sync.Mutex
+	limiters  map[string]*limiter // guarded by mu
+	overflow  *limiter            // shared by principals beyond maxPrincipals
+	ring      []message.Record    // guarded by mu; next is where the next goes
+	next      int
+	filled    bool
+	followers map[*Follower]struct{} // guarded by mu
+}
+
+// New returns a log that keeps records in memory at once and writes them
+// while Run runs.
+func New(o Options) *Log {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rate <= 0 {
+		o.Rate = 5
+	}
+	if o.Burst <= 0 {
+		o.Burst = max(10, 4*o.Rate)
+	}
+	if o.Ring <= 0 {
+		o.Ring = 2048
+	}
+	if o.MaxSize <= 0 {
+		o.MaxSize = 16 << 20
+	}
+	if o.Keep <= 0 {
+		o.Keep = 4
+	}
+	l := &Log{o: o, queue: make(chan message.Record, queueLength), limiters: map[string]*limiter{},
+		ring: make([]message.Record, o.Ring), followers: map[*Follower]struct{}{}}
+	l.overflow = newLimiter(o.Burst, o.Now())
+	return l
+}
+
+// Audit takes one record.
+func (l *Log) Audit(r message.Record) {
+	now := l.o.Now()
+	if r.Time.IsZero() {
+		r.Time = now
+	}
+	if r.Count == 0 {
+		r.Count = 1
+	}
+	clip(&r)
+	l.total.Add(r.Count)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lim := l.limiter(subject(&r), now)
+	if lim.take(now, l.o.Rate, l.o.Burst) {
+		l.emit(r)
+		return
+	}
+	l.suppressed.Add(r.Count)
+	lim.suppress(r)
+}
+
+// subject is what a record is limited by.
+func subject(r *message.Record) string {
+	if r.Event == "connect" && !r.Allowed {
+		if ap, err := netip.ParseAddrPort(r.Remote); err == nil {
+			return "from " + ap.Addr().Unmap().String()
+		}
+		return "from " + r.Remote
+	}
+	return r.Principal
+}
+
+func (l *Log) limiter(key string, now time.Time) *limiter {
+	lim := l.limiters[key]
+	if lim != nil {
+		return lim
+	}
+	if len(l.limiters) >= maxPrincipals {
+		return l.overflow
+	}
+	lim = newLimiter(l.o.Burst, now)
+	l.limiters[key] = lim
+	return lim
+}
+
+// emit hands a record to memory, followers and the writer. mu is held.
+func (l *Log) emit(r message.Record) {
+	l.ring[l.next] = r
+	if l.next++; l.next == len(l.ring) {
+		l.next, l.filled = 0, true
+	}
+	for f := range l.followers {
+		f.offer(r)
+	}
+	select {
+	case l.queue <- r:
+	default:
+		l.missed.Add(r.Count)
+		l.missedAll.Add(r.Count)
+	}
+}
+
+// Run writes records until ctx ends, then what is left, and returns nil.
+func (l *Log) Run(ctx context.Context) error {
+	w := &writer{o: &l.o}
+	defer w.close()
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case r := <-l.queue:
+			w.write(ctx, r)
+		case <-tick.C:
+			l.flush(false)
+			l.reportMissed()
+			w.idle()
+		case <-ctx.Done():
+			l.flush(true)
+			l.reportMissed()
+			for {
+				select {
+				case r := <-l.queue:
+					w.write(context.WithoutCancel(ctx), r)
+				default:
+					return nil
+				}
+			}
+		}
+	}
+}
+
+// flush emits the counts of what was suppressed: for principals that are
+// below their rate again, or for all at the end. Idle limiters are forgotten.
+func (l *Log) flush(all bool) {
+	now := l.o.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, lim := range l.limiters {
+		l.flushOne(lim, now, all)
+		if len(lim.pending) == 0 && lim.full(now, l.o.Rate, l.o.Burst) {
+			delete(l.limiters, key)
+		}
+	}
+	l.flushOne(l.overflow, now, all)
+}
+
+func (l *Log) flushOne(lim *limiter, now time.Time, all bool) {
+	for _, key := range lim.order {
+		if !all && !lim.take(now, l.o.Rate, l.o.Burst) {
+			return
+		}
+		l.emit(*lim.pending[key])
+		delete(lim.pending, key)
+		lim.order = lim.order[1:]
+	}
+}
+
+func (l *Log) reportMissed() {
+	if n := l.missed.Swap(0); n > 0 {
+		l.mu.Lock()
+		l.emit(message.Record{Time: l.o.Now(), Event: "audit", Reason: "records-missed", Count: n,
+			Detail: "records that did not reach the file and the log; the latest are in memory"})
+		l.mu.Unlock()
+	}
+}
+
+// Counts says how many records there were, how many were counted instead of
+// written one by one, and how many the writer missed.
+type Counts struct{ Total, Suppressed, Missed uint64 }
+
+// Counts returns the totals since the start.
+func (l *Log) Counts() Counts {
+	return Counts{Total: l.total.Load(), Suppressed: l.suppressed.Load(), Missed: l.missedAll.Load()}
+}
+
+// Recent returns up to n of the latest records that match, oldest first.
+// match may be nil.
+func (l *Log) Recent(n int, match func(*message.Record) bool) []message.Record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	size := l.next
+	if l.filled {
+		size = len(l.ring)
+	}
+	var out []message.Record
+	for i := 0; i < size && len(out) < n; i++ {
+		r := &l.ring[(l.next-1-i+len(l.ring))%len(l.ring)]
+		if match == nil || match(r) {
+			out = append(out, *r)
+		}
+	}
+	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
+		out[i], out[j] = out[j], out[i]
+	}
+	return out
+}
+
+func clip(r *message.Record) {
+	for _, s := range []*string{&r.Principal, &r.ClientID, &r.Remote, &r.Topic, &r.Reason, &r.Detail} {
+		if len(*s) > maxText {
+			*s = (*s)[:maxText] + "…"
+		}
+	}
+}
