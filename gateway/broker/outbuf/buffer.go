@@ -1,0 +1,298 @@
+// Package outbuf is the one ordered way out of a connection. Acks and control
+// frames, what the embedded library writes and what the message plane
+// delivers all go through one Buffer: in the order in which they were
+// appended, with one write per wake-up, by a writer that exists only while
+// there is something to write.
+//
+// Bounds. Messages are taken while fewer than Limit bytes are encoded ahead
+// (what the writer holds included); acks and control frames beyond that, and
+// their sources stop when Overfull. Nothing here ever blocks, except WaitRoom
+// and WaitControl, which say how long.
+//
+// Revocation. Frames that carry a message keep their place and the message,
+// so that Cut can take them out again before the kernel has them. What a write
+// in progress holds cannot be cut; AwaitWrite tells when it is over.
+//
+// Failure. A failed or timed-out write ends the connection: Done is closed
+// and everything later is refused. Safe for concurrent use; of the callbacks only
+// encode and deny run under the lock.
+package outbuf
+
+import (
+	"sync"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+// Conn is what is written to. Close may flush and say goodbye within a bound
+// of its own; Abort never waits.
+type Conn interface {
+	Write([]byte) (int, error)
+	SetWriteDeadline(time.Time) error
+	Close() error
+	Abort() error
+}
+
+// Config of a Buffer. The durations must be positive.
+type Config struct {
+	Limit   int           // bytes of messages encoded ahead
+	Reserve int           // bytes beyond it for acks and control frames
+	Write   time.Duration // a write without progress for this long ends the connection
+	Stall   time.Duration // how long publishers wait in all while the buffer stays full
+	// Drained, if set, is called by the writer after each write that left room.
+	Drained func()
+	// Writers counts the running writers, if set.
+	Writers *sync.WaitGroup
+	// Wrote, if set, counts bytes given to the kernel.
+	Wrote func(n int)
+}
+
+// Owner is told nothing; it names what a frame stands for, and comes back from Cut.
+type Owner any
+
+type mark struct {
+	from, to int
+	m        *message.Message
+	owner    Owner
+}
+
+type chunk struct {
+	b     []byte
+	marks []mark
+}
+
+// Buffer is the way out of one connection.
+type Buffer struct {
+	c   Config
+	dst Conn
+
+	mu       sync.Mutex // guards everything below
+	pending  chunk      // appended, not yet with the writer
+	busy     chunk      // with the writer
+	writing  chan struct{}
+	running  bool
+	corked   bool
+	closing  bool
+	closed   bool
+	room     chan struct{} // closed when there is room again; nil: nobody waits
+	stallEnd time.Time
+	deadline time.Time // last write deadline set
+
+	done chan struct{}
+}
+
+// New makes a buffer in front of dst; it starts nothing.
+func New(dst Conn, c Config) *Buffer {
+	return &Buffer{c: c, dst: dst, done: make(chan struct{})}
+}
+
+// Done is closed once the connection is closed and no new writer will start.
+func (b *Buffer) Done() <-chan struct{} { return b.done }
+
+func (b *Buffer) ahead() int { return len(b.pending.b) + len(b.busy.b) }
+
+// Room tells whether a message would be taken now.
+func (b *Buffer) Room() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.closed && !b.closing && b.ahead() < b.c.Limit
+}
+
+// Message appends a frame that carries m, encoded by encode behind what it is
+// given. full: there is no room now. max, if not 0, is the client's maximum
+// packet size; a larger frame is not sent and reported as too large.
+func (b *Buffer) Message(m *message.Message, owner Owner, max int, encode func([]byte) []byte) Result {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed || b.closing {
+		return Closed
+	}
+	if b.ahead() >= b.c.Limit {
+		return Full
+	}
+	b.ready()
+	from := len(b.pending.b)
+	b.pending.b = encode(b.pending.b)
+	to := len(b.pending.b)
+	if max > 0 && to-from > max {
+		b.pending.b = b.pending.b[:from]
+		return TooLarge
+	}
+	b.pending.marks = append(b.pending.marks, mark{from, to, m, owner})
+	b.wake()
+	return Taken
+}
+
+// Result of Message.
+type Result uint8
+
+// The results.
+const (
+	Taken Result = iota
+	Full
+	Closed
+	TooLarge
+)
+
+// Control appends an ack or control frame; false: the connection is closed.
+func (b *Buffer) Control(frame []byte) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed || b.closing {
+		return false
+	}
+	b.ready()
+	b.pending.b = append(b.pending.b, frame...)
+	b.wake()
+	return true
+}
+
+// Overfull tells whether the reserve for control frames is used up, so that
+// what causes them must pause.
+func (b *Buffer) Overfull() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ahead() > b.c.Limit+b.c.Reserve
+}
+
+// Cork holds the writer back until Uncork, so that what one batch of input
+// causes leaves in one write. Whoever corks must uncork before it waits.
+func (b *Buffer) Cork() {
+	b.mu.Lock()
+	b.corked = true
+	b.mu.Unlock()
+}
+
+// Uncork lets the writer go.
+func (b *Buffer) Uncork() {
+	b.mu.Lock()
+	if b.corked {
+		b.corked = false
+		if len(b.pending.b) > 0 {
+			b.wake()
+		}
+	}
+	b.mu.Unlock()
+}
+
+func (b *Buffer) ready() {
+	if b.pending.b == nil {
+		b.pending = takeChunk()
+	}
+}
+
+func (b *Buffer) wake() {
+	if b.running || b.closed || b.corked && !b.closing {
+		return
+	}
+	b.start()
+}
+
+func (b *Buffer) start() {
+	b.running = true
+	if b.c.Writers != nil {
+		b.c.Writers.Go(b.write)
+		return
+	}
+	go b.write()
+}
+
+// write is the writer. It ends when nothing is left.
+func (b *Buffer) write() {
+	for {
+		b.mu.Lock()
+		if b.closed || len(b.pending.b) == 0 || b.corked && !b.closing {
+			b.rest()
+			return
+		}
+		b.busy, b.pending = b.pending, chunk{}
+		b.writing = make(chan struct{})
+		now := time.Now()
+		if !b.closing && b.deadline.Sub(now) < b.c.Write*3/4 {
+			b.deadline = now.Add(b.c.Write)
+			_ = b.dst.SetWriteDeadline(b.deadline)
+		}
+		out := b.busy.b
+		b.mu.Unlock()
+
+		n, err := b.dst.Write(out)
+		if b.c.Wrote != nil {
+			b.c.Wrote(n)
+		}
+
+		b.mu.Lock()
+		b.busy.give()
+		b.busy = chunk{}
+		close(b.writing)
+		b.writing = nil
+		drained := b.ahead() < b.c.Limit/2
+		if drained || err != nil {
+			b.stallEnd = time.Time{}
+			if b.room != nil {
+				close(b.room)
+				b.room = nil
+			}
+		}
+		b.mu.Unlock()
+		if err != nil {
+			b.fail()
+			return
+		}
+		if drained && b.c.Drained != nil {
+			b.c.Drained()
+		}
+	}
+}
+
+// rest ends the writer; the lock is held on entry and released.
+func (b *Buffer) rest() {
+	if b.closing && !b.closed {
+		b.closed = true
+		b.mu.Unlock()
+		_ = b.dst.Close()
+		close(b.done)
+		return
+	}
+	b.running = false
+	if len(b.pending.b) == 0 {
+		b.pending.give()
+		b.pending = chunk{}
+	}
+	b.mu.Unlock()
+}
+
+func (b *Buffer) fail() {
+	b.mu.Lock()
+	was := b.closed
+	b.closed = true
+	b.pending.give()
+	b.pending = chunk{}
+	if b.room != nil {
+		close(b.room)
+		b.room = nil
+	}
+	b.mu.Unlock()
+	if !was {
+		_ = b.dst.Abort()
+		close(b.done)
+	}
+}
+
+// chunks keep their memory only while they are in use: an idle connection
+// holds no output buffer.
+var chunks = sync.Pool{New: func() any { return &chunk{b: make([]byte, 0, 2048)} }}
+
+func takeChunk() chunk {
+	c := chunks.Get().(*chunk)
+	return *c
+}
+
+func (c chunk) give() {
+	if c.b == nil || cap(c.b) > 128<<10 {
+		return
+	}
+	clear(c.marks)
+	c.b, c.marks = c.b[:0], c.marks[:0]
+	chunks.Put(&c)
+}

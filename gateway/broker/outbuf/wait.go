@@ -1,0 +1,148 @@
+package outbuf
+
+import (
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+// WaitRoom waits until a message would be taken, at most for what is left of
+// this stall: all publishers to one full buffer together wait Config.Stall,
+// and then not again until it has drained. false: there is no room.
+func (b *Buffer) WaitRoom() bool {
+	for {
+		b.mu.Lock()
+		if b.closed || b.closing {
+			b.mu.Unlock()
+			return false
+		}
+		if b.ahead() < b.c.Limit {
+			b.mu.Unlock()
+			return true
+		}
+		now := time.Now()
+		if b.stallEnd.IsZero() {
+			b.stallEnd = now.Add(b.c.Stall)
+		}
+		left := b.stallEnd.Sub(now)
+		if left <= 0 {
+			b.mu.Unlock()
+			return false
+		}
+		room := b.roomChan()
+		b.mu.Unlock()
+		if !wait(room, left) {
+			return false
+		}
+	}
+}
+
+// WaitControl waits until the reserve for control frames is free again.
+func (b *Buffer) WaitControl(d time.Duration) bool {
+	end := time.Now().Add(d)
+	for {
+		b.mu.Lock()
+		if b.closed || b.closing {
+			b.mu.Unlock()
+			return false
+		}
+		if b.ahead() <= b.c.Limit+b.c.Reserve {
+			b.mu.Unlock()
+			return true
+		}
+		room := b.roomChan()
+		b.mu.Unlock()
+		if !wait(room, time.Until(end)) {
+			return false
+		}
+	}
+}
+
+func (b *Buffer) roomChan() chan struct{} {
+	if b.room == nil {
+		b.room = make(chan struct{})
+	}
+	return b.room
+}
+
+func wait(c <-chan struct{}, d time.Duration) bool {
+	if d <= 0 {
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-c:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// Cut takes out the frames whose message deny denies and that no writer holds
+// yet, and returns their owners in order. held tells whether the write in
+// progress carries one that would have been denied. deny runs under the lock.
+func (b *Buffer) Cut(deny func(*message.Message, Owner) bool) (cut []Owner, held bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, m := range b.busy.marks {
+		if deny(m.m, m.owner) {
+			held = true
+			break
+		}
+	}
+	src, kept := b.pending.b, b.pending.marks[:0]
+	w, r := 0, 0 // written and read so far; control frames between the marks stay
+	for _, m := range b.pending.marks {
+		w += copy(src[w:], src[r:m.from])
+		r = m.to
+		if deny(m.m, m.owner) {
+			cut = append(cut, m.owner)
+			continue
+		}
+		from := w
+		w += copy(src[w:], src[m.from:m.to])
+		kept = append(kept, mark{from, w, m.m, m.owner})
+	}
+	w += copy(src[w:], src[r:])
+	clear(b.pending.marks[len(kept):])
+	b.pending.b, b.pending.marks = src[:w], kept
+	return cut, held
+}
+
+// AwaitWrite waits until the write in progress, if any, is over.
+func (b *Buffer) AwaitWrite(d time.Duration) bool {
+	b.mu.Lock()
+	writing := b.writing
+	b.mu.Unlock()
+	return writing == nil || wait(writing, d)
+}
+
+// Unsent is how many bytes the kernel does not have yet.
+func (b *Buffer) Unsent() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ahead()
+}
+
+// Close appends last (which may be empty), lets the writer flush everything
+// for at most d, and closes. It does not wait; see Done.
+func (b *Buffer) Close(last []byte, d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed || b.closing {
+		return
+	}
+	if len(last) > 0 {
+		b.ready()
+		b.pending.b = append(b.pending.b, last...)
+	}
+	b.closing = true
+	_ = b.dst.SetWriteDeadline(time.Now().Add(d))
+	if !b.running {
+		b.start()
+	}
+}
+
+// Abort closes at once; what is not with the kernel is lost.
+func (b *Buffer) Abort() { b.fail() }

@@ -1,0 +1,149 @@
+// Package plane is the message plane: it finds who gets a message, takes it
+// to their sessions, and keeps retained messages.
+//
+// Concurrency. The subscription index and the retained store are immutable
+// trees behind atomic pointers: publishers read them without a lock, changes
+// are serialised. Publish runs on the publisher's own goroutine, which is the
+// back-pressure: it may wait for a slow receiver, for Stall in all per stall
+// of that receiver, and never longer.
+//
+// Ordering. What one goroutine publishes reaches each receiver in that order.
+//
+// Durability. A publisher's Ack is done when the outbox has it, when every
+// persistent session that gets it with QoS 1 or 2 has it, and when it is
+// stored as retained. A message that a full queue refuses is refused as a
+// whole, before anybody got it.
+package plane
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/session"
+	"github.com/gatehouse/gatehouse/gateway/broker/tree"
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+// Config of a Plane. Everything must be set.
+type Config struct {
+	Access           session.Access
+	Vault            session.Vault
+	MaxRetained      int
+	MaxRetainedBytes int64
+	Drop             func(reason string) // counts a message, or a delivery, that was not made
+	Denied           func()              // counts a delivery that was denied
+	Delivered        func()
+}
+
+// Plane is the message plane.
+type Plane struct {
+	c Config
+
+	mu    sync.Mutex // serialises changes of the index
+	index atomic.Pointer[tree.Tree[*filterNode]]
+
+	kept retained
+
+	judges judges
+}
+
+// New makes a plane without subscriptions.
+func New(c Config) *Plane {
+	p := &Plane{c: c}
+	p.index.Store(&tree.Tree[*filterNode]{})
+	p.kept.index.Store(&tree.Tree[*message.Message]{})
+	p.judges.access = c.Access
+	return p
+}
+
+// filterNode is everybody who subscribed to one filter. Immutable.
+type filterNode struct {
+	subs   []*session.Sub
+	shares []*share
+}
+
+// share is one group of a shared subscription. Immutable but for the turn.
+type share struct {
+	group   string
+	members []*session.Sub
+	turn    *atomic.Uint32
+}
+
+// Add puts a subscription into the index, in place of old if that is not nil.
+// Private subscriptions never enter it: only Send reaches them.
+func (p *Plane) Add(sub, old *session.Sub) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := *p.index.Load()
+	if old != nil && !old.Private {
+		t = without(t, old)
+	}
+	if sub != nil && !sub.Private {
+		t = with(t, sub)
+	}
+	p.index.Store(&t)
+}
+
+// Remove takes subscriptions out of the index.
+func (p *Plane) Remove(subs ...*session.Sub) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := *p.index.Load()
+	for _, sub := range subs {
+		if !sub.Private {
+			t = without(t, sub)
+		}
+	}
+	p.index.Store(&t)
+}
+
+func with(t tree.Tree[*filterNode], sub *session.Sub) tree.Tree[*filterNode] {
+	n := filterNode{}
+	if old, ok := t.Get(sub.Inner); ok {
+		n = *old
+	}
+	if sub.Group == "" {
+		n.subs = append(slices.Clone(n.subs), sub)
+		return t.Put(sub.Inner, &n)
+	}
+	n.shares = slices.Clone(n.shares)
+	for i, g := range n.shares {
+		if g.group == sub.Group {
+			n.shares[i] = &share{g.group, append(slices.Clone(g.members), sub), g.turn}
+			return t.Put(sub.Inner, &n)
+		}
+	}
+	n.shares = append(n.shares, &share{sub.Group, []*session.Sub{sub}, &atomic.Uint32{}})
+	return t.Put(sub.Inner, &n)
+}
+
+func without(t tree.Tree[*filterNode], sub *session.Sub) tree.Tree[*filterNode] {
+	old, ok := t.Get(sub.Inner)
+	if !ok {
+		return t
+	}
+	n := *old
+	gone := func(s *session.Sub) bool { return s == sub }
+	if sub.Group == "" {
+		n.subs = slices.DeleteFunc(slices.Clone(n.subs), gone)
+	} else {
+		n.shares = slices.Clone(n.shares)
+		for i, g := range n.shares {
+			if g.group != sub.Group {
+				continue
+			}
+			members := slices.DeleteFunc(slices.Clone(g.members), gone)
+			if len(members) == 0 {
+				n.shares = slices.Delete(n.shares, i, i+1)
+			} else {
+				n.shares[i] = &share{g.group, members, g.turn}
+			}
+			break
+		}
+	}
+	if len(n.subs)+len(n.shares) == 0 {
+		return t.Delete(sub.Inner)
+	}
+	return t.Put(sub.Inner, &n)
+}

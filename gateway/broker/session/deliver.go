@@ -1,0 +1,281 @@
+package session
+
+import (
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/frame"
+	"github.com/gatehouse/gatehouse/gateway/broker/outbuf"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/topic"
+)
+
+// Delivery is one message for one session.
+type Delivery struct {
+	Message *message.Message
+	Sub     *Sub // one of the subscriptions that matched
+	QoS     byte
+	Retain  bool
+	Private bool
+	SubIDs  []uint32
+}
+
+// Outcome of a delivery.
+type Outcome uint8
+
+// The outcomes. Full means QoS 0 without room: the caller may wait on Buffer
+// and try again.
+const (
+	Delivered Outcome = iota
+	Denied
+	Offline
+	Full
+	Dropped
+)
+
+func sizeOf(m *message.Message) int64 {
+	return int64(len(m.Topic)+len(m.Payload)+len(m.Props.CorrelationData)) + 256
+}
+
+// Reserve takes quota for one more waiting delivery; false: the queue is full.
+func (s *Session) Reserve(m *message.Message) bool {
+	size, q := sizeOf(m), &s.store.c
+	if s.count.Add(1) > int64(q.QueueMessages) || s.bytes.Add(size) > int64(q.QueueBytes) {
+		if s.count.Load() > int64(q.QueueMessages) {
+			s.count.Add(-1)
+			return false
+		}
+		s.count.Add(-1)
+		s.bytes.Add(-size)
+		return false
+	}
+	if s.store.queued.Add(size) > q.TotalQueueBytes {
+		s.Release(m)
+		return false
+	}
+	return true
+}
+
+// Release gives back what Reserve took.
+func (s *Session) Release(m *message.Message) {
+	size := sizeOf(m)
+	s.count.Add(-1)
+	s.bytes.Add(-size)
+	s.store.queued.Add(-size)
+}
+
+// Crowded tells whether more waits than a receiver that keeps up would let
+// wait, so that publishers should slow down, and the buffer to wait on.
+func (s *Session) Crowded() (*outbuf.Buffer, bool) {
+	if s.count.Load() < int64(s.store.c.QueueMessages/2) && s.bytes.Load() < int64(s.store.c.QueueBytes/2) {
+		return nil, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link == nil {
+		return nil, false
+	}
+	return s.link.Out, true
+}
+
+// Buffer is the way out of the connection, nil when there is none.
+func (s *Session) Buffer() *outbuf.Buffer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link == nil {
+		return nil
+	}
+	return s.link.Out
+}
+
+// MayReceive asks the receiver's right alone.
+func (s *Session) MayReceive(m *message.Message) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.dead && s.rights.Deliver(m)
+}
+
+// Deliver decides d and takes it. For QoS 1 and 2 the quota has been
+// reserved; it is given back here unless the outcome is Delivered. ack may be
+// nil; otherwise it also waits until the delivery is durable, if it must be.
+func (s *Session) Deliver(d Delivery, ack *Ack) Outcome {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.deliver(d, ack)
+	if o != Delivered && d.QoS > 0 {
+		s.Release(d.Message)
+	}
+	return o
+}
+
+func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
+	if s.dead || d.Sub != nil && d.Sub.Suspended() || !s.rights.Deliver(d.Message) {
+		return Denied
+	}
+	if s.link == nil && (d.QoS == 0 || !s.persistent && s.claim == nil) {
+		return Offline
+	}
+	if d.QoS == 0 {
+		if s.link == nil {
+			return Offline
+		}
+		e := Entry{m: d.Message, subIDs: d.SubIDs, retain: d.Retain, private: d.Private}
+		switch s.encode(&e, d.Message) {
+		case outbuf.Taken:
+			return Delivered
+		case outbuf.Full:
+			return Full
+		case outbuf.TooLarge:
+			s.store.c.Drop("too-large-for-client")
+		}
+		return Dropped
+	}
+	s.seq++
+	e := &Entry{seq: s.seq, m: d.Message, subIDs: d.SubIDs, qos: d.QoS, retain: d.Retain, private: d.Private,
+		size: sizeOf(d.Message), gen: s.store.gen.Load()}
+	if s.persistent {
+		var done func(error)
+		if ack != nil {
+			ack.Add()
+			done = ack.Stored
+		}
+		s.store.c.Vault.Enqueue(s.Key, e.record(), done)
+	}
+	s.queue.push(e)
+	s.pump()
+	return Delivered
+}
+
+// encode appends the PUBLISH of e to the output buffer.
+func (s *Session) encode(e *Entry, m *message.Message) outbuf.Result {
+	var owner outbuf.Owner
+	if e.qos > 0 {
+		owner = e
+	}
+	l := s.link
+	return l.Out.Message(m, owner, l.MaxPacket, func(dst []byte) []byte {
+		o := frame.Outgoing{Message: m, QoS: e.qos, Dup: e.dup, Retain: e.retain, ID: e.id, SubIDs: e.subIDs}
+		if !m.Expires.IsZero() {
+			// At least a second: 0 would mean that it is over already.
+			o.Expiry = uint32(max(1, int64(time.Until(m.Expires)/time.Second)))
+		}
+		return o.Append(dst, l.Level)
+	})
+}
+
+// Pump sends what waits as far as the window and the buffer allow.
+func (s *Session) Pump() {
+	s.mu.Lock()
+	s.pump()
+	s.mu.Unlock()
+}
+
+func (s *Session) pump() {
+	for s.link != nil && s.queue.len() > 0 && s.sent < s.link.Window {
+		e := s.queue.front()
+		if e.released {
+			s.queue.pop()
+			s.window(e)
+			s.link.Out.Control(frame.AppendAck(nil, frame.PUBREL, e.id, 0, s.link.Level))
+			continue
+		}
+		if !e.m.Expires.IsZero() && !time.Now().Before(e.m.Expires) {
+			s.queue.pop()
+			s.drop(e, "expired")
+			continue
+		}
+		if ok, hold := s.may(e); !ok {
+			s.queue.pop()
+			if hold {
+				s.held = append(s.held, e)
+			} else {
+				s.drop(e, "no-longer-allowed")
+			}
+			continue
+		}
+		fresh := e.id == 0
+		if fresh {
+			e.id = s.nextID()
+		}
+		switch s.encode(e, e.m) {
+		case outbuf.Taken:
+			s.queue.pop()
+			s.window(e)
+			if fresh && s.persistent {
+				s.store.c.Vault.Update(s.Key, e.record(), nil)
+			}
+		case outbuf.TooLarge: // 3.1.2-25: as if it had been delivered
+			s.queue.pop()
+			s.drop(e, "too-large-for-client")
+		default:
+			if fresh {
+				e.id = 0
+			}
+			return
+		}
+	}
+}
+
+// may decides e again; hold: not now, but a suspended subscription may bring it back.
+func (s *Session) may(e *Entry) (ok, hold bool) {
+	gen := s.store.gen.Load()
+	deliverable := s.rights.Deliver(e.m)
+	if deliverable && e.gen == gen {
+		return true, false
+	}
+	covered, suspended := false, false
+	for _, sub := range s.subs {
+		if sub.Private != e.private || !topic.Match(sub.Inner, e.m.Topic) {
+			continue
+		}
+		if sub.Suspended() {
+			suspended = suspended || sub.since.Load() > purged
+		} else {
+			covered = true
+		}
+	}
+	if deliverable && covered && s.store.c.Judge(e.m) {
+		e.gen = gen
+		return true, false
+	}
+	return false, suspended && !covered
+}
+
+func (s *Session) window(e *Entry) {
+	e.sent = true
+	s.ids[e.id] = e
+	s.sent++
+}
+
+// nextID finds a free packet identifier. The window is far smaller than the
+// number of identifiers, so there always is one.
+func (s *Session) nextID() uint16 {
+	for {
+		s.lastID++
+		if s.lastID == 0 {
+			s.lastID = 1
+		}
+		if _, used := s.ids[s.lastID]; !used {
+			return s.lastID
+		}
+	}
+}
+
+// drop ends a delivery that nobody acknowledged.
+func (s *Session) drop(e *Entry, reason string) {
+	s.store.c.Drop(reason)
+	s.finish(e)
+}
+
+// finish forgets e everywhere.
+func (s *Session) finish(e *Entry) {
+	if e.sent {
+		s.sent--
+	}
+	if e.id != 0 {
+		delete(s.ids, e.id)
+	}
+	s.Release(e.m)
+	if s.persistent {
+		s.store.c.Vault.Dequeue(s.Key, []uint64{e.seq}, nil)
+	}
+}

@@ -1,0 +1,37 @@
+package session
+
+import (
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// Info describes a session.
+type Info struct {
+	Principal     *principal.Principal
+	Level         byte
+	Conn          any
+	Offline       time.Time
+	Subscriptions int
+	Suspended     int
+	Inflight      int
+	Queued        int
+	Bytes         int
+	Persistent    bool
+	Expiry        time.Duration
+}
+
+// Info returns a description.
+func (s *Session) Info() Info {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := Info{Principal: s.who, Level: s.level, Conn: s.claim, Offline: s.offline, Subscriptions: len(s.subs),
+		Inflight: s.sent, Queued: s.queue.len() + len(s.held), Bytes: int(s.bytes.Load()),
+		Persistent: s.persistent, Expiry: s.expiry}
+	for _, sub := range s.subs {
+		if sub.Suspended() {
+			i.Suspended++
+		}
+	}
+	return i
+}

@@ -1,0 +1,72 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/topic"
+)
+
+// Load reads what survived. A session without an owner gets nothing: it is
+// deleted. Everything loaded is decided again before anything of it is sent.
+func (st *Store) Load(now time.Time, open func(*message.SessionRecord) Rights, allow func(*Sub) bool) error {
+	var records []message.SessionRecord
+	if err := st.c.Vault.LoadSessions(func(r message.SessionRecord) error {
+		records = append(records, r)
+		return nil
+	}); err != nil {
+		return fmt.Errorf("load sessions: %w", err)
+	}
+	for i := range records {
+		if err := st.load(&records[i], now, open, allow); err != nil {
+			return fmt.Errorf("load session of client %q: %w", records[i].ClientID, err)
+		}
+	}
+	return nil
+}
+
+func (st *Store) load(r *message.SessionRecord, now time.Time, open func(*message.SessionRecord) Rights, allow func(*Sub) bool) error {
+	if r.Principal == nil || r.Principal.Key == "" || r.Key != Key(r.Principal, r.ClientID) {
+		st.c.Drop("session-without-owner")
+		st.c.Vault.DeleteSession(r.Key, nil)
+		return nil
+	}
+	s := st.create(r.Key, r.ClientID)
+	s.who, s.level, s.persistent, s.expiry = r.Principal, r.Version, true, r.Expiry
+	if s.offline = r.DisconnectedAt; s.offline.IsZero() {
+		s.offline = now // it was connected when the process ended
+	}
+	s.rights = open(r)
+	for _, m := range r.Subscriptions {
+		if t, err := topic.SplitShared(m.Filter); err == nil {
+			s.subs[m.Filter] = NewSub(s, m, t)
+		}
+	}
+	for _, id := range r.InboundQoS2 {
+		s.inbound[id] = struct{}{}
+	}
+	err := st.c.Vault.LoadQueue(r.Key, func(q message.QueuedRecord) error {
+		e := &Entry{seq: q.Seq, m: q.Message, subIDs: q.SubIDs, size: sizeOf(q.Message), id: q.PacketID,
+			qos: q.QoS, retain: q.Retain, private: Private(q.Message.Topic), dup: q.PacketID != 0, released: q.Released}
+		s.queue.push(e)
+		s.seq = max(s.seq, q.Seq)
+		if e.id != 0 {
+			s.ids[e.id] = e
+		}
+		s.count.Add(1)
+		s.bytes.Add(e.size)
+		st.queued.Add(e.size)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(s.queue.list, bySeq)
+	s.decide(now, allow)
+	st.mu.Lock()
+	st.sessions[s.Key] = s
+	st.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,159 @@
+package session
+
+import (
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/outbuf"
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+// purged is the time of suspension of a subscription whose queue is gone: it
+// still comes back with its right, but nothing waits for it.
+const purged = 1
+
+// Generation starts a new one: everything that waits is decided completely
+// again before it is sent. Called after the new rights are in force.
+func (st *Store) Generation() { st.gen.Add(1) }
+
+// Changes is what deciding a session again took and gave back.
+type Changes struct {
+	Connect   message.Verdict
+	Suspended []*Sub
+	Resumed   []*Sub
+	Cut       int
+	// Held is the buffer whose write in progress carries something that is
+	// denied now, nil if there is none.
+	Held *outbuf.Buffer
+	Conn any
+}
+
+// Recheck decides everything in s again. Afterwards nothing that the present
+// rights deny is appended to the output buffer, nor in it, except for Held.
+// touched is false for a session whose own rights did not change: then only
+// what others published is judged again.
+func (s *Session) Recheck(touched bool, now time.Time, allow func(*Sub) bool) Changes {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := Changes{Conn: s.claim, Connect: message.Verdict{Allowed: true}}
+	if s.dead {
+		return c
+	}
+	if touched {
+		c.Connect = s.rights.Connect()
+		if !c.Connect.Allowed {
+			allow = func(*Sub) bool { return false }
+		}
+		c.Suspended, c.Resumed = s.decide(now, allow)
+	}
+	if s.link == nil {
+		return c
+	}
+	cut, held := s.link.Out.Cut(func(m *message.Message, owner outbuf.Owner) bool {
+		e, _ := owner.(*Entry)
+		if e == nil {
+			e = &Entry{m: m, private: Private(m.Topic)}
+		}
+		ok, _ := s.may(e)
+		return !ok
+	})
+	if held {
+		c.Held = s.link.Out
+	}
+	c.Cut = len(cut)
+	var back []*Entry
+	for _, o := range cut {
+		if e, ok := o.(*Entry); ok && e != nil && e.sent {
+			e.sent, e.gen = false, 0
+			s.sent--
+			back = append(back, e)
+		}
+	}
+	s.queue.putBack(back)
+	s.pump()
+	return c
+}
+
+// decide suspends the subscriptions that allow refuses and brings back the
+// others, with what was held for them.
+func (s *Session) decide(now time.Time, allow func(*Sub) bool) (suspended, resumed []*Sub) {
+	for _, sub := range s.subs {
+		switch ok := allow(sub); {
+		case !ok && !sub.Suspended():
+			sub.since.Store(now.UnixNano())
+			suspended = append(suspended, sub)
+		case ok && sub.Suspended():
+			sub.since.Store(0)
+			resumed = append(resumed, sub)
+		}
+	}
+	if len(resumed) > 0 && len(s.held) > 0 {
+		back := s.held
+		s.held = nil
+		for _, e := range back {
+			e.gen = 0
+		}
+		s.queue.putBack(back)
+	}
+	return suspended, resumed
+}
+
+// Purge drops what waits for subscriptions suspended at or before then, and
+// returns how much that was.
+func (s *Session) Purge(then time.Time) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	due := false
+	for _, sub := range s.subs {
+		if since := sub.since.Load(); since > purged && since <= then.UnixNano() {
+			sub.since.Store(purged)
+			due = true
+		}
+	}
+	if !due || s.dead {
+		return 0
+	}
+	n := 0
+	keep := func(e *Entry) bool {
+		if ok, hold := s.may(e); ok || hold || e.released {
+			return true
+		}
+		s.drop(e, "revoked")
+		n++
+		return false
+	}
+	s.queue.filter(keep)
+	kept := s.held[:0]
+	for _, e := range s.held {
+		if keep(e) {
+			kept = append(kept, e)
+		}
+	}
+	clear(s.held[len(kept):])
+	s.held = kept
+	return n
+}
+
+// Forget drops what a deleted principal has published and s still holds.
+func (s *Session) Forget(publisher string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	keep := func(e *Entry) bool {
+		if e.m.Publisher.Key != publisher || e.released {
+			return true
+		}
+		s.drop(e, "publisher-deleted")
+		n++
+		return false
+	}
+	s.queue.filter(keep)
+	kept := s.held[:0]
+	for _, e := range s.held {
+		if keep(e) {
+			kept = append(kept, e)
+		}
+	}
+	clear(s.held[len(kept):])
+	s.held = kept
+	return n
+}

@@ -1,0 +1,253 @@
+// Package session is what MQTT calls a session: subscriptions, the queue of
+// deliveries, the window of unacknowledged ones, and the identifiers of QoS 2,
+// each belonging to one (principal, client id) and to nobody else.
+//
+// Ordering. Deliveries leave in the order in which Deliver took them; what a
+// lost connection left unacknowledged leaves first, in its old order and with
+// its old packet identifiers (OASIS MQTT 5.0, 4.4 and 4.6).
+//
+// Decisions. Every delivery is decided under the session's lock immediately
+// before it is encoded, and everything that waited is decided completely again
+// once anything was revoked: the receiver's right, the subscription it came
+// for, and the right of its publisher. Recheck takes the same lock, so after
+// it nothing decided earlier can still be appended.
+//
+// Failure. A persistent session's deliveries of QoS 1 and 2 are given to the
+// Vault before they count as delivered; the publisher's Ack waits for it.
+//
+// Locks: Store.mu, then Session.mu, then the output buffer's own. Nothing
+// waits while it holds any of them.
+package session
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/outbuf"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/topic"
+)
+
+// Link is the connection that a session has at the moment.
+type Link struct {
+	Out       *outbuf.Buffer
+	Level     byte
+	MaxPacket int // the client's maximum packet size, 0: none
+	Window    int // its receive maximum, bounded by ours
+	Conn      any // the connection; compared, never looked into
+}
+
+// Sub is one subscription. Everything but the suspension is immutable.
+type Sub struct {
+	message.Subscription
+	Session *Session
+	Inner   string // the filter without $share
+	Group   string // of a shared subscription
+	Private bool   // reached by Send only, never through the index
+	since   atomic.Int64
+}
+
+// Suspended tells whether the right to it is lost at the moment.
+func (s *Sub) Suspended() bool { return s.since.Load() != 0 }
+
+// Session is one session. Create with Store.Open.
+type Session struct {
+	Key      string
+	ClientID string
+	store    *Store
+
+	mu         sync.Mutex // guards everything below
+	who        *principal.Principal
+	rights     Rights
+	level      byte
+	persistent bool
+	expiry     time.Duration
+	offline    time.Time // zero while connected
+	claim      any       // the connection that owns it, also before it is linked
+	link       *Link
+	dead       bool
+	subs       map[string]*Sub
+	inbound    map[uint16]struct{} // QoS 2 identifiers received and not released
+	queue      queue               // waiting, in order of seq
+	held       []*Entry            // waiting for a suspended subscription, in order
+	ids        map[uint16]*Entry   // every identifier in use, sent or waiting to be sent again
+	sent       int                 // of those, how many are in the window
+	lastID     uint16
+	seq        uint64
+
+	count, bytes atomic.Int64 // of queue, held and window; reserved before the lock is taken
+}
+
+// Entry is one delivery of QoS 1 or 2.
+type Entry struct {
+	seq      uint64
+	m        *message.Message
+	subIDs   []uint32
+	size     int64
+	gen      uint64 // the store's generation at which it was decided completely
+	id       uint16
+	qos      byte
+	retain   bool
+	private  bool
+	dup      bool // has been with the kernel, perhaps
+	sent     bool // in the window
+	released bool // PUBREC received
+}
+
+func (e *Entry) record() message.QueuedRecord {
+	return message.QueuedRecord{Seq: e.seq, Message: e.m, QoS: e.qos, Retain: e.retain, SubIDs: e.subIDs,
+		PacketID: e.id, Released: e.released}
+}
+
+// Principal is the owner, as it was proved last.
+func (s *Session) Principal() *principal.Principal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.who
+}
+
+// Renew replaces the owner's proof: the same principal again (MQTT 5 AUTH).
+func (s *Session) Renew(p *principal.Principal, r Rights) {
+	s.mu.Lock()
+	s.who, s.rights = p, r
+	s.save(nil)
+	s.mu.Unlock()
+}
+
+// Attach links a claimed session to its connection and sends what waited.
+// false: somebody else has claimed it since.
+func (s *Session) Attach(l *Link) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead || s.claim != l.Conn {
+		return false
+	}
+	s.link = l
+	s.pump()
+	return true
+}
+
+// Detach ends the link of conn, if it still is this one's, and tells so.
+// What was unacknowledged goes back to the head of the queue.
+func (s *Session) Detach(conn any, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claim != conn {
+		return false
+	}
+	s.unlink()
+	s.claim, s.offline = nil, now
+	if !s.dead {
+		s.save(nil)
+	}
+	return true
+}
+
+// unlink forgets the connection; the window becomes the head of the queue.
+func (s *Session) unlink() {
+	s.link = nil
+	if s.sent == 0 {
+		return
+	}
+	back := make([]*Entry, 0, s.sent)
+	for _, e := range s.ids {
+		if e.sent {
+			e.sent, e.dup = false, true
+			e.gen = 0 // decided again before it is sent again
+			back = append(back, e)
+		}
+	}
+	s.sent = 0
+	s.queue.putBack(back)
+}
+
+// SetExpiry changes the session expiry interval (DISCONNECT of MQTT 5).
+func (s *Session) SetExpiry(d time.Duration) {
+	s.mu.Lock()
+	s.expiry = d
+	s.mu.Unlock()
+}
+
+// Subscribe adds or replaces a subscription; existed tells which. done runs
+// once it is as durable as the session is.
+func (s *Session) Subscribe(sub *Sub, done func(error)) (existed bool, old *Sub) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old = s.subs[sub.Filter]
+	s.subs[sub.Filter] = sub
+	s.save(done)
+	return old != nil, old
+}
+
+// Unsubscribe removes one.
+func (s *Session) Unsubscribe(filter string, done func(error)) *Sub {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.subs[filter]
+	delete(s.subs, filter)
+	s.save(done)
+	return old
+}
+
+// Subs lists the subscriptions.
+func (s *Session) Subs() []*Sub {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*Sub, 0, len(s.subs))
+	for _, sub := range s.subs {
+		list = append(list, sub)
+	}
+	return list
+}
+
+// Subscriptions is how many there are.
+func (s *Session) Subscriptions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.subs)
+}
+
+// PrivateMatch tells whether a connected session holds a private subscription
+// that matches.
+func (s *Session) PrivateMatch(name string) (*Sub, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link == nil {
+		return nil, false
+	}
+	for _, sub := range s.subs {
+		if sub.Private && !sub.Suspended() && topic.Match(sub.Inner, name) {
+			return sub, true
+		}
+	}
+	return nil, false
+}
+
+// save writes the record of a persistent session; the lock is held.
+func (s *Session) save(done func(error)) {
+	if !s.persistent || s.dead {
+		if done != nil {
+			done(nil)
+		}
+		return
+	}
+	r := message.SessionRecord{Key: s.Key, ClientID: s.ClientID, Principal: s.who, Version: s.level,
+		Expiry: s.expiry, DisconnectedAt: s.offline}
+	for _, sub := range s.subs {
+		r.Subscriptions = append(r.Subscriptions, sub.Subscription)
+	}
+	for id := range s.inbound {
+		r.InboundQoS2 = append(r.InboundQoS2, id)
+	}
+	slices.Sort(r.InboundQoS2)
+	slices.SortFunc(r.Subscriptions, func(a, b message.Subscription) int {
+		if a.Filter < b.Filter {
+			return -1
+		}
+		return 1
+	})
+	s.store.c.Vault.SaveSession(r, done)
+}

@@ -1,0 +1,219 @@
+package session
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/topic"
+)
+
+// Config of a Store.
+type Config struct {
+	Vault Vault
+	// Judge tells whether the publisher of a stored message may publish it
+	// now. It is asked under a session's lock.
+	Judge func(*message.Message) bool
+	Drop  func(reason string) // counts
+
+	QueueMessages, QueueBytes int   // of one session
+	TotalQueueBytes           int64 // of all
+	SuspendFor                time.Duration
+}
+
+// Store holds all sessions.
+type Store struct {
+	c      Config
+	queued atomic.Int64  // bytes waiting, of all sessions
+	gen    atomic.Uint64 // rises with every revocation
+
+	mu       sync.Mutex // guards sessions
+	sessions map[string]*Session
+}
+
+// NewStore makes an empty store.
+func NewStore(c Config) *Store {
+	s := &Store{c: c, sessions: map[string]*Session{}}
+	s.gen.Store(1)
+	return s
+}
+
+// Key is the key of a session. It names the principal first: a client id
+// alone never leads to a session.
+func Key(p *principal.Principal, clientID string) string { return p.Key + "\x00" + clientID }
+
+// NewSub makes a subscription of s from what a SUBSCRIBE said.
+func NewSub(s *Session, m message.Subscription, t topic.Subscription) *Sub {
+	return &Sub{Subscription: m, Session: s, Inner: t.Filter, Group: t.Group, Private: Private(t.Filter)}
+}
+
+// Private tells whether a topic or filter names something that is delivered
+// to one connection only: answers and twins (semantics.md 3).
+func Private(text string) bool {
+	first, rest, more := topic.Cut(text)
+	if strings.EqualFold(first, "$iothub") {
+		return true
+	}
+	if first != "deviceupdate" || !more {
+		return false
+	}
+	second, _, _ := topic.Cut(rest)
+	return second == "responses"
+}
+
+// Request is a CONNECT that has been proved and allowed.
+type Request struct {
+	Principal  *principal.Principal
+	Rights     Rights
+	ClientID   string
+	Level      byte
+	Clean      bool
+	Persistent bool
+	Expiry     time.Duration // negative: never
+	Conn       any
+	Allow      func(*Sub) bool // decides a stored subscription again
+}
+
+// Opened is the answer to a Request.
+type Opened struct {
+	Session   *Session
+	Present   bool
+	Displaced any      // the connection that lost the session, or nil
+	Discarded *Session // the session that ended because of this one, or nil
+}
+
+// Open gives the session of exactly this principal and client id to the
+// connection, and takes it from another one of the same principal. It never
+// waits for that other one.
+func (st *Store) Open(r Request) Opened {
+	key := Key(r.Principal, r.ClientID)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	var o Opened
+	if old := st.sessions[key]; old != nil {
+		old.mu.Lock()
+		o.Displaced = old.claim
+		if r.Clean || !old.persistent {
+			old.kill()
+			o.Discarded = old
+		} else {
+			old.resume(r)
+			o.Session, o.Present = old, true
+		}
+		old.mu.Unlock()
+		if o.Present {
+			return o
+		}
+	}
+	s := st.create(key, r.ClientID)
+	s.who, s.rights, s.level = r.Principal, r.Rights, r.Level
+	s.persistent, s.expiry, s.claim = r.Persistent, r.Expiry, r.Conn
+	st.sessions[key] = s
+	s.mu.Lock()
+	s.save(nil)
+	s.mu.Unlock()
+	o.Session = s
+	return o
+}
+
+func (st *Store) create(key, clientID string) *Session {
+	return &Session{Key: key, ClientID: clientID, store: st, subs: map[string]*Sub{},
+		inbound: map[uint16]struct{}{}, ids: map[uint16]*Entry{}}
+}
+
+// resume hands an existing session to a new connection: everything in it is
+// decided again by who is there now.
+func (s *Session) resume(r Request) {
+	s.unlink()
+	s.who, s.rights, s.level = r.Principal, r.Rights, r.Level
+	s.persistent, s.expiry, s.claim, s.offline = r.Persistent, r.Expiry, r.Conn, time.Time{}
+	for _, e := range s.queue.each() {
+		e.gen = 0
+	}
+	s.decide(time.Now(), r.Allow)
+	if !s.persistent {
+		// MQTT 5 may resume a session and end it with this connection.
+		s.store.c.Vault.DeleteSession(s.Key, nil)
+		return
+	}
+	s.save(nil)
+}
+
+// kill ends a session; the lock is held. What it held is given back.
+func (s *Session) kill() {
+	if s.dead {
+		return
+	}
+	s.dead = true
+	s.link, s.claim = nil, nil
+	s.store.queued.Add(-s.bytes.Swap(0))
+	s.count.Store(0)
+	s.queue, s.held, s.ids, s.sent = queue{}, nil, map[uint16]*Entry{}, 0
+	if s.persistent {
+		s.store.c.Vault.DeleteSession(s.Key, nil)
+	}
+}
+
+// EndIf ends the session if it is offline since exactly that time (the zero
+// time: in any case), and tells so.
+func (st *Store) EndIf(s *Session, offline time.Time) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead || !offline.IsZero() && (s.claim != nil || !s.offline.Equal(offline)) {
+		return false
+	}
+	s.kill()
+	if st.sessions[s.Key] == s {
+		delete(st.sessions, s.Key)
+	}
+	return true
+}
+
+// All lists the sessions in order of their key.
+func (st *Store) All() []*Session {
+	st.mu.Lock()
+	list := make([]*Session, 0, len(st.sessions))
+	for _, s := range st.sessions {
+		list = append(list, s)
+	}
+	st.mu.Unlock()
+	slices.SortFunc(list, func(a, b *Session) int { return strings.Compare(a.Key, b.Key) })
+	return list
+}
+
+// Of lists the sessions of one principal.
+func (st *Store) Of(principalKey string) []*Session {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	var list []*Session
+	for key, s := range st.sessions {
+		if strings.HasPrefix(key, principalKey) && key[len(principalKey)] == 0 {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// Get finds a session by key.
+func (st *Store) Get(key string) (*Session, bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	s, ok := st.sessions[key]
+	return s, ok
+}
+
+// Len is how many sessions there are.
+func (st *Store) Len() int {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return len(st.sessions)
+}
+
+// QueuedBytes is what waits in all sessions.
+func (st *Store) QueuedBytes() int64 { return st.queued.Load() }
