@@ -1,0 +1,72 @@
+package authz
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/maphash"
+	"math/bits"
+
+	"github.com/gatehouse/gatehouse/authz/condition"
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device/space"
+)
+
+// hasher spreads ids over shards and fingerprints rights. It is keyed at
+// random, so that nobody who can create assignments can make many of them
+// fall into one shard or give two different rights one fingerprint.
+type hasher struct {
+	seed maphash.Seed
+	k    [4]uint64
+}
+
+func newHasher() hasher {
+	h := hasher{seed: maphash.MakeSeed()}
+	for i := range h.k {
+		h.k[i] = maphash.Comparable(h.seed, i)
+	}
+	return h
+}
+
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+func halves(id *space.ID) (uint64, uint64) {
+	return binary.LittleEndian.Uint64(id[:8]), binary.LittleEndian.Uint64(id[8:])
+}
+
+func (h *hasher) id(id *space.ID) uint64 {
+	a, b := halves(id)
+	return mix(mix(a^h.k[0], b^h.k[1])^h.k[2], h.k[3])
+}
+
+func (h *hasher) identity(i *model.Identity) uint64 {
+	a, b := halves(&i.Object)
+	c, d := halves(&i.Tenant)
+	x := mix(a^h.k[0], b^h.k[1]) ^ c
+	if i.Domain != "" {
+		x ^= maphash.String(h.seed, i.Domain)
+	}
+	return mix(x^h.k[2], d^h.k[3]^uint64(i.Kind)<<32)
+}
+
+func (h *hasher) text(s string) uint64 { return maphash.String(h.seed, s) }
+
+// rights fingerprints what a role allows, together with its id: decisions name the role.
+func (h *hasher) rights(id *space.ID, r *condition.Rights) uint64 {
+	x := h.id(id)
+	for _, set := range r {
+		for _, w := range set {
+			x = mix(x^h.k[0]^w, h.k[1]|1)
+		}
+	}
+	return x
+}
+
+// grant fingerprints one grant. Sums of these fingerprint a set of grants.
+func (h *hasher) grant(g *grant, role *roleSlot) uint64 {
+	return mix(h.id(&g.id)^g.at.hash, role.sum^h.k[2])
+}
+
+func compareIDs(a, b space.ID) int { return bytes.Compare(a[:], b[:]) }

@@ -1,0 +1,179 @@
+package authz
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/gatehouse/gatehouse/authz/condition"
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device/space"
+)
+
+// Key names whose rights a change set made different. Exactly one of its
+// parts is set.
+type Key struct {
+	Identity  model.Identity // space model
+	Principal space.ID       // Azure model: object id of a user, service principal or group
+	Everyone  bool           // Azure model: all principals
+}
+
+// Concerns tells whether the subject's rights may differ because of the key.
+// A subject whose groups are unknown is concerned by every Principal: a deny
+// assignment for a group applies to it.
+func (k *Key) Concerns(s *model.Subject) bool {
+	switch {
+	case k.Identity.Kind != model.NoIdentity:
+		return slices.Contains(s.Identities, k.Identity)
+	case s.Object.IsZero():
+		return false
+	}
+	return k.Everyone || k.Principal == s.Object || !s.GroupsKnown || slices.Contains(s.Groups, k.Principal)
+}
+
+// keys compares what the touched identities may do now with what they might before.
+func (d *delta) keys(before *Index) []Key {
+	var out []Key
+	for who := range d.touched {
+		old, now := before.effective(before.held(&who)), d.ix.effective(d.ix.held(&who))
+		if !slices.Equal(old, now) {
+			out = append(out, Key{Identity: who})
+		}
+	}
+	slices.SortFunc(out, func(a, b Key) int { return compareIdentities(&a.Identity, &b.Identity) })
+	return out
+}
+
+func compareIdentities(a, b *model.Identity) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), compareIDs(a.Object, b.Object), compareIDs(a.Tenant, b.Tenant), cmp.Compare(a.Domain, b.Domain))
+}
+
+// right is what is allowed at a path and, so far as nothing is said there, below.
+type right struct {
+	path   space.Path
+	rights condition.Rights
+}
+
+// effective is the normal form of what grants allow: at every path where it is
+// more than right above. Two sets of grants with the same normal form decide alike.
+func (ix *Index) effective(grants []grant) []right {
+	sorted := make([]*grant, 0, len(grants))
+	for i := range grants {
+		if !ix.roles.slots[grants[i].role].rights.Empty() {
+			sorted = append(sorted, &grants[i])
+		}
+	}
+	slices.SortFunc(sorted, func(a, b *grant) int { return strings.Compare(a.at.path.String(), b.at.path.String()) })
+	var out, above []right
+	for i := 0; i < len(sorted); {
+		at := sorted[i].at.path
+		for len(above) > 0 && !above[len(above)-1].path.Covers(at) {
+			above = above[:len(above)-1]
+		}
+		var inherited condition.Rights
+		if len(above) > 0 {
+			inherited = above[len(above)-1].rights
+		}
+		all := inherited
+		for ; i < len(sorted) && sorted[i].at.path == at; i++ {
+			all = all.Union(&ix.roles.slots[sorted[i].role].rights)
+		}
+		if all != inherited {
+			above = append(above, right{at, all})
+			out = append(out, right{at, all})
+		}
+	}
+	return out
+}
+
+// RightsVersion changes whenever the rights of any identity of the subject may
+// have changed: the same number, from any two indexes that one descends from
+// the other, means the same decisions. It costs a lookup for each identity.
+func (ix *Index) RightsVersion(s *model.Subject) uint64 {
+	v := ix.hash.k[3]
+	if ix.loaded {
+		v++
+	}
+	for i := range s.Identities {
+		if _, e := ix.find(&s.Identities[i]); e != nil {
+			v = mix(v^e.sum, ix.hash.k[0]|1) + uint64(i)
+		}
+	}
+	if !s.Object.IsZero() {
+		v = mix(v^ix.azure.version(s), ix.hash.k[1]|1)
+	}
+	return v
+}
+
+// ReadableBelow returns the maximal paths at which op is granted: every place
+// where Decide allows it lies at or below one of them, and everything at or
+// below them is allowed. In order, none covering another.
+func (ix *Index) ReadableBelow(s *model.Subject, op model.Operation) []space.Path {
+	op = op.Resolved()
+	if !ix.loaded || !askable(op) {
+		return nil
+	}
+	paths := map[space.Path]struct{}{}
+	for i := range s.Identities {
+		held := ix.held(&s.Identities[i])
+		for j := range held {
+			if ix.roles.slots[held[j].role].rights.Allows(op) {
+				paths[held[j].at.path] = struct{}{}
+			}
+		}
+	}
+	sorted := slices.SortedFunc(maps.Keys(paths), func(a, b space.Path) int { return strings.Compare(a.String(), b.String()) })
+	out := sorted[:0]
+	for _, p := range sorted {
+		if len(out) == 0 || !out[len(out)-1].Covers(p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Reaches tells whether op is granted to the subject at the place, or at some
+// place below it. It allocates nothing; with many grants it costs their number.
+func (ix *Index) Reaches(s *model.Subject, op model.Operation, below space.Path) bool {
+	op = op.Resolved()
+	if !ix.loaded || !askable(op) || below.IsZero() {
+		return false
+	}
+	for i := range s.Identities {
+		held := ix.held(&s.Identities[i])
+		for j := range held {
+			g := &held[j]
+			if (below.Covers(g.at.path) || g.at.path.Covers(below)) && ix.roles.slots[g.role].rights.Allows(op) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// HasAnyGrant tells whether the subject holds at least one effective grant on
+// the site (at the place, above it or below it) or one data action at one of
+// the ARM scopes: what CONNECT asks of those who are no device (semantics.md 3).
+func (ix *Index) HasAnyGrant(s *model.Subject, under space.Path, armScopes ...string) bool {
+	if !ix.loaded {
+		return false
+	}
+	for i := range s.Identities {
+		held := ix.held(&s.Identities[i])
+		for j := range held {
+			g := &held[j]
+			if (under.Covers(g.at.path) || g.at.path.Covers(under)) && !ix.roles.slots[g.role].rights.Empty() {
+				return true
+			}
+		}
+	}
+	for _, scope := range armScopes {
+		for _, action := range ix.azure.known {
+			if ix.DecideAction(s, action, scope).Allowed {
+				return true
+			}
+		}
+	}
+	return false
+}
