@@ -1,0 +1,65 @@
+package systemd
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/coreos/go-systemd/v22/journal"
+	"github.com/lmittmann/tint"
+	"golang.org/x/sys/unix"
+)
+
+// The log formats of the configuration.
+const (
+	FormatAuto    = "auto"
+	FormatText    = "text"
+	FormatJSON    = "json"
+	FormatJournal = "journal"
+)
+
+// NewHandler returns the handler for format, writing to out (standard error
+// of the process). auto is the journal's native protocol when out is the
+// journal's stream, text when it is a terminal, and JSON otherwise.
+func NewHandler(format string, level slog.Leveler, out *os.File) (slog.Handler, error) {
+	if format == FormatAuto {
+		format = detect(out)
+	}
+	switch format {
+	case FormatJournal:
+		fallback := slog.NewTextHandler(out, &slog.HandlerOptions{Level: level})
+		return NewJournal(level, journal.Send, fallback), nil
+	case FormatText:
+		return tint.NewTextHandler(out, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: !isTerminal(out) || os.Getenv("NO_COLOR") != ""}), nil
+	case FormatJSON:
+		return slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}), nil
+	}
+	return nil, fmt.Errorf("log format %q: want auto, text, json or journal", format)
+}
+
+func detect(out *os.File) string {
+	switch {
+	case isJournal(out):
+		return FormatJournal
+	case isTerminal(out):
+		return FormatText
+	}
+	return FormatJSON
+}
+
+// isJournal compares the device and inode that JOURNAL_STREAM names with
+// those of out: the variable is inherited by children whose standard error
+// goes elsewhere (systemd.exec(5)).
+func isJournal(out *os.File) bool {
+	var dev, ino uint64
+	if n, err := fmt.Sscanf(os.Getenv("JOURNAL_STREAM"), "%d:%d", &dev, &ino); n != 2 || err != nil {
+		return false
+	}
+	var st unix.Stat_t
+	return unix.Fstat(int(out.Fd()), &st) == nil && uint64(st.Dev) == dev && st.Ino == ino //nolint:unconvert // Dev is narrower on some ports
+}
+
+func isTerminal(out *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(out.Fd()), unix.TCGETS)
+	return err == nil
+}
