@@ -63,7 +63,14 @@ func (h *Hub) subscribed(c *conn, granted map[string]byte) {
 	for f, q := range granted {
 		e.subs[f] = q
 	}
-	h.flushC2D(e)
+}
+
+func (h *Hub) deliverPending(c *conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e := h.entryOf(c.id); e.conn == c {
+		h.flushC2D(e)
+	}
 }
 
 func (h *Hub) unsubscribed(c *conn, filter string) {

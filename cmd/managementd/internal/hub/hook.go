@@ -25,7 +25,7 @@ func (k *hook) ID() string { return "development-iot-hub" }
 func (k *hook) Provides(b byte) bool {
 	return bytes.Contains([]byte{
 		mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnSessionEstablish, mqtt.OnSessionEstablished, mqtt.OnDisconnect, mqtt.OnACLCheck,
-		mqtt.OnPacketRead, mqtt.OnSubscribed, mqtt.OnUnsubscribed, mqtt.OnPublish,
+		mqtt.OnPacketRead, mqtt.OnPacketProcessed, mqtt.OnSubscribed, mqtt.OnUnsubscribed, mqtt.OnPublish,
 	}, []byte{b})
 }
 
@@ -144,6 +144,14 @@ func (k *hook) OnSubscribed(cl *mqtt.Client, pk packets.Packet, codes []byte) {
 		}
 	}
 	k.hub.subscribed(c, granted)
+}
+
+// OnPacketProcessed sends what was waiting for a subscription, after its SUBACK.
+func (k *hook) OnPacketProcessed(cl *mqtt.Client, pk packets.Packet, _ error) {
+	defer k.guard("processed", cl)
+	if c := k.conn(cl); c != nil && pk.FixedHeader.Type == packets.Subscribe {
+		k.hub.deliverPending(c)
+	}
 }
 
 func (k *hook) OnUnsubscribed(cl *mqtt.Client, pk packets.Packet) {
