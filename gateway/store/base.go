@@ -1,0 +1,330 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"os"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// One transaction stays well below badger's limit of 15 % of MemTableSize;
+// whole batches go into one memtable, so that replay takes all of it or none.
+const (
+	memTable   = 16 << 20
+	batchBytes = 1900 << 10
+	batchCount = 6000
+)
+
+type opKind uint8
+
+const (
+	put    opKind = iota
+	remove        // of a record that may not exist
+	ensure        // put, unless the key is live: what is stored under it never changes
+)
+
+type op struct {
+	kind  opKind
+	key   string
+	value []byte
+}
+
+func (o op) size() int { return len(o.key) + len(o.value) + 64 }
+
+// base is one badger directory whose content is accounted for.
+type base struct {
+	name, dir string
+	opt       Options
+	witness   *slots // number of the last commit, written after it
+
+	mu      sync.Mutex
+	db      *badger.DB     // guarded by mu; nil once closed
+	head    head           // guarded by mu
+	live    map[uint64]sum // guarded by mu: hash of key → digest of the record
+	suspect bool           // guarded by mu: a commit failed half-way, read the truth again
+	seed    maphash.Seed
+}
+
+func badgerOptions(dir string, o Options) badger.Options {
+	b := badger.DefaultOptions(dir)
+	b.Logger = badgerLog{o.Log}
+	b.SyncWrites = true
+	b.DetectConflicts = false // one writer
+	b.MetricsEnabled = false
+	b.CompactL0OnClose = true
+	b.NumGoroutines = 1
+	b.MemTableSize = memTable
+	b.NumMemtables = 2
+	b.NumLevelZeroTables = 2
+	b.NumLevelZeroTablesStall = 4
+	b.NumCompactors = 2
+	b.BaseTableSize = 2 << 20
+	b.BaseLevelSize = 8 << 20
+	// Only records above 1 MiB reach the value log, whose losses badger hides.
+	b.ValueThreshold = 1 << 20
+	b.ValueLogFileSize = 16 << 20
+	b.BlockCacheSize = 4 << 20
+	b.IndexCacheSize = 4 << 20
+	b.Compression = options.Snappy
+	// A bad checksum makes badger panic on a goroutine of its own; our scan meets
+	// the same damage on ours, where it can be recovered from.
+	b.ChecksumVerificationMode = options.NoVerification
+	return b
+}
+
+// start opens the directory and checks all of it. ErrCorrupt: it is not to be trusted.
+func (b *base) start() (err error) {
+	defer recoverAs(&err)
+	sweepEmpty(b.dir)
+	db, err := badger.Open(badgerOptions(b.dir, b.opt))
+	if err != nil {
+		if notTheStore(err) {
+			return err
+		}
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	b.db = db
+	fresh, err := b.rescan()
+	if err != nil {
+		return err
+	}
+	if w := decodeSeq(b.witness.get()); w > b.head.seq {
+		return fmt.Errorf("%w: commit %d was acknowledged, the last one found is %d", ErrCorrupt, w, b.head.seq)
+	}
+	if fresh {
+		return b.commitLocked(nil, true)
+	}
+	return nil
+}
+
+// rescan reads every record and compares with the head.
+func (b *base) rescan() (fresh bool, err error) {
+	h, found := head{schema: schema}, false
+	var got head
+	live := map[uint64]sum{}
+	err = iterate(b.db, "", func(key string, raw []byte) error {
+		value, err := unframe(key, raw)
+		if err != nil {
+			return err
+		}
+		if key == headKey {
+			found = true
+			h, err = decodeHead(value)
+			return err
+		}
+		s := sumOf(key, value)
+		live[maphash.String(b.seed, key)] = s
+		got.count++
+		got.digest = got.digest.plus(s)
+		return nil
+	})
+	switch {
+	case err != nil:
+		return false, err
+	case !found && got.count > 0:
+		return false, fmt.Errorf("%w: %d records and no head", ErrCorrupt, got.count)
+	case h.schema > schema:
+		return false, fmt.Errorf("%w: schema %d, this release knows %d", ErrSchema, h.schema, schema)
+	case h.count != got.count || h.digest != got.digest:
+		return false, fmt.Errorf("%w: %d records, the head says %d (or their content differs)", ErrCorrupt, got.count, h.count)
+	}
+	b.head, b.live, b.suspect = h, live, false
+	return !found, nil
+}
+
+// commit writes ops and the head in one synced transaction. Removals of
+// records that do not exist cost nothing.
+func (b *base) commit(ops []op) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.db == nil {
+		return &Error{Op: "commit", Path: b.dir, Err: ErrClosed}
+	}
+	if err := b.room(ops); err != nil {
+		return err
+	}
+	if b.suspect {
+		if _, err := b.rescan(); err != nil {
+			return &Error{Op: "re-read", Path: b.dir, Hint: "restart: the store is checked and set aside if it is damaged", Err: err}
+		}
+	}
+	if err := b.commitLocked(ops, false); err != nil {
+		return &Error{Op: "commit", Path: b.dir, Err: err}
+	}
+	return nil
+}
+
+func (b *base) commitLocked(ops []op, always bool) (err error) {
+	txn := b.db.NewTransaction(true)
+	defer txn.Discard()
+	next := b.head
+	changed := make(map[uint64]*sum, len(ops)) // nil: removed
+	writes := 0
+	for _, o := range ops {
+		id := maphash.String(b.seed, o.key)
+		old, isLive := b.live[id]
+		if c, ok := changed[id]; ok {
+			if isLive = c != nil; isLive {
+				old = *c
+			}
+		}
+		switch {
+		case o.kind == remove && !isLive, o.kind == ensure && isLive:
+			continue
+		case o.kind == remove:
+			err = txn.Delete([]byte(o.key))
+			next.count--
+			next.digest = next.digest.minus(old)
+			changed[id] = nil
+		default:
+			err = txn.Set([]byte(o.key), frame(o.key, o.value))
+			s := sumOf(o.key, o.value)
+			if isLive {
+				next.count--
+				next.digest = next.digest.minus(old)
+			}
+			next.count++
+			next.digest = next.digest.plus(s)
+			changed[id] = &s
+		}
+		if errors.Is(err, badger.ErrTxnTooBig) {
+			return ErrTooLarge
+		}
+		if err != nil {
+			return err
+		}
+		writes++
+	}
+	if writes == 0 && !always {
+		return nil
+	}
+	next.seq++
+	if err := txn.Set([]byte(headKey), frame(headKey, next.encode())); err != nil {
+		return err
+	}
+	if err := commitTxn(txn); err != nil {
+		b.suspect = true
+		return err
+	}
+	b.head = next
+	for id, s := range changed {
+		if s == nil {
+			delete(b.live, id)
+		} else {
+			b.live[id] = *s
+		}
+	}
+	// Unsynced on purpose: it may be older than the store, never newer.
+	_ = b.witness.put(encodeSeq(next.seq), false)
+	return nil
+}
+
+func commitTxn(txn *badger.Txn) (err error) {
+	defer recoverAs(&err)
+	return txn.Commit()
+}
+
+// get returns the value; ErrNotFound if there is none.
+func (b *base) get(key string) (value []byte, err error) {
+	defer recoverAs(&err)
+	db := b.handle()
+	if db == nil {
+		return nil, ErrClosed
+	}
+	err = db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get([]byte(key))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		return item.Value(func(raw []byte) error {
+			v, err := unframe(key, raw)
+			value = bytes.Clone(v)
+			return err
+		})
+	})
+	return value, err
+}
+
+// scan yields what is stored under the prefix, in order of the keys. The value is valid during the call only.
+func (b *base) scan(prefix string, yield func(key string, value []byte) error) error {
+	db := b.handle()
+	if db == nil {
+		return ErrClosed
+	}
+	return iterate(db, prefix, func(key string, raw []byte) error {
+		if key == headKey {
+			return nil
+		}
+		v, err := unframe(key, raw)
+		if err != nil {
+			return err
+		}
+		return yield(key, v)
+	})
+}
+
+func (b *base) handle() *badger.DB {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.db
+}
+
+// iterate never prefetches: prefetching reads on badger's own goroutines, where a damaged block cannot be recovered from.
+func iterate(db *badger.DB, prefix string, yield func(key string, raw []byte) error) (err error) {
+	defer recoverAs(&err)
+	return db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			item := it.Item()
+			key := string(item.Key())
+			if err := item.Value(func(raw []byte) error { return yield(key, raw) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// collect gives freed space of the value log back; badger frees at most one file a call.
+func (b *base) collect() {
+	db := b.handle()
+	for range 16 {
+		if db == nil || db.RunValueLogGC(0.5) != nil {
+			return
+		}
+	}
+}
+
+func (b *base) close() (err error) {
+	b.mu.Lock()
+	db := b.db
+	b.db = nil
+	b.mu.Unlock()
+	b.witness.close()
+	if db == nil {
+		return nil
+	}
+	defer recoverAs(&err)
+	return db.Close()
+}
+
+// recoverAs turns a panic over a damaged block into an error. It helps only on our own goroutines.
+func recoverAs(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: badger panicked: %v", ErrCorrupt, p)
+	}
+}
+
+// notTheStore tells a failure of the surroundings, after which the store may well be whole.
+func notTheStore(err error) bool {
+	return errors.Is(err, os.ErrPermission) || isErrno(err)
+}

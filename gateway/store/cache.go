@@ -1,0 +1,331 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/space"
+)
+
+const (
+	cacheHeadKey = "h"
+	nsGeneration = "g"
+)
+
+// Generation is everything the gateway decides by, at one version.
+type Generation struct {
+	Version model.Version
+	Taken   time.Time // when the cloud answered: the age of the data counts from here
+	Policy  model.Snapshot
+	Data    device.Data
+}
+
+// cacheHead names the generation that counts; what it does not name does not exist.
+type cacheHead struct {
+	Version  model.Version
+	Taken    time.Time
+	Number   uint64 // of the generation
+	Count    uint64
+	Digest   sum
+	KeyCheck []byte
+}
+
+// Cache keeps one generation. A crash at any moment leaves the old or the new
+// one. Writers are serialised; Load may run beside them.
+type Cache struct {
+	dir    string
+	opt    Options
+	sealer *sealer
+	dirty  *slots
+	clock  *slots
+
+	mu    sync.Mutex
+	base  *base        // guarded by mu
+	head  *cacheHead   // guarded by mu; nil: empty
+	aside []Quarantine // guarded by mu
+}
+
+func openCache(dir string, s *sealer, o Options) (_ *Cache, err error) {
+	c := &Cache{dir: dir, opt: o, sealer: s}
+	defer func() {
+		if err != nil {
+			_ = c.close()
+		}
+	}()
+	if c.dirty, err = openSlots(filepath.Join(dir, "dirty")); err != nil {
+		return nil, err
+	}
+	if c.clock, err = openSlots(filepath.Join(dir, "clock")); err != nil {
+		return nil, err
+	}
+	if err := c.openBase(); err != nil {
+		return nil, err
+	}
+	if c.head != nil && !bytes.Equal(c.head.KeyCheck, s.check) {
+		return nil, &Error{Op: "open", Path: filepath.Join(dir, "cache"), Err: ErrWrongKey,
+			Hint: "restore the key, or move the directory away and let the gateway fetch everything again"}
+	}
+	return c, nil
+}
+
+func (c *Cache) openBase() error {
+	b, q, err := openBase(c.dir, spec{name: "cache", setAside: true}, c.opt)
+	if q != nil {
+		c.aside = append(c.aside, *q)
+	}
+	if err != nil {
+		return err
+	}
+	c.base, c.head = b, nil
+	raw, err := b.get(cacheHeadKey)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	h := new(cacheHead)
+	if err == nil {
+		err = json.Unmarshal(raw, h)
+	}
+	if err != nil {
+		return &Error{Op: "read head", Path: b.dir, Err: err}
+	}
+	c.head = h
+	return nil
+}
+
+// WriteGeneration replaces what is stored: the records in batches, then the
+// head in one small synced transaction, then the old records go. It clears the dirty mark.
+func (c *Cache) WriteGeneration(ctx context.Context, g Generation) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := cacheHead{Version: g.Version, Taken: g.Taken, Number: 1, KeyCheck: c.sealer.check}
+	if c.head != nil {
+		next.Number = c.head.Number + 1
+	}
+	if err := c.clearOthers(ctx); err != nil { // what an interrupted attempt left
+		return err
+	}
+	var ops []op
+	ordinal := map[string]uint16{}
+	for _, it := range items(&g.Policy, &g.Data) {
+		id := recordID(it.kind, it.id, 0)
+		n := ordinal[id]
+		ordinal[id]++
+		o, err := c.encode(next.Number, recordID(it.kind, it.id, n), it)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, o)
+		next.Count++
+		next.Digest = next.Digest.plus(contentSum(o))
+	}
+	for batch := range batches(ops) {
+		if err := ctx.Err(); err != nil {
+			return &Error{Op: "write generation", Path: c.dir, Err: err}
+		}
+		if err := c.base.commit(batch); err != nil {
+			return err
+		}
+	}
+	if err := c.flip(next, nil); err != nil {
+		return err
+	}
+	if err := c.dirty.put(nil, true); err != nil {
+		return &Error{Op: "clear dirty mark", Path: c.dir, Err: err}
+	}
+	if err := c.clearOthers(ctx); err != nil {
+		c.opt.Log.Warn("records of the last generation stay for now", "error", err)
+	}
+	return nil
+}
+
+// WriteDelta applies d to the stored generation in one synced transaction.
+// ErrVersion: the stored version is not d.Policy.From; ErrTooLarge: write a
+// generation instead. Either way nothing has changed.
+func (c *Cache) WriteDelta(ctx context.Context, d Delta) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.head == nil || c.head.Version != d.Policy.From {
+		return &Error{Op: "apply change", Path: c.dir, Hint: "a full sync is needed", Err: ErrVersion}
+	}
+	if err := ctx.Err(); err != nil {
+		return &Error{Op: "apply change", Path: c.dir, Err: err}
+	}
+	next := *c.head
+	next.Version, next.Taken = d.Policy.To, d.Taken
+	pending := map[string]op{} // by key: the last word of this delta
+	var ops []op
+	drop := func(k kind, id space.ID) error {
+		for n := uint16(0); ; n++ {
+			key := c.key(next.Number, recordID(k, id, n))
+			old, known := pending[key]
+			if !known {
+				value, err := c.base.get(key)
+				if errors.Is(err, ErrNotFound) {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				old = op{put, key, value}
+			}
+			if old.kind == remove {
+				continue
+			}
+			next.Count--
+			next.Digest = next.Digest.minus(contentSum(old))
+			pending[key] = op{kind: remove, key: key}
+			ops = append(ops, pending[key])
+		}
+	}
+	for _, r := range d.removals() {
+		for _, id := range r.ids {
+			if err := drop(r.kind, id); err != nil {
+				return err
+			}
+		}
+	}
+	for _, it := range d.puts() {
+		if err := drop(it.kind, it.id); err != nil {
+			return err
+		}
+		o, err := c.encode(next.Number, recordID(it.kind, it.id, 0), it)
+		if err != nil {
+			return err
+		}
+		next.Count++
+		next.Digest = next.Digest.plus(contentSum(o))
+		pending[o.key] = o
+		ops = append(ops, o)
+	}
+	return c.flip(next, ops)
+}
+
+func (c *Cache) flip(next cacheHead, ops []op) error {
+	raw, err := json.Marshal(next)
+	if err != nil {
+		return &Error{Op: "encode head", Path: c.dir, Err: err}
+	}
+	if err := c.base.commit(append(ops, op{put, cacheHeadKey, raw})); err != nil {
+		return err
+	}
+	c.head = &next
+	return nil
+}
+
+// Load returns the stored generation; lists come ordered by id. ErrEmpty:
+// there is none. ErrCorrupt: it did not verify, was set aside, and the cache is empty now.
+func (c *Cache) Load(ctx context.Context) (Generation, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.head == nil {
+		return Generation{}, &Error{Op: "load", Path: c.dir, Err: ErrEmpty}
+	}
+	g, err := c.read(ctx)
+	if err == nil {
+		return g, nil
+	}
+	if !errors.Is(err, ErrCorrupt) {
+		return Generation{}, &Error{Op: "load", Path: c.dir, Err: err}
+	}
+	_ = c.base.close()
+	q, qerr := moveAside(c.dir, "cache", err.Error(), c.opt)
+	if qerr != nil {
+		return Generation{}, qerr
+	}
+	c.aside = append(c.aside, *q)
+	if oerr := c.openBase(); oerr != nil {
+		return Generation{}, oerr
+	}
+	return Generation{}, &Error{Op: "load", Path: q.MovedTo, Err: err, Hint: "the cache was set aside; a full sync replaces it"}
+}
+
+func (c *Cache) read(ctx context.Context) (Generation, error) {
+	g := Generation{Version: c.head.Version, Taken: c.head.Taken}
+	g.Policy.Version = c.head.Version
+	var count uint64
+	var digest sum
+	prefix := c.key(c.head.Number, "")
+	err := c.base.scan(prefix, func(key string, value []byte) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		id := key[len(prefix):]
+		count++
+		digest = digest.plus(contentSum(op{put, key, value}))
+		k := kind(id[0])
+		if k.sealed() {
+			var err error
+			if value, err = c.sealer.open(id, value); err != nil {
+				return fmt.Errorf("%w: a sealed record does not open", ErrCorrupt)
+			}
+		}
+		return decodeItem(k, value, &g.Policy, &g.Data)
+	})
+	if err != nil {
+		return Generation{}, err
+	}
+	if count != c.head.Count || digest != c.head.Digest {
+		return Generation{}, fmt.Errorf("%w: %d records of generation %d, the head says %d (or their content differs)",
+			ErrCorrupt, count, c.head.Number, c.head.Count)
+	}
+	return g, nil
+}
+
+// clearOthers removes the records of every generation but the head's.
+func (c *Cache) clearOthers(ctx context.Context) error {
+	keep := ""
+	if c.head != nil {
+		keep = c.key(c.head.Number, "")
+	}
+	var ops []op
+	err := c.base.scan(nsGeneration, func(key string, _ []byte) error {
+		if keep == "" || key[:len(keep)] != keep {
+			ops = append(ops, op{kind: remove, key: key})
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	for batch := range batches(ops) {
+		if err := c.base.commit(batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cache) encode(gen uint64, id string, it item) (op, error) {
+	b, err := json.Marshal(it.form)
+	if err != nil {
+		return op{}, &Error{Op: "encode record", Path: c.dir, Err: err}
+	}
+	if it.kind.sealed() {
+		b = c.sealer.seal(id, b)
+	}
+	return op{put, c.key(gen, id), b}, nil
+}
+
+const generationPrefix = len(nsGeneration) + 8
+
+func (c *Cache) key(gen uint64, id string) string {
+	return string(binary.BigEndian.AppendUint64([]byte(nsGeneration), gen)) + id
+}
+
+// recordID is what a record is called within its generation. The ordinal keeps
+// several records of one id apart: that they collide is for the registry to say.
+func recordID(k kind, id space.ID, ordinal uint16) string {
+	b := append([]byte{byte(k)}, id[:]...)
+	return string(binary.BigEndian.AppendUint16(b, ordinal))
+}
+
+func contentSum(o op) sum { return sumOf(o.key[generationPrefix:], o.value) }

@@ -1,0 +1,32 @@
+// Package store keeps what must survive the process, and is the only importer
+// of badger. A Store has two directories that fail apart from each other:
+// cache/ (generations of policy and registry, replaceable from the cloud) and
+// messages/ (outbox, session queues, retained messages, twins, journals).
+//
+// Durability: every commit is one synced transaction; a done function or a nil
+// return means that a power cut no longer takes the record. Ordering: messages/
+// has one group committer. What is submitted is committed in submission order,
+// and done functions run in submission order, on one goroutine, after the sync.
+//
+// Integrity: badger opens a damaged directory without complaint and with
+// fewer records (libraries.md 2.3), so nothing it says is believed. Each record
+// carries a CRC; each transaction also writes a head (commit number, live
+// records, sum of their hashes); a witness file beside the directory holds the
+// last commit number. Open reads every record and compares. A store that fails
+// is set aside below quarantine/ with a timestamp, the gateway starts without
+// it, and Quarantined names it. From a messages store that can still be read,
+// the outbox records that verify are carried over: they were acknowledged.
+//
+// A badger that dies in its own goroutine at open cannot be recovered from: a
+// marker stands while a directory is opened, the runtime writes a crash into
+// it, and the next start sets the directory aside. A kill from outside leaves an
+// empty marker and is simply tried again.
+//
+// Full disk: badger dies by SIGBUS when the file system is full, so free
+// space is measured before it is touched. Below the mark, writes are refused with
+// ErrDiskFull and the process goes on; removals are allowed a while longer; a
+// ballast file is given up when a start would otherwise be impossible.
+//
+// Concurrency: all exported methods are safe for concurrent use unless they
+// say otherwise.
+package store

@@ -1,0 +1,170 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// marker stands while a directory is opened. While it does, a fatal error of
+// the process is written into it by the runtime (debug.SetCrashOutput, which
+// belongs to this package during Open and is free afterwards).
+type marker struct {
+	path    string
+	file    *os.File
+	attempt int
+}
+
+// readMarker reports what the last start left behind: the attempt that did not
+// end, and whether badger is what ended it.
+func readMarker(path string) (attempt int, blamed string) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, ""
+	}
+	first, crash, _ := bytes.Cut(b, []byte("\n"))
+	_, _ = fmt.Sscanf(string(first), "attempt %d", &attempt)
+	attempt = max(attempt, 1)
+	// The first goroutine of a crash report is the one that died.
+	_, stack, found := strings.Cut(string(crash), "\ngoroutine ")
+	if !found {
+		return attempt, ""
+	}
+	stack, _, _ = strings.Cut(stack, "\n\n")
+	if !strings.Contains(stack, "dgraph-io/badger") && !strings.Contains(stack, "dgraph-io/ristretto") {
+		return attempt, ""
+	}
+	// A bus error is a full disk at least as often as a damaged file: once more with space checked.
+	if bytes.Contains(crash, []byte("SIGBUS")) && attempt < 2 {
+		return attempt, ""
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(crash)), "\n")
+	return attempt, line
+}
+
+func setMarker(path string, attempt int) (*marker, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, &Error{Op: "open", Path: path, Hint: "the state directory must be writable", Err: err}
+	}
+	if _, err = fmt.Fprintf(f, "attempt %d\n", attempt); err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = debug.SetCrashOutput(f, debug.CrashOptions{})
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, &Error{Op: "mark", Path: path, Err: err}
+	}
+	return &marker{path: path, file: f, attempt: attempt}, nil
+}
+
+func (m *marker) clear() {
+	_ = debug.SetCrashOutput(nil, debug.CrashOptions{})
+	_ = m.file.Close()
+	_ = os.Remove(m.path)
+}
+
+// lockDir keeps a second process out; the kernel drops the lock with the process.
+func lockDir(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, &Error{Op: "lock", Path: path, Hint: "the state directory must be writable", Err: err}
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, &Error{Op: "lock", Path: path, Hint: "stop the other process, or give this one its own state directory", Err: ErrLocked}
+		}
+		return nil, &Error{Op: "lock", Path: path, Err: err}
+	}
+	return f, nil
+}
+
+// makeDir makes a directory that only its owner can enter.
+func makeDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return &Error{Op: "make", Path: dir, Hint: "the state directory must be writable", Err: err}
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return &Error{Op: "protect", Path: dir, Hint: "the state directory must belong to the service's user", Err: err}
+	}
+	return nil
+}
+
+// protect takes the files from group and others; badger makes some under the process's umask.
+func protect(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			_ = os.Chmod(filepath.Join(dir, e.Name()), 0o600)
+		}
+	}
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }()
+	return d.Sync()
+}
+
+func isErrno(err error) bool {
+	var e unix.Errno
+	return errors.As(err, &e)
+}
+
+func encodeSeq(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+func decodeSeq(b []byte) uint64 {
+	if len(b) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}
+
+// badgerLog passes warnings and errors on; badger's information is noise to an operator.
+type badgerLog struct{ log *slog.Logger }
+
+func (l badgerLog) Errorf(f string, a ...any) {
+	l.log.Error("badger", "message", strings.TrimSpace(fmt.Sprintf(f, a...)))
+}
+
+func (l badgerLog) Warningf(f string, a ...any) {
+	l.log.Warn("badger", "message", strings.TrimSpace(fmt.Sprintf(f, a...)))
+}
+func (badgerLog) Infof(string, ...any)  {}
+func (badgerLog) Debugf(string, ...any) {}
+
+// sweepEmpty removes logs of no length: a kill between creating and sizing one
+// leaves it, and badger then refuses the whole directory. If one did hold
+// records, the head and the witness say so.
+func sweepEmpty(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		ext := filepath.Ext(e.Name())
+		if ext != ".mem" && ext != ".vlog" {
+			continue
+		}
+		if fi, err := e.Info(); err == nil && fi.Size() == 0 {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+}

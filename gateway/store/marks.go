@@ -1,0 +1,97 @@
+package store
+
+import (
+	"encoding/binary"
+	"time"
+)
+
+// Version is the version of the stored generation.
+func (c *Cache) Version() (epoch, number uint64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.head == nil {
+		return 0, 0, false
+	}
+	return c.head.Version.Epoch, c.head.Version.Number, true
+}
+
+// MarkDirty notes, in space allocated beforehand, that memory is ahead of the
+// disk: a loss of rights was applied that could not be stored. It works on a
+// full disk and survives a power cut.
+func (c *Cache) MarkDirty(reason string) error {
+	if err := c.dirty.put([]byte("!"+reason), true); err != nil {
+		return &Error{Op: "mark dirty", Path: c.dir, Err: err}
+	}
+	return nil
+}
+
+// ClearDirty takes the mark away: what was missing has been stored by a delta. WriteGeneration does it by itself.
+func (c *Cache) ClearDirty() error {
+	if err := c.dirty.put(nil, true); err != nil {
+		return &Error{Op: "clear dirty mark", Path: c.dir, Err: err}
+	}
+	return nil
+}
+
+// Dirty tells whether the mark stands, and why. A store that is dirty at start counts as expired until a full sync.
+func (c *Cache) Dirty() (reason string, dirty bool) {
+	v := c.dirty.get()
+	if len(v) == 0 {
+		return "", false
+	}
+	return string(v[1:]), true
+}
+
+// HighWater is the latest time that was stored; zero if none was.
+func (c *Cache) HighWater() time.Time {
+	v := c.clock.get()
+	if len(v) != 8 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(binary.BigEndian.Uint64(v))).UTC()
+}
+
+// RaiseHighWater stores t (synced) if it is later than the mark. Callers keep it to a few an hour.
+func (c *Cache) RaiseHighWater(t time.Time) error {
+	if !t.After(c.HighWater()) {
+		return nil
+	}
+	if err := c.clock.put(binary.BigEndian.AppendUint64(nil, uint64(t.UnixNano())), true); err != nil {
+		return &Error{Op: "store time", Path: c.dir, Err: err}
+	}
+	return nil
+}
+
+func (c *Cache) quarantined() []Quarantine {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]Quarantine(nil), c.aside...)
+}
+
+func (c *Cache) records() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.base.records()
+}
+
+func (c *Cache) collect() {
+	c.mu.Lock()
+	b := c.base
+	c.mu.Unlock()
+	b.collect()
+	protect(b.dir)
+}
+
+func (c *Cache) close() error {
+	for _, s := range [...]*slots{c.dirty, c.clock} {
+		if s != nil {
+			s.close()
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.base == nil {
+		return nil
+	}
+	return c.base.close()
+}

@@ -1,0 +1,259 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+func diffMessage(want, got *message.Message) string {
+	w := *want
+	p := *w.Publisher
+	p.Credential, p.CredentialID = principal.NoCredential, ""
+	p.Expires = got.Publisher.Expires
+	w.Publisher = &p
+	if !got.Publisher.Expires.IsZero() {
+		return "the publisher's credential was kept"
+	}
+	return cmp.Diff(&w, got)
+}
+
+func TestVaultKeepsEveryField(t *testing.T) {
+	dir := t.TempDir()
+	s, stop := open(t, dir, testOptions())
+	v := s.Vault()
+	session := filled[message.SessionRecord]()
+	first, second := filled[message.QueuedRecord](), filled[message.QueuedRecord]()
+	first.Seq, second.Seq = 7, 300
+	second.PacketID, second.Released = 0, false
+	retained := filled[message.Message]()
+	retained.Topic = "a/b\xff"
+	bare := message.Message{Topic: "x", Publisher: testPublisher}
+
+	wait(t, func(d func(error)) { v.SaveSession(session, d) })
+	v.Enqueue(session.Key, second, nil)
+	v.Enqueue(session.Key, first, nil)
+	v.Retain(&retained, nil)
+	v.Retain(&bare, nil)
+	update := second
+	update.Message, update.PacketID, update.Released = nil, 99, true
+	wait(t, func(d func(error)) { v.Update(session.Key, update, d) })
+	second.PacketID, second.Released = 99, true
+	stop()
+
+	s, _ = open(t, dir, testOptions())
+	v = s.Vault()
+	var sessions []message.SessionRecord
+	if err := v.LoadSessions(func(r message.SessionRecord) error { sessions = append(sessions, r); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]message.SessionRecord{session}, sessions); d != "" {
+		t.Errorf("session: %s", d)
+	}
+	var queue []message.QueuedRecord
+	if err := v.LoadQueue(session.Key, func(q message.QueuedRecord) error { queue = append(queue, q); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(queue) != 2 {
+		t.Fatalf("%d queued, want 2", len(queue))
+	}
+	for i, want := range []message.QueuedRecord{first, second} {
+		if d := diffMessage(want.Message, queue[i].Message); d != "" {
+			t.Errorf("queued %d: %s", i, d)
+		}
+		want.Message = queue[i].Message
+		if d := cmp.Diff(want, queue[i]); d != "" {
+			t.Errorf("queued %d: %s", i, d)
+		}
+	}
+	kept := map[string]*message.Message{}
+	if err := v.LoadRetained(func(m *message.Message) error { kept[m.Topic] = m; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(kept) != 2 {
+		t.Fatalf("%d retained, want 2", len(kept))
+	}
+	for _, want := range []*message.Message{&retained, &bare} {
+		if d := diffMessage(want, kept[want.Topic]); d != "" {
+			t.Errorf("retained: %s", d)
+		}
+	}
+}
+
+func TestVaultRemoves(t *testing.T) {
+	dir := t.TempDir()
+	s, stop := open(t, dir, testOptions())
+	v := s.Vault()
+	for _, key := range []string{"one", "two"} {
+		v.SaveSession(message.SessionRecord{Key: key, Principal: testPublisher}, nil)
+		for seq := uint64(1); seq <= 10; seq++ {
+			v.Enqueue(key, message.QueuedRecord{Seq: seq, Message: testMessage(seq, "x"), QoS: 1, PacketID: 3}, nil)
+		}
+	}
+	v.Retain(testMessage(1, "r"), nil)
+	v.Unretain(testMessage(1, "r").Topic, nil)
+	v.Dequeue("two", []uint64{1, 2, 5, 999}, nil)
+	wait(t, func(d func(error)) { v.DeleteSession("one", d) })
+	wait(t, func(d func(error)) { v.DeleteSession("never existed", d) })
+	stop()
+	s, _ = open(t, dir, testOptions())
+	v = s.Vault()
+	if got := seqs(t, v, "one"); got != nil {
+		t.Errorf("queue of a deleted session: %v", got)
+	}
+	if d := cmp.Diff([]uint64{3, 4, 6, 7, 8, 9, 10}, seqs(t, v, "two")); d != "" {
+		t.Error(d)
+	}
+	n := 0
+	if err := v.LoadSessions(func(message.SessionRecord) error { n++; return nil }); err != nil || n != 1 {
+		t.Errorf("%d sessions, %v; want 1", n, err)
+	}
+	if err := v.LoadRetained(func(*message.Message) error { return errors.New("still there") }); err != nil {
+		t.Error(err)
+	}
+}
+
+func seqs(t *testing.T, v *Vault, session string) (out []uint64) {
+	t.Helper()
+	if err := v.LoadQueue(session, func(q message.QueuedRecord) error { out = append(out, q.Seq); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestDoneRunsInSubmissionOrderAlsoForRefusals(t *testing.T) {
+	s, _ := open(t, t.TempDir(), testOptions())
+	var mu sync.Mutex
+	var got []int
+	var refused int
+	var wg sync.WaitGroup
+	for i := range 2000 {
+		wg.Add(1)
+		value := []byte("v")
+		if i%100 == 7 {
+			value = make([]byte, MaxRecord+1)
+		}
+		s.Bucket("b").Put(fmt.Sprint(i), value, func(err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			got = append(got, i)
+			if errors.Is(err, ErrTooLarge) {
+				refused++
+			}
+			wg.Done()
+		})
+	}
+	wg.Wait()
+	for i, v := range got {
+		if i != v {
+			t.Fatalf("done %d ran at place %d", v, i)
+		}
+	}
+	if refused != 20 {
+		t.Errorf("%d refused as too large, want 20", refused)
+	}
+	if n := s.Stats().Commits; n >= 2000 {
+		t.Errorf("%d commits for 2000 submissions: nothing was grouped", n)
+	}
+}
+
+func TestLargestMessageFits(t *testing.T) {
+	dir := t.TempDir()
+	s, stop := open(t, dir, testOptions())
+	big := make([]byte, 1<<20)
+	for i := range big {
+		big[i] = byte(i * 7)
+	}
+	for i := range uint64(5) {
+		m := testMessage(i, "")
+		m.Payload = big
+		wait(t, func(d func(error)) { s.Outbox().Append(i, "r", "t", m, d) })
+	}
+	stop()
+	s, _ = open(t, dir, testOptions())
+	route, topic, m, err := s.Outbox().Read(3)
+	if err != nil || route != "r" || topic != "t" || string(m.Payload) != string(big) {
+		t.Errorf("read back %q %q, %v", route, topic, err)
+	}
+}
+
+func TestBucket(t *testing.T) {
+	s, _ := open(t, t.TempDir(), testOptions())
+	a, b := s.Bucket("a"), s.Bucket("ab")
+	a.Put("k1", []byte("1"), nil)
+	a.Put("k2", nil, nil)
+	b.Put("k1", []byte("other"), nil)
+	wait(t, func(d func(error)) { a.Delete("gone", d) })
+	got := map[string]string{}
+	if err := a.Load(func(k string, v []byte) error { got[k] = string(v); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(map[string]string{"k1": "1", "k2": ""}, got); d != "" {
+		t.Error(d)
+	}
+	wait(t, func(d func(error)) { a.Delete("k1", d) })
+	if _, err := a.Get("k1"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("deleted key: %v", err)
+	}
+	if v, err := b.Get("k1"); err != nil || string(v) != "other" {
+		t.Errorf("neighbour bucket: %q, %v", v, err)
+	}
+}
+
+func TestUnusedPublishersAreForgotten(t *testing.T) {
+	dir := t.TempDir()
+	s, stop := open(t, dir, testOptions())
+	for i := range uint64(3) {
+		m := testMessage(i, "x")
+		m.Publisher = &principal.Principal{Key: fmt.Sprint("device:", i)}
+		wait(t, func(d func(error)) { s.Outbox().Append(i, "", "", m, d) })
+	}
+	wait(t, func(d func(error)) { s.Outbox().Remove([]uint64{0, 1}, d) })
+	stop()
+	s, _ = open(t, dir, testOptions())
+	if n := s.Stats().Records; n != 2 {
+		t.Errorf("%d records, want the message and its publisher", n)
+	}
+	if _, _, m, err := s.Outbox().Read(2); err != nil || m.Publisher.Key != "device:2" {
+		t.Errorf("read: %v", err)
+	}
+}
+
+func TestSubmitAfterTheEndIsRefused(t *testing.T) {
+	s, stop := open(t, t.TempDir(), testOptions())
+	stop()
+	if err := outcomeOf(t, func(d func(error)) { s.Bucket("b").Put("k", nil, d) }); !errors.Is(err, ErrClosed) {
+		t.Errorf("after close: %v", err)
+	}
+}
+
+func FuzzDecodeMessage(f *testing.F) {
+	var w writer
+	m := filled[message.Message]()
+	encodeMessage(&w, &m, personID{1})
+	f.Add(w.b)
+	f.Add(w.b[:len(w.b)/2])
+	f.Add(append(make([]byte, 16), 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		who := func(personID) (*principal.Principal, error) { return testPublisher, nil }
+		m, err := decodeMessage(&reader{b: b}, who)
+		if err != nil {
+			return
+		}
+		var w writer
+		encodeMessage(&w, m, personID{})
+		again, err := decodeMessage(&reader{b: w.b}, who)
+		if err != nil {
+			t.Fatalf("what was decoded does not encode: %v", err)
+		}
+		if d := cmp.Diff(m, again); d != "" {
+			t.Fatal(d)
+		}
+	})
+}

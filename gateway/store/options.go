@@ -1,0 +1,65 @@
+package store
+
+import (
+	"log/slog"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The defaults of Options.
+const (
+	DefaultMinFree = 128 << 20
+	DefaultBallast = 32 << 20
+)
+
+// MaxRecord is the largest record in bytes, framing included: a 1 MiB MQTT
+// packet with its properties and bookkeeping.
+const MaxRecord = 1<<20 + 256<<10
+
+// Options of Open and OpenKV. The zero value works.
+type Options struct {
+	// Log gets badger's warnings and what is set aside. Nil: slog.Default().
+	Log *slog.Logger
+	// Key yields the sealing key for secrets in the cache, at least 32
+	// bytes. Nil: a key file beside the store, made at the first start (which
+	// protects a copied cache, not a copied directory).
+	Key KeySource
+	// MinFree is the free space in bytes below which writes are refused;
+	// below half of it removals are refused too. 0: DefaultMinFree.
+	MinFree uint64
+	// Ballast is the size in bytes of the file that is given up when a start
+	// finds too little space. 0: DefaultBallast, negative: none.
+	Ballast int64
+	// Free measures the space available at a directory. Nil: statfs.
+	Free func(dir string) (uint64, error)
+	// Now is the clock for names of quarantined directories. Nil: time.Now.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.MinFree == 0 {
+		o.MinFree = DefaultMinFree
+	}
+	if o.Ballast == 0 {
+		o.Ballast = DefaultBallast
+	}
+	if o.Free == nil {
+		o.Free = statfs
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+func statfs(dir string) (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return st.Bavail * uint64(st.Bsize), nil
+}

@@ -1,0 +1,123 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// personID names a publisher record: the head of the hash of its content.
+type personID [16]byte
+
+func (id personID) key() string { return nsPrincipal + string(id[:]) }
+
+// people keeps publishers once instead of in each message: an identity set
+// with groups is larger than most readings. A publisher is kept with its
+// identity set and without its credential (semantics.md 3), so that a renewed
+// token makes no new record.
+type people struct {
+	base *base
+
+	mu      sync.Mutex
+	encoded map[*principal.Principal]person // guarded by mu
+	loaded  map[personID]*principal.Principal
+}
+
+type person struct {
+	id   personID
+	json []byte
+}
+
+// maxEncoded bounds the memory of who was encoded; past it the memory starts again.
+const maxEncoded = 1024
+
+func newPeople(b *base) *people {
+	return &people{base: b, encoded: map[*principal.Principal]person{}, loaded: map[personID]*principal.Principal{}}
+}
+
+// intern is the reference to p, and the operation that makes sure it is stored.
+func (s *people) intern(p *principal.Principal) (personID, op, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.encoded[p]
+	if !ok {
+		if p == nil {
+			return personID{}, op{}, errors.New("a message without a publisher cannot be kept")
+		}
+		bare := *p
+		bare.Credential, bare.CredentialID, bare.Expires = principal.NoCredential, "", time.Time{}
+		b, err := json.Marshal(principalOut(&bare))
+		if err != nil {
+			return personID{}, op{}, fmt.Errorf("encode publisher: %w", err)
+		}
+		h := sha256.Sum256(b)
+		e = person{personID(h[:16]), b}
+		if len(s.encoded) >= maxEncoded {
+			clear(s.encoded)
+		}
+		s.encoded[p] = e
+	}
+	return e.id, op{kind: ensure, key: e.id.key(), value: e.json}, nil
+}
+
+func (s *people) load(id personID) (*principal.Principal, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.loaded[id]; p != nil {
+		return p, nil
+	}
+	b, err := s.base.get(id.key())
+	if err != nil {
+		return nil, fmt.Errorf("publisher %x: %w", id, err)
+	}
+	f := new(principalForm)
+	if err := json.Unmarshal(b, f); err != nil {
+		return nil, fmt.Errorf("%w: publisher %x: %w", ErrCorrupt, id, err)
+	}
+	p := principalIn(f)
+	if len(s.loaded) >= maxEncoded {
+		clear(s.loaded)
+	}
+	s.loaded[id] = p
+	return p, nil
+}
+
+// forgetUnused removes publishers that no message names any more. Before Run only.
+func (s *people) forgetUnused() error {
+	unused := map[personID]bool{}
+	err := s.base.scan(nsPrincipal, func(key string, _ []byte) error {
+		var id personID
+		copy(id[:], key[1:])
+		unused[id] = true
+		return nil
+	})
+	if err != nil || len(unused) == 0 {
+		return err
+	}
+	for _, ns := range [...]string{nsOutbox, nsQueue, nsRetained} {
+		err := s.base.scan(ns, func(_ string, v []byte) error {
+			var id personID // every message record begins with it
+			copy(id[:], v)
+			delete(unused, id)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	var ops []op
+	for id := range unused {
+		ops = append(ops, op{kind: remove, key: id.key()})
+	}
+	for batch := range batches(ops) {
+		if err := s.base.commit(batch); err != nil && !errors.Is(err, ErrDiskFull) {
+			return err
+		}
+	}
+	return nil
+}

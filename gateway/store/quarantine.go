@@ -1,0 +1,237 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// keepAside bounds what set-aside stores may occupy.
+const keepAside = 2
+
+// Quarantine is a store that was set aside.
+type Quarantine struct {
+	Store   string // "cache" or "messages"
+	MovedTo string
+	Reason  string
+	Time    time.Time
+	// Salvaged is how many acknowledged outbox records were carried over.
+	Salvaged int
+}
+
+// spec is how one directory is opened.
+type spec struct {
+	name string
+	// setAside: a doubtful directory makes way for an empty one; otherwise it is an error.
+	setAside bool
+	// salvage says which records of a doubtful directory are carried over.
+	salvage func(key string) bool
+}
+
+// openBase opens parent/name. The returned Quarantine is nil when the directory was sound.
+func openBase(parent string, sp spec, o Options) (*base, *Quarantine, error) {
+	dir := filepath.Join(parent, sp.name)
+	if err := makeDir(dir); err != nil {
+		return nil, nil, err
+	}
+	if err := roomToOpen(parent, o); err != nil {
+		return nil, nil, err
+	}
+	mark := filepath.Join(parent, sp.name+".opening")
+	attempt, crash := readMarker(mark)
+	var q *Quarantine
+	var saved []op
+	if crash != "" {
+		if !sp.setAside {
+			return nil, nil, &Error{Op: "open", Path: dir, Err: ErrCorrupt,
+				Hint: "the last start died in it (" + crash + "): restore a backup, or remove " + mark + " to try again"}
+		}
+		var err error
+		if q, err = moveAside(parent, sp.name, "the last start died while opening it: "+crash, o); err != nil {
+			return nil, nil, err
+		}
+		attempt = 0
+	}
+	m, err := setMarker(mark, attempt+1)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer m.clear()
+	discarded := false
+	for {
+		b, err := tryBase(parent, sp.name, o)
+		if err == nil {
+			if len(saved) > 0 {
+				q.Salvaged = restore(b, saved)
+			}
+			return b, q, nil
+		}
+		if b != nil && errors.Is(err, ErrCorrupt) && sp.setAside && sp.salvage != nil && q == nil {
+			saved = salvage(b, sp.salvage)
+		}
+		if b != nil {
+			_ = b.close()
+		}
+		// An empty directory that fails at once is no matter of old data: never loop.
+		if !errors.Is(err, ErrCorrupt) || !sp.setAside || q != nil {
+			return nil, q, &Error{Op: "open", Path: dir, Err: err}
+		}
+		if b != nil && !discarded && !b.witness.made && b.witness.get() == nil {
+			// The witness stood before the first commit and never saw one:
+			// a first start was killed half-way, there is nothing to keep.
+			discarded = true
+			if err := os.RemoveAll(dir); err != nil {
+				return nil, nil, &Error{Op: "clear", Path: dir, Err: err}
+			}
+			continue
+		}
+		if q, err = moveAside(parent, sp.name, err.Error(), o); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+func tryBase(parent, name string, o Options) (*base, error) {
+	dir := filepath.Join(parent, name)
+	if err := makeDir(dir); err != nil {
+		return nil, err
+	}
+	w, err := openSlots(filepath.Join(parent, name+".witness"))
+	if err != nil {
+		return nil, err
+	}
+	b := &base{name: name, dir: dir, opt: o, witness: w, live: map[uint64]sum{}, seed: maphash.MakeSeed()}
+	err = b.start()
+	protect(dir)
+	return b, err
+}
+
+func moveAside(parent, name, reason string, o Options) (*Quarantine, error) {
+	aside := filepath.Join(parent, "quarantine")
+	if err := makeDir(aside); err != nil {
+		return nil, err
+	}
+	now := o.Now().UTC()
+	to := filepath.Join(aside, name+"-"+now.Format("20060102T150405.000000000Z"))
+	if err := os.Rename(filepath.Join(parent, name), to); err != nil {
+		return nil, &Error{Op: "set aside", Path: to, Err: err}
+	}
+	if err := os.Remove(filepath.Join(parent, name+".witness")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, &Error{Op: "set aside", Path: to, Err: err}
+	}
+	if err := syncDir(parent); err != nil {
+		return nil, &Error{Op: "set aside", Path: to, Err: err}
+	}
+	prune(aside, name)
+	o.Log.Error("a store was set aside", "store", name, "to", to, "reason", reason)
+	return &Quarantine{Store: name, MovedTo: to, Reason: reason, Time: now}, nil
+}
+
+func prune(aside, name string) {
+	entries, err := os.ReadDir(aside)
+	if err != nil {
+		return
+	}
+	var old []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), name+"-") {
+			old = append(old, e.Name())
+		}
+	}
+	slices.Sort(old)
+	for len(old) > keepAside {
+		_ = os.RemoveAll(filepath.Join(aside, old[0]))
+		old = old[1:]
+	}
+}
+
+// salvage reads what verifies, up to a bound; a block that panics ends it.
+func salvage(b *base, want func(string) bool) []op {
+	const limit = 64 << 20
+	var ops []op
+	n := 0
+	if b.db == nil {
+		return nil
+	}
+	errEnough := errors.New("enough")
+	_ = iterate(b.db, "", func(key string, raw []byte) error {
+		if !want(key) {
+			return nil
+		}
+		value, err := unframe(key, raw)
+		if err != nil {
+			return nil //nolint:nilerr // one bad record says nothing about the next
+		}
+		o := op{kind: put, key: key, value: slices.Clone(value)}
+		if n += o.size(); n > limit {
+			return errEnough
+		}
+		ops = append(ops, o)
+		return nil
+	})
+	return ops
+}
+
+func restore(b *base, ops []op) int {
+	n := 0
+	for batch := range batches(append(ops, strangers(ops)...)) {
+		if err := b.commit(batch); err != nil {
+			b.opt.Log.Error("salvaged records could not be written", "store", b.name, "error", err)
+			return n
+		}
+		for _, o := range batch {
+			if strings.HasPrefix(o.key, nsOutbox) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// strangers stand in for publishers that did not survive: their messages were
+// decided and acknowledged, and upstream asks for the device, not for the publisher.
+func strangers(ops []op) []op {
+	known := map[string]bool{}
+	for _, o := range ops {
+		if strings.HasPrefix(o.key, nsPrincipal) {
+			known[o.key] = true
+		}
+	}
+	var out []op
+	for _, o := range ops {
+		var id personID
+		copy(id[:], o.value)
+		if !strings.HasPrefix(o.key, nsOutbox) || known[id.key()] {
+			continue
+		}
+		known[id.key()] = true
+		form := principalForm{Key: fmt.Sprintf("lost:%x", id), Name: "lost when the store was repaired"}
+		if b, err := json.Marshal(form); err == nil {
+			out = append(out, op{put, id.key(), b})
+		}
+	}
+	return out
+}
+
+// batches cuts ops into transactions.
+func batches(ops []op) func(yield func([]op) bool) {
+	return func(yield func([]op) bool) {
+		for len(ops) > 0 {
+			n, size := 0, 0
+			for n < len(ops) && n < batchCount && (n == 0 || size+ops[n].size() <= batchBytes) {
+				size += ops[n].size()
+				n++
+			}
+			if !yield(ops[:n]) {
+				return
+			}
+			ops = ops[n:]
+		}
+	}
+}

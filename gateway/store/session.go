@@ -1,0 +1,79 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// principalForm is the stored form of a principal.
+type principalForm struct {
+	Kind         uint8
+	Key, Name    string
+	DeviceID     string
+	ModuleID     string
+	Node         space.ID
+	Identities   []identityForm
+	Object       space.ID
+	Groups       []space.ID
+	GroupsKnown  bool
+	Credential   uint8
+	CredentialID string
+	Expires      time.Time
+}
+
+func principalOut(p *principal.Principal) *principalForm {
+	if p == nil {
+		return nil
+	}
+	f := &principalForm{Kind: uint8(p.Kind), Key: p.Key, Name: p.Name, DeviceID: p.DeviceID, ModuleID: p.ModuleID, Node: p.Node,
+		Object: p.Subject.Object, Groups: p.Subject.Groups, GroupsKnown: p.Subject.GroupsKnown,
+		Credential: uint8(p.Credential), CredentialID: p.CredentialID, Expires: p.Expires}
+	for _, v := range p.Subject.Identities {
+		f.Identities = append(f.Identities, identityOut(v))
+	}
+	return f
+}
+
+func principalIn(f *principalForm) *principal.Principal {
+	if f == nil {
+		return nil
+	}
+	p := &principal.Principal{Kind: principal.Kind(f.Kind), Key: f.Key, Name: f.Name, DeviceID: f.DeviceID, ModuleID: f.ModuleID, Node: f.Node,
+		Subject:    model.Subject{Object: f.Object, Groups: f.Groups, GroupsKnown: f.GroupsKnown},
+		Credential: principal.CredentialKind(f.Credential), CredentialID: f.CredentialID, Expires: f.Expires}
+	for _, v := range f.Identities {
+		p.Subject.Identities = append(p.Subject.Identities, identityIn(v))
+	}
+	return p
+}
+
+// sessionForm is a session with its owner in stored form.
+type sessionForm struct {
+	message.SessionRecord
+	Principal *principalForm // shadows the embedded one
+}
+
+func encodeSession(r message.SessionRecord) ([]byte, error) {
+	f := sessionForm{r, principalOut(r.Principal)}
+	f.SessionRecord.Principal = nil
+	b, err := json.Marshal(f)
+	if err != nil {
+		return nil, fmt.Errorf("encode session: %w", err)
+	}
+	return b, nil
+}
+
+func decodeSession(b []byte) (message.SessionRecord, error) {
+	var f sessionForm
+	if err := json.Unmarshal(b, &f); err != nil {
+		return message.SessionRecord{}, fmt.Errorf("%w: session: %w", ErrCorrupt, err)
+	}
+	f.SessionRecord.Principal = principalIn(f.Principal)
+	return f.SessionRecord, nil
+}

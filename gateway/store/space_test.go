@@ -1,0 +1,206 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+func TestFullDiskRefusesAndRecovers(t *testing.T) {
+	var free atomic.Uint64
+	free.Store(1 << 40)
+	o := testOptions()
+	o.MinFree = 100 << 20
+	o.Free = func(string) (uint64, error) { return free.Load(), nil }
+	dir := t.TempDir()
+	s, stop := open(t, dir, o)
+	box := s.Outbox()
+	add := func(n uint64) error {
+		return outcomeOf(t, func(d func(error)) { box.Append(n, "", "", testMessage(n, "x"), d) })
+	}
+	drop := func(n uint64) error {
+		return outcomeOf(t, func(d func(error)) { box.Remove([]uint64{n}, d) })
+	}
+	for n := range uint64(5) {
+		if err := add(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	free.Store(99 << 20)
+	if err := add(9); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("append below the mark: %v", err)
+	}
+	if err := s.Cache().WriteGeneration(context.Background(), Generation{Data: testData(1)}); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("generation below the mark: %v", err)
+	}
+	if err := s.Cache().MarkDirty("full"); err != nil {
+		t.Errorf("the dirty mark must not need space: %v", err)
+	}
+	if err := drop(0); err != nil {
+		t.Errorf("removal below the mark: %v", err)
+	}
+	free.Store(49 << 20)
+	if err := drop(1); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("removal far below the mark: %v", err)
+	}
+	free.Store(1 << 40)
+	if err := add(9); err != nil {
+		t.Errorf("with space again: %v", err)
+	}
+	stop()
+	s, _ = open(t, dir, o)
+	var got []uint64
+	_ = s.Outbox().Load(func(n uint64, _, _ string, _ int, _ *message.Message) error { got = append(got, n); return nil })
+	if len(got) != 5 || got[0] != 1 || got[4] != 9 {
+		t.Errorf("stored: %v", got)
+	}
+}
+
+func TestRemovalsGoThroughBesideRefusedPuts(t *testing.T) {
+	var free atomic.Uint64
+	free.Store(1 << 40)
+	o := testOptions()
+	o.MinFree = 100 << 20
+	o.Free = func(string) (uint64, error) { return free.Load(), nil }
+	s, err := Open(t.TempDir(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	results := make(chan error, 4)
+	done := func(err error) { results <- err }
+	s.Outbox().Append(1, "", "", testMessage(1, "x"), done)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	s.commit.closed = false
+	s.commit.run(ctx)
+	if err := <-results; err != nil {
+		t.Fatal(err)
+	}
+	free.Store(60 << 20)
+	s.commit.closed = false
+	s.Outbox().Append(2, "", "", testMessage(2, "x"), done) // one batch: nothing runs yet
+	s.Outbox().Remove([]uint64{1}, done)
+	s.commit.run(ctx)
+	if err := <-results; !errors.Is(err, ErrDiskFull) {
+		t.Errorf("append: %v", err)
+	}
+	if err := <-results; err != nil {
+		t.Errorf("removal in the same batch: %v", err)
+	}
+}
+
+func TestBallastIsGivenUpToStart(t *testing.T) {
+	dir := t.TempDir()
+	o := testOptions()
+	o.Ballast = 1 << 20
+	_, stop := open(t, dir, o)
+	stop()
+	ballast := filepath.Join(dir, "ballast")
+	if size(ballast) != 1<<20 {
+		t.Fatalf("ballast of %d bytes", size(ballast))
+	}
+	o.Free = func(string) (uint64, error) {
+		if _, err := os.Stat(ballast); err == nil {
+			return 10 << 20, nil
+		}
+		return 60 << 20, nil
+	}
+	_, stop = open(t, dir, o)
+	stop()
+	if size(ballast) != 0 {
+		t.Error("the ballast is still there")
+	}
+	o.Free = func(string) (uint64, error) { return 1 << 20, nil }
+	if _, err := Open(dir, o); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("start on a full disk: %v", err)
+	}
+}
+
+func TestKV(t *testing.T) {
+	dir := t.TempDir()
+	k, err := OpenKV(dir, testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Commit([]KVOp{{"\x00head", []byte("1")}, {"b", []byte("2")}, {"c", []byte{}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Commit([]KVOp{{"b", nil}, {"d", []byte("4")}, {"d", nil}, {"e", nil}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Commit([]KVOp{{"big", make([]byte, 2<<20)}}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("too large: %v", err)
+	}
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if k, err = OpenKV(dir, testOptions()); err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	if err := k.Load(func(key string, v []byte) error { got += key + "=" + string(v) + ";"; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got != "\x00head=1;c=;" {
+		t.Errorf("%q", got)
+	}
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "data", "MANIFEST")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenKV(dir, testOptions()); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("damaged: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "quarantine")); err == nil {
+		t.Error("the source of truth was set aside")
+	}
+}
+
+func TestInterruptedGenerationLeavesTheOld(t *testing.T) {
+	s, _ := open(t, t.TempDir(), testOptions())
+	c := s.Cache()
+	first := Generation{Version: model.Version{Epoch: 1, Number: 1}, Data: testData(10)}
+	if err := c.WriteGeneration(context.Background(), first); err != nil {
+		t.Fatal(err)
+	}
+	ctx := &endsAfter{Context: context.Background(), calls: 14}
+	second := Generation{Version: model.Version{Epoch: 1, Number: 2}, Data: testData(30000)}
+	if err := c.WriteGeneration(ctx, second); !errors.Is(err, context.Canceled) {
+		t.Fatalf("interrupted: %v", err)
+	}
+	if c.records() < 6000 {
+		t.Fatalf("%d records: the interruption came before anything was written", c.records())
+	}
+	if g, err := c.Load(context.Background()); err != nil || g.Version != first.Version || len(g.Data.Devices) != 10 {
+		t.Errorf("after an interruption: %v, %d devices, %v", g.Version, len(g.Data.Devices), err)
+	}
+	second.Data = testData(7)
+	if err := c.WriteGeneration(context.Background(), second); err != nil {
+		t.Fatal(err)
+	}
+	if g, err := c.Load(context.Background()); err != nil || g.Version != second.Version || len(g.Data.Devices) != 7 {
+		t.Errorf("after the next: %v, %d devices, %v", g.Version, len(g.Data.Devices), err)
+	}
+}
+
+// endsAfter is cancelled once Err has been asked a number of times.
+type endsAfter struct {
+	context.Context
+	calls int
+}
+
+func (c *endsAfter) Err() error {
+	if c.calls--; c.calls < 0 {
+		return context.Canceled
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Namespaces of messages/: the first byte of a key.
+const (
+	nsBucket    = "b"
+	nsOutbox    = "o"
+	nsPrincipal = "P"
+	nsQueue     = "q"
+	nsRetained  = "r"
+	nsSession   = "s"
+	nsState     = "t"
+)
+
+// Store is the gateway's state on disk.
+type Store struct {
+	dir      string
+	opt      Options
+	lock     *os.File
+	messages *base
+	commit   *committer
+	cache    *Cache
+	people   *people
+	aside    []Quarantine // of Open; the cache may add its own
+}
+
+// Open opens, checks and if necessary replaces the store in dir. It starts no
+// goroutine of its own (badger does); nothing is committed to messages/ before Run.
+func Open(dir string, o Options) (_ *Store, err error) {
+	o = o.withDefaults()
+	if err := makeDir(dir); err != nil {
+		return nil, err
+	}
+	s := &Store{dir: dir, opt: o}
+	if s.lock, err = lockDir(filepath.Join(dir, "lock")); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = s.Close()
+		}
+	}()
+	sealer, err := newSealer(dir, o.Key)
+	if err != nil {
+		return nil, err
+	}
+	var q *Quarantine
+	s.messages, q, err = openBase(dir, spec{name: "messages", setAside: true, salvage: func(key string) bool {
+		return key[:1] == nsOutbox || key[:1] == nsPrincipal
+	}}, o)
+	s.note(q)
+	if err != nil {
+		return nil, err
+	}
+	s.commit = newCommitter(s.messages)
+	s.people = newPeople(s.messages)
+	if err := s.people.forgetUnused(); err != nil {
+		return nil, err
+	}
+	if s.cache, err = openCache(dir, sealer, o); err != nil {
+		return nil, err
+	}
+	restoreBallast(dir, o)
+	return s, nil
+}
+
+func (s *Store) note(q *Quarantine) {
+	if q != nil {
+		s.aside = append(s.aside, *q)
+	}
+}
+
+// Run commits what is submitted and collects garbage until ctx ends; then it
+// commits what was submitted before, runs the last done function and returns nil.
+func (s *Store) Run(ctx context.Context) error {
+	stop := make(chan struct{})
+	go func() {
+		defer close(stop)
+		s.commit.run(ctx)
+	}()
+	tick := time.NewTicker(10 * time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return nil
+		case <-tick.C:
+			s.messages.collect()
+			s.cache.collect()
+			protect(s.messages.dir)
+			restoreBallast(s.dir, s.opt)
+		}
+	}
+}
+
+// Close closes both directories. Call it after Run has returned.
+func (s *Store) Close() error {
+	var errs []error
+	if s.messages != nil {
+		errs = append(errs, s.messages.close())
+	}
+	if s.cache != nil {
+		errs = append(errs, s.cache.close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Cache is the policy and registry cache.
+func (s *Store) Cache() *Cache { return s.cache }
+
+// Quarantined names what was set aside since Open, for health.
+func (s *Store) Quarantined() []Quarantine {
+	return append(append([]Quarantine(nil), s.aside...), s.cache.quarantined()...)
+}
+
+// Stats is what a status page shows.
+type Stats struct {
+	Free             uint64 // bytes the file system has left
+	MinFree          uint64
+	Records          uint64 // live records of messages/
+	CacheRecords     uint64
+	Commits          uint64 // group commits since start
+	FailedCommits    uint64
+	DiskBytes        int64 // of messages/
+	Pending          int   // submissions waiting
+	SchemaVersion    int
+	QuarantinedCount int
+}
+
+// Stats measures the store; it takes some system calls.
+func (s *Store) Stats() Stats {
+	free, _ := s.opt.Free(s.dir)
+	st := Stats{Free: free, MinFree: s.opt.MinFree, Commits: s.commit.commits.Load(), FailedCommits: s.commit.failures.Load(),
+		SchemaVersion: schema, QuarantinedCount: len(s.Quarantined())}
+	st.Records = s.messages.records()
+	st.CacheRecords = s.cache.records()
+	s.commit.mu.Lock()
+	st.Pending = len(s.commit.queue)
+	s.commit.mu.Unlock()
+	if db := s.messages.handle(); db != nil {
+		lsm, vlog := db.Size()
+		st.DiskBytes = lsm + vlog
+	}
+	return st
+}
+
+func (b *base) records() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.head.count
+}
