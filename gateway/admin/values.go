@@ -1,0 +1,223 @@
+package admin
+
+import "time"
+
+// Status is the state of the gateway in one document. Fields are only ever
+// added; ages and durations are seconds.
+type Status struct {
+	Build         Build            `json:"build"`
+	Site          string           `json:"site"`
+	Hub           string           `json:"hub"`
+	StartedAt     time.Time        `json:"startedAt"`
+	UptimeSeconds float64          `json:"uptimeSeconds"`
+	Health        Health           `json:"health"`
+	Cache         CacheState       `json:"cache"`
+	Sessions      SessionCounts    `json:"sessions"`
+	Messages      MessageCounts    `json:"messages"`
+	Outbox        OutboxState      `json:"outbox"`
+	Upstream      LinkState        `json:"upstream"`
+	Sync          LinkState        `json:"sync"`
+	Deployments   map[string]int64 `json:"deployments"` // by state: queued, held, released, succeeded, …
+	Listeners     []ListenerState  `json:"listeners"`
+}
+
+// Build names the program.
+type Build struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"`
+	Go       string `json:"go,omitempty"`
+}
+
+// Health is the overall state ("ok", "degraded", "failing") and its reasons.
+type Health struct {
+	State    string    `json:"state"`
+	Since    time.Time `json:"since"`
+	Warnings []Warning `json:"warnings"`
+}
+
+// Warning is one named condition.
+type Warning struct {
+	Name     string    `json:"name"`
+	Severity string    `json:"severity"` // notice, degraded, failing
+	Text     string    `json:"text"`
+	Next     string    `json:"next"`
+	Since    time.Time `json:"since"`
+}
+
+// CacheState is the policy in force. Stage is fresh, stale, restricted or expired.
+type CacheState struct {
+	Version     string  `json:"version"` // "epoch.number"; "" before the first
+	AgeSeconds  float64 `json:"ageSeconds"`
+	Stage       string  `json:"stage"`
+	Roles       int     `json:"roles"`
+	Assignments int     `json:"assignments"`
+	Devices     int     `json:"devices"`
+	Sensors     int     `json:"sensors"`
+	Spaces      int     `json:"spaces"`
+}
+
+// SessionCounts counts sessions: connected ones, and all that are kept.
+type SessionCounts struct {
+	Connected     int            `json:"connected"`
+	Total         int            `json:"total"`
+	Subscriptions int            `json:"subscriptions"`
+	ByKind        map[string]int `json:"byKind,omitempty"`
+}
+
+// MessageCounts are totals since the start.
+type MessageCounts struct {
+	Accepted       uint64            `json:"accepted"`
+	Denied         uint64            `json:"denied"`
+	Forwarded      uint64            `json:"forwarded"`
+	Dropped        uint64            `json:"dropped"`
+	DeniedByReason map[string]uint64 `json:"deniedByReason,omitempty"`
+}
+
+// OutboxState is what waits for the upstream.
+type OutboxState struct {
+	Messages      int64   `json:"messages"`
+	Bytes         int64   `json:"bytes"`
+	LimitBytes    int64   `json:"limitBytes"`
+	OldestSeconds float64 `json:"oldestSeconds"`
+}
+
+// LinkState is a connection to the cloud: connected, connecting, down or none.
+type LinkState struct {
+	State  string    `json:"state"`
+	Detail string    `json:"detail,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+	Target string    `json:"target,omitempty"`
+}
+
+// ListenerState is one door for clients.
+type ListenerState struct {
+	Name        string `json:"name"`
+	Kind        string `json:"kind"`
+	Address     string `json:"address"`
+	Connections int    `json:"connections"`
+}
+
+// SessionQuery selects sessions; empty fields match all.
+type SessionQuery struct {
+	Principal string // key, name or client id, or a part of it
+	Connected bool   // only connected ones
+	Limit     int
+}
+
+// Session is one session of a client.
+type Session struct {
+	Key           string    `json:"key"`
+	ClientID      string    `json:"clientId"`
+	Principal     string    `json:"principal"`
+	Name          string    `json:"name,omitempty"`
+	Kind          string    `json:"kind"`
+	Credential    string    `json:"credential,omitempty"`
+	Listener      string    `json:"listener,omitempty"`
+	Remote        string    `json:"remote,omitempty"`
+	Protocol      string    `json:"protocol"` // "3.1.1", "5"
+	Connected     bool      `json:"connected"`
+	Since         time.Time `json:"since,omitzero"`
+	Expires       time.Time `json:"expires,omitzero"` // of the credential
+	Subscriptions []string  `json:"subscriptions"`
+	Suspended     []string  `json:"suspended,omitempty"` // by revocation
+	Inflight      int       `json:"inflight"`
+	Queued        int       `json:"queued"`
+	QueuedBytes   int64     `json:"queuedBytes"`
+	Received      uint64    `json:"received"`
+	Sent          uint64    `json:"sent"`
+	Denied        uint64    `json:"denied"`
+}
+
+// Question asks for a decision: an MQTT operation (Verb publish, subscribe,
+// connect with Topic), an operation of the space model ("Read Device" with At
+// a space path or the name of a device), or an Azure data action (with At an
+// ARM scope).
+type Question struct {
+	Principal string `json:"principal,omitempty"` // key, device id, or {type}:{id}
+	Verb      string `json:"verb,omitempty"`
+	Topic     string `json:"topic,omitempty"`
+	Operation string `json:"operation,omitempty"`
+	At        string `json:"at,omitempty"`
+}
+
+// Explanation is a decision and its reasons (semantics.md 2).
+type Explanation struct {
+	Question   Question `json:"question"`
+	Allowed    bool     `json:"allowed"`
+	Reason     string   `json:"reason"`
+	Detail     string   `json:"detail,omitempty"`
+	Needs      string   `json:"needs,omitempty"`   // what the topic map asks for, and where
+	Grant      *Grant   `json:"grant,omitempty"`   // what allows it
+	Nearest    []Miss   `json:"nearest,omitempty"` // what came closest
+	Version    string   `json:"version"`
+	AgeSeconds float64  `json:"ageSeconds"`
+	Stage      string   `json:"stage,omitempty"`
+}
+
+// Miss is an assignment that does not grant it, and why.
+type Miss struct {
+	Grant
+	Why string `json:"why"`
+}
+
+// Grant is one assignment with its role.
+type Grant struct {
+	Assignment string `json:"assignment"` // id
+	Identity   string `json:"identity"`   // {type}:{id}
+	Role       string `json:"role"`
+	Scope      string `json:"scope"` // space path or ARM scope
+	Operations string `json:"operations,omitempty"`
+}
+
+// AssignmentQuery selects assignments.
+type AssignmentQuery struct {
+	Path      string
+	Down      bool // and below Path
+	Principal string
+}
+
+// Assignment is a role assignment in force.
+type Assignment struct {
+	ID       string `json:"id"`
+	Model    string `json:"model"` // space, azure
+	Role     string `json:"role"`
+	RoleID   string `json:"roleId"`
+	Identity string `json:"identity"`
+	Tenant   string `json:"tenant,omitempty"`
+	Scope    string `json:"scope"`
+	Problem  string `json:"problem,omitempty"` // why it grants nothing
+}
+
+// SyncRequest asks for a synchronisation; Full reads everything anew.
+type SyncRequest struct {
+	Full bool `json:"full"`
+}
+
+// SyncResult is its outcome.
+type SyncResult struct {
+	From    string  `json:"from"`
+	To      string  `json:"to"`
+	Changes int     `json:"changes"`
+	Seconds float64 `json:"seconds"`
+	Detail  string  `json:"detail,omitempty"`
+}
+
+// DisconnectRequest names a session by its key, or all of a principal's.
+type DisconnectRequest struct {
+	Session   string `json:"session,omitempty"`
+	Principal string `json:"principal,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+}
+
+// DisconnectResult says how many connections were closed.
+type DisconnectResult struct {
+	Closed int `json:"closed"`
+}
+
+// Finding is one thing that doctor looked at: ok, notice, warn or fail.
+type Finding struct {
+	Name  string `json:"name"`
+	State string `json:"state"`
+	Text  string `json:"text"`
+	Next  string `json:"next,omitempty"`
+}
