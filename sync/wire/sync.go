@@ -136,3 +136,25 @@ func FunctionRecord(o Object) (device.Function, error) {
 	}
 	return w.Record()
 }
+
+// Rights are what a gateway's own identity may read at its site.
+type Rights struct {
+	Assignments bool `json:"assignments"`
+	Spaces      bool `json:"spaces"`
+	Devices     bool `json:"devices"`
+	Sensors     bool `json:"sensors"`
+	Functions   bool `json:"functions"`
+	Keys        bool `json:"keys"`
+}
+
+// ParseRights reads an answer of GET gateway/rights.
+func ParseRights(data []byte) (Rights, error) {
+	o, err := ParseObject(data)
+	if err != nil {
+		return Rights{}, err
+	}
+	var r Rights
+	err = readAll(o, truth("assignments", &r.Assignments), truth("spaces", &r.Spaces), truth("devices", &r.Devices),
+		truth("sensors", &r.Sensors), truth("functions", &r.Functions), truth("keys", &r.Keys))
+	return r, err
+}

@@ -1,0 +1,209 @@
+package management
+
+import (
+	"strings"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/sync/wire"
+)
+
+// getRoles answers every authenticated caller: the roles are the same in
+// every instance, and public.
+func (c *call) getRoles() error {
+	var items []item
+	for _, r := range model.SystemRoles() {
+		items = append(items, item{r.ID, r.Name, func() any { return wire.FromRole(r) }})
+	}
+	return c.page(items)
+}
+
+// getAssignments lists the assignments at a path, or from it down. With site=
+// (an extension) the view adds those of the site's ancestors.
+func (c *call) getAssignments() error {
+	text := c.query.get("path")
+	if text == "" {
+		return badRequest("path: required.")
+	}
+	at, err := space.ParsePath(text)
+	if err != nil {
+		return badRequest("path: want / or /{guid}/{guid}…")
+	}
+	down := false
+	switch strings.ToLower(c.query.get("traverse")) {
+	case "", "none":
+	case "down":
+		down = true
+	default:
+		return badRequest("traverse: only Down is supported.")
+	}
+	personal := strings.EqualFold(c.query.get("personal"), "true")
+	object := c.query.get("objectId")
+	var items []item
+	for id, a := range c.state.assignments.all() {
+		switch {
+		case a.Path != at && !(down && at.Covers(a.Path)):
+			continue
+		case object != "" && !strings.EqualFold(object, wire.FromAssignment(*a).ObjectID):
+			continue
+		case personal && !c.isMe(a.Who):
+			continue
+		// One's own assignments are no secret.
+		case !c.view.sees(wire.TypeAssignment, a.Path) && !(personal && c.isMe(a.Who)):
+			continue
+		}
+		items = append(items, item{id, "", func() any { return wire.FromAssignment(*a) }})
+	}
+	return c.page(items)
+}
+
+func (c *call) isMe(who model.Identity) bool {
+	for _, i := range c.caller.Subject.Identities {
+		if i == who {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *call) postAssignment() error {
+	o, err := c.body()
+	if err != nil {
+		return err
+	}
+	a, err := wire.ParseNewAssignment(o, c.o.HomeTenant)
+	if err != nil {
+		return err
+	}
+	a.ID = space.NewID()
+	err = c.update(func(t *tx) error {
+		// First the right, then what exists: a stranger learns nothing
+		// about the tree.
+		if err := c.need(t, model.Create, model.SpaceRoleAssignment, a.Path); err != nil {
+			return err
+		}
+		if err := t.checkAssignment(&a); err != nil {
+			return err
+		}
+		t.putAssignment(&a)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if a.Path.IsRoot() {
+		c.w.Header().Set("Warning", `299 - "An assignment at / is in force everywhere; its use is discouraged."`)
+	}
+	c.log.Info("role assignment created", "id", a.ID, "role", a.Role, "who", a.Who, "path", a.Path, "by", c.caller.Name)
+	return c.created("roleassignments", a.ID)
+}
+
+// checkAssignment holds a new assignment against what exists.
+func (t *tx) checkAssignment(a *model.Assignment) error {
+	known := false
+	for _, r := range model.SystemRoles() {
+		known = known || r.ID == a.Role
+	}
+	if !known {
+		return notFound("The role does not exist.")
+	}
+	if !a.Path.IsRoot() && t.paths[a.Path.Space()] != a.Path {
+		return notFound("The path does not exist.")
+	}
+	ok := true
+	switch a.Who.Kind {
+	case model.DeviceID:
+		_, ok = t.draft.devices.get(a.Who.Object)
+	case model.UserDefinedFunctionID:
+		_, ok = t.draft.functions.get(a.Who.Object)
+	}
+	if !ok {
+		return notFound("The object of the assignment does not exist.")
+	}
+	for _, other := range t.draft.assignments.all() {
+		if other.Role == a.Role && other.Who == a.Who && other.Path == a.Path {
+			return badRequest("SpaceRoleAssignment already exists.")
+		}
+	}
+	return nil
+}
+
+func (c *call) deleteAssignment() error {
+	id, err := c.id()
+	if err != nil {
+		return err
+	}
+	err = c.update(func(t *tx) error {
+		a, ok := t.draft.assignments.get(id)
+		if !ok {
+			return notFound("The role assignment does not exist.")
+		}
+		if err := c.need(t, model.Delete, model.SpaceRoleAssignment, a.Path); err != nil {
+			return err
+		}
+		t.removeAssignment(a)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.log.Info("role assignment deleted", "id", id, "by", c.caller.Name)
+	return c.noContent()
+}
+
+// checkAssignment answers whether a user holds a right (reference 3.3). About
+// themselves everybody may ask; about others, whoever may read assignments there.
+func (c *call) checkAssignment() error {
+	user, err := space.ParseID(c.query.get("userId"))
+	if err != nil || user.IsZero() {
+		return badRequest("userId: a GUID is required.")
+	}
+	at, err := space.ParsePath(c.query.get("path"))
+	if err != nil {
+		return badRequest("path: want / or /{guid}/{guid}…")
+	}
+	access, ok := wire.ParseAccess(c.query.get("accessType"))
+	if !ok {
+		return badRequest("accessType: Read, Create, Update or Delete is expected.")
+	}
+	resource, err := model.ParseResourceType(c.query.get("resourceType"))
+	if err != nil {
+		return badRequest("resourceType: not a resource type.")
+	}
+	subject, err := c.checkedUser(user)
+	if err != nil {
+		return err
+	}
+	if !c.isMe(subject.Identities[0]) && !c.view.may(model.Read, model.SpaceRoleAssignment, at) {
+		return forbidden()
+	}
+	return c.ok(c.state.exists(at) && c.state.policy.allowed(subject, access, resource, at))
+}
+
+// checkedUser is the subject that a check is about. The tenant is home unless
+// given; only a given one makes the user a member of it.
+func (c *call) checkedUser(user space.ID) (*model.Subject, error) {
+	tenant, member := c.o.HomeTenant, false
+	if text := c.query.get("tenantId"); text != "" {
+		id, err := space.ParseID(text)
+		if err != nil || id.IsZero() {
+			return nil, badRequest("tenantId: not a GUID.")
+		}
+		tenant, member = id, true
+	}
+	s := &model.Subject{Identities: []model.Identity{{Kind: model.UserID, Object: user, Tenant: tenant}}, Object: user}
+	if member {
+		s.Identities = append(s.Identities, model.Identity{Kind: model.TenantID, Object: tenant})
+	}
+	if text := c.query.get("domain"); text != "" {
+		if i := strings.LastIndexByte(text, '@'); i > 0 {
+			text = text[i:] // a UPN
+		}
+		domain, err := wire.ParseDomain(text)
+		if err != nil {
+			return nil, badRequest("domain: @example.com or a UPN is expected.")
+		}
+		s.Identities = append(s.Identities, model.Identity{Kind: model.DomainName, Domain: domain, Tenant: tenant})
+	}
+	return s, nil
+}

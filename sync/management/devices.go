@@ -1,0 +1,252 @@
+package management
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"strings"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/sync/wire"
+)
+
+func (c *call) getDevices() error {
+	in, err := c.tree()
+	if err != nil {
+		return err
+	}
+	q, shown := c.query, parseIncludes(c.query.get("includes"))
+	var items []item
+	for id, d := range c.state.devices.all() {
+		at := c.state.path(d.SpaceID)
+		if !in.holds(at) || !q.passesID("ids", id) || !q.passes("hardwareIds", d.HardwareID) ||
+			!q.passes("names", d.Name) || !q.passes("gateways", d.GatewayID) || !q.passes("status", d.Status) ||
+			!q.passes("types", d.Type) || !q.passes("subtypes", d.Subtype) || !c.view.sees(wire.TypeDevice, at) {
+			continue
+		}
+		items = append(items, item{id, d.Name, func() any { return c.state.showDevice(c.view, d, shown) }})
+	}
+	return c.page(items)
+}
+
+func (c *call) getDevice() error {
+	id, err := c.id()
+	if err != nil {
+		return err
+	}
+	d, ok := c.state.devices.get(id)
+	if !ok {
+		return notFound("The device does not exist.")
+	}
+	if !c.view.sees(wire.TypeDevice, c.state.path(d.SpaceID)) {
+		return forbidden()
+	}
+	return c.ok(c.state.showDevice(c.view, d, parseIncludes(c.query.get("includes"))))
+}
+
+func (c *call) postDevice() error {
+	o, err := c.body()
+	if err != nil {
+		return err
+	}
+	d, err := wire.ParseDevice(o)
+	if err != nil {
+		return err
+	}
+	d.ID, d.Place, d.ConnectionString, d.Sensors = space.NewID(), wire.Place{}, "", nil
+	if err := checkNewDevice(&d); err != nil {
+		return err
+	}
+	hub := true
+	if o.Present("createIoTHubDevice") {
+		if hub, err = o.Bool("createIoTHubDevice"); err != nil {
+			return err
+		}
+	}
+	if hub && d.DeviceID == "" {
+		d.DeviceID = d.ID.String()
+	}
+	if d.DeviceID != "" && d.Authentication == nil {
+		d.Authentication = newKeys() // as IoT Hub does
+	}
+	sensors, err := nestedSensors(o, &d)
+	if err != nil {
+		return err
+	}
+	err = c.update(func(t *tx) error {
+		at := t.path(d.SpaceID)
+		if err := c.need(t, model.Create, model.Device, at); err != nil {
+			return err
+		}
+		if at.IsZero() {
+			return notFound("The space does not exist.")
+		}
+		if err := c.relate(t, nil, &d); err != nil {
+			return err
+		}
+		t.putDevice(&d)
+		for _, n := range sensors {
+			if err := c.addSensor(t, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.created("devices", d.ID)
+}
+
+func checkNewDevice(d *wire.Device) error {
+	switch {
+	case len(d.Name) < 3:
+		return badRequest("name: 3 to 64 characters are required.")
+	case d.HardwareID == "":
+		return badRequest("hardwareId: required.")
+	case d.SpaceID.IsZero():
+		return badRequest("spaceId: required.")
+	}
+	if d.Status == "" {
+		d.Status = wire.StatusName(device.Active)
+	}
+	return nil
+}
+
+func newKeys() *wire.Authentication {
+	key := func() string {
+		var b [32]byte
+		_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+		return base64.StdEncoding.EncodeToString(b[:])
+	}
+	return &wire.Authentication{Type: "sas", SymmetricKey: &wire.SymmetricKey{PrimaryKey: key(), SecondaryKey: key()}}
+}
+
+func (c *call) patchDevice() error {
+	id, err := c.id()
+	if err != nil {
+		return err
+	}
+	o, err := c.body()
+	if err != nil {
+		return err
+	}
+	err = c.update(func(t *tx) error {
+		old, ok := t.draft.devices.get(id)
+		if !ok {
+			return notFound("The device does not exist.")
+		}
+		at := t.path(old.SpaceID)
+		if err := c.need(t, model.Update, model.Device, at); err != nil {
+			return err
+		}
+		d := *old
+		if err := d.Patch(o); err != nil {
+			return err
+		}
+		d.ID, d.Place, d.ConnectionString = id, wire.Place{}, ""
+		if err := checkNewDevice(&d); err != nil {
+			return err
+		}
+		// Credentials and status decide who may connect: for the two
+		// administrators, which are the roles that may also delete a device.
+		if o.Has("status") || o.Has("authentication") || o.Has("modules") || d.DeviceID != old.DeviceID {
+			if err := c.need(t, model.Delete, model.Device, at); err != nil {
+				return err
+			}
+		}
+		if d.SpaceID != old.SpaceID {
+			if err := c.need(t, model.Create, model.Device, t.path(d.SpaceID)); err != nil {
+				return err
+			}
+			if t.path(d.SpaceID).IsZero() {
+				return notFound("The space does not exist.")
+			}
+		}
+		if err := c.relate(t, old, &d); err != nil {
+			return err
+		}
+		t.putDevice(&d)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.noContent()
+}
+
+// relate checks what a new or changed device (old nil: new) means for others:
+// its ids are its own, and a gatewayId, which lets one device act for another,
+// is set only by someone who may update both.
+func (c *call) relate(t *tx, old, d *wire.Device) error {
+	if err := t.checkDevice(d); err != nil {
+		return err
+	}
+	for id, other := range t.draft.devices.all() {
+		if id == d.ID {
+			continue
+		}
+		// The gateways that the device names now, or named before.
+		changed := old == nil || old.GatewayID != d.GatewayID
+		concerned := changed && (names(d.GatewayID, other) || old != nil && names(old.GatewayID, other))
+		// The devices that named nobody until this one took the name, or
+		// lose the one whom they named.
+		concerned = concerned || names(other.GatewayID, d) != (old != nil && names(other.GatewayID, old))
+		if concerned {
+			if err := c.need(t, model.Update, model.Device, t.path(other.SpaceID)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkDevice holds a device's ids against those of all others.
+func (t *tx) checkDevice(d *wire.Device) error {
+	for id, other := range t.draft.devices.all() {
+		switch {
+		case id == d.ID:
+		case strings.EqualFold(other.HardwareID, d.HardwareID):
+			return badRequest("hardwareId: another device has it.")
+		case d.DeviceID != "" && other.DeviceID == d.DeviceID:
+			return badRequest("deviceId: another device has it.")
+		}
+	}
+	return nil
+}
+
+// names tells whether a gatewayId means d: by topology id, hub id or hardware id.
+func names(gatewayID string, d *wire.Device) bool {
+	if gatewayID == "" {
+		return false
+	}
+	return strings.EqualFold(gatewayID, d.ID.String()) || gatewayID == d.DeviceID || strings.EqualFold(gatewayID, d.HardwareID)
+}
+
+func (c *call) deleteDevice() error {
+	id, err := c.id()
+	if err != nil {
+		return err
+	}
+	err = c.update(func(t *tx) error {
+		d, ok := t.draft.devices.get(id)
+		if !ok {
+			return notFound("The device does not exist.")
+		}
+		if err := c.need(t, model.Delete, model.Device, t.path(d.SpaceID)); err != nil {
+			return err
+		}
+		for _, n := range t.sensorsOf(id) {
+			if err := c.need(t, model.Delete, model.Sensor, t.path(n.SpaceID)); err != nil {
+				return err
+			}
+		}
+		t.removeDevice(d)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.noContent()
+}

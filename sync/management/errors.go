@@ -1,0 +1,91 @@
+package management
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/gatehouse/gatehouse/sync/wire"
+)
+
+// failure is an answer other than success: status, and the body that the
+// reference documents (3.4).
+type failure struct {
+	status  int
+	code    string
+	message string
+}
+
+func (f *failure) Error() string { return fmt.Sprintf("%d %s", f.status, f.message) }
+
+func badRequest(format string, args ...any) error {
+	return &failure{http.StatusBadRequest, "400.600.000.000", fmt.Sprintf(format, args...)}
+}
+
+func notFound(format string, args ...any) error {
+	return &failure{http.StatusNotFound, "404.600.000.000", fmt.Sprintf(format, args...)}
+}
+
+func gone() error {
+	return &failure{http.StatusGone, "410.600.000.000", "The cursor cannot be continued. Read everything again."}
+}
+
+func tooMany() error {
+	return &failure{http.StatusTooManyRequests, "429.600.000.000", "The request has been throttled."}
+}
+
+// forbidden says no more than the original did: not which right is missing.
+func forbidden() error {
+	return &failure{http.StatusForbidden, "403.600.000.001", "System error."}
+}
+
+// asFailure maps any error of a handler to an answer.
+func asFailure(err error) *failure {
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	if errors.Is(err, wire.ErrInvalid) {
+		return &failure{http.StatusBadRequest, "400.600.000.000", err.Error()}
+	}
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return &failure{http.StatusRequestEntityTooLarge, "413.600.000.000", "The body is too large."}
+	}
+	if errors.Is(err, ErrStore) {
+		return &failure{http.StatusServiceUnavailable, "503.600.000.000", "The change could not be stored."}
+	}
+	return &failure{http.StatusInternalServerError, "500.600.000.000", "System error."}
+}
+
+func writeFailure(w http.ResponseWriter, f *failure) {
+	type inner struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	switch f.status {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
+	}
+	writeJSON(w, f.status, struct {
+		Error inner `json:"error"`
+	}{inner{f.code, f.message}})
+}
+
+// writeUnauthorized is the frame's own answer, not wrapped in "error".
+func writeUnauthorized(w http.ResponseWriter) {
+	w.Header().Set("WWW-Authenticate", "Bearer")
+	writeJSON(w, http.StatusUnauthorized, map[string]string{"message": "Authorization has been denied for this request."})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, "", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the caller is gone: nobody is left to tell
+}

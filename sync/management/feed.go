@@ -1,0 +1,115 @@
+package management
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/sync/wire"
+)
+
+// event is one line of the feed: that an object changed, and where it lived
+// before and after. What it looks like is asked of the snapshot that answers.
+type event struct {
+	Number uint64         `json:"-"` // the key of its transaction
+	Type   string         `json:"type"`
+	ID     space.ID       `json:"id"`
+	Before space.Path     `json:"before,omitzero"`
+	After  space.Path     `json:"after,omitzero"`
+	Who    model.Identity `json:"who,omitzero"` // of an assignment
+}
+
+// ring is the tail of the feed, oldest first. Every cursor from floor on can
+// be answered; one below it has missed something that is forgotten. Views of
+// it share one array: the only writer appends behind the end of all of them.
+type ring struct {
+	events []event
+	floor  uint64
+}
+
+// add appends one transaction and forgets the oldest whole ones beyond limit.
+func (r ring) add(log []event, number uint64, limit int) (ring, []Op) {
+	var ops []Op
+	if len(log) > 0 {
+		ops = append(ops, Op{Key: feedKey(number), Value: encodeRow(log)})
+	}
+	next := ring{events: append(r.events, log...), floor: r.floor}
+	for len(next.events) > limit {
+		oldest := next.events[0].Number
+		n := 1
+		for n < len(next.events) && next.events[n].Number == oldest {
+			n++
+		}
+		next.events, next.floor = next.events[n:], oldest
+		ops = append(ops, Op{Key: feedKey(oldest)})
+	}
+	return next, ops
+}
+
+// since finds the first event after a number.
+func (r ring) since(number uint64) []event {
+	i, _ := slices.BinarySearchFunc(r.events, number+1, func(e event, n uint64) int { return cmp.Compare(e.Number, n) })
+	return r.events[i:]
+}
+
+func feedKey(number uint64) string { return fmt.Sprintf("feed/%020d", number) }
+
+func decodeEvents(number uint64, value []byte) ([]event, error) {
+	var log []event
+	if err := json.Unmarshal(value, &log); err != nil {
+		return nil, err
+	}
+	for i := range log {
+		log[i].Number = number
+	}
+	return log, nil
+}
+
+// changes collects what differs for the view between the cursor and s; ok is
+// false when that cannot be told: the cursor is of another epoch or too old, or
+// the caller's own rights changed since, so that it sees other objects now.
+func (s *state) changes(v *view, since model.Version) (feed wire.Feed, ok bool) {
+	if since.Epoch != s.version.Epoch || since.Number > s.version.Number || since.Number < s.feed.floor {
+		return wire.Feed{}, false
+	}
+	feed = wire.Feed{Epoch: since.Epoch, From: since.Number, To: s.version.Number, Changes: []wire.Change{}}
+	type object struct {
+		kind string
+		id   space.ID
+	}
+	var order []object
+	merged := map[object]*event{}
+	for _, e := range s.feed.since(since.Number) {
+		if e.Type == wire.TypeAssignment && slices.Contains(v.subject.Identities, e.Who) {
+			return wire.Feed{}, false
+		}
+		o := object{e.Type, e.ID}
+		if m, seen := merged[o]; seen {
+			m.Number, m.After = e.Number, e.After
+		} else {
+			copied := e
+			merged[o], order = &copied, append(order, o)
+		}
+	}
+	for _, o := range order {
+		e := merged[o]
+		before, after := v.sees(e.Type, e.Before), v.sees(e.Type, e.After)
+		c := wire.Change{Number: e.Number, Type: e.Type, ID: e.ID}
+		switch {
+		case before && after:
+			c.Access, c.Object = model.Update.String(), s.object(v, e.Type, e.ID)
+		case after:
+			c.Access, c.Object = model.Create.String(), s.object(v, e.Type, e.ID)
+		case before:
+			c.Access = model.Delete.String()
+		default:
+			continue
+		}
+		feed.Changes = append(feed.Changes, c)
+	}
+	slices.SortStableFunc(feed.Changes, func(a, b wire.Change) int { return cmp.Compare(a.Number, b.Number) })
+	return feed, true
+}

@@ -1,0 +1,137 @@
+package management
+
+import (
+	"fmt"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/sync/wire"
+)
+
+// Content is a whole building, ids included.
+type Content struct {
+	Spaces           []wire.Space // parents before children
+	Devices          []wire.Device
+	Sensors          []wire.Sensor
+	Functions        []wire.Function
+	Users            []wire.User
+	KeyStores        []wire.KeyStore
+	Assignments      []model.Assignment
+	CAs              []device.CA
+	AzureAssignments []model.AzureAssignment
+	AzureRoles       []model.AzureRole
+	AzureDenies      []model.AzureDeny
+}
+
+// Import puts content into the server as one transaction, replacing what has
+// the same id. It is the owner's way in and asks nobody's rights, but what it
+// puts must hold together like everything else: an error changes nothing.
+func (s *Server) Import(c Content) error {
+	return s.update(func(t *tx) error {
+		if err := t.importTree(&c); err != nil {
+			return fmt.Errorf("management: import: %w", err)
+		}
+		if err := t.importGrants(&c); err != nil {
+			return fmt.Errorf("management: import: %w", err)
+		}
+		return nil
+	})
+}
+
+func (t *tx) importTree(c *Content) error {
+	for i := range c.Spaces {
+		w := &c.Spaces[i]
+		if up := t.path(w.ParentSpaceID); w.ID.IsZero() || up.IsZero() || up.Depth() >= space.MaxDepth {
+			return fmt.Errorf("space %s %q: no id, no parent, or too deep", w.ID, w.Name)
+		}
+		if old, ok := t.paths[w.ID]; ok && old != t.path(w.ParentSpaceID).Join(w.ID) {
+			return fmt.Errorf("space %s %q: lives elsewhere already", w.ID, w.Name)
+		}
+		t.putSpace(w)
+	}
+	for i := range c.Devices {
+		w := &c.Devices[i]
+		if _, err := w.Record(); err != nil || t.path(w.SpaceID).IsZero() {
+			return fmt.Errorf("device %s %q: no space, or %w", w.ID, w.Name, orInvalid(err))
+		}
+		if err := t.checkDevice(w); err != nil {
+			return fmt.Errorf("device %s %q: %w", w.ID, w.Name, err)
+		}
+		t.putDevice(w)
+	}
+	for i := range c.Sensors {
+		w := &c.Sensors[i]
+		if _, err := w.Record(); err != nil || t.path(w.SpaceID).IsZero() {
+			return fmt.Errorf("sensor %s: no space, or %w", w.ID, orInvalid(err))
+		}
+		if _, ok := t.draft.devices.get(w.DeviceID); !ok {
+			return fmt.Errorf("sensor %s: there is no device %s", w.ID, w.DeviceID)
+		}
+		if err := t.checkSensor(w); err != nil {
+			return fmt.Errorf("sensor %s: %w", w.ID, err)
+		}
+		t.putSensor(w)
+	}
+	for i := range c.Functions {
+		w := &c.Functions[i]
+		if _, err := w.Record(); err != nil || t.path(w.SpaceID).IsZero() {
+			return fmt.Errorf("function %s %q: no space, or %w", w.ID, w.Name, orInvalid(err))
+		}
+		t.putFunction(w)
+	}
+	for i := range c.Users {
+		if w := &c.Users[i]; w.ID.IsZero() || t.path(w.SpaceID).IsZero() {
+			return fmt.Errorf("user %s %q: no id or no space", w.ID, w.UPN)
+		}
+		t.putUser(&c.Users[i])
+	}
+	for i := range c.KeyStores {
+		if w := &c.KeyStores[i]; w.ID.IsZero() || w.SpaceID.IsZero() || t.path(w.SpaceID).IsZero() {
+			return fmt.Errorf("key store %s %q: no id or no space", w.ID, w.Name)
+		}
+		t.putKeyStore(&c.KeyStores[i])
+	}
+	return nil
+}
+
+func (t *tx) importGrants(c *Content) error {
+	for i := range c.Assignments {
+		a := &c.Assignments[i]
+		if err := a.Validate(); err != nil {
+			return err
+		}
+		if _, again := t.draft.assignments.get(a.ID); !again {
+			if err := t.checkAssignment(a); err != nil {
+				return fmt.Errorf("assignment %s: %w", a.ID, err)
+			}
+		}
+		t.putAssignment(a)
+	}
+	for i := range c.CAs {
+		if ca := &c.CAs[i]; ca.ID.IsZero() || !ca.Path.IsRoot() && t.paths[ca.Path.Space()] != ca.Path {
+			return fmt.Errorf("certificate authority %s: no id, or no such path", ca.ID)
+		}
+		t.putCA(&c.CAs[i])
+	}
+	for i := range c.AzureRoles {
+		t.putAzureRole(&c.AzureRoles[i])
+	}
+	for i := range c.AzureAssignments {
+		if err := c.AzureAssignments[i].Validate(); err != nil {
+			return err
+		}
+		t.putAzureAssignment(&c.AzureAssignments[i])
+	}
+	for i := range c.AzureDenies {
+		t.putAzureDeny(&c.AzureDenies[i])
+	}
+	return nil
+}
+
+func orInvalid(err error) error {
+	if err == nil {
+		return wire.ErrInvalid
+	}
+	return err
+}

@@ -1,0 +1,200 @@
+package management
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/sync/wire"
+)
+
+// The keys of the store: "meta", "row/{type}/{id}" in the API's own JSON, and
+// "feed/{number}" with the events of one transaction.
+const (
+	metaKey   = "meta"
+	rowPrefix = "row/"
+	format    = 1
+)
+
+type meta struct {
+	Format int    `json:"format"`
+	Epoch  uint64 `json:"epoch"`
+	Number uint64 `json:"number"`
+	Floor  uint64 `json:"floor"`
+}
+
+func metaOp(v model.Version, floor uint64) Op {
+	return Op{Key: metaKey, Value: encodeRow(meta{Format: format, Epoch: v.Epoch, Number: v.Number, Floor: floor})}
+}
+
+func rowKey(kind string, id space.ID) string { return rowPrefix + kind + "/" + id.String() }
+
+// newEpoch draws an epoch that no other store has. 53 bits, because readers
+// of JSON may hold numbers as doubles.
+func newEpoch() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	return max(1, binary.BigEndian.Uint64(b[:])>>11)
+}
+
+// load reads the store into a state, without its policy.
+func load(store Store) (s *state, found bool, err error) {
+	s = newState(0)
+	d := thaw(s.frozen)
+	var m meta
+	err = store.Load(func(key string, value []byte) error {
+		if err := loadPair(s, &d, &m, key, value); err != nil {
+			return fmt.Errorf("key %q: %w", key, err)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, false, fmt.Errorf("%w: load: %w", ErrStore, err)
+	case m.Format == 0 && len(s.feed.events)+rows(&d) > 0:
+		return nil, false, fmt.Errorf("%w: load: rows without %q: this is no complete store", ErrStore, metaKey)
+	case m.Format > format:
+		return nil, false, fmt.Errorf("%w: load: format %d is newer than this program's %d", ErrStore, m.Format, format)
+	}
+	s.frozen = freeze(&d)
+	s.version = model.Version{Epoch: m.Epoch, Number: m.Number}
+	s.feed.floor = m.Floor
+	slices.SortStableFunc(s.feed.events, func(a, b event) int { return cmp.Compare(a.Number, b.Number) })
+	if err := s.findPaths(); err != nil {
+		return nil, false, fmt.Errorf("%w: load: %w", ErrStore, err)
+	}
+	return s, m.Format != 0, nil
+}
+
+func rows(d *draft) int {
+	return d.assignments.len() + d.spaces.len() + d.devices.len() + d.sensors.len() + d.functions.len() +
+		d.users.len() + d.keystores.len() + d.cas.len() + d.azureAssignments.len() + d.azureRoles.len() + d.azureDenies.len()
+}
+
+func loadPair(s *state, d *draft, m *meta, key string, value []byte) error {
+	if key == metaKey {
+		return json.Unmarshal(value, m)
+	}
+	if n, ok := strings.CutPrefix(key, "feed/"); ok {
+		number, err := strconv.ParseUint(n, 10, 64)
+		if err != nil {
+			return err
+		}
+		log, err := decodeEvents(number, value)
+		s.feed.events = append(s.feed.events, log...)
+		return err
+	}
+	kind, text, ok := strings.Cut(strings.TrimPrefix(key, rowPrefix), "/")
+	if !ok || !strings.HasPrefix(key, rowPrefix) {
+		return fmt.Errorf("unknown key")
+	}
+	id, err := space.ParseID(text)
+	if err != nil {
+		return err
+	}
+	o, err := wire.ParseObject(value)
+	if err != nil {
+		return err
+	}
+	switch kind {
+	case wire.TypeAssignment:
+		return loadRow(&d.assignments, id, o, func(o wire.Object) (model.Assignment, error) {
+			return wire.ParseAssignment(o, space.ID{})
+		})
+	case wire.TypeSpace:
+		return loadRow(&d.spaces, id, o, wire.ParseSpace)
+	case wire.TypeDevice:
+		return loadRow(&d.devices, id, o, wire.ParseDevice)
+	case wire.TypeSensor:
+		return loadRow(&d.sensors, id, o, wire.ParseSensor)
+	case wire.TypeFunction:
+		return loadRow(&d.functions, id, o, wire.ParseFunction)
+	case wire.TypeUser:
+		return loadRow(&d.users, id, o, wire.ParseUser)
+	case wire.TypeKeyStore:
+		return loadRow(&d.keystores, id, o, func(wire.Object) (k wire.KeyStore, err error) {
+			err = json.Unmarshal(value, &k) // the API never reads keys, so wire has no parser for them
+			return k, err
+		})
+	case wire.TypeCA:
+		return loadRow(&d.cas, id, o, wire.ParseCA)
+	case wire.TypeAzureAssignment:
+		return loadRow(&d.azureAssignments, id, o, wire.ParseAzureAssignment)
+	case wire.TypeAzureRole:
+		return loadRow(&d.azureRoles, id, o, wire.ParseAzureRole)
+	case wire.TypeAzureDeny:
+		return loadRow(&d.azureDenies, id, o, wire.ParseAzureDeny)
+	}
+	return fmt.Errorf("unknown type %q", kind)
+}
+
+// loadRow puts one row where its id belongs.
+func loadRow[T any](e *edit[T], id space.ID, o wire.Object, parse func(wire.Object) (T, error)) error {
+	v, err := parse(o)
+	if err == nil {
+		e.put(id, &v)
+	}
+	return err
+}
+
+// encodeRow writes a row in the API's own JSON.
+func encodeRow(v any) []byte {
+	switch r := v.(type) {
+	case *model.Assignment:
+		v = wire.FromAssignment(*r)
+	case *device.CA:
+		v = wire.FromCA(*r)
+	case *model.AzureAssignment:
+		v = wire.FromAzureAssignment(*r)
+	case *model.AzureRole:
+		v = wire.FromAzureRole(*r)
+	case *model.AzureDeny:
+		v = wire.FromAzureDeny(*r)
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("a row that cannot be written: " + err.Error()) // rows are our own structs: a bug
+	}
+	return b
+}
+
+// findPaths computes the path of every space from the parents.
+func (s *state) findPaths() error {
+	var walk func(id space.ID, depth int) (space.Path, error)
+	walk = func(id space.ID, depth int) (space.Path, error) {
+		if p, ok := s.paths[id]; ok {
+			return p, nil
+		}
+		w, ok := s.spaces.get(id)
+		if !ok {
+			return space.Path{}, fmt.Errorf("space %s is missing", id)
+		}
+		if depth >= space.MaxDepth {
+			return space.Path{}, fmt.Errorf("space %s: deeper than %d levels, or in a cycle", id, space.MaxDepth)
+		}
+		up := space.Root
+		if !w.ParentSpaceID.IsZero() {
+			var err error
+			if up, err = walk(w.ParentSpaceID, depth+1); err != nil {
+				return space.Path{}, err
+			}
+		}
+		p := up.Join(id)
+		s.paths[id] = p
+		return p, nil
+	}
+	for id := range s.spaces.all() {
+		if _, err := walk(id, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
