@@ -80,6 +80,10 @@ type Route struct {
 	Request, Name, Object string
 	// Status is the status of a method response.
 	Status int
+	// OnBehalf: the publisher does not act for the device or sensor that the
+	// topic names; an on_behalf row let it speak in its name. Whoever forwards
+	// the message stamps who it really was (Message.Publisher).
+	OnBehalf bool
 }
 
 // Verdict is the answer of access to one question.

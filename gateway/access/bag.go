@@ -1,0 +1,85 @@
+package access
+
+import (
+	"strings"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/topic"
+)
+
+// sensorKey is the property that names the sensor of a reading
+// (digital-twins-management-api.md, "DigitalTwins-SensorHardwareId").
+const sensorKey = "DigitalTwins-SensorHardwareId"
+
+func parseBag(s string) ([]message.UserProperty, error) {
+	if s == "" {
+		return nil, nil
+	}
+	return topic.ParseBag(make([]message.UserProperty, 0, strings.Count(s, "&")+1), s)
+}
+
+// reservedKey is the first property that a client may not set, or "": what the hub
+// stamps itself ($.cdid, $.cmid, iothub-connection-*), a module's output ($.on),
+// and another spelling of the sensor's name, which a reader further up
+// might take for it. Case does not help.
+func reservedKey(bag []message.UserProperty) string {
+	for _, p := range bag {
+		k := strings.ToLower(p.Key)
+		switch {
+		case k == "$.cdid" || k == "$.cmid" || k == "$.on" || strings.HasPrefix(k, "iothub-connection-"):
+			return p.Key
+		case k == "digitaltwins-sensorhardwareid" && p.Key != sensorKey:
+			return p.Key
+		}
+	}
+	return ""
+}
+
+// sensorIn is the hardware id that the bag names; false if it names none.
+func sensorIn(bag []message.UserProperty) (string, bool) {
+	for _, p := range bag {
+		if p.Key == sensorKey {
+			return p.Value, true
+		}
+	}
+	return "", false
+}
+
+// canonical is the topic with its property bag re-encoded from its parsed
+// form; head is everything before the bag. What is canonical already is kept.
+func canonical(name, head, raw string, bag []message.UserProperty) string {
+	if topic.CanonicalBag(raw) && len(name) == len(head)+len(raw) {
+		return name
+	}
+	b := make([]byte, 0, len(head)+len(raw)+16)
+	return string(topic.AppendBag(append(b, head...), bag))
+}
+
+// plainID tells whether s can be put back into a topic and a query as it is.
+func plainID(s string) bool {
+	if s == "" || len(s) > 128 {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '.', c == '_', c == '~', c == ':':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// requestID is the $rid of a ?$rid=… level.
+func requestID(query string) (string, bool) {
+	bag, err := parseBag(strings.TrimPrefix(query, "?"))
+	if err != nil || !strings.HasPrefix(query, "?") {
+		return "", false
+	}
+	for _, p := range bag {
+		if p.Key == "$rid" {
+			return p.Value, plainID(p.Value)
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,127 @@
+package access
+
+import (
+	"fmt"
+
+	"github.com/gatehouse/gatehouse/authz"
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// Step is one thing that was asked while deciding.
+type Step struct {
+	Row      string          `json:"row,omitempty"`   // the row that is decided from here on
+	Check    string          `json:"check,omitempty"` // a relation: acts for, any grant, publisher
+	Needs    string          `json:"needs,omitempty"` // an operation or data action
+	At       string          `json:"at,omitempty"`    // a path, an ARM id, or who the relation is with
+	OK       bool            `json:"ok"`
+	Reason   string          `json:"reason,omitempty"`
+	Decision *authz.Decision `json:"decision,omitempty"`
+}
+
+// Explanation is a decision with everything that led to it.
+type Explanation struct {
+	Principal  string        `json:"principal"`
+	Operation  string        `json:"operation"`
+	Topic      string        `json:"topic,omitempty"`
+	Row        string        `json:"row,omitempty"` // the row that decided: the last that was asked
+	Allowed    bool          `json:"allowed"`
+	ReportOnly bool          `json:"reportOnly,omitempty"`
+	Reason     string        `json:"reason"`
+	Detail     string        `json:"detail,omitempty"`
+	Stage      string        `json:"stage"`
+	Version    string        `json:"version"` // of the policy
+	Steps      []Step        `json:"steps"`
+	Route      message.Route `json:"-"`
+}
+
+// Explain decides a hypothetical operation of the principal: op is connect,
+// publish, will, subscribe or receive (deliver is the same). It is decided
+// by the same code as a real one, without a cache, and changes nothing.
+func (m *Map) Explain(p *principal.Principal, op, name string) (Explanation, error) {
+	t := &trace{}
+	d := decider{env: m.env(), p: p, trace: t}
+	x := Explanation{Principal: p.Key, Operation: op, Topic: name, Stage: d.stage.String()}
+	if d.policy != nil {
+		x.Version = d.policy.Version().String()
+	}
+	v := d.connectVerdict()
+	if v.Allowed {
+		switch op {
+		case "connect":
+		case "publish", "will":
+			v = d.publishVerdict(name, nil)
+			if op == "will" {
+				v = (&Rights{m: m, p: p}).Will(name)
+			}
+		case "subscribe":
+			v = d.subscribeVerdict(name, false)
+		case "receive", "deliver":
+			v = d.receiveVerdict(name)
+		default:
+			return Explanation{}, fmt.Errorf("no operation %q: want connect, publish, will, subscribe or receive", op)
+		}
+	}
+	x.Allowed, x.ReportOnly, x.Reason, x.Detail, x.Route = v.Allowed, v.ReportOnly, v.Reason, v.Detail, v.Route
+	x.Steps = t.steps
+	for _, s := range t.steps {
+		if s.Row != "" {
+			x.Row = s.Row
+		}
+	}
+	return x, nil
+}
+
+// receiveVerdict is the receiver's half of a delivery.
+func (d *decider) receiveVerdict(name string) message.Verdict {
+	var b binding
+	if err := d.set.limits.Name(name); err != nil {
+		return denied(outcome{reason: BadTopic, detail: err.Error(), code: message.TopicNameInvalid})
+	}
+	if !d.find(name, &b) {
+		return denied(refuse(NoRow, ""))
+	}
+	d.trace.row(&b)
+	out := d.receive(&b)
+	return verdict(b.row, out, out.watchable())
+}
+
+// trace collects steps; a nil trace collects nothing, at no cost.
+type trace struct{ steps []Step }
+
+const maxSteps = 256 // a wide filter asks about every row
+
+func (t *trace) add(s Step) {
+	if len(t.steps) < maxSteps {
+		t.steps = append(t.steps, s)
+	}
+}
+
+func (t *trace) row(b *binding) {
+	if t != nil {
+		t.add(Step{Row: b.row.name, OK: true})
+	}
+}
+
+func (t *trace) note(check, of string, ok bool) {
+	if t != nil {
+		t.add(Step{Check: check, At: of, OK: ok})
+	}
+}
+
+// The decision is copied only when somebody looks: its address must not send
+// every decision to the heap.
+func (t *trace) step(op model.Operation, at place, ok bool, reason string, dec authz.Decision) {
+	if t != nil {
+		d := dec
+		t.add(Step{Needs: op.String(), At: at.path.String(), OK: ok, Reason: reason, Decision: &d})
+	}
+}
+
+func (t *trace) action(needs, scope string, dec authz.Decision) {
+	if t != nil {
+		d := dec
+		t.add(Step{Needs: needs, At: scope, OK: d.Allowed, Reason: d.Reason.String(), Decision: &d})
+	}
+}

@@ -1,0 +1,29 @@
+package access
+
+import (
+	"github.com/gatehouse/gatehouse/gateway/topic"
+)
+
+// find is the row that a topic name belongs to, with its captures; false if
+// none. The name has passed the checks.
+func (e *env) find(name string, b *binding) bool {
+	first, _, _ := topic.Cut(name)
+	if reserved(first) {
+		for _, r := range e.table.byRoot[first] {
+			for _, p := range r.patterns {
+				*b = binding{row: r}
+				if b.matchName(p, name) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for _, r := range e.table.rows {
+		*b = binding{row: r}
+		if b.matchName(r.patterns[0], name) {
+			return true
+		}
+	}
+	return false
+}
