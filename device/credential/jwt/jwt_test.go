@@ -212,7 +212,8 @@ func TestRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := set(t, k.Public(), "k1", anyTenant, ec.Public(), "e1", anyTenant, k.Public(), "fixed", v2,
-		o.Public(), "elsewhere", strings.Replace(v2, "1001", "1002", 1), o.Public(), "dev", "https://dev.example/")
+		o.Public(), "elsewhere", strings.Replace(v2, "1001", "1002", 1), o.Public(), "dev", "https://dev.example/",
+		o.Public(), "unlisted", "https://unlisted.example/")
 	v := verifier(t, keys)
 	der, err := x509.MarshalPKIXPublicKey(k.Public())
 	if err != nil {
@@ -276,6 +277,7 @@ func TestRefused(t *testing.T) {
 		{"key of another tenant", token(t, jose.RS256, o, "elsewhere"), ErrIssuer},
 		{"key of the configured issuer signs as Entra", token(t, jose.RS256, o, "dev"), ErrIssuer},
 		{"Entra's key signs as the configured issuer", token(t, jose.RS256, k, "k1", m{"iss": "https://dev.example/"}), ErrIssuer},
+		{"an issuer that is not listed, with its own key", token(t, jose.RS256, o, "unlisted", m{"iss": "https://unlisted.example/"}), ErrIssuer},
 		{"another audience", token(t, jose.RS256, k, "k1", m{"aud": aud + "/"}), ErrAudience},
 		{"two audiences", token(t, jose.RS256, k, "k1", m{"aud": []string{aud, "x"}}), ErrAudience},
 		{"no audience", token(t, jose.RS256, k, "k1", m{"aud": nil}), ErrAudience},

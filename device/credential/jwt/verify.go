@@ -141,7 +141,7 @@ func (v *Verifier) Verify(token string) (*Claims, error) {
 		return nil, ErrMalformed
 	}
 	k, ok := v.o.Keys().byID[h.KeyID]
-	if !ok || h.KeyID == "" {
+	if !ok { // also without a kid: no key is held under ""
 		return nil, ErrKey
 	}
 	// The key's own algorithm, not the token's, says how it may be used.
