@@ -41,3 +41,17 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// Reason is the stable code for the refusal of a message that could not be stored.
+func (e *Error) Reason() string {
+	switch {
+	case errors.Is(e.Err, ErrDiskFull):
+		return "disk-full"
+	case errors.Is(e.Err, ErrTooLarge):
+		return "too-large"
+	case errors.Is(e.Err, ErrBusy):
+		return "store-busy"
+	default:
+		return "store-failed"
+	}
+}
