@@ -76,11 +76,11 @@ func (c *call) postDevice() error {
 	}
 	err = c.update(func(t *tx) error {
 		at := t.path(d.SpaceID)
-		if err := c.need(t, model.Create, model.Device, at); err != nil {
-			return err
-		}
 		if at.IsZero() {
 			return notFound("The space does not exist.")
+		}
+		if err := c.need(t, model.Create, model.Device, at); err != nil {
+			return err
 		}
 		if err := c.relate(t, nil, &d); err != nil {
 			return err
@@ -157,11 +157,11 @@ func (c *call) patchDevice() error {
 			}
 		}
 		if d.SpaceID != old.SpaceID {
-			if err := c.need(t, model.Create, model.Device, t.path(d.SpaceID)); err != nil {
-				return err
-			}
 			if t.path(d.SpaceID).IsZero() {
 				return notFound("The space does not exist.")
+			}
+			if err := c.need(t, model.Create, model.Device, t.path(d.SpaceID)); err != nil {
+				return err
 			}
 		}
 		if err := c.relate(t, old, &d); err != nil {

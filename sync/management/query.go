@@ -21,7 +21,8 @@ func parseQuery(r *http.Request) (query, error) {
 	if len(r.URL.RawQuery) > maxQuery {
 		return nil, notFound("The query string is too long.")
 	}
-	values, err := url.ParseQuery(r.URL.RawQuery)
+	// Lists may be separated by semicolons, which net/url refuses.
+	values, err := url.ParseQuery(strings.ReplaceAll(r.URL.RawQuery, ";", "%3B"))
 	if err != nil {
 		return nil, badRequest("The query string is malformed.")
 	}

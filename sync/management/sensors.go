@@ -93,8 +93,8 @@ func nestedSensors(o wire.Object, d *wire.Device) ([]*wire.Sensor, error) {
 
 // addSensor checks and stores a new sensor. Its space is that of its device
 // unless given, and independent from then on. The caller needs Create on
-// Sensor at the sensor's place, and must be able to see the device: otherwise
-// anybody could attach sensors to devices elsewhere.
+// Sensor at the sensor's place and at the device's: otherwise anybody could
+// attach sensors to devices elsewhere.
 func (c *call) addSensor(t *tx, n *wire.Sensor) error {
 	d, ok := t.draft.devices.get(n.DeviceID)
 	if !ok {
@@ -107,11 +107,11 @@ func (c *call) addSensor(t *tx, n *wire.Sensor) error {
 		n.SpaceID = d.SpaceID
 	}
 	at := t.path(n.SpaceID)
-	if err := c.need(t, model.Create, model.Sensor, at); err != nil {
-		return err
-	}
 	if at.IsZero() {
 		return notFound("The space does not exist.")
+	}
+	if err := c.need(t, model.Create, model.Sensor, at); err != nil {
+		return err
 	}
 	if err := t.checkSensor(n); err != nil {
 		return err
@@ -155,11 +155,11 @@ func (c *call) patchSensor() error {
 			return badRequest("hardwareId, spaceId and deviceId cannot be cleared.")
 		}
 		if n.SpaceID != old.SpaceID {
-			if err := c.need(t, model.Create, model.Sensor, t.path(n.SpaceID)); err != nil {
-				return err
-			}
 			if t.path(n.SpaceID).IsZero() {
 				return notFound("The space does not exist.")
+			}
+			if err := c.need(t, model.Create, model.Sensor, t.path(n.SpaceID)); err != nil {
+				return err
 			}
 		}
 		if n.DeviceID != old.DeviceID {

@@ -58,11 +58,11 @@ func (c *call) postSpace() error {
 	}
 	err = c.update(func(t *tx) error {
 		up := t.path(w.ParentSpaceID)
-		if err := c.need(t, model.Create, model.Space, up); err != nil {
-			return err
-		}
 		if up.IsZero() {
 			return notFound("The parent space does not exist.")
+		}
+		if err := c.need(t, model.Create, model.Space, up); err != nil {
+			return err
 		}
 		if up.Depth() >= space.MaxDepth {
 			return badRequest("The tree would be deeper than %d levels.", space.MaxDepth)
@@ -126,12 +126,13 @@ func (c *call) patchSpace() error {
 // It needs Create at the new place as well as Update at the old one.
 func (c *call) moveSpace(t *tx, w *wire.Space) error {
 	from, up := t.path(w.ID), t.path(w.ParentSpaceID)
+	if up.IsZero() {
+		return notFound("The parent space does not exist.")
+	}
 	if err := c.need(t, model.Create, model.Space, up); err != nil {
 		return err
 	}
 	switch {
-	case up.IsZero():
-		return notFound("The parent space does not exist.")
 	case from.Covers(up):
 		return badRequest("A space cannot be moved below itself.")
 	}
