@@ -191,6 +191,11 @@ func claimsOf(v *Device) []claim {
 				all = append(all, claim{claimThumbprint, string(p[:])})
 			}
 		}
+		for i, p := range a.ThumbprintsSHA1 {
+			if !slices.Contains(a.ThumbprintsSHA1[:i], p) {
+				all = append(all, claim{claimThumbprint, string(p[:])})
+			}
+		}
 	}
 	add(&v.Auth)
 	for i := range v.Modules {

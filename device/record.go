@@ -5,7 +5,10 @@
 package device
 
 import (
+	"encoding/hex"
+	"errors"
 	"log/slog"
+	"strings"
 
 	"github.com/gatehouse/gatehouse/device/space"
 )
@@ -52,11 +55,46 @@ func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 // Thumbprint is the SHA-256 of a certificate's DER.
 type Thumbprint [32]byte
 
+// ThumbprintSHA1 is the SHA-1 of a certificate's DER. Old records hold
+// nothing else; it is believed only by setting.
+type ThumbprintSHA1 [20]byte
+
+// ParseThumbprint reads 64 hexadecimal digits, in any case.
+func ParseThumbprint(s string) (Thumbprint, error) {
+	var t Thumbprint
+	if len(s) != 2*len(t) {
+		return t, errors.New("thumbprint: want 64 hexadecimal digits (SHA-256)")
+	}
+	if _, err := hex.Decode(t[:], []byte(s)); err != nil {
+		return Thumbprint{}, errors.New("thumbprint: want 64 hexadecimal digits (SHA-256)")
+	}
+	return t, nil
+}
+
+// ParseThumbprintSHA1 reads 40 hexadecimal digits, in any case.
+func ParseThumbprintSHA1(s string) (ThumbprintSHA1, error) {
+	var t ThumbprintSHA1
+	if len(s) != 2*len(t) {
+		return t, errors.New("thumbprint: want 40 hexadecimal digits (SHA-1)")
+	}
+	if _, err := hex.Decode(t[:], []byte(s)); err != nil {
+		return ThumbprintSHA1{}, errors.New("thumbprint: want 40 hexadecimal digits (SHA-1)")
+	}
+	return t, nil
+}
+
+// String is upper-case hexadecimal, as IoT Hub writes it.
+func (t Thumbprint) String() string { return strings.ToUpper(hex.EncodeToString(t[:])) }
+
+// String is upper-case hexadecimal, as IoT Hub writes it.
+func (t ThumbprintSHA1) String() string { return strings.ToUpper(hex.EncodeToString(t[:])) }
+
 // Auth is how a device, module or function proves itself.
 type Auth struct {
 	Kind               AuthKind
 	Primary, Secondary Secret       // AuthSAS: raw key bytes (decoded from base64)
 	Thumbprints        []Thumbprint // AuthSelfSigned: one or two
+	ThumbprintsSHA1    []ThumbprintSHA1
 }
 
 // Space is a node of the tree.

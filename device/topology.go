@@ -143,6 +143,26 @@ func (t *Topology) DeviceByThumbprint(p Thumbprint) (*Device, bool) {
 	return t.deviceBy(claim{claimThumbprint, string(p[:])})
 }
 
+// DeviceByThumbprintSHA1 is DeviceByThumbprint for records that hold SHA-1.
+func (t *Topology) DeviceByThumbprintSHA1(p ThumbprintSHA1) (*Device, bool) {
+	return t.deviceBy(claim{claimThumbprint, string(p[:])})
+}
+
+// HubIDClaimed tells whether any record, a refused one included, has that hub
+// device id: whoever is not that device must not go by its name.
+func (t *Topology) HubIDClaimed(id string) bool {
+	_, ok := t.claims.get(claim{claimHubID, id})
+	return ok
+}
+
+// CertificateClaimed tells whether any record, a refused one included, has
+// the certificate with these thumbprints.
+func (t *Topology) CertificateClaimed(p Thumbprint, old ThumbprintSHA1) bool {
+	_, ok := t.claims.get(claim{claimThumbprint, string(p[:])})
+	_, too := t.claims.get(claim{claimThumbprint, string(old[:])})
+	return ok || too
+}
+
 func (t *Topology) deviceBy(c claim) (*Device, bool) {
 	ids, _ := t.claims.get(c)
 	if len(ids) != 1 {
