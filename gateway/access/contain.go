@@ -53,7 +53,7 @@ func (e *env) representatives(filter string, yield func(*binding) bool) {
 		}
 	}
 	for i, r := range e.table.rows {
-		if !e.expand(&f, r, r.patterns[0], i, yield) {
+		if r.possible && !e.expand(&f, r, r.patterns[0], i, yield) {
 			return
 		}
 	}

@@ -2,7 +2,6 @@ package access
 
 import (
 	"slices"
-	"testing"
 
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -16,7 +15,7 @@ func id(n byte) space.ID { return space.ID{0: n, 6: 0x40, 8: 0x80, 15: n} }
 
 // The building of the tests: a site with two floors, two rooms on the first.
 var (
-	site, floor1, floor2, room1, room2 = id(0x51), id(0x52), id(0x53), id(0x54), id(0x55)
+	site, floor1, floor2, room1, room2 = id(0x51), id(0x52), id(0x53), id(0xa4), id(0x55)
 
 	sitePath   = space.Root.Join(site)
 	floor1Path = sitePath.Join(floor1)
@@ -32,7 +31,7 @@ var (
 
 // world holds what the providers give; a test changes it and the Map sees it.
 type world struct {
-	t        testing.TB
+	t        tb
 	data     device.Data
 	snapshot model.Snapshot
 	index    *authz.Index
@@ -41,7 +40,15 @@ type world struct {
 	assigned byte
 }
 
-func newWorld(t testing.TB) *world {
+// tb is what a world needs of a test, and what rapid's tests have too.
+type tb interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func newWorld(t tb) *world {
 	w := &world{t: t}
 	w.data = device.Data{
 		Spaces: []device.Space{
@@ -173,4 +180,15 @@ func (w *world) want(v message.Verdict, allowed bool, reason, what string) {
 	if v.Allowed != (v.Code == 0) {
 		w.t.Errorf("%s: allowed %v with code 0x%02x", what, v.Allowed, v.Code)
 	}
+}
+
+// tableOf is a table of rows that a test wrote down, by the loader's own rules.
+func tableOf(w *world, rows []rowText) *Table {
+	w.t.Helper()
+	var l loader
+	compiled := l.rows(rows)
+	if len(l.problems) > 0 {
+		w.t.Fatalf("rows %+v: %v", rows, l.problems)
+	}
+	return newTable(compiled, nil)
 }
