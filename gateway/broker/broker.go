@@ -1,56 +1,204 @@
+// Package broker carries MQTT 3.1.1 and 5. github.com/mochi-mqtt/server/v2 is
+// embedded unmodified and treated as untrusted: it speaks (CONNECT, CONNACK,
+// SUBSCRIBE, UNSUBSCRIBE, PING, AUTH), one frame at a time that has been
+// checked for its shape before; the message plane is ours. PUBLISH and its
+// acknowledgements, DISCONNECT, wills, sessions, subscriptions, retained
+// messages, queues, aliases, windows and packet identifiers never reach it.
+//
+// A connection is one goroutine that reads, plus a writer while there is
+// something to write. It publishes on its own goroutine: that is the
+// back-pressure. Nothing else ever waits for a connection; taking over,
+// revoking and administration only ask it to end.
+//
+// Ordering: deliveries and acknowledgements of a connection leave in order.
+// Durability: an acknowledgement leaves after everything behind it is durable.
+// Revocation: Recheck returns when nothing that lost its right is handed to
+// the kernel any more.
+// Failure: a panic ends its connection and is counted; a failed accept is
+// retried; a connection that cannot be written to ends.
 package broker
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	mqtt "github.com/mochi-mqtt/server/v2"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/frame"
+	"github.com/gatehouse/gatehouse/gateway/broker/plane"
+	"github.com/gatehouse/gatehouse/gateway/broker/session"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
 // Broker carries MQTT.
 type Broker struct {
-	o Options
+	o      Options
+	shape  frame.Limits
+	names  topic.Limits
+	server *mqtt.Server
+	plane  *plane.Plane
+	store  *session.Store
+	clock  clock
+	count  counters
+	nextID atomic.Uint64
+	ready  chan struct{}
+	ctx    context.Context // of Run
+	pass   [16]bool        // frames that tests let through unchecked; always false
+
+	conns sync.WaitGroup // connections and their writers
+
+	mu    sync.Mutex // guards the rest
+	live  map[*conn]struct{}
+	wills map[string]*pendingWill // by session key
 }
 
 // ErrOptions is what New returns for options that cannot work.
 var ErrOptions = errors.New("broker: bad options")
 
 // New makes a broker; it does no I/O and starts nothing.
-func New(o Options) (*Broker, error) { return &Broker{o: o.withDefaults()}, nil }
-
-// Run loads what survived, serves the listeners until ctx ends, and closes everything.
-func (b *Broker) Run(ctx context.Context) error { <-ctx.Done(); return nil }
-
-// Publish carries a message of the gateway itself or of an upstream link; m.Publisher is set.
-func (b *Broker) Publish(m *message.Message, done func(error)) {}
-
-// Send delivers m privately to the connected sessions of that principal that
-// hold a matching private subscription; it returns how many.
-func (b *Broker) Send(principalKey string, m *message.Message) int { return 0 }
-
-// SendSession is Send to one session, by the key that Services got.
-func (b *Broker) SendSession(session string, m *message.Message) bool { return false }
-
-// Recheck decides everything again of the sessions and publishers that match.
-func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) bool) (Report, error) {
-	return Report{}, nil
+func New(o Options) (*Broker, error) {
+	if o.Authenticator == nil || o.Access == nil || o.Log == nil {
+		return nil, fmt.Errorf("%w: Authenticator, Access and Log must be set", ErrOptions)
+	}
+	seen := map[string]bool{}
+	for _, l := range o.Listeners {
+		if l.Listener == nil || l.Name == "" || seen[l.Name] {
+			return nil, fmt.Errorf("%w: listener %q needs a socket and a name of its own", ErrOptions, l.Name)
+		}
+		seen[l.Name] = true
+	}
+	o = o.withDefaults()
+	if o.ReceiveMaximum > 65535 || o.TopicAliasMaximum > 65535 || o.Inflight > 32768 || o.MaxKeepAlive > 65535*time.Second {
+		return nil, fmt.Errorf("%w: a maximum does not fit its field on the wire", ErrOptions)
+	}
+	if o.Vault == nil {
+		o.Vault = volatile{}
+	}
+	if o.Auditor == nil {
+		o.Auditor = silent{}
+	}
+	b := &Broker{o: o, shape: frame.Limits{UserProperties: o.MaxUserProperties, Filters: o.MaxFilters},
+		names: topic.Limits{Bytes: o.MaxTopic, Levels: o.MaxLevels}, ready: make(chan struct{}), ctx: context.Background(),
+		live: map[*conn]struct{}{}, wills: map[string]*pendingWill{}}
+	// Rises across restarts as well, and with acceptance order.
+	b.nextID.Store(uint64(time.Now().UnixNano()))
+	b.plane = plane.New(plane.Config{Access: o.Access, Vault: o.Vault, MaxRetained: o.MaxRetained, MaxRetainedBytes: o.MaxRetainedBytes,
+		Drop: b.count.drop, Denied: func() { b.count.denied.Add(1) }, Delivered: func() { b.count.delivered.Add(1) }})
+	b.store = session.NewStore(session.Config{Vault: o.Vault, Judge: b.plane.Judge, Drop: b.count.drop, Index: b.plane,
+		QueueMessages: o.QueueMessages, QueueBytes: o.QueueBytes, TotalQueueBytes: o.TotalQueueBytes})
+	return b, nil
 }
 
-// Disconnect closes the connections of a principal; it returns how many.
-func (b *Broker) Disconnect(principalKey string, code byte, reason string) int { return 0 }
+// Run loads what survived, serves the listeners until ctx ends, and closes
+// everything it opened and was given. It is called once.
+func (b *Broker) Run(ctx context.Context) error {
+	b.ctx = ctx
+	if err := b.load(); err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	b.server = b.newServer()
+	for _, l := range b.o.Listeners {
+		if err := b.server.AddListener(newListener(ctx, b, l)); err != nil {
+			return fmt.Errorf("broker: listener %q: %w", l.Name, err)
+		}
+	}
+	if err := b.server.Serve(); err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	close(b.ready)
+	b.sys(ctx)
+	<-ctx.Done()
+	b.stop()
+	return nil
+}
 
-// Forget deletes every session, will, queued and retained message of a deleted principal.
-func (b *Broker) Forget(principalKey string) int { return 0 }
+// newServer embeds the library: one hook, no inline client, no limits that
+// are not ours, its housekeeping as rare as it can be, and no log, because it
+// logs payloads (B11, B12, B13, B16, B25, B26).
+func (b *Broker) newServer() *mqtt.Server {
+	caps := mqtt.NewDefaultServerCapabilities()
+	caps.MaximumClientWritesPending = 1
+	caps.MaximumMessageExpiryInterval = 0
+	caps.MaximumPacketSize = uint32(b.o.MaxPacket) + 5
+	caps.ReceiveMaximum = uint16(b.o.ReceiveMaximum)
+	caps.TopicAliasMaximum = 0
+	caps.MinimumProtocolVersion = 4
+	s := mqtt.New(&mqtt.Options{Capabilities: caps, Logger: slog.New(slog.DiscardHandler), InlineClient: false,
+		ClientNetReadBufferSize: 16, ClientNetWriteBufferSize: 16, SysTopicResendInterval: 24 * 3600})
+	_ = s.AddHook(&hook{b: b}, nil) // cannot fail: it has no configuration
+	return s
+}
+
+func (b *Broker) load() error {
+	now := time.Now()
+	open := func(r *message.SessionRecord) session.Rights { return b.o.Access.Open(r.Principal) }
+	allow := func(s *session.Sub) bool {
+		return b.o.Access.Open(s.Session.Owner()).Subscribe(s.Filter).Allowed
+	}
+	if err := b.store.Load(now, open, allow); err != nil {
+		return err
+	}
+	for _, s := range b.store.All() {
+		i := s.Info()
+		b.clock.after(max(0, i.Offline.Add(i.Expiry).Sub(now)), func() { b.expire(s, i.Offline) })
+	}
+	return b.plane.LoadRetained()
+}
+
+// stop ends in the order in which nothing new can arrive at what has gone:
+// listeners, connections (each flushes within its bound), timers.
+func (b *Broker) stop() {
+	_ = b.server.Close()
+	b.mu.Lock()
+	live := make([]*conn, 0, len(b.live))
+	for c := range b.live {
+		live = append(live, c)
+	}
+	b.mu.Unlock()
+	for _, c := range live {
+		c.end(cause{code: message.ServerShuttingDown, reason: "server shutting down"})
+	}
+	b.conns.Wait()
+	b.clock.stop()
+}
 
 // Ready is closed once the listeners are served.
-func (b *Broker) Ready() <-chan struct{} { return nil }
+func (b *Broker) Ready() <-chan struct{} { return b.ready }
 
-// Ping does a round trip through the message plane, for the watchdog.
-func (b *Broker) Ping(ctx context.Context) error { return nil }
+func (b *Broker) enter(c *conn) {
+	b.mu.Lock()
+	b.live[c] = struct{}{}
+	b.mu.Unlock()
+	if b.ctx.Err() != nil {
+		c.end(cause{reason: "server shutting down"})
+	}
+}
 
-// Sessions lists them in order of their key.
-func (b *Broker) Sessions() []SessionInfo { return nil }
+func (b *Broker) leave(c *conn) {
+	b.mu.Lock()
+	delete(b.live, c)
+	b.mu.Unlock()
+}
 
-// Stats returns the counters.
-func (b *Broker) Stats() Stats { return Stats{} }
+// passes is the switch of the tests: a frame that goes to the embedded
+// library without any of our protection.
+func (b *Broker) passes(kind byte) bool { return b.pass[kind] }
+
+func (b *Broker) audit(event string, allowed bool, who *principal.Principal, c *conn, what string, v message.Verdict) {
+	r := message.Record{Time: time.Now(), Event: event, Allowed: allowed, Principal: who.Key, Topic: what,
+		Reason: v.Reason, Detail: v.Detail, Count: 1}
+	if v.ReportOnly {
+		r.Detail = "report only: " + v.Detail
+	}
+	if c != nil {
+		r.ClientID, r.Remote = c.hello.ClientID, c.remote
+	}
+	b.o.Auditor.Audit(r)
+}

@@ -35,3 +35,13 @@ func (s *Session) Info() Info {
 	}
 	return i
 }
+
+// Asks asks the present rights for a filter. The lock is held already: Recheck
+// calls it through its caller's allow.
+func (s *Session) Asks(filter string) bool { return s.rights.Subscribe(filter).Allowed }
+
+// Claimed is the connection that owns the session; for allow, as Asks.
+func (s *Session) Claimed() any { return s.claim }
+
+// Owner is the principal, for deciding while a session is loaded.
+func (s *Session) Owner() *principal.Principal { return s.who }

@@ -41,7 +41,9 @@ func (st *Store) load(r *message.SessionRecord, now time.Time, open func(*messag
 	s.rights = open(r)
 	for _, m := range r.Subscriptions {
 		if t, err := topic.SplitShared(m.Filter); err == nil {
-			s.subs[m.Filter] = NewSub(s, m, t)
+			sub := NewSub(s, m, t)
+			s.subs[m.Filter] = sub
+			st.c.Index.Add(sub, nil)
 		}
 	}
 	for _, id := range r.InboundQoS2 {

@@ -15,8 +15,8 @@
 // Failure. A persistent session's deliveries of QoS 1 and 2 are given to the
 // Vault before they count as delivered; the publisher's Ack waits for it.
 //
-// Locks: Store.mu, then Session.mu, then the output buffer's own. Nothing
-// waits while it holds any of them.
+// Locks: Store.mu, then Session.mu, then the index's or the output buffer's
+// own. Nothing waits while it holds any of them.
 package session
 
 import (
@@ -165,37 +165,61 @@ func (s *Session) unlink() {
 }
 
 // SetExpiry changes the session expiry interval (DISCONNECT of MQTT 5).
-func (s *Session) SetExpiry(d time.Duration) {
-	s.mu.Lock()
-	s.expiry = d
-	s.mu.Unlock()
-}
-
-// Subscribe adds or replaces a subscription; existed tells which. done runs
-// once it is as durable as the session is.
-func (s *Session) Subscribe(sub *Sub, done func(error)) (existed bool, old *Sub) {
+func (s *Session) SetExpiry(d time.Duration, persistent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old = s.subs[sub.Filter]
-	s.subs[sub.Filter] = sub
+	if s.persistent && !persistent {
+		s.store.c.Vault.DeleteSession(s.Key, nil)
+	}
+	s.expiry, s.persistent = d, persistent
+}
+
+// Subscribe adds or replaces subscriptions for the connection that owns the
+// session, and tells of each whether it replaced one. done runs once they are
+// as durable as the session is. ok is false when somebody else owns it now.
+func (s *Session) Subscribe(conn any, subs []*Sub, done func(error)) (existed []bool, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead || s.claim != conn {
+		return nil, false
+	}
+	for _, sub := range subs {
+		old := s.subs[sub.Filter]
+		s.subs[sub.Filter] = sub
+		s.store.c.Index.Add(sub, old)
+		existed = append(existed, old != nil)
+	}
 	s.save(done)
-	return old != nil, old
+	return existed, true
 }
 
-// Unsubscribe removes one.
-func (s *Session) Unsubscribe(filter string, done func(error)) *Sub {
+// Unsubscribe removes subscriptions, and tells of each whether it was there.
+func (s *Session) Unsubscribe(conn any, filters []string, done func(error)) (existed []bool, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := s.subs[filter]
-	delete(s.subs, filter)
+	if s.dead || s.claim != conn {
+		return nil, false
+	}
+	for _, filter := range filters {
+		old := s.subs[filter]
+		if old != nil {
+			delete(s.subs, filter)
+			s.store.c.Index.Remove(old)
+		}
+		existed = append(existed, old != nil)
+	}
 	s.save(done)
-	return old
+	return existed, true
 }
 
-// Subs lists the subscriptions.
-func (s *Session) Subs() []*Sub {
+// Persistent tells whether the session outlives its connection.
+func (s *Session) Persistent() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.persistent
+}
+
+func (s *Session) list() []*Sub {
 	list := make([]*Sub, 0, len(s.subs))
 	for _, sub := range s.subs {
 		list = append(list, sub)

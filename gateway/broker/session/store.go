@@ -19,10 +19,18 @@ type Config struct {
 	// now. It is asked under a session's lock.
 	Judge func(*message.Message) bool
 	Drop  func(reason string) // counts
+	Index Index
 
 	QueueMessages, QueueBytes int   // of one session
 	TotalQueueBytes           int64 // of all
 	SuspendFor                time.Duration
+}
+
+// Index is the subscription index. It is changed under the session's lock, so
+// that a session that has ended is never found in it.
+type Index interface {
+	Add(sub, old *Sub) // old may be nil
+	Remove(subs ...*Sub)
 }
 
 // Store holds all sessions.
@@ -153,6 +161,8 @@ func (s *Session) kill() {
 	s.store.queued.Add(-s.bytes.Swap(0))
 	s.count.Store(0)
 	s.queue, s.held, s.ids, s.sent = queue{}, nil, map[uint16]*Entry{}, 0
+	s.store.c.Index.Remove(s.list()...)
+	s.subs = map[string]*Sub{}
 	if s.persistent {
 		s.store.c.Vault.DeleteSession(s.Key, nil)
 	}

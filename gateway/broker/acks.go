@@ -1,0 +1,129 @@
+package broker
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/frame"
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+// acks answers the publishes of one connection in the order in which they
+// came (OASIS MQTT 5.0, 4.6), whatever the order in which they become
+// durable: many may be on their way at once (B10).
+type acks struct {
+	c *conn
+
+	mu    sync.Mutex // guards the rest
+	fifo  []*slot
+	held  bool // a refused 3.1.1 publish: nothing more is answered
+	moved chan struct{}
+}
+
+type slot struct {
+	id    uint16
+	kind  byte
+	code  byte
+	ready bool
+}
+
+// expect takes a place in the order.
+func (a *acks) expect(kind byte, id uint16) *slot {
+	s := &slot{id: id, kind: kind}
+	a.mu.Lock()
+	a.fifo = append(a.fifo, s)
+	a.mu.Unlock()
+	return s
+}
+
+// answer fills a place, from any goroutine, and sends what is complete up to
+// the first open one.
+func (a *acks) answer(s *slot, code byte) {
+	c := a.c
+	if s.kind == frame.PUBREC && code >= 0x80 {
+		c.sess.Released(s.id) // the exchange ends here; the identifier is free
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s.ready, s.code = true, code
+	var buf [64]byte
+	out := buf[:0]
+	n := 0
+	for _, s := range a.fifo {
+		if !s.ready || a.held {
+			break
+		}
+		if c.level < 5 && refusal(s.code) {
+			a.hold()
+			break
+		}
+		out = frame.AppendAck(out, s.kind, s.id, s.code, c.level)
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	rest := copy(a.fifo, a.fifo[n:])
+	clear(a.fifo[rest:])
+	a.fifo = a.fifo[:rest]
+	if rest == 0 {
+		a.fifo = nil
+	}
+	if a.moved != nil {
+		close(a.moved)
+		a.moved = nil
+	}
+	c.out.Control(out)
+}
+
+// refusal tells whether a code means that the message was not kept, though it
+// was allowed. 3.1.1 has no way to say so: the ack is withheld, the reader
+// pauses, and after a while the connection is closed (semantics.md 6).
+func refusal(code byte) bool {
+	switch code {
+	case message.QuotaExceeded, message.ServerBusy, message.ServerUnavailable, message.ImplementationSpecificError,
+		message.UnspecifiedError, message.MessageRateTooHigh:
+		return true
+	}
+	return false
+}
+
+func (a *acks) hold() {
+	a.held = true
+	c := a.c
+	c.b.count.drop("refused-3.1.1")
+	if c.b.clock.after(c.b.o.RefuseHold, func() {
+		c.end(cause{code: message.QuotaExceeded, reason: "publish refused", keepWill: true})
+	}) == nil {
+		go c.end(cause{code: message.QuotaExceeded, reason: "publish refused", keepWill: true})
+	}
+}
+
+func (a *acks) waiting() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.held {
+		return 1 << 16
+	}
+	return len(a.fifo)
+}
+
+// progress is closed at the next answer that is sent.
+func (a *acks) progress() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.moved == nil {
+		a.moved = make(chan struct{})
+	}
+	return a.moved
+}
+
+// once lets only the first call through.
+func once(f func(byte)) func(byte) {
+	var called atomic.Bool
+	return func(code byte) {
+		if called.CompareAndSwap(false, true) {
+			f(code)
+		}
+	}
+}

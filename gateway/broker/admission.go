@@ -1,0 +1,167 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// admission is the door of one listener: its own accept loop, which survives
+// failures (broker-boundary.md B23), and the caps on what nobody has proved
+// yet (B8). It is itself a net.Listener, so that every kind of listener has
+// the same door.
+type admission struct {
+	net.Listener
+	b    *Broker
+	name string
+	lim  Limits
+	unix bool
+	ctx  context.Context
+
+	mu      sync.Mutex // guards the rest
+	open    int
+	pending int
+	byAddr  map[netip.Addr]*address
+	sweep   time.Time
+}
+
+// address counts one remote address; tokens is a bucket of one second.
+type address struct {
+	open   int
+	tokens float64
+	last   time.Time
+}
+
+// admitted is a connection that was let in. It gives its place back when it is closed.
+type admitted struct {
+	net.Conn
+	door    *admission
+	addr    netip.Addr
+	mu      sync.Mutex // guards the rest
+	proved_ bool
+	closed  bool
+}
+
+// Accept returns the next connection that is let in. It ends only when the
+// listener is closed.
+func (a *admission) Accept() (net.Conn, error) {
+	pause := a.lim.AcceptRetryAfter
+	for {
+		nc, err := a.Listener.Accept()
+		if err != nil {
+			if a.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return nil, net.ErrClosed
+			}
+			a.b.count.acceptErrors.Add(1)
+			a.b.o.Log.Error("accept failed; trying again", "listener", a.name, "error", err, "pause", pause)
+			select {
+			case <-a.ctx.Done():
+				return nil, net.ErrClosed
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, time.Second)
+			continue
+		}
+		pause = a.lim.AcceptRetryAfter
+		if c := a.admit(nc); c != nil {
+			a.b.count.accepted.Add(1)
+			return c, nil
+		}
+		a.b.count.refusedEarly.Add(1)
+		_ = nc.Close()
+	}
+}
+
+func (a *admission) admit(nc net.Conn) *admitted {
+	addr := addrPort(nc.RemoteAddr()).Addr()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.open >= a.lim.MaxConnections || a.pending >= a.lim.Pending {
+		return nil
+	}
+	if !a.unix && addr.IsValid() {
+		now := time.Now()
+		a.forget(now)
+		e := a.byAddr[addr]
+		if e == nil {
+			e = &address{tokens: a.lim.RatePerAddress, last: now}
+			a.byAddr[addr] = e
+		}
+		e.tokens = min(max(1, a.lim.RatePerAddress), e.tokens+now.Sub(e.last).Seconds()*a.lim.RatePerAddress)
+		e.last = now
+		if e.open >= a.lim.PerAddress || e.tokens < 1 {
+			return nil
+		}
+		e.tokens--
+		e.open++
+	}
+	a.open++
+	a.pending++
+	a.b.count.pending.Add(1)
+	return &admitted{Conn: nc, door: a, addr: addr}
+}
+
+// forget drops addresses without connections whose bucket is full again.
+func (a *admission) forget(now time.Time) {
+	if now.Sub(a.sweep) < 10*time.Second {
+		return
+	}
+	a.sweep = now
+	for addr, e := range a.byAddr {
+		if e.open == 0 && now.Sub(e.last) > time.Second {
+			delete(a.byAddr, addr)
+		}
+	}
+}
+
+// proved ends the time in which the connection counts as pending.
+func (c *admitted) proved() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.proved_ || c.closed {
+		return
+	}
+	c.proved_ = true
+	c.door.leave(0, 1, netip.Addr{})
+}
+
+func (c *admitted) Close() error {
+	c.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		pending := 1
+		if c.proved_ {
+			pending = 0
+		}
+		c.door.leave(1, pending, c.addr)
+	}
+	c.mu.Unlock()
+	return c.Conn.Close()
+}
+
+func (a *admission) leave(open, pending int, addr netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.open -= open
+	a.pending -= pending
+	a.b.count.pending.Add(-int64(pending))
+	if e := a.byAddr[addr]; e != nil && open > 0 && e.open > 0 {
+		e.open--
+	}
+}
+
+// addrPort is the remote address; invalid for a unix socket.
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	if a == nil {
+		return netip.AddrPort{}
+	}
+	ap, _ := netip.ParseAddrPort(a.String())
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

@@ -1,0 +1,347 @@
+package broker_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/gatehouse/gatehouse/gateway/broker"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/topic"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// policy is a small Access: filters that each principal may publish to,
+// subscribe to and receive. It changes while things run.
+type policy struct {
+	mu      sync.Mutex
+	publish map[string][]string // by principal key; "*" for everybody
+	read    map[string][]string
+	banned  map[string]bool
+	route   func(name string) message.Route
+}
+
+func open() *policy {
+	return &policy{publish: map[string][]string{"*": {"#"}}, read: map[string][]string{"*": {"#", "$iothub/#"}}, banned: map[string]bool{}}
+}
+
+func (p *policy) change(f func(*policy)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f(p)
+}
+
+func (p *policy) Open(who *principal.Principal) broker.Rights { return &rights{p, who.Key} }
+
+type rights struct {
+	p   *policy
+	key string
+}
+
+func (r *rights) any(of map[string][]string, ok func(filter string) bool) bool {
+	r.p.mu.Lock()
+	defer r.p.mu.Unlock()
+	if r.p.banned[r.key] {
+		return false
+	}
+	list, own := of[r.key]
+	if !own {
+		list = of["*"]
+	}
+	for _, f := range list {
+		if ok(f) {
+			return true
+		}
+	}
+	return false
+}
+
+func verdict(ok bool) message.Verdict {
+	if ok {
+		return message.Verdict{Allowed: true, Reason: "granted"}
+	}
+	return message.Verdict{Reason: "no-assignment", Code: message.NotAuthorized}
+}
+
+func (r *rights) Connect() message.Verdict {
+	r.p.mu.Lock()
+	defer r.p.mu.Unlock()
+	return verdict(!r.p.banned[r.key])
+}
+
+func (r *rights) Publish(name string, _ *message.Message) message.Verdict {
+	v := verdict(r.any(r.p.publish, func(f string) bool { return topic.Match(f, name) }))
+	if v.Allowed && r.p.route != nil {
+		v.Route = r.p.route(name)
+	}
+	return v
+}
+
+func (r *rights) Will(name string) message.Verdict { return r.Publish(name, nil) }
+
+func (r *rights) Subscribe(filter string) message.Verdict {
+	s, err := topic.SplitShared(filter)
+	return verdict(err == nil && r.any(r.p.read, func(f string) bool { return topic.Contains(f, s.Filter) }))
+}
+
+func (r *rights) Deliver(m *message.Message) bool {
+	return r.any(r.p.read, func(f string) bool { return topic.Match(f, m.Topic) })
+}
+
+// names is an Authenticator that believes user names: "alice" is user:alice.
+// The password "wrong" is refused, "panic" panics, and AUTH data is a user name.
+type names struct {
+	expires atomic.Pointer[time.Time]
+	last    atomic.Pointer[principal.Credentials]
+}
+
+func (n *names) Authenticate(_ context.Context, c *principal.Credentials) (*principal.Principal, error) {
+	kept := *c
+	n.last.Store(&kept)
+	user := c.Username
+	if c.AuthMethod != "" {
+		user = string(c.AuthData)
+	}
+	switch {
+	case string(c.Password) == "wrong":
+		return nil, &principal.Refusal{Code: message.BadUserNameOrPassword, Reason: "wrong-key"}
+	case string(c.Password) == "panic":
+		panic("authenticator")
+	case string(c.Password) == "broken":
+		return nil, errors.New("something else")
+	case user == "":
+		user = "nobody"
+	}
+	p := &principal.Principal{Kind: principal.User, Key: "user:" + user, Name: user}
+	if t := n.expires.Load(); t != nil {
+		p.Expires = *t
+	}
+	return p, nil
+}
+
+// trail is an Auditor.
+type trail struct {
+	mu      sync.Mutex
+	records []message.Record
+}
+
+func (t *trail) Audit(r message.Record) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.records = append(t.records, r)
+}
+
+func (t *trail) has(event, reason string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.records {
+		if r.Event == event && r.Reason == reason {
+			return true
+		}
+	}
+	return false
+}
+
+// house is a running broker.
+type house struct {
+	*broker.Broker
+	t        *testing.T
+	addr     string
+	policy   *policy
+	names    *names
+	trail    *trail
+	log      *lines
+	stop     func()
+	tls      *tls.Config
+	tripwire uint64 // expected
+	panics   uint64
+}
+
+type lines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// start runs a broker on a loopback port until the test ends.
+func start(t *testing.T, change ...func(*broker.Options)) *house {
+	t.Helper()
+	nl, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{t: t, addr: nl.Addr().String(), policy: open(), names: &names{}, trail: &trail{}, log: &lines{}}
+	o := broker.Options{Authenticator: h.names, Access: h.policy, Auditor: h.trail,
+		Listeners: []broker.Listener{{Name: "test", Listener: nl}},
+		Log:       slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	for _, f := range change {
+		f(&o)
+	}
+	if h.Broker, err = broker.New(o); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx) }()
+	select {
+	case <-h.Ready():
+	case err := <-done:
+		t.Fatalf("run: %v", err)
+	}
+	h.stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("run: %v", err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("the broker does not stop")
+		}
+	})
+	t.Cleanup(func() {
+		h.stop()
+		st := h.Stats()
+		if st.Tripwire != h.tripwire {
+			t.Errorf("the embedded library touched %d messages", st.Tripwire)
+		}
+		if st.Panics != h.panics {
+			t.Errorf("%d panics, expected %d:\n%s", st.Panics, h.panics, h.log)
+		}
+	})
+	return h
+}
+
+func (h *house) dial() *wire.Client {
+	h.t.Helper()
+	nc, err := net.Dial("tcp", h.addr)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { _ = nc.Close() })
+	return &wire.Client{T: h.t, Conn: nc}
+}
+
+// client connects as a user, clean, with the user name as client id.
+func (h *house) client(level byte, user string) *wire.Client {
+	h.t.Helper()
+	return h.connect(wire.Connect{Level: level, ID: user, User: user})
+}
+
+func (h *house) connect(o wire.Connect) *wire.Client {
+	h.t.Helper()
+	c := h.dial()
+	if p := c.Connect(o); p.Body[1] != 0 {
+		h.t.Fatalf("refused: %s", p)
+	}
+	return c
+}
+
+// until polls for what another goroutine is about to do.
+func (h *house) until(what string, f func() bool) {
+	h.t.Helper()
+	for end := time.Now().Add(wire.Wait); !f(); {
+		if time.Now().After(end) {
+			h.t.Fatalf("never: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// matrix runs f for each protocol level and QoS.
+func matrix(t *testing.T, f func(t *testing.T, level, qos byte)) {
+	for _, level := range []byte{4, 5} {
+		for qos := range byte(3) {
+			t.Run(string("v311 v5  "[(level-4)*5:][:4])+" qos"+string('0'+rune(qos)), func(t *testing.T) {
+				t.Parallel()
+				f(t, level, qos)
+			})
+		}
+	}
+}
+
+func levels(t *testing.T, f func(t *testing.T, level byte)) {
+	for _, level := range []byte{4, 5} {
+		t.Run("level "+string('0'+rune(level)), func(t *testing.T) {
+			t.Parallel()
+			f(t, level)
+		})
+	}
+}
+
+// finish does the publisher's side of the acknowledgement.
+func finish(c *wire.Client, qos byte, id uint16) {
+	c.T.Helper()
+	switch qos {
+	case 1:
+		c.ExpectType(4)
+	case 2:
+		c.ExpectType(5)
+		c.Ack(6, id)
+		c.ExpectType(7)
+	}
+}
+
+// take does the receiver's side.
+func take(c *wire.Client, d wire.Delivery) {
+	c.T.Helper()
+	switch d.QoS {
+	case 1:
+		c.Ack(4, d.ID)
+	case 2:
+		c.Ack(5, d.ID)
+		c.ExpectType(6)
+		c.Ack(7, d.ID)
+	}
+}
+
+func TestPublishSubscribe(t *testing.T) {
+	t.Parallel()
+	matrix(t, func(t *testing.T, level, qos byte) {
+		h := start(t)
+		sub, pub := h.client(level, "sub"), h.client(level, "pub")
+		if code := sub.Subscribe(1, "a/+", qos); code != qos {
+			t.Fatalf("granted %d", code)
+		}
+		for i := range 5 {
+			pub.Publish("a/b", "payload"+string('0'+rune(i)), qos, uint16(i+1), 0)
+			finish(pub, qos, uint16(i+1))
+			d := sub.ExpectPublish()
+			if d.Topic != "a/b" || d.Payload != "payload"+string('0'+rune(i)) || d.QoS != qos || d.Dup || d.Retain {
+				t.Fatalf("got %+v", d)
+			}
+			take(sub, d)
+		}
+		sub.ExpectSilence()
+		sub.Put(wire.Frame(0xa2, []byte{0, 9}, wire.Props(level), wire.Text("a/+"))...)
+		sub.ExpectType(11)
+		pub.Publish("a/b", "x", qos, 99, 0)
+		finish(pub, qos, 99)
+		sub.ExpectSilence()
+		sub.Put(0xe0, 0)
+		sub.ExpectClosed()
+	})
+}

@@ -1,0 +1,219 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/frame"
+	"github.com/gatehouse/gatehouse/gateway/broker/session"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// connect runs from the first byte to the CONNACK; false: the connection is over.
+func (c *conn) connect() bool {
+	_ = c.sock.SetReadDeadline(time.Now().Add(c.l.Limits.Connect))
+	f, err := c.rd.Next()
+	if err != nil {
+		if fe := (*frame.Error)(nil); errors.As(err, &fe) && f.Type() == frame.CONNECT {
+			c.refuse(5, fe.Code, fe.Reason)
+		}
+		return false
+	}
+	c.b.count.connects.Add(1)
+	hello, err := frame.ParseConnect(f, c.b.shape)
+	if err != nil {
+		fe := (*frame.Error)(nil)
+		if errors.As(err, &fe) && (hello.Level >= 5 || fe.Code == message.UnsupportedProtocolVersion) && f.Type() == frame.CONNECT {
+			c.refuse(hello.Level, fe.Code, fe.Reason)
+		}
+		return false
+	}
+	c.hello = hello
+	if err := c.greet(f); err != nil {
+		c.refuse(hello.Level, message.MalformedPacket, "malformed packet")
+		return false
+	}
+	if hello.ClientID == "" && hello.Level < 5 && !hello.Clean {
+		c.refuse(hello.Level, message.ClientIdentifierNotValid, "client identifier")
+		return false
+	}
+	if len(hello.ClientID) > c.b.o.MaxTopic {
+		c.refuse(hello.Level, message.ClientIdentifierNotValid, "client identifier too long")
+		return false
+	}
+	p, code := c.prove()
+	if code != message.Success {
+		c.b.count.connectsRefused.Add(1)
+		c.refuse(hello.Level, code, "connection refused")
+		return false
+	}
+	return c.establish(p)
+}
+
+// greet lets the embedded library read the CONNECT. The password and the will
+// are taken out first: they are not its business, and it refuses legal empty ones.
+func (c *conn) greet(f frame.Frame) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			c.b.panicked("protocol library", r)
+			err = errors.New("panic")
+		}
+	}()
+	c.cl = c.b.server.NewClient(&c.gate, c.l.Name, "", false)
+	pk, err := c.decode(f)
+	if err != nil {
+		return err
+	}
+	p := &pk.Connect
+	p.Password, p.PasswordFlag = nil, false
+	p.WillFlag, p.WillRetain, p.WillQos, p.WillTopic, p.WillPayload = false, false, 0, "", nil
+	p.WillProperties = packets.Properties{}
+	if c.hello.ClientID == "" && c.hello.Level >= 5 {
+		c.hello.ClientID = "auto-" + rand.Text()
+		c.answer.AssignedClientID = c.hello.ClientID
+	}
+	p.ClientIdentifier = c.hello.ClientID
+	if p.ClientIdentifier == "" {
+		p.ClientIdentifier = "auto-" + rand.Text() // 3.1.1, clean: nobody learns it
+		c.hello.ClientID = p.ClientIdentifier
+	}
+	if code := pk.ConnectValidate(); code != packets.CodeSuccess {
+		return code
+	}
+	c.cl.ParseConnect(c.l.Name, pk)
+	return nil
+}
+
+// prove asks who this is, and whether it may be connected and leave its will.
+func (c *conn) prove() (*proof, byte) {
+	h := &c.hello
+	cred := c.credentials(h.ClientID)
+	cred.Username, cred.HasUser, cred.Password, cred.HasPass = h.Username, h.HasUser, h.Password, h.HasPass
+	cred.AuthMethod, cred.AuthData = string(h.AuthMethod), h.AuthData
+	ctx, cancel := context.WithTimeout(c.b.ctx, c.l.Limits.Connect)
+	who, err := c.b.o.Authenticator.Authenticate(ctx, cred)
+	cancel()
+	if err != nil || who == nil || who.Key == "" {
+		return nil, c.refused(err, "connect")
+	}
+	// Credentials are not kept: not in the parsed CONNECT, not in its buffer.
+	clear(h.Password)
+	h.Password, h.AuthData = nil, nil
+	if !who.Expires.IsZero() && !time.Now().Before(who.Expires) {
+		c.b.audit("connect", false, who, c, "", message.Verdict{Reason: "expired"})
+		return nil, message.NotAuthorized
+	}
+	p := &proof{who: who, rights: c.b.o.Access.Open(who)}
+	if v := p.rights.Connect(); !v.Allowed {
+		c.b.audit("connect", false, who, c, "", v)
+		return nil, codeOr(v.Code, message.NotAuthorized)
+	}
+	if h.Will == nil {
+		return p, message.Success
+	}
+	if c.b.names.Name(h.Will.Topic) != nil {
+		return nil, message.TopicNameInvalid
+	}
+	if v := p.rights.Will(h.Will.Topic); !v.Allowed {
+		c.b.audit("will", false, who, c, h.Will.Topic, v)
+		return nil, codeOr(v.Code, message.NotAuthorized)
+	}
+	c.will = newWill(h)
+	return p, message.Success
+}
+
+func (c *conn) credentials(clientID string) *principal.Credentials {
+	return &principal.Credentials{Listener: c.l.Name, Remote: addrPort(c.sock.RemoteAddr()), TLS: c.sock.tls,
+		PeerUID: c.sock.peerUID, Version: c.hello.Level, ClientID: clientID}
+}
+
+// refused audits a refusal and gives the code for the client.
+func (c *conn) refused(err error, event string) byte {
+	r := (*principal.Refusal)(nil)
+	if !errors.As(err, &r) {
+		r = &principal.Refusal{Code: message.NotAuthorized, Reason: "authentication-failed"}
+		if err != nil {
+			r.Detail = err.Error()
+		}
+	}
+	c.b.o.Auditor.Audit(message.Record{Time: time.Now(), Event: event, Principal: c.hello.ClientID, ClientID: c.hello.ClientID,
+		Remote: c.remote, Reason: r.Reason, Detail: r.Detail, Count: 1})
+	return codeOr(r.Code, message.NotAuthorized)
+}
+
+func codeOr(code, otherwise byte) byte {
+	if code < 0x80 {
+		return otherwise
+	}
+	return code
+}
+
+// establish opens the session, answers, and lets what waited flow.
+func (c *conn) establish(p *proof) bool {
+	h := &c.hello
+	c.level = h.Level
+	c.alive = time.Duration(h.KeepAlive) * time.Second
+	if most := c.b.o.MaxKeepAlive; h.Level >= 5 && (c.alive == 0 || c.alive > most) {
+		c.alive = most
+		c.answer.ServerKeepAlive, c.answer.ServerKeepAliveFlag = uint16(most/time.Second), true
+	}
+	expiry, persistent := c.expiry(h.SessionExpiry)
+	if h.Level >= 5 && persistent && time.Duration(h.SessionExpiry)*time.Second != expiry {
+		c.answer.SessionExpiryInterval, c.answer.SessionExpiryIntervalFlag = uint32(expiry/time.Second), true
+	}
+	if h.Level < 5 {
+		expiry, persistent = c.b.o.MaxSessionExpiry, !h.Clean
+	}
+	o := c.b.store.Open(session.Request{Principal: p.who, Rights: p.rights, ClientID: h.ClientID, Level: h.Level,
+		Clean: h.Clean, Persistent: persistent, Expiry: expiry, Conn: c, Allow: c.allow(p.rights)})
+	c.sess = o.Session
+	c.proof.Store(p)
+	if old, ok := o.Displaced.(*conn); ok && old != nil {
+		old.end(cause{code: message.SessionTakenOver, reason: "session taken over", keepWill: true, taken: true, resumed: o.Present})
+	}
+	c.b.arrived(o)
+	c.sock.door.proved()
+	c.rd.Max = c.b.o.MaxPacket
+	if err := c.sendConnack(h.Level, message.Success, "", o.Present); err != nil {
+		return false
+	}
+	c.b.audit("connect", true, p.who, c, "", message.Verdict{Reason: "granted"})
+	c.watchExpiry(p.who)
+	window := c.b.o.Inflight
+	if h.ReceiveMaximum > 0 {
+		window = min(window, int(h.ReceiveMaximum))
+	}
+	return c.sess.Attach(&session.Link{Out: c.out, Level: c.level, MaxPacket: int(h.MaximumPacket), Window: window, Conn: c})
+}
+
+// expiry bounds a session expiry interval of MQTT 5.
+func (c *conn) expiry(seconds uint32) (time.Duration, bool) {
+	if seconds == 0xffffffff {
+		return c.b.o.MaxSessionExpiry, true
+	}
+	return min(time.Duration(seconds)*time.Second, c.b.o.MaxSessionExpiry), seconds > 0
+}
+
+// allow decides a stored subscription again.
+func (c *conn) allow(r session.Rights) func(*session.Sub) bool {
+	return func(s *session.Sub) bool {
+		return r.Subscribe(s.Filter).Allowed || c.l.Filtered && !s.Private
+	}
+}
+
+// watchExpiry ends the connection when its credential ends (semantics.md 1).
+func (c *conn) watchExpiry(who *principal.Principal) {
+	c.b.clock.cancel(c.expiresAt)
+	c.expiresAt = nil
+	if who.Expires.IsZero() {
+		return
+	}
+	c.expiresAt = c.b.clock.after(time.Until(who.Expires), func() {
+		c.end(cause{code: message.NotAuthorized, reason: "credential expired", keepWill: true})
+	})
+}

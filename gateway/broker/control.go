@@ -1,0 +1,195 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/plane"
+	"github.com/gatehouse/gatehouse/gateway/broker/session"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// Publish carries a message of the gateway itself or of an upstream link;
+// m.Publisher is set, and m belongs to the broker from here on. What an
+// upstream link publishes is decided like any publish; the gateway's own is
+// not. Neither is offered to the outbox. done, which may be nil, runs once it
+// is as durable as its receivers are; a *message.Refused says that it was not
+// taken.
+func (b *Broker) Publish(m *message.Message, done func(error)) {
+	if done == nil {
+		done = func(error) {}
+	}
+	if err := b.names.Name(m.Topic); err != nil {
+		done(&message.Refused{Code: message.TopicNameInvalid, Reason: "topic-invalid"})
+		return
+	}
+	if m.Publisher.Kind != principal.Gateway {
+		v := b.plane.Rights(m.Publisher).Publish(m.Topic, m)
+		if !v.Allowed || v.ReportOnly {
+			b.audit("publish", v.Allowed, m.Publisher, nil, m.Topic, v)
+		}
+		if !v.Allowed {
+			b.count.denied.Add(1)
+			done(&message.Refused{Code: codeOr(v.Code, message.NotAuthorized), Reason: v.Reason})
+			return
+		}
+		m.Via = v.Route
+	}
+	if m.ID == 0 {
+		m.ID = b.nextID.Add(1)
+	}
+	if m.Accepted.IsZero() {
+		m.Accepted = time.Now()
+	}
+	if m.Retain && neverRetained(m.Topic) {
+		m.Retain = false
+	}
+	ack := session.NewAck(func(code byte) {
+		if code == message.Success {
+			done(nil)
+			return
+		}
+		done(&message.Refused{Code: code, Reason: "refused"})
+	})
+	if m.Publisher.Kind == principal.Gateway {
+		ack.Done(b.plane.Publish(plane.Source{}, m, ack))
+		return
+	}
+	ack.Done(b.route(plane.Source{}, m, ack))
+}
+
+// Send delivers m privately to the connected sessions of that principal that
+// hold a matching private subscription; it returns how many took it.
+func (b *Broker) Send(principalKey string, m *message.Message) int {
+	n := 0
+	for _, s := range b.store.Of(principalKey) {
+		if b.send(s, m) {
+			n++
+		}
+	}
+	return n
+}
+
+// SendSession is Send to one session, by the key that Services got.
+func (b *Broker) SendSession(key string, m *message.Message) bool {
+	s, ok := b.store.Get(key)
+	return ok && b.send(s, m)
+}
+
+func (b *Broker) send(s *session.Session, m *message.Message) bool {
+	sub, ok := s.PrivateMatch(m.Topic)
+	if !ok {
+		return false
+	}
+	d := session.Delivery{Message: m, Sub: sub, QoS: min(m.QoS, sub.QoS), Private: true}
+	if sub.ID != 0 {
+		d.SubIDs = []uint32{sub.ID}
+	}
+	if d.QoS > 0 && !s.Reserve(m) {
+		b.count.drop("queue-full-private")
+		return false
+	}
+	o := s.Deliver(d, nil)
+	if o == session.Full {
+		if out := s.Buffer(); out != nil && out.WaitRoom() {
+			o = s.Deliver(d, nil)
+		}
+	}
+	switch o {
+	case session.Delivered:
+		b.count.delivered.Add(1)
+		return true
+	case session.Denied:
+		b.count.denied.Add(1)
+	case session.Full:
+		b.count.drop("slow-receiver-private")
+	}
+	return false
+}
+
+// Disconnect closes the connections of a principal, without waiting, and
+// returns how many. After NotAuthorized or Banned no will is sent.
+func (b *Broker) Disconnect(principalKey string, code byte, reason string) int {
+	n := 0
+	keep := code != message.NotAuthorized && code != message.Banned
+	for _, s := range b.store.Of(principalKey) {
+		if c, ok := s.Info().Conn.(*conn); ok && c != nil {
+			c.end(cause{code: code, reason: reason, keepWill: keep})
+			n++
+		}
+	}
+	if !keep {
+		b.dropWills(func(p *principal.Principal) bool { return p.Key == principalKey })
+	}
+	return n
+}
+
+// Forget deletes every session, will, queued and retained message of a
+// deleted principal, and returns how many messages that was.
+func (b *Broker) Forget(principalKey string) int {
+	b.Disconnect(principalKey, message.NotAuthorized, "deleted")
+	for _, s := range b.store.Of(principalKey) {
+		b.store.EndIf(s, time.Time{})
+	}
+	n := b.plane.ForgetRetained(principalKey)
+	for _, s := range b.store.All() {
+		n += s.Forget(principalKey)
+	}
+	return n
+}
+
+// Ping does a round trip through the sessions and the index, for the
+// watchdog: it fails when their locks do not move.
+func (b *Broker) Ping(ctx context.Context) error {
+	done := make(chan struct{})
+	b.conns.Go(func() {
+		defer close(done)
+		b.store.Len()
+		b.plane.Retained()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+	})
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return errors.New("broker: no round trip: " + ctx.Err().Error())
+	}
+}
+
+// Sessions lists them in order of their key.
+func (b *Broker) Sessions() []SessionInfo {
+	all := b.store.All()
+	list := make([]SessionInfo, 0, len(all))
+	for _, s := range all {
+		i := s.Info()
+		info := SessionInfo{Key: s.Key, Principal: i.Principal, ClientID: s.ClientID, Version: i.Level, Since: i.Offline,
+			Subscriptions: i.Subscriptions, Suspended: i.Suspended, Inflight: i.Inflight, Queued: i.Queued,
+			QueuedBytes: i.Bytes, Persistent: i.Persistent, CredentialEnds: i.Principal.Expires}
+		if c, ok := i.Conn.(*conn); ok && c != nil {
+			info.Connected, info.Listener, info.Remote, info.Since = true, c.l.Name, c.remote, c.since
+		}
+		list = append(list, info)
+	}
+	return list
+}
+
+// Stats returns the counters.
+func (b *Broker) Stats() Stats {
+	n := &b.count
+	b.mu.Lock()
+	live := len(b.live)
+	b.mu.Unlock()
+	kept, bytes := b.plane.Retained()
+	st := Stats{Connections: live, Pending: int(n.pending.Load()), Sessions: b.store.Len(), Retained: kept, RetainedBytes: bytes,
+		QueuedBytes: b.store.QueuedBytes(), Accepted: n.accepted.Load(), AcceptErrors: n.acceptErrors.Load(),
+		RefusedEarly: n.refusedEarly.Load(), Connects: n.connects.Load(), ConnectsRefused: n.connectsRefused.Load(),
+		Received: n.received.Load(), Delivered: n.delivered.Load(), Denied: n.denied.Load(), BytesIn: n.bytesIn.Load(),
+		BytesOut: n.bytesOut.Load(), Dropped: n.drops(), Panics: n.panics.Load(), Tripwire: n.tripwire.Load()}
+	for _, s := range b.store.All() {
+		st.Subscriptions += s.Subscriptions()
+	}
+	return st
+}

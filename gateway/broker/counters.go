@@ -1,0 +1,39 @@
+package broker
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+)
+
+// counters count since start. dropped is the only one behind a lock: it counts
+// what should not happen often.
+type counters struct {
+	accepted, acceptErrors, refusedEarly atomic.Uint64
+	connects, connectsRefused            atomic.Uint64
+	received, delivered, denied          atomic.Uint64
+	bytesIn, bytesOut                    atomic.Uint64
+	panics, tripwire                     atomic.Uint64
+	pending                              atomic.Int64
+
+	mu      sync.Mutex
+	dropped map[string]uint64
+}
+
+func (c *counters) drop(reason string) {
+	c.mu.Lock()
+	if c.dropped == nil {
+		c.dropped = map[string]uint64{}
+	}
+	c.dropped[reason]++
+	c.mu.Unlock()
+}
+
+func (c *counters) drops() map[string]uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dropped == nil {
+		return map[string]uint64{}
+	}
+	return maps.Clone(c.dropped)
+}

@@ -1,0 +1,154 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	mochilisteners "github.com/mochi-mqtt/server/v2/listeners"
+)
+
+// listener is what the embedded library's Serve runs: our accept loop and our
+// attach loop. The function that it offers for establishing connections is
+// not used.
+type listener struct {
+	Listener
+	b    *Broker
+	door *admission
+	http *http.Server
+	once sync.Once
+	done chan struct{}
+}
+
+func newListener(ctx context.Context, b *Broker, l Listener) *listener {
+	l.Limits = l.Limits.withDefaults()
+	return &listener{Listener: l, b: b, done: make(chan struct{}), door: &admission{Listener: l.Listener, b: b, name: l.Name,
+		lim: l.Limits, unix: l.Kind == Unix, ctx: ctx, byAddr: map[netip.Addr]*address{}}}
+}
+
+func (l *listener) Init(*slog.Logger) error {
+	if l.Kind == WebSocket {
+		l.http = l.webServer()
+	}
+	return nil
+}
+
+func (l *listener) ID() string       { return l.Name }
+func (l *listener) Address() string  { return l.Listener.Listener.Addr().String() }
+func (l *listener) Protocol() string { return "mqtt" }
+
+// Serve accepts until the listener is closed.
+func (l *listener) Serve(mochilisteners.EstablishFn) {
+	defer close(l.done)
+	if l.Kind == WebSocket {
+		var nl net.Listener = l.door
+		if l.TLS != nil {
+			cfg := l.TLS.Clone()
+			cfg.NextProtos = []string{"http/1.1"}
+			nl = tls.NewListener(nl, cfg)
+		}
+		_ = l.http.Serve(nl) // it ends with Close, as Accept does
+		return
+	}
+	for {
+		nc, err := l.door.Accept()
+		if err != nil {
+			return
+		}
+		a := nc.(*admitted)
+		l.b.conns.Go(func() { l.attach(a) })
+	}
+}
+
+// Close stops accepting; live connections are the broker's to end.
+func (l *listener) Close(mochilisteners.CloseFn) {
+	l.once.Do(func() {
+		if l.http != nil {
+			_ = l.http.Close()
+		}
+		_ = l.Listener.Listener.Close()
+		<-l.done
+	})
+}
+
+// attach does the TLS handshake and then serves the connection. It is the
+// whole goroutine of a connection.
+func (l *listener) attach(a *admitted) {
+	defer l.b.guard("connection", a.Close)
+	tune(a.Conn, l.b.o.Buffer)
+	s := &socket{Conn: a.Conn, door: a, peerUID: -1, flush: l.b.o.FlushTimeout}
+	if l.Kind == Unix {
+		s.peerUID = peerUID(a.Conn)
+	}
+	if l.TLS != nil {
+		tc := tls.Server(a, l.TLS)
+		ctx, cancel := context.WithTimeout(l.door.ctx, l.Limits.Handshake)
+		err := tc.HandshakeContext(ctx)
+		cancel()
+		if err != nil {
+			l.b.o.Log.Debug("TLS handshake failed", "listener", l.Name, "remote", a.RemoteAddr(), "error", err)
+			_ = a.Close()
+			return
+		}
+		state := tc.ConnectionState()
+		s.Conn, s.tls = tc, &state
+	}
+	newConn(l, s).serve()
+}
+
+type admittedKey struct{}
+
+func (l *listener) webServer() *http.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/mqtt", l.upgrade)
+	mux.HandleFunc("/$iothub/websocket", l.upgrade)
+	return &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: l.Limits.Handshake,
+		ReadTimeout:       l.Limits.Handshake,
+		MaxHeaderBytes:    16 << 10,
+		IdleTimeout:       l.Limits.Handshake,
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
+			if tc, ok := nc.(*tls.Conn); ok {
+				nc = tc.NetConn()
+			}
+			return context.WithValue(ctx, admittedKey{}, nc)
+		},
+	}
+}
+
+// upgrade turns a request into a connection and serves it on the request's
+// goroutine. The client certificate is the request's.
+func (l *listener) upgrade(w http.ResponseWriter, r *http.Request) {
+	a, ok := r.Context().Value(admittedKey{}).(*admitted)
+	if !ok {
+		http.Error(w, "no connection", http.StatusInternalServerError)
+		return
+	}
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt"}, OriginPatterns: l.Origins,
+		CompressionMode: websocket.CompressionDisabled})
+	if err != nil {
+		return // the answer has been written
+	}
+	l.b.conns.Add(1)
+	defer l.b.conns.Done()
+	defer l.b.guard("websocket", a.Close)
+	if ws.Subprotocol() != "mqtt" {
+		_ = ws.Close(websocket.StatusPolicyViolation, "subprotocol mqtt is required")
+		_ = a.Close()
+		return
+	}
+	_ = a.SetDeadline(time.Time{})
+	tune(a.Conn, l.b.o.Buffer)
+	ws.SetReadLimit(-1) // frames are bounded by our own splitter
+	s := &socket{Conn: websocket.NetConn(context.Background(), ws, websocket.MessageBinary), door: a, tls: r.TLS, ws: ws,
+		peerUID: -1, flush: l.b.o.FlushTimeout}
+	newConn(l, s).serve()
+}

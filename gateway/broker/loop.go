@@ -1,0 +1,150 @@
+package broker
+
+import (
+	"errors"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/frame"
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+// loop reads frames until the connection ends.
+func (c *conn) loop() {
+	c.last = time.Now()
+	c.deadline = time.Time{}
+	for !c.isOver() {
+		f, err := c.next()
+		if err != nil {
+			c.lost(err)
+			return
+		}
+		if c.isOver() {
+			return
+		}
+		c.out.Cork()
+		err = c.handle(f)
+		if err != nil {
+			c.lost(err)
+			return
+		}
+		if c.out.Overfull() {
+			c.out.Uncork()
+			if !c.out.WaitControl(c.b.o.WriteTimeout) {
+				c.end(cause{reason: "does not read", keepWill: true})
+				return
+			}
+		}
+	}
+}
+
+// lost ends the connection for an error of its stream.
+func (c *conn) lost(err error) {
+	why := cause{reason: "connection lost", keepWill: true}
+	if fe := (*frame.Error)(nil); errors.As(err, &fe) {
+		why.code, why.reason = fe.Code, fe.Reason
+	} else if pc := (packets.Code{}); errors.As(err, &pc) {
+		why.code, why.reason = codeOr(pc.Code, message.ProtocolError), pc.Reason
+	}
+	c.end(why)
+}
+
+// next reads a frame within the keep alive: one and a half times what the
+// client announced, in full width, renewed by every whole frame (B9).
+func (c *conn) next() (frame.Frame, error) {
+	for {
+		c.arm()
+		f, err := c.rd.Next()
+		if err == nil {
+			c.last = time.Now()
+			return f, nil
+		}
+		if !isTimeout(err) || c.isOver() {
+			return f, err
+		}
+		if c.alive > 0 && time.Since(c.last) >= c.grace() {
+			return f, &frame.Error{Code: message.KeepAliveTimeout, Reason: "keep alive timeout"}
+		}
+	}
+}
+
+func (c *conn) grace() time.Duration { return c.alive + c.alive/2 }
+
+// arm sets the read deadline, but not for every frame: a deadline that fires
+// early is looked at again. A WebSocket does not survive one, so there it is exact.
+func (c *conn) arm() {
+	if c.alive == 0 {
+		c.disarm()
+		return
+	}
+	due := c.last.Add(c.grace())
+	slack := c.grace() / 4
+	if c.sock.ws != nil {
+		slack = 0
+	}
+	if c.deadline.IsZero() || due.Sub(c.deadline) > slack || !time.Now().Before(c.deadline) {
+		c.deadline = due
+		_ = c.sock.SetReadDeadline(due)
+	}
+}
+
+// disarm removes the CONNECT deadline once.
+func (c *conn) disarm() {
+	if !c.disarmed {
+		c.disarmed = true
+		_ = c.sock.SetReadDeadline(time.Time{})
+	}
+}
+
+// handle checks the shape of a frame and gives it to whom it belongs.
+func (c *conn) handle(f frame.Frame) error {
+	if c.b.passes(f.Type()) {
+		return c.speak(f)
+	}
+	if err := frame.CheckHeader(f, c.level); err != nil {
+		return err
+	}
+	switch f.Type() {
+	case frame.PUBLISH:
+		return c.publish(f)
+	case frame.PUBACK, frame.PUBREC, frame.PUBCOMP:
+		a, err := frame.ParseAck(f, c.level, c.b.shape)
+		if err == nil {
+			c.sess.Acknowledged(c, f.Type(), a)
+		}
+		return err
+	case frame.PUBREL:
+		return c.pubrel(f)
+	case frame.DISCONNECT:
+		return c.goodbye(f)
+	case frame.AUTH:
+		a, err := frame.ParseAuth(f.Body, c.level, c.b.shape)
+		if err != nil {
+			return err
+		}
+		c.auth = a
+		return c.speak(f)
+	}
+	if err := frame.Check(f, c.level, c.b.shape); err != nil {
+		return err
+	}
+	return c.speak(f)
+}
+
+// goodbye is the client's own DISCONNECT; only code 0 takes the will along.
+func (c *conn) goodbye(f frame.Frame) error {
+	d, err := frame.ParseDisconnect(f.Body, c.level, c.b.shape)
+	if err != nil {
+		return err
+	}
+	if d.HasSessionExpiry {
+		if d.SessionExpiry > 0 && c.hello.SessionExpiry == 0 {
+			return &frame.Error{Code: message.ProtocolError, Reason: "session expiry cannot be raised from 0"}
+		}
+		expiry, persistent := c.expiry(d.SessionExpiry)
+		c.sess.SetExpiry(expiry, persistent)
+	}
+	c.end(cause{reason: "client disconnected", keepWill: d.Code != 0})
+	return nil
+}

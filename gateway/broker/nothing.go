@@ -1,0 +1,29 @@
+package broker
+
+import "github.com/gatehouse/gatehouse/gateway/message"
+
+// volatile is the Vault of a broker that keeps nothing: everything is as
+// durable as it will ever be at once.
+type volatile struct{}
+
+func (volatile) LoadSessions(func(message.SessionRecord) error) error      { return nil }
+func (volatile) LoadQueue(string, func(message.QueuedRecord) error) error  { return nil }
+func (volatile) LoadRetained(func(*message.Message) error) error           { return nil }
+func (volatile) SaveSession(_ message.SessionRecord, done func(error))     { stored(done) }
+func (volatile) DeleteSession(_ string, done func(error))                  { stored(done) }
+func (volatile) Enqueue(_ string, _ message.QueuedRecord, d func(error))   { stored(d) }
+func (volatile) Update(_ string, _ message.QueuedRecord, done func(error)) { stored(done) }
+func (volatile) Dequeue(_ string, _ []uint64, done func(error))            { stored(done) }
+func (volatile) Retain(_ *message.Message, done func(error))               { stored(done) }
+func (volatile) Unretain(_ string, done func(error))                       { stored(done) }
+
+func stored(done func(error)) {
+	if done != nil {
+		done(nil)
+	}
+}
+
+// silent is the Auditor of a broker that has none.
+type silent struct{}
+
+func (silent) Audit(message.Record) {}

@@ -1,0 +1,241 @@
+package broker
+
+import (
+	"strings"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/frame"
+	"github.com/gatehouse/gatehouse/gateway/broker/plane"
+	"github.com/gatehouse/gatehouse/gateway/broker/session"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// publish takes a PUBLISH: alias, window, decision, and then the plane. The
+// topic is resolved before anything is decided (B1).
+func (c *conn) publish(f frame.Frame) error {
+	p, err := frame.ParsePublish(f, c.level, c.b.shape)
+	if err != nil {
+		return err
+	}
+	name, err := c.topicOf(&p)
+	if err != nil {
+		return err
+	}
+	if p.QoS > 0 {
+		if err := c.window(); err != nil {
+			return err
+		}
+	}
+	if c.isOver() {
+		return nil
+	}
+	if p.QoS == 2 && !c.sess.Received(p.ID) {
+		c.acks.answer(c.acks.expect(frame.PUBREC, p.ID), message.Success)
+		return nil
+	}
+	c.b.count.received.Add(1)
+	pr := c.proof.Load()
+	now := time.Now()
+	m := &message.Message{ID: c.b.nextID.Add(1), Topic: name, Payload: append([]byte(nil), p.Payload...), QoS: p.QoS,
+		Retain: p.Retain, Props: p.Properties.Message(), Accepted: now, Publisher: pr.who}
+	if p.HasMessageExpiry() {
+		m.Expires = now.Add(time.Duration(p.MessageExpiry) * time.Second)
+	}
+	v := message.Verdict{Reason: "topic-invalid", Code: message.TopicNameInvalid}
+	if c.b.names.Name(name) == nil {
+		v = pr.rights.Publish(name, m)
+	}
+	if !v.Allowed || v.ReportOnly {
+		c.b.audit("publish", v.Allowed, pr.who, c, name, v)
+	}
+	if !v.Allowed {
+		c.denied(&p, v)
+		return nil
+	}
+	m.Via = v.Route
+	if m.Retain && neverRetained(name) {
+		m.Retain = false
+	}
+	src := plane.Source{Session: c.sess, Pause: c.out.Uncork}
+	if p.QoS == 0 {
+		c.b.route(src, m, nil)
+		return nil
+	}
+	kind := frame.PUBACK
+	if p.QoS == 2 {
+		kind = frame.PUBREC
+	}
+	slot := c.acks.expect(kind, p.ID)
+	ack := session.NewAck(func(code byte) { c.acks.answer(slot, code) })
+	code := c.b.route(src, m, ack)
+	if p.QoS == 2 && code == message.Success && c.sess.Persistent() {
+		// After the message: a crash between the two repeats it, and never loses it.
+		ack.Add()
+		c.sess.Keep(ack.Stored)
+	}
+	ack.Done(code)
+	return nil
+}
+
+// topicOf resolves the alias of this connection.
+func (c *conn) topicOf(p *frame.Publish) (string, error) {
+	if !p.HasTopicAlias() {
+		return c.intern(p.Topic), nil
+	}
+	n := int(p.TopicAlias)
+	if n > c.b.o.TopicAliasMaximum {
+		return "", &frame.Error{Code: message.TopicAliasInvalid, Reason: "topic alias above the maximum"}
+	}
+	if len(p.Topic) > 0 {
+		if c.aliases == nil {
+			c.aliases = make([]string, c.b.o.TopicAliasMaximum+1)
+		}
+		c.aliases[n] = c.intern(p.Topic)
+		return c.aliases[n], nil
+	}
+	if n >= len(c.aliases) || c.aliases[n] == "" {
+		return "", &frame.Error{Code: message.TopicAliasInvalid, Reason: "topic alias that was never set"}
+	}
+	return c.aliases[n], nil
+}
+
+// intern saves an allocation for the client that always publishes to one topic.
+func (c *conn) intern(b []byte) string {
+	if string(b) != c.lastTopic {
+		c.lastTopic = string(b)
+	}
+	return c.lastTopic
+}
+
+// window holds a client to the receive maximum: MQTT 5 was told it and is
+// disconnected (3.3.4-9); 3.1.1 has no such thing and is not read for a while.
+func (c *conn) window() error {
+	most := c.b.o.ReceiveMaximum
+	if c.level >= 5 {
+		if c.acks.waiting()+c.sess.Unreleased() >= most {
+			return &frame.Error{Code: message.ReceiveMaximumExceeded, Reason: "receive maximum exceeded"}
+		}
+		return nil
+	}
+	if c.sess.Unreleased() >= 65535-most {
+		return &frame.Error{Code: message.ReceiveMaximumExceeded, Reason: "too many unreleased publishes"}
+	}
+	for c.acks.waiting() >= most && !c.isOver() {
+		c.out.Uncork()
+		select {
+		case <-c.acks.progress():
+		case <-c.ended:
+		}
+	}
+	return nil
+}
+
+// denied answers a PUBLISH that is not allowed (semantics.md 3).
+func (c *conn) denied(p *frame.Publish, v message.Verdict) {
+	c.b.count.denied.Add(1)
+	code := codeOr(v.Code, message.NotAuthorized)
+	if c.level < 5 {
+		if c.l.OnDeniedPublish == Disconnect {
+			if p.QoS == 2 {
+				c.sess.Released(p.ID)
+			}
+			c.end(cause{code: code, reason: "publish denied", keepWill: true})
+			return
+		}
+		c.b.count.drop("denied-ignored")
+		code = message.Success
+	}
+	switch p.QoS {
+	case 1:
+		c.acks.answer(c.acks.expect(frame.PUBACK, p.ID), code)
+	case 2:
+		c.acks.answer(c.acks.expect(frame.PUBREC, p.ID), code)
+	}
+}
+
+func (c *conn) pubrel(f frame.Frame) error {
+	a, err := frame.ParseAck(f, c.level, c.b.shape)
+	if err != nil {
+		return err
+	}
+	code := message.Success
+	if !c.sess.Released(a.ID) {
+		code = message.PacketIdentifierNotFound
+	}
+	c.out.Control(frame.AppendAck(nil, frame.PUBCOMP, a.ID, code, c.level))
+	return nil
+}
+
+// neverRetained: twins, methods and deployments are never kept for whoever comes next.
+func neverRetained(name string) bool {
+	const hub, du = "$iothub/", "deviceupdate/"
+	return len(name) >= len(hub) && strings.EqualFold(name[:len(hub)], hub) || strings.HasPrefix(name, du)
+}
+
+// route takes an allowed message where its row of the topic map sends it.
+// Local fan-out comes first: what a full queue refuses is not sent upstream
+// either, and upstream trouble never holds up local traffic. The ack waits
+// for both.
+func (b *Broker) route(src plane.Source, m *message.Message, ack *session.Ack) byte {
+	switch m.Via.Handling {
+	case message.Fanout, message.Telemetry, message.CloudToDevice:
+	default:
+		b.serve(src, m, ack)
+		return message.Success
+	}
+	if m.Via.Topic != "" {
+		m.Topic = m.Via.Topic
+	}
+	code := b.plane.Publish(src, m, ack)
+	if code != message.Success {
+		return code
+	}
+	if m.Via.Handling == message.CloudToDevice {
+		return code
+	}
+	if m.Via.Mirror != "" {
+		again := *m
+		again.Topic = m.Via.Mirror
+		if code := b.plane.Publish(src, &again, ack); code != message.Success {
+			return code
+		}
+	}
+	if b.o.Outbox != nil && m.Publisher.Kind != principal.Upstream {
+		b.offer(m, ack)
+	}
+	return message.Success
+}
+
+func (b *Broker) offer(m *message.Message, ack *session.Ack) {
+	if ack == nil {
+		b.o.Outbox.Offer(m, func(err error) {
+			if err != nil {
+				b.count.drop("outbox-refused-qos0")
+			}
+		})
+		return
+	}
+	ack.Add()
+	if !b.o.Outbox.Offer(m, ack.Stored) {
+		ack.Done(message.Success)
+	}
+}
+
+// serve hands a request to the services of the gateway.
+func (b *Broker) serve(src plane.Source, m *message.Message, ack *session.Ack) {
+	key := ""
+	if src.Session != nil {
+		key = src.Session.Key
+	}
+	done := func(byte) {}
+	if ack != nil {
+		ack.Add()
+		done = once(ack.Done)
+	}
+	if b.o.Services == nil {
+		done(message.ImplementationSpecificError)
+		return
+	}
+	b.o.Services.Handle(m.Publisher, key, m, done)
+}

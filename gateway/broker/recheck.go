@@ -1,0 +1,103 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/outbuf"
+	"github.com/gatehouse/gatehouse/gateway/broker/session"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// writeGrace is how long a write in progress that carries something revoked
+// may take to be over; then its connection is closed.
+const writeGrace = 25 * time.Millisecond
+
+// Recheck decides everything again of the principals that match: their right
+// to be connected, their subscriptions, what waits for them and what is
+// encoded for them, their wills; and what they have published and others have
+// not received yet. The new rights must be in force when it is called. When it
+// returns, nothing that needs a lost right is handed to the kernel any more
+// (semantics.md 4): what was not written has been cut out, and a connection
+// that was in the middle of writing it has finished or is closed. It never
+// waits for a client.
+func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) bool) (Report, error) {
+	start := time.Now()
+	var r Report
+	b.store.Generation()
+	type writing struct {
+		out *outbuf.Buffer
+		c   *conn
+	}
+	var held []writing
+	for _, s := range b.store.All() {
+		if err := ctx.Err(); err != nil {
+			return r, err
+		}
+		who := s.Principal()
+		touched := match(who)
+		if touched {
+			r.Sessions++
+		}
+		ch := s.Recheck(touched, start, b.allow(s))
+		r.Suspended += len(ch.Suspended)
+		r.Resumed += len(ch.Resumed)
+		r.Cut += ch.Cut
+		c, _ := ch.Conn.(*conn)
+		if ch.Held != nil && c != nil {
+			held = append(held, writing{ch.Held, c})
+		}
+		for _, sub := range ch.Suspended {
+			b.audit("revoke", false, who, c, sub.Filter, message.Verdict{Reason: "subscription-suspended"})
+		}
+		if len(ch.Suspended) > 0 {
+			b.clock.after(b.o.SuspendFor, func() { s.Purge(time.Now().Add(-b.o.SuspendFor)) })
+		}
+		if !ch.Connect.Allowed {
+			b.audit("revoke", false, who, c, "", ch.Connect)
+			if c != nil {
+				r.Disconnected++
+				c.end(cause{code: message.NotAuthorized, reason: "not authorized"})
+			}
+		}
+	}
+	r.WillsDropped = b.dropWills(func(p *principal.Principal) bool {
+		return match(p) && !b.o.Access.Open(p).Connect().Allowed
+	})
+	r.RetainedHeld = b.plane.HiddenRetained(match)
+	r.WaitedWriters = len(held)
+	deadline := start.Add(writeGrace)
+	for _, w := range held {
+		if !w.out.AwaitWrite(max(time.Millisecond, time.Until(deadline))) {
+			r.Closed++
+			w.c.abort(cause{code: message.NotAuthorized, reason: "revoked while being sent", keepWill: true})
+		}
+	}
+	r.ConfirmedAt = time.Now()
+	r.Took = r.ConfirmedAt.Sub(start)
+	return r, nil
+}
+
+// allow decides a subscription of s with the rights of its owner now. What a
+// filtered listener accepted wider than that stays: its deliveries are decided.
+func (b *Broker) allow(s *session.Session) func(*session.Sub) bool {
+	return func(sub *session.Sub) bool {
+		if s.Asks(sub.Filter) {
+			return true
+		}
+		c, ok := s.Claimed().(*conn)
+		return ok && c != nil && c.l.Filtered && !sub.Private
+	}
+}
+
+// abort ends the connection at once: what is not with the kernel is lost.
+func (c *conn) abort(why cause) {
+	c.mu.Lock()
+	if !c.over {
+		c.over, c.cause = true, why
+		close(c.ended)
+	}
+	c.mu.Unlock()
+	c.out.Abort()
+}

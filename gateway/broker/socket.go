@@ -1,0 +1,61 @@
+package broker
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// socket is a connection after its handshake: MQTT bytes on top, whatever
+// carries them below. Closing it says goodbye within flush and makes sure that
+// the peer can read the last thing written (B33): a socket that is closed with
+// unread input resets the connection and destroys what is on its way.
+type socket struct {
+	net.Conn           // where MQTT is read and written
+	door     *admitted // the connection as it was accepted
+	tls      *tls.ConnectionState
+	ws       *websocket.Conn
+	peerUID  int
+	flush    time.Duration
+}
+
+type halfCloser interface{ CloseWrite() error }
+
+func (s *socket) Close() error {
+	switch c := s.Conn.(type) {
+	case halfCloser:
+		_ = s.SetWriteDeadline(time.Now().Add(s.flush))
+		_ = c.CloseWrite() // TLS: close_notify
+	}
+	if s.ws != nil {
+		// The closing handshake reads; it is bounded by the library, and this
+		// is the writer's goroutine, never a publisher's.
+		_ = s.ws.Close(websocket.StatusNormalClosure, "")
+		return s.door.Close()
+	}
+	raw := s.door.Conn
+	if c, ok := raw.(halfCloser); ok {
+		_ = c.CloseWrite()
+	}
+	_ = raw.SetReadDeadline(time.Now().Add(s.flush))
+	_, _ = io.CopyN(io.Discard, raw, 1<<20)
+	return s.door.Close()
+}
+
+// Abort closes without waiting for anything.
+func (s *socket) Abort() error { return s.door.Close() }
+
+// interrupt makes a blocked Read return. A WebSocket is left to its closing
+// handshake, which needs the reader.
+func (s *socket) interrupt() {
+	if s.ws == nil {
+		_ = s.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

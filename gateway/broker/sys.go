@@ -1,0 +1,46 @@
+package broker
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/plane"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// sys publishes $SYS, not retained, as the gateway: receivers need the right to
+// read it like any other topic (semantics.md 3). It returns when ctx ends.
+func (b *Broker) sys(ctx context.Context) {
+	self := &principal.Principal{Kind: principal.Gateway, Key: "gateway", Name: "gateway"}
+	started := time.Now()
+	tick := time.NewTicker(b.o.SysInterval)
+	defer tick.Stop()
+	for {
+		st := b.Stats()
+		for _, v := range []struct {
+			topic string
+			value uint64
+		}{
+			{"$SYS/broker/uptime", uint64(time.Since(started) / time.Second)},
+			{"$SYS/broker/clients/connected", uint64(st.Connections)},
+			{"$SYS/broker/clients/total", uint64(st.Sessions)},
+			{"$SYS/broker/subscriptions", uint64(st.Subscriptions)},
+			{"$SYS/broker/retained", uint64(st.Retained)},
+			{"$SYS/broker/messages/received", st.Received},
+			{"$SYS/broker/messages/sent", st.Delivered},
+			{"$SYS/broker/messages/denied", st.Denied},
+			{"$SYS/broker/bytes/received", st.BytesIn},
+			{"$SYS/broker/bytes/sent", st.BytesOut},
+		} {
+			b.plane.Publish(plane.Source{}, &message.Message{ID: b.nextID.Add(1), Topic: v.topic, Publisher: self, Accepted: time.Now(),
+				Payload: []byte(strconv.FormatUint(v.value, 10))}, nil)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
