@@ -1,0 +1,105 @@
+package main
+
+import (
+	"github.com/gatehouse/gatehouse/gateway/admin"
+)
+
+type explainCmd struct {
+	Principal string `arg:"" help:"A device id, a key as \"sessions\" prints it, or {type}:{id}."`
+	What      string `arg:"" help:"publish, subscribe or connect; or an operation such as \"Read Device\" or an Azure data action."`
+	Where     string `arg:"" optional:"" help:"The topic or filter; or a space path, device id or ARM scope."`
+}
+
+func question(principal, what, where string) admin.Question {
+	switch what {
+	case "publish", "subscribe", "connect":
+		return admin.Question{Principal: principal, Verb: what, Topic: where}
+	}
+	return admin.Question{Principal: principal, Operation: what, At: where}
+}
+
+func (c explainCmd) Run(e *env) error {
+	x, err := e.client.Explain(e.ctx, question(c.Principal, c.What, c.Where))
+	if err != nil {
+		return err
+	}
+	err = e.print(x, func(p *printer) { printExplanation(p, &c, &x) })
+	if err == nil && !x.Allowed {
+		return answered{}
+	}
+	return err
+}
+
+func printExplanation(p *printer, c *explainCmd, x *admin.Explanation) {
+	word, col := "denied", red
+	if x.Allowed {
+		word, col = "allowed", green
+	}
+	p.line(in(col, "%s", word), in(bold, "%s", x.Reason), text("%s: %s %s", c.Principal, c.What, c.Where))
+	if x.Detail != "" {
+		p.field("detail", text("%s", x.Detail))
+	}
+	if x.Needs != "" {
+		p.field("needs", text("%s", x.Needs))
+	}
+	if x.Grant != nil {
+		p.field("granted by", text("%s to %s at %s", x.Grant.Role, x.Grant.Identity, x.Grant.Scope), in(dim, "%s", x.Grant.Assignment))
+	}
+	for _, m := range x.Nearest {
+		p.field("not by", text("%s to %s at %s:", m.Role, m.Identity, m.Scope), text("%s", m.Why), in(dim, "%s", m.Assignment))
+	}
+	p.field("decided on", text("version %s, %s old", x.Version, seconds(x.AgeSeconds)), in(stateColour(x.Stage), "%s", x.Stage))
+}
+
+type whoCanCmd struct {
+	What  string `arg:"" help:"publish or subscribe; or an operation such as \"Read Device\" or an Azure data action."`
+	Where string `arg:"" help:"The topic or filter; or a space path, device id or ARM scope."`
+}
+
+func (c whoCanCmd) Run(e *env) error {
+	gs, err := e.client.WhoCan(e.ctx, question("", c.What, c.Where))
+	if err != nil {
+		return err
+	}
+	return e.print(gs, func(p *printer) { printGrants(p, gs, "nobody") })
+}
+
+type whatCanCmd struct {
+	Principal string `arg:"" help:"A device id, a key as \"sessions\" prints it, or {type}:{id}."`
+}
+
+func (c whatCanCmd) Run(e *env) error {
+	gs, err := e.client.WhatCan(e.ctx, c.Principal)
+	if err != nil {
+		return err
+	}
+	return e.print(gs, func(p *printer) { printGrants(p, gs, "nothing") })
+}
+
+func printGrants(p *printer, gs []admin.Grant, none string) {
+	rows := make([][]cell, len(gs))
+	for i, g := range gs {
+		rows[i] = []cell{text("%s", g.Identity), in(bold, "%s", g.Role), text("%s", g.Scope), text("%s", g.Operations), in(dim, "%s", g.Assignment)}
+	}
+	p.table([]string{"IDENTITY", "ROLE", "SCOPE", "OPERATIONS", "ASSIGNMENT"}, rows, none)
+}
+
+type assignmentsCmd struct {
+	Path      string `help:"Only those that apply at this space path." placeholder:"PATH"`
+	Below     bool   `help:"And those below it."`
+	Principal string `help:"Only those of this identity." placeholder:"ID"`
+}
+
+func (c assignmentsCmd) Run(e *env) error {
+	as, err := e.client.Assignments(e.ctx, admin.AssignmentQuery{Path: c.Path, Down: c.Below, Principal: c.Principal})
+	if err != nil {
+		return err
+	}
+	return e.print(as, func(p *printer) {
+		rows := make([][]cell, len(as))
+		for i, a := range as {
+			rows[i] = []cell{text("%s", a.Identity), in(bold, "%s", a.Role), text("%s", a.Scope), in(dim, "%s", a.ID), in(yellow, "%s", a.Problem)}
+		}
+		p.table([]string{"IDENTITY", "ROLE", "SCOPE", "ID", ""}, rows, "no assignments")
+	})
+}

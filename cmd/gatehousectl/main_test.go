@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/gatehouse/gatehouse/gateway/admin"
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"gatehousectl": main})
+}
+
+// TestScripts runs the real command against the real admin server with
+// answers made up here.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup: func(e *testscript.Env) error {
+			socket := filepath.Join(e.WorkDir, "s")
+			e.Setenv("GATEHOUSE_SOCKET", socket)
+			e.Setenv("TZ", "UTC")
+			l, err := admin.Listen(socket)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan error, 1)
+			s := admin.New(admin.Options{Sources: answers(), Owner: os.Getuid(), Log: slog.New(slog.DiscardHandler)})
+			go func() { done <- s.ServeSocket(ctx, l) }()
+			e.Defer(func() { cancel(); <-done })
+			return nil
+		},
+	})
+}
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func answers() admin.Sources {
+	health := admin.Health{State: "degraded", Since: noon, Warnings: []admin.Warning{
+		{Name: "cache-stale", Severity: "degraded", Text: "the cloud last answered 61 minutes ago", Next: "see gatehousectl sync", Since: noon},
+	}}
+	records := []message.Record{
+		{Time: noon, Event: "publish", Allowed: true, Principal: "device:a", Topic: "devices/a/messages/events/", Reason: "granted", Count: 1},
+		{Time: noon.Add(time.Second), Event: "publish", Principal: "device:\x1b[31mred", Topic: "devices/b/messages/events/", Reason: "not-acting-for", Detail: "b does not name it", Count: 7},
+	}
+	return admin.Sources{
+		Status: func(context.Context) (admin.Status, error) {
+			return admin.Status{
+				Build: admin.Build{Version: "1.2.3", Revision: "abc"}, Site: "/", UptimeSeconds: 3700, Health: health,
+				Cache:    admin.CacheState{Version: "1.42", AgeSeconds: 3661, Stage: "stale", Roles: 9, Assignments: 30},
+				Messages: admin.MessageCounts{Accepted: 100, Denied: 7, DeniedByReason: map[string]uint64{"not-acting-for": 7}},
+				Outbox:   admin.OutboxState{Messages: 3, Bytes: 4096, OldestSeconds: 12},
+				Upstream: admin.LinkState{State: "down", Target: "demo-hub.azure-devices.net", Detail: "connection refused", Since: noon},
+				Sync:     admin.LinkState{State: "connected"},
+			}, nil
+		},
+		Health: func(context.Context) (admin.Health, error) { return health, nil },
+		Sessions: func(_ context.Context, q admin.SessionQuery) ([]admin.Session, error) {
+			if q.Principal == "nobody" {
+				return nil, nil
+			}
+			return []admin.Session{{Principal: "device:a", Name: "Thermostat", ClientID: "a", Connected: true, Protocol: "5", Credential: "sas", Subscriptions: []string{"x"}, Received: 4, Denied: 1}}, nil
+		},
+		Explain: func(_ context.Context, q admin.Question) (admin.Explanation, error) {
+			x := admin.Explanation{Question: q, Reason: "no-assignment", Version: "1.42", AgeSeconds: 5, Stage: "fresh",
+				Nearest: []admin.Miss{{Grant: admin.Grant{Role: "Device Administrator", Identity: "DeviceId:1", Scope: "/x"}, Why: "its path does not cover /y"}}}
+			if q.Topic == "devices/a/messages/events/" || q.Operation == "Read Device" {
+				x.Allowed, x.Reason, x.Nearest = true, "granted", nil
+				x.Grant = &admin.Grant{Assignment: "id-1", Role: "Gateway Device", Identity: "DeviceId:1", Scope: "/"}
+			}
+			return x, nil
+		},
+		WhoCan: func(context.Context, admin.Question) ([]admin.Grant, error) {
+			return []admin.Grant{{Identity: "UserId:u", Role: "Space Administrator", Scope: "/", Operations: "Read Device", Assignment: "id-2"}}, nil
+		},
+		WhatCan:     func(context.Context, string) ([]admin.Grant, error) { return nil, nil },
+		Assignments: func(context.Context, admin.AssignmentQuery) ([]admin.Assignment, error) { return nil, nil },
+		Audit: func(n int, match func(*message.Record) bool) []message.Record {
+			var out []message.Record
+			for _, r := range records {
+				if match(&r) {
+					out = append(out, r)
+				}
+			}
+			return out
+		},
+		Follow: func() admin.Follower { return ended{} },
+		Sync: func(_ context.Context, r admin.SyncRequest) (admin.SyncResult, error) {
+			if r.Full {
+				return admin.SyncResult{}, &admin.Error{Status: http.StatusServiceUnavailable, What: "the management API does not answer", Where: "https://localhost:9443", Next: "is managementd running?"}
+			}
+			return admin.SyncResult{From: "1.41", To: "1.42", Changes: 2, Seconds: 0.0123}, nil
+		},
+		Disconnect: func(context.Context, admin.DisconnectRequest) (admin.DisconnectResult, error) {
+			return admin.DisconnectResult{Closed: 2}, nil
+		},
+		Config: func(context.Context) ([]byte, error) { return []byte("log:\n  level: info\n"), nil },
+		Doctor: func(context.Context) ([]admin.Finding, error) {
+			return []admin.Finding{{Name: "clock", State: "ok", Text: "in step"}, {Name: "certificate", State: "fail", Text: "expires tomorrow", Next: "renew it"}}, nil
+		},
+	}
+}
+
+// ended is a follower whose daemon stops at once.
+type ended struct{}
+
+func (ended) C() <-chan message.Record {
+	c := make(chan message.Record)
+	close(c)
+	return c
+}
+func (ended) Missed() uint64 { return 0 }
+func (ended) Close()         {}
+
+func TestColoursAreForTerminals(t *testing.T) {
+	var b strings.Builder
+	p := &printer{w: &b, colour: true}
+	p.table([]string{"A", "B"}, [][]cell{{in(red, "x"), text("long")}, {text("longer"), text("y")}}, "")
+	if got, want := b.String(), "\x1b[2mA\x1b[0m       \x1b[2mB\x1b[0m\n\x1b[31mx\x1b[0m       long\nlonger  y\n"; got != want {
+		t.Errorf("coloured columns must align:\n%q\n%q", got, want)
+	}
+	if newPrinter(&b).colour {
+		t.Error("colours outside a terminal")
+	}
+}
+
+func TestUnits(t *testing.T) {
+	for in, want := range map[float64]string{0: "0s", 59: "59s", 61: "1m01s", 3661: "1h01m", 200000: "2d07h"} {
+		if got := seconds(in); got != want {
+			t.Errorf("%v s = %s, want %s", in, got, want)
+		}
+	}
+	for in, want := range map[int64]string{0: "0 B", 1023: "1023 B", 4096: "4.0 KiB", 5 << 30: "5.0 GiB"} {
+		if got := bytesText(in); got != want {
+			t.Errorf("%d = %s, want %s", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/gatehouse/gatehouse/gateway/admin"
+)
+
+type colour string
+
+const (
+	plain  colour = ""
+	bold   colour = "1"
+	dim    colour = "2"
+	red    colour = "31"
+	green  colour = "32"
+	yellow colour = "33"
+)
+
+// printer writes text for people. Whatever it prints may have been chosen by
+// a stranger (client ids, topics): control characters never reach the
+// terminal. Colours are for terminals only, and not with NO_COLOR.
+type printer struct {
+	w      io.Writer
+	colour bool
+	err    error
+}
+
+func newPrinter(w io.Writer) *printer {
+	return &printer{w: w, colour: isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+}
+
+// cell is one piece of text with its colour.
+type cell struct {
+	text string
+	c    colour
+}
+
+func text(format string, args ...any) cell       { return cell{fmt.Sprintf(format, args...), plain} }
+func in(c colour, format string, a ...any) cell  { return cell{fmt.Sprintf(format, a...), c} }
+func (p *printer) line(cells ...cell)            { p.write(p.join(cells, nil)) }
+func (p *printer) linef(format string, a ...any) { p.line(text(format, a...)) }
+func (p *printer) field(name string, cs ...cell) {
+	p.line(append([]cell{in(dim, "%-12s", name)}, cs...)...)
+}
+func (p *printer) write(s string) {
+	if p.err == nil {
+		_, p.err = io.WriteString(p.w, s+"\n")
+	}
+}
+
+func (p *printer) join(cells []cell, widths []int) string {
+	var b strings.Builder
+	for i, c := range cells {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		s := clean(c.text)
+		if p.colour && c.c != plain && s != "" {
+			b.WriteString("\x1b[" + string(c.c) + "m" + s + "\x1b[0m")
+		} else {
+			b.WriteString(s)
+		}
+		if i < len(widths) && i < len(cells)-1 {
+			b.WriteString(strings.Repeat(" ", 1+widths[i]-utf8.RuneCountInString(s)))
+		}
+	}
+	return strings.TrimRight(b.String(), " ")
+}
+
+// table aligns columns; the head is left out when there are no rows.
+func (p *printer) table(head []string, rows [][]cell, none string) {
+	if len(rows) == 0 {
+		p.line(in(dim, "%s", none))
+		return
+	}
+	first := make([]cell, len(head))
+	for i, h := range head {
+		first[i] = in(dim, "%s", h)
+	}
+	rows = append([][]cell{first}, rows...)
+	widths := make([]int, len(head))
+	for _, row := range rows {
+		for i, c := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(clean(c.text)))
+		}
+	}
+	for _, row := range rows {
+		p.write(p.join(row, widths))
+	}
+}
+
+// problem tells what failed, where, and what to do next.
+func (p *printer) problem(e *admin.Error) {
+	p.line(in(red, "error:"), text("%s", e.What))
+	if e.Where != "" {
+		p.line(in(dim, "where:"), text("%s", e.Where))
+	}
+	if e.Next != "" {
+		p.line(in(dim, "next: "), text("%s", e.Next))
+	}
+}
+
+// clean replaces what a terminal would obey instead of showing.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError || unicode.Is(unicode.Cf, r) {
+			return '·'
+		}
+		return r
+	}, s)
+}

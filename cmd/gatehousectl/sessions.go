@@ -1,0 +1,132 @@
+package main
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/admin"
+	"github.com/gatehouse/gatehouse/gateway/admin/client"
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+type sessionsCmd struct {
+	Filter    string `arg:"" optional:"" help:"A part of a key, name or client id."`
+	Connected bool   `help:"Only connected ones." short:"c"`
+	Limit     int    `help:"At most so many." default:"1000" short:"n"`
+}
+
+func (c sessionsCmd) Run(e *env) error {
+	ss, err := e.client.Sessions(e.ctx, admin.SessionQuery{Principal: c.Filter, Connected: c.Connected, Limit: c.Limit})
+	if err != nil {
+		return err
+	}
+	return e.print(ss, func(p *printer) {
+		rows := make([][]cell, len(ss))
+		for i, s := range ss {
+			state := in(dim, "away")
+			if s.Connected {
+				state = in(green, "on")
+			}
+			name := s.Principal
+			if s.Name != "" {
+				name += " (" + s.Name + ")"
+			}
+			rows[i] = []cell{state, text("%s", name), text("%s", s.ClientID), text("%s", s.Remote), text("%s", s.Protocol), text("%s", s.Credential),
+				text("%d", len(s.Subscriptions)), text("%d", s.Queued), text("%d/%d", s.Received, s.Sent), denials(s.Denied)}
+		}
+		p.table([]string{"", "PRINCIPAL", "CLIENT", "FROM", "MQTT", "BY", "SUBS", "QUEUED", "IN/OUT", "DENIED"}, rows, "no sessions")
+	})
+}
+
+func denials(n uint64) cell {
+	if n > 0 {
+		return in(red, "%d", n)
+	}
+	return in(dim, "0")
+}
+
+type disconnectCmd struct {
+	Session   string `help:"The key of one session." xor:"who" required:"" placeholder:"KEY"`
+	Principal string `help:"All of this principal." xor:"who" required:"" placeholder:"KEY"`
+	Reason    string `help:"For the audit." default:"by operator"`
+}
+
+func (c disconnectCmd) Run(e *env) error {
+	r, err := e.client.Disconnect(e.ctx, admin.DisconnectRequest{Session: c.Session, Principal: c.Principal, Reason: c.Reason})
+	if err != nil {
+		return err
+	}
+	return e.print(r, func(p *printer) { p.linef("%d connections closed", r.Closed) })
+}
+
+type syncCmd struct {
+	Full bool `help:"Read everything anew instead of the changes."`
+}
+
+func (c syncCmd) Run(e *env) error {
+	r, err := e.client.Sync(e.ctx, admin.SyncRequest{Full: c.Full})
+	if err != nil {
+		return err
+	}
+	return e.print(r, func(p *printer) {
+		p.linef("version %s → %s, %d changes, %.3f s", r.From, r.To, r.Changes, r.Seconds)
+		if r.Detail != "" {
+			p.linef("%s", r.Detail)
+		}
+	})
+}
+
+type auditCmd struct {
+	Follow    bool   `help:"Keep printing what comes." short:"f"`
+	Denied    bool   `help:"Only what was refused." short:"d"`
+	Principal string `help:"Only of this principal or client id (a part is enough)." placeholder:"KEY"`
+	Event     string `help:"Only this event: connect, publish, subscribe, …" placeholder:"NAME"`
+	Reason    string `help:"Only this reason code." placeholder:"CODE"`
+	Limit     int    `help:"The latest so many." default:"20" short:"n"`
+}
+
+func (c auditCmd) Run(e *env) error {
+	q := client.AuditQuery{Limit: c.Limit, Principal: c.Principal, Event: c.Event, Reason: c.Reason, Denied: c.Denied}
+	if c.Follow {
+		enc := json.NewEncoder(e.out.w)
+		return e.client.Follow(e.ctx, q, func(r message.Record) error {
+			if e.json {
+				return enc.Encode(r)
+			}
+			printRecord(e.out, &r)
+			return e.out.err
+		})
+	}
+	rs, err := e.client.Audit(e.ctx, q)
+	if err != nil {
+		return err
+	}
+	return e.print(rs, func(p *printer) {
+		for i := range rs {
+			printRecord(p, &rs[i])
+		}
+		if len(rs) == 0 {
+			p.line(in(dim, "nothing"))
+		}
+	})
+}
+
+func printRecord(p *printer, r *message.Record) {
+	verdict := in(red, "denied ")
+	if r.Allowed {
+		verdict = in(green, "allowed")
+	}
+	cells := []cell{in(dim, "%s", r.Time.Local().Format(time.TimeOnly+".000")), verdict, text("%-9s", r.Event), in(bold, "%s", r.Principal)}
+	for _, s := range []string{r.Topic, r.Reason} {
+		if s != "" {
+			cells = append(cells, text("%s", s))
+		}
+	}
+	if r.Detail != "" {
+		cells = append(cells, in(dim, "%s", r.Detail))
+	}
+	if r.Count > 1 {
+		cells = append(cells, in(yellow, "×%d", r.Count))
+	}
+	p.line(cells...)
+}
