@@ -1,0 +1,144 @@
+package update
+
+import "time"
+
+// answered takes a decision: about the candidate if there is one (the offer),
+// about what is pending otherwise (the release).
+func answered(s State, e Answered) (State, []Effect) {
+	if c := s.candidate; c != nil {
+		d := c.d
+		if !e.Decision.Allowed {
+			if e.Decision.Hold {
+				return hold(s, d, e.Decision)
+			}
+			if s.standing(d) {
+				return omitStanding(s, d, e.Decision)
+			}
+			return refuse(s, d, e.Decision.Reason, e.Decision.Detail)
+		}
+		d.Phase = Authorised
+		effects := supersedePending(&s, d)
+		effects = append(effects, Note{Allowed: true, Deployment: d})
+		if !d.Who.Hub {
+			s.LocalVersion = s.Version
+		}
+		d.Phase = Queued
+		s.candidate, s.Pending, s.Refusal = nil, &d, nil
+		if !c.present {
+			s.withhold(d.Version, true, string(Queued))
+			return s, effects
+		}
+		s, more := release(s, e.Now)
+		return s, append(effects, more...)
+	}
+	return released(s, e)
+}
+
+// supersedePending ends what was waiting: locally, the device never saw it.
+func supersedePending(s *State, by Deployment) []Effect {
+	p := s.Pending
+	if p == nil {
+		return nil
+	}
+	old := *p
+	old.Phase = Superseded
+	if by.Action == Cancel {
+		old.Phase = Cancelled
+	}
+	s.Pending = nil
+	return []Effect{Note{Allowed: true, Detail: "ended before the device saw it", Deployment: old}}
+}
+
+// release asks once more: the right may have been lost while it waited.
+func release(s State, now time.Time) (State, []Effect) {
+	p := s.Pending
+	if p == nil || p.Phase != Queued {
+		return s, nil
+	}
+	if p.Action == Cancel && p.Binds != "" {
+		if c := s.active(); c == nil || c.ID != p.Binds {
+			old := *p
+			old.Phase, old.Reason = Superseded, "another workflow is current"
+			s.Pending = nil
+			s.endWithheld(s.Version)
+			return s, []Effect{Note{Deployment: old}}
+		}
+	}
+	return s, []Effect{Authorise{p.Action, p.Who, p.ID, p.Update}}
+}
+
+func released(s State, e Answered) (State, []Effect) {
+	p := s.Pending
+	if p == nil {
+		return s, nil
+	}
+	d := *p
+	if !e.Decision.Allowed {
+		if e.Decision.Hold {
+			return s, nil // stays queued
+		}
+		s.Pending = nil
+		if s.standing(d) {
+			return omitStanding(s, d, e.Decision)
+		}
+		return refuse(s, d, e.Decision.Reason, e.Decision.Detail)
+	}
+	d.Phase, d.Since = Released, e.Now
+	var effects []Effect
+	if c := s.active(); c != nil && d.Action != Cancel && c.ID != d.ID {
+		old := *c
+		old.Phase = Superseded
+		effects = append(effects, Note{Allowed: true, Deployment: old})
+	}
+	s.Pending, s.Refusal, s.Shown = nil, nil, &d
+	if d.Action != Cancel {
+		s.Current = &d
+	}
+	s.endWithheld(d.Version)
+	return s, append(effects, Note{Allowed: true, Deployment: d})
+}
+
+// hold keeps the offer for a time when it can be decided.
+func hold(s State, d Deployment, why Decision) (State, []Effect) {
+	d.Phase, d.Reason = Held, why.Reason
+	s.candidate = nil
+	known := s.Refusal != nil && s.Refusal.Phase == Held && s.Refusal.Version == d.Version && s.Refusal.Reason == why.Reason
+	s.Pending, s.Refusal = &d, &d
+	s.withhold(d.Version, true, why.Reason)
+	if known {
+		return s, nil
+	}
+	return s, []Effect{Note{Deployment: d, Detail: why.Detail}}
+}
+
+// refuse: not forwarded, the last good state stays, audited and reported once
+// for each version and reason.
+func refuse(s State, d Deployment, reason, detail string) (State, []Effect) {
+	d.Phase, d.Reason = Refused, reason
+	s.candidate = nil
+	known := refusedBefore(s, d)
+	s.Refusal = &d
+	s.withhold(d.Version, false, reason)
+	if known {
+		return s, nil
+	}
+	return s, []Effect{Note{Deployment: d, Detail: detail}, ReportRefusal{Deployment: d, Detail: detail}}
+}
+
+func refusedBefore(s State, d Deployment) bool {
+	r := s.Refusal
+	return r != nil && r.Phase == Refused && r.Version == d.Version && r.Reason == d.Reason && r.Action == d.Action && r.ID == d.ID
+}
+
+// omitStanding: a cancel with nothing to cancel is a state, not an action.
+func omitStanding(s State, d Deployment, why Decision) (State, []Effect) {
+	d.Phase, d.Reason = Refused, why.Reason
+	s.candidate = nil
+	known := refusedBefore(s, d)
+	s.Refusal = &d
+	s.withhold(d.Version, true, why.Reason)
+	if known {
+		return s, nil
+	}
+	return s, []Effect{Note{Deployment: d, Detail: why.Detail}}
+}

@@ -1,0 +1,235 @@
+package update
+
+import "time"
+
+// Event is something that happened to a device's deployments.
+type Event interface{ event() }
+
+type (
+	// Offer: somebody wants the device to see this service.
+	Offer struct {
+		Now     time.Time
+		Version int64 // of the hub's desired state
+		Service Service
+		Who     Initiator
+		// Present: the device is here and gets what is released at once.
+		Present bool
+	}
+	// Malformed: the desired state carries a service that cannot be read.
+	Malformed struct {
+		Now     time.Time
+		Version int64
+		Reason  string
+	}
+	// Withdrawn: the desired state carries no service any more.
+	Withdrawn struct{ Version int64 }
+	// Checked answers Verify.
+	Checked struct {
+		Update string // updateId of the manifest
+		Reason string // code of the refusal, "" when good
+		Detail string
+	}
+	// Answered answers Authorise and AuthoriseRelease.
+	Answered struct {
+		Now      time.Time
+		Decision Decision
+	}
+	// Arrived: the device is here; what is queued may be released.
+	Arrived struct{ Now time.Time }
+	// Reported: the device said something about its agent.
+	Reported struct {
+		Now time.Time
+		Report
+	}
+)
+
+func (Offer) event()     {}
+func (Malformed) event() {}
+func (Withdrawn) event() {}
+func (Checked) event()   {}
+func (Answered) event()  {}
+func (Arrived) event()   {}
+func (Reported) event()  {}
+
+// Effect is something that the runner has to do.
+type Effect interface{ effect() }
+
+type (
+	// Verify the manifest and the URLs; answer with Checked.
+	Verify struct{ Service Service }
+	// Authorise the candidate; answer with Answered.
+	Authorise struct {
+		Action           Action
+		Who              Initiator
+		Workflow, Update string
+	}
+	// Note tells the audit.
+	Note struct {
+		Allowed bool
+		Detail  string
+		Deployment
+	}
+	// Report the refusal upstream.
+	ReportRefusal struct {
+		Deployment
+		Detail string
+	}
+)
+
+func (Verify) effect()        {}
+func (Authorise) effect()     {}
+func (Note) effect()          {}
+func (ReportRefusal) effect() {}
+
+// Rules are the parameters of Step.
+type Rules struct {
+	// StuckAfter: a deployment without a report for this long may be retried.
+	StuckAfter time.Duration
+}
+
+// Step is the guard's logic: what the state becomes and what has to be done.
+// It is pure. An effect that asks must be answered before the next other event.
+func (r Rules) Step(s State, e Event) (State, []Effect) {
+	switch e := e.(type) {
+	case Offer:
+		return r.offer(s, e)
+	case Malformed:
+		d := Deployment{Action: Create, ID: "", Version: e.Version, Since: e.Now, Who: Initiator{Hub: true}}
+		if e.Version <= s.LocalVersion {
+			return s, nil
+		}
+		s.Version = max(s.Version, e.Version)
+		return refuse(s, d, e.Reason, "")
+	case Withdrawn:
+		return withdraw(s, e)
+	case Checked:
+		return checked(s, e)
+	case Answered:
+		return answered(s, e)
+	case Arrived:
+		return release(s, e.Now)
+	case Reported:
+		return reported(s, e)
+	}
+	return s, nil
+}
+
+// offer classifies what is wanted (semantics.md 5, last rows).
+func (r Rules) offer(s State, e Offer) (State, []Effect) {
+	if e.Who.Hub {
+		if e.Version <= s.LocalVersion {
+			return s, nil // a local deployment outlives it
+		}
+		s.Version = max(s.Version, e.Version)
+	}
+	d := Deployment{Action: Create, ID: e.Service.ID, Retry: e.Service.Retry, Phase: Offered, Who: e.Who, Version: e.Version, Since: e.Now, Service: e.Service.Value()}
+	if e.Service.Cancel {
+		return r.offerCancel(s, e, d)
+	}
+	if p := s.Pending; p != nil && p.Action != Cancel && p.same(d) {
+		return pendingAgain(s, e)
+	}
+	if c := s.Current; c != nil && c.ID == d.ID {
+		// A timestamp that disappears is no retry (device-update-protocol.md 3.4).
+		if d.Retry == c.Retry || d.Retry == "" {
+			return duplicate(s, d)
+		}
+		d.Action = Retry
+		stuck := !c.Phase.terminal() && (c.idle(e.Now) >= r.StuckAfter || s.cancelling())
+		if c.Phase != Failed && c.Phase != Cancelled && !stuck {
+			return refuse(s, d, "retry-not-applicable", "the deployment is "+string(c.Phase))
+		}
+	}
+	s.candidate = &candidate{d: d, service: e.Service, present: e.Present}
+	return s, []Effect{Verify{e.Service}}
+}
+
+func (r Rules) offerCancel(s State, e Offer, d Deployment) (State, []Effect) {
+	d.Action = Cancel
+	if c := s.active(); c != nil {
+		d.Binds = c.ID
+	}
+	// What is queued or held and not the one that must stay ends here, without the device.
+	pendingApply := s.Pending != nil && s.Pending.Action != Cancel
+	if e.Service.ID != noDeployment && e.Service.ID != d.Binds && (d.Binds != "" || pendingApply) {
+		if !pendingApply || s.Pending.ID != e.Service.ID {
+			return refuse(s, d, "cancel-of-another-workflow", "")
+		}
+		d.Binds = ""
+	}
+	if p := s.Pending; p != nil && p.Action == Cancel && p.Binds == d.Binds {
+		return pendingAgain(s, e)
+	}
+	if !pendingApply && s.Shown != nil && s.Shown.Action == Cancel && (d.Binds == "" || s.Shown.Binds == d.Binds) {
+		return duplicate(s, d)
+	}
+	s.candidate = &candidate{d: d, service: e.Service, present: e.Present}
+	return s, []Effect{Authorise{Cancel, d.Who, d.ID, ""}}
+}
+
+// same tells whether two applies are the same offer, content included.
+func (d *Deployment) same(o Deployment) bool {
+	return d.ID == o.ID && d.Retry == o.Retry && string(d.Service.Bytes()) == string(o.Service.Bytes())
+}
+
+// duplicate: ignored and acknowledged. What the device sees stays what it was,
+// whatever this offer carries under the same name.
+func duplicate(s State, d Deployment) (State, []Effect) {
+	s.endWithheld(d.Version)
+	s.Refusal = nil
+	if s.Shown == nil {
+		s.Shown = s.Current // taken away meanwhile, and back
+	}
+	return s, nil
+}
+
+// pendingAgain: the offer is already waiting; it is tried again.
+func pendingAgain(s State, e Offer) (State, []Effect) {
+	if s.Pending.Phase == Held {
+		s.candidate = &candidate{d: *s.Pending, service: e.Service, present: e.Present}
+		s.Pending = nil
+		if e.Service.Cancel {
+			return s, []Effect{Authorise{Cancel, e.Who, e.Service.ID, ""}}
+		}
+		return s, []Effect{Verify{e.Service}}
+	}
+	if e.Present {
+		return release(s, e.Now)
+	}
+	return s, nil
+}
+
+func withdraw(s State, e Withdrawn) (State, []Effect) {
+	if e.Version <= s.LocalVersion {
+		return s, nil
+	}
+	s.Version = max(s.Version, e.Version)
+	s.endWithheld(e.Version)
+	s.Refusal = nil
+	if s.Shown != nil && s.Shown.Who.Hub {
+		s.Shown = nil
+	}
+	if s.Pending != nil && s.Pending.Who.Hub {
+		s.Pending = nil
+	}
+	return s, nil
+}
+
+func checked(s State, e Checked) (State, []Effect) {
+	c := s.candidate
+	if c == nil {
+		return s, nil
+	}
+	d := c.d
+	if e.Reason != "" {
+		return refuse(s, d, e.Reason, e.Detail)
+	}
+	// An agent that retries runs the manifest it has; another one under the
+	// same name would be authorised as something it is not.
+	if d.Action == Retry && s.Current != nil && s.Current.Update != e.Update {
+		return refuse(s, d, "retry-of-another-update", "")
+	}
+	d.Update, d.Phase = e.Update, Verified
+	s.candidate = &candidate{d: d, service: c.service, present: c.present}
+	return s, []Effect{Authorise{d.Action, d.Who, d.ID, d.Update}}
+}
