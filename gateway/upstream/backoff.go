@@ -1,0 +1,46 @@
+package upstream
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// Backoff is full jitter: each wait is drawn from zero to a ceiling that
+// doubles, so that a thousand gateways do not come back at the same moment.
+type Backoff struct {
+	Base, Max time.Duration // defaults 500 ms and 60 s
+	ceiling   time.Duration
+}
+
+// Next draws the next wait.
+func (b *Backoff) Next() time.Duration {
+	base, limit := b.Base, b.Max
+	if base <= 0 {
+		base = 500 * time.Millisecond
+	}
+	if limit <= 0 {
+		limit = 60 * time.Second
+	}
+	if b.ceiling == 0 {
+		b.ceiling = base
+	} else {
+		b.ceiling = min(2*b.ceiling, limit)
+	}
+	return rand.N(b.ceiling) + 1
+}
+
+// Reset starts again at the base, after a success.
+func (b *Backoff) Reset() { b.ceiling = 0 }
+
+// Wait sleeps for Next; false when ctx ended first.
+func (b *Backoff) Wait(ctx context.Context) bool {
+	t := time.NewTimer(b.Next())
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,21 @@
+// Package upstream carries messages from the gateway to what is above it, and
+// holds them while that is away: the outbox (what was promised), the routes
+// (what goes where) and the pump (how it gets there). The links themselves are
+// in mqttbroker/ and iothub/; they and mqttconn/ are the only importers of an
+// MQTT client.
+//
+// Durability: Offer calls done(nil) after the message is synced to the
+// Storage; from then on it is delivered at least once, unless its route says
+// drop-oldest, or its time to live ends. It is removed after upstream has
+// acknowledged it, never before.
+//
+// Order: messages of one device and one priority are sent in the order in
+// which they were offered. A route of a higher priority overtakes. After a lost connection
+// what was unacknowledged is sent again, in order, from the first.
+//
+// Fairness: devices take turns. Messages that were waiting when the connection
+// came up (backlog) are rate-limited and alternate with live ones, so neither starves the other.
+//
+// Concurrency: Offer and Stats may be called from any goroutine; for one
+// publisher the caller keeps the order. Nothing here blocks on the network but Run.
+package upstream

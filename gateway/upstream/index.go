@@ -1,0 +1,206 @@
+package upstream
+
+import (
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+type state uint8
+
+const (
+	pending  state = iota // being written: not sent before it is durable
+	queued                // durable, waiting
+	inflight              // sent, not acknowledged
+	gone                  // acknowledged, dropped or refused
+)
+
+// item is what memory knows of a stored message: enough to account for it and to order it.
+type item struct {
+	seq     uint64
+	size    int64
+	expires int64 // Unix seconds; 0: never
+	route   *route
+	flow    *flow
+	state   state
+	// volatile: a QoS 0 message, in memory only.
+	volatile bool
+	unread   int // how often its record could not be read
+	// message is kept while there is memory for it; else it is read when its turn comes.
+	message *message.Message
+	topic   string
+}
+
+// flow is the ordered stream of one device at one priority.
+type flow struct {
+	device   string
+	publish  string // device, or the publisher's key: what quotas count by
+	priority int
+	lane     *lane
+	items    []*item // guarded by Outbox.mu, as everything here; front is items[head]
+	head     int
+	next     int  // the first that was not sent on this connection
+	listed   bool // it stands in a turn of its lane
+	// strikes counts connections that ended with this flow's front unanswered.
+	// A message that makes upstream hang up must not take the others along.
+	strikes int
+}
+
+const suspect = 3
+
+// compact drops the finished front.
+func (f *flow) compact() {
+	for f.head < len(f.items) && f.items[f.head].state == gone {
+		f.items[f.head] = nil
+		f.head++
+	}
+	f.next = max(f.next, f.head)
+	if f.head == len(f.items) {
+		f.items, f.head, f.next = nil, 0, 0
+	} else if f.head > 64 && f.head > len(f.items)/2 {
+		f.items = append([]*item(nil), f.items[f.head:]...)
+		f.next -= f.head
+		f.head = 0
+	}
+}
+
+// ready is the item to send next; nil if there is none yet.
+func (f *flow) ready() *item {
+	for f.next < len(f.items) && f.items[f.next].state == gone {
+		f.next++
+	}
+	if f.next < len(f.items) && f.items[f.next].state == queued {
+		return f.items[f.next]
+	}
+	return nil
+}
+
+// turns are the flows of one priority that have something to send.
+type turns struct{ live, backlog []*flow }
+
+// lane is what one connection carries.
+type lane struct {
+	name     string
+	flows    map[*flow]bool
+	turns    map[int]*turns
+	order    []int // priorities, highest first
+	inflight int
+	boundary uint64 // items below it are backlog
+	replayed bool   // the last turn went to the backlog
+	running  bool
+	conn     uint64 // number of the connection; acknowledgements of older ones do not count
+	sent     map[uint64]*item
+	up       bool
+	empty    []*flow // left a turn with nothing in them; for Outbox to forget
+	wake     chan struct{}
+}
+
+func newLane(name string) *lane {
+	return &lane{name: name, flows: map[*flow]bool{}, turns: map[int]*turns{}, sent: map[uint64]*item{}, wake: make(chan struct{}, 1)}
+}
+
+func (l *lane) nudge() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// list gives f a turn if it has something to send and stands in no turn.
+func (l *lane) list(f *flow) {
+	it := f.ready()
+	if f.listed || it == nil {
+		return
+	}
+	t := l.turns[f.priority]
+	if t == nil {
+		t = &turns{}
+		l.turns[f.priority] = t
+		i := 0
+		for i < len(l.order) && l.order[i] > f.priority {
+			i++
+		}
+		l.order = append(l.order[:i], append([]int{f.priority}, l.order[i:]...)...)
+	}
+	f.listed = true
+	if it.seq < l.boundary {
+		t.backlog = append(t.backlog, f)
+	} else {
+		t.live = append(t.live, f)
+	}
+}
+
+// relist builds the turns anew, for a new connection.
+func (l *lane) relist() {
+	clear(l.turns)
+	l.order = nil
+	for f := range l.flows {
+		f.listed = false
+		f.next = f.head
+		l.list(f)
+	}
+}
+
+// pick takes the next turn. mayReplay is asked before a backlog item is taken.
+func (l *lane) pick(mayReplay func() bool) *item {
+	for _, p := range l.order {
+		t := l.turns[p]
+		first, second := &t.live, &t.backlog
+		if !l.replayed {
+			first, second = second, first
+		}
+		for _, list := range [...]*[]*flow{first, second} {
+			if it := l.pickFrom(list, list == &t.backlog, mayReplay); it != nil {
+				l.replayed = list == &t.backlog
+				return it
+			}
+		}
+	}
+	return nil
+}
+
+func (l *lane) pickFrom(list *[]*flow, backlog bool, mayReplay func() bool) *item {
+	for range len(*list) {
+		f := (*list)[0]
+		*list = (*list)[1:]
+		f.listed = false
+		it := f.ready()
+		if it == nil {
+			if f.items == nil {
+				l.empty = append(l.empty, f)
+			}
+			continue
+		}
+		// A suspect waits until nobody else would lose the connection with it.
+		if f.strikes >= suspect && (l.inflight > 0 || l.others(f)) {
+			*list = append(*list, f)
+			f.listed = true
+			continue
+		}
+		if backlog && !mayReplay() {
+			*list = append([]*flow{f}, *list...)
+			f.listed = true
+			return nil
+		}
+		f.next++
+		l.list(f)
+		return it
+	}
+	return nil
+}
+
+// others tells whether a flow that is no suspect has something to send.
+func (l *lane) others(f *flow) bool {
+	for _, t := range l.turns {
+		for _, list := range [...][]*flow{t.live, t.backlog} {
+			for _, o := range list {
+				if o != f && o.strikes < suspect {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func (it *item) expired(now time.Time) bool { return it.expires != 0 && now.Unix() >= it.expires }

@@ -1,0 +1,278 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// laneIdle is how long a lane without messages keeps its connection.
+const laneIdle = 30 * time.Second
+
+// Run sends what waits until ctx ends. One goroutine serves each lane that has
+// something to send. Nothing is lost when it returns: what was unacknowledged waits again.
+func (b *Outbox) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	b.mu.Lock()
+	b.start = func(l *lane) {
+		l.running = true
+		group.Go(func() { b.serve(ctx, l) })
+	}
+	for _, l := range b.lanes {
+		if !l.running && len(l.flows) > 0 {
+			b.start(l)
+		}
+	}
+	b.mu.Unlock()
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-tick.C:
+			b.mu.Lock()
+			b.sweep()
+			b.mu.Unlock()
+		case <-ctx.Done():
+		}
+	}
+	b.mu.Lock()
+	b.start = nil
+	b.mu.Unlock()
+	group.Wait()
+	return nil
+}
+
+// serve connects and sends for one lane until it has nothing left, or ctx ends.
+func (b *Outbox) serve(ctx context.Context, l *lane) {
+	var back Backoff
+	for {
+		if ctx.Err() != nil || b.retire(l) {
+			b.mu.Lock()
+			l.running = false
+			b.mu.Unlock()
+			return
+		}
+		conn, err := b.opt.Connector.Connect(ctx, l.name)
+		if err != nil {
+			if ctx.Err() == nil {
+				b.opt.Log.Warn("no way upstream", "lane", l.name, "error", err)
+				back.Wait(ctx)
+			}
+			continue
+		}
+		acked := b.pump(ctx, l, conn)
+		conn.Release()
+		if acked > 0 {
+			back.Reset()
+		} else if ctx.Err() == nil && b.hasWork(l) {
+			back.Wait(ctx) // a connection that carried nothing is no success
+		}
+	}
+}
+
+func (b *Outbox) hasWork(l *lane) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(l.flows) > 0
+}
+
+// retire ends a lane with nothing to send, and moves flows whose device has another lane by now.
+func (b *Outbox) retire(l *lane) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for f := range l.flows {
+		if b.opt.Connector.Lane(f.device) == l.name {
+			continue
+		}
+		delete(l.flows, f)
+		f.listed = false
+		f.next = f.head
+		b.attach(f)
+		f.lane.list(f)
+		if !f.lane.running && b.start != nil {
+			b.start(f.lane)
+		}
+		f.lane.nudge()
+	}
+	if len(l.flows) > 0 {
+		return false
+	}
+	l.running = false
+	delete(b.lanes, l.name)
+	return true
+}
+
+// pump sends over one connection until it ends or the lane was idle for a while.
+func (b *Outbox) pump(ctx context.Context, l *lane, conn Conn) (acked int) {
+	b.mu.Lock()
+	l.conn++
+	number := l.conn
+	l.boundary = b.nextSeq + 1
+	l.up = true
+	l.relist()
+	b.mu.Unlock()
+	counter := &ackCount{}
+	defer func() { acked = b.disconnected(l, counter) }()
+	idle := time.NewTimer(laneIdle)
+	defer idle.Stop()
+	later := time.NewTimer(time.Hour)
+	defer later.Stop()
+	for ctx.Err() == nil {
+		it, wait := b.take(l)
+		if it != nil {
+			if !b.send(l, conn, number, it, counter) {
+				return 0
+			}
+			continue
+		}
+		idle.Reset(laneIdle)
+		if wait == 0 {
+			wait = time.Hour
+		}
+		later.Reset(wait)
+		select {
+		case <-l.wake:
+		case <-later.C:
+		case <-conn.Done():
+			return 0
+		case <-ctx.Done():
+			return 0
+		case <-idle.C:
+			if !b.hasWork(l) {
+				return 0
+			}
+		}
+	}
+	return 0
+}
+
+type ackCount struct{ n int } // guarded by Outbox.mu
+
+// take picks the next item; with none, wait says when the replay limit may allow one.
+func (b *Outbox) take(l *lane) (*item, time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l.inflight >= b.opt.Window {
+		return nil, 0
+	}
+	now := b.opt.Now()
+	for {
+		var wait time.Duration
+		it := l.pick(func() bool {
+			r := b.replay.Reserve()
+			if d := r.Delay(); d > 0 {
+				r.Cancel()
+				wait = d
+				return false
+			}
+			return true
+		})
+		for _, f := range l.empty {
+			b.forget(f)
+		}
+		l.empty = nil
+		if it == nil {
+			return nil, wait
+		}
+		if it.expired(now) {
+			b.drop(it, ReasonExpired)
+			continue
+		}
+		it.state = inflight
+		l.inflight++
+		l.sent[it.seq] = it
+		return it, 0
+	}
+}
+
+// send reads the message if it must and hands it to the connection; false: the connection is of no use.
+func (b *Outbox) send(l *lane, conn Conn, number uint64, it *item, counter *ackCount) bool {
+	b.mu.Lock()
+	m := it.message
+	b.mu.Unlock()
+	if m == nil {
+		var err error
+		if _, _, m, err = b.opt.Storage.Read(it.seq); err != nil {
+			return b.unreadable(it, err)
+		}
+	}
+	err := conn.Send(it.topic, m, func(err error) { b.acked(l, number, it, err, counter) })
+	switch {
+	case errors.Is(err, ErrUnsendable):
+		b.opt.Log.Warn("a message cannot go upstream", "device", it.flow.device, "bytes", len(m.Payload), "error", err)
+		b.mu.Lock()
+		b.drop(it, ReasonUnsendable)
+		b.mu.Unlock()
+		return true
+	case err != nil:
+		return false
+	}
+	b.mu.Lock()
+	b.counts.sent++
+	b.mu.Unlock()
+	return true
+}
+
+// unreadable gives up a message whose record cannot be read three times in a
+// row, loudly; before that the connection is ended, and it is tried again.
+func (b *Outbox) unreadable(it *item, err error) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if it.unread++; it.unread < 3 {
+		return false
+	}
+	b.opt.Log.Error("a stored message cannot be read back", "sequence", it.seq, "device", it.flow.device, "error", err)
+	b.drop(it, ReasonUnreadable)
+	return true
+}
+
+func (b *Outbox) acked(l *lane, number uint64, it *item, err error, counter *ackCount) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil || it.state == gone {
+		return // the end of the connection puts it back
+	}
+	if l.conn == number {
+		counter.n++
+	}
+	b.counts.acked++
+	it.flow.strikes = 0
+	volatile := it.volatile
+	b.finish(it)
+	if !volatile {
+		b.opt.Storage.Remove([]uint64{it.seq}, nil)
+	}
+	l.list(it.flow)
+	l.nudge()
+}
+
+// disconnected puts back what was not acknowledged. QoS 0 messages are gone, as MQTT says.
+func (b *Outbox) disconnected(l *lane, counter *ackCount) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l.conn++
+	l.up = false
+	var lost []*item
+	for _, it := range l.sent {
+		it.state = queued
+		f := it.flow
+		f.next = f.head
+		if f.items[f.head] == it && counter.n == 0 {
+			f.strikes++
+		}
+	}
+	clear(l.sent)
+	l.inflight = 0
+	for _, list := range b.byRoute {
+		for _, it := range list {
+			if it.volatile && it.flow.lane == l && it.state == queued {
+				lost = append(lost, it)
+			}
+		}
+	}
+	for _, it := range lost {
+		b.drop(it, ReasonOffline)
+	}
+	return counter.n
+}

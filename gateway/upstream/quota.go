@@ -1,0 +1,139 @@
+package upstream
+
+import "maps"
+
+// counts is what a status page asks for.
+type counts struct {
+	accepted, sent, acked uint64
+	dropped, refused      map[string]uint64
+}
+
+func newCounts() counts {
+	return counts{dropped: map[string]uint64{}, refused: map[string]uint64{}}
+}
+
+// fits tells whether one more message of that size is within the limits of the device and of all.
+func (b *Outbox) fits(publish string, size int64) (device, all bool) {
+	l, u := b.opt.Limits, b.use[publish]
+	if u == nil {
+		u = &usage{}
+	}
+	within := func(u *usage, bytes int64, messages int) bool {
+		return (bytes == 0 || u.bytes+size <= bytes) && (messages == 0 || u.messages < messages)
+	}
+	return within(u, l.DeviceBytes, l.DeviceMessages), within(&b.total, l.Bytes, l.Messages)
+}
+
+// makeRoom drops what may be dropped until it fits; false: it does not.
+func (b *Outbox) makeRoom(it *item) bool {
+	for swept := false; ; {
+		device, all := b.fits(it.flow.publish, it.size)
+		if device && all {
+			return true
+		}
+		if !swept {
+			swept = true
+			b.sweep()
+			continue
+		}
+		if it.route.Overflow != DropOldest || it.volatile {
+			return false
+		}
+		victim := b.oldest(it.flow, !device)
+		if victim == nil {
+			return false
+		}
+		b.drop(victim, ReasonOldest)
+	}
+}
+
+// oldest is the longest waiting message that its route allows to drop: of the
+// same device if that is what is full, else of any.
+func (b *Outbox) oldest(f *flow, same bool) *item {
+	if same {
+		var best *item
+		for _, f := range b.flows[f.publish] {
+			for _, it := range f.items[f.head:] {
+				if it.route.Overflow == DropOldest && it.state == queued {
+					if best == nil || it.seq < best.seq {
+						best = it
+					}
+					break
+				}
+			}
+		}
+		return best
+	}
+	var best *item
+	for r, list := range b.byRoute {
+		if r.Overflow != DropOldest {
+			continue
+		}
+		for _, it := range list {
+			if it.state == queued {
+				if best == nil || it.seq < best.seq {
+					best = it
+				}
+				break
+			}
+		}
+	}
+	return best
+}
+
+// drop forgets a message that nobody will get, and counts why.
+func (b *Outbox) drop(it *item, reason string) {
+	volatile, seq := it.volatile, it.seq
+	b.finish(it)
+	b.counts.dropped[reason]++
+	if !volatile {
+		b.opt.Storage.Remove([]uint64{seq}, nil)
+	}
+}
+
+// sweep drops what has expired, wherever it waits.
+func (b *Outbox) sweep() {
+	now := b.opt.Now()
+	var old []*item
+	for _, list := range b.byRoute {
+		for _, it := range list {
+			if it.state == queued && it.expired(now) {
+				old = append(old, it)
+			}
+		}
+	}
+	for _, it := range old {
+		b.drop(it, ReasonExpired)
+	}
+}
+
+// Stats is the state of the outbox.
+type Stats struct {
+	Messages int   // waiting or unacknowledged
+	Bytes    int64 // of them, as accounted
+	Devices  int   // that have something waiting
+	Inflight int
+	Lanes    int // known
+	Up       int // of them connected
+	Accepted uint64
+	Sent     uint64
+	Acked    uint64
+	Dropped  map[string]uint64 // by reason
+	Refused  map[string]uint64 // by reason
+}
+
+// Stats is a copy of the counters.
+func (b *Outbox) Stats() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := Stats{Messages: b.total.messages, Bytes: b.total.bytes, Devices: len(b.use), Lanes: len(b.lanes),
+		Accepted: b.counts.accepted, Sent: b.counts.sent, Acked: b.counts.acked,
+		Dropped: maps.Clone(b.counts.dropped), Refused: maps.Clone(b.counts.refused)}
+	for _, l := range b.lanes {
+		s.Inflight += l.inflight
+		if l.up {
+			s.Up++
+		}
+	}
+	return s
+}
