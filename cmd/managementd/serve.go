@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gatehouse/gatehouse/cmd/managementd/internal/hub"
+	"github.com/gatehouse/gatehouse/cmd/managementd/internal/issuer"
+	"github.com/gatehouse/gatehouse/device/credential/jwt"
+	"github.com/gatehouse/gatehouse/device/update/manifest/manifesttest"
+	"github.com/gatehouse/gatehouse/gateway/store"
+	"github.com/gatehouse/gatehouse/sync/management"
+)
+
+// serve builds the server and runs it until ctx ends. Stop order: the long polls are
+// released, then the API drains, then the hub, then the store closes.
+func serve(ctx context.Context, s settings, log *slog.Logger) error {
+	cert, err := tls.LoadX509KeyPair(string(s.TLS.Cert), string(s.TLS.Key))
+	if err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
+	signer, err := loadSigner(s)
+	if err != nil {
+		return fmt.Errorf("issuer.key: %w", err)
+	}
+	kv, err := store.OpenKV(string(s.State), store.Options{Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := kv.Close(); err != nil {
+			log.Error("the store did not close cleanly", "err", err)
+		}
+	}()
+	callers, err := newCallers(s, signer)
+	if err != nil {
+		return err
+	}
+	api, err := management.New(management.Options{
+		Store: kvStore{kv}, HomeTenant: s.Tenant, HubHost: s.HubHost, Authenticate: callers.authenticate, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	callers.api = api
+	if err := seedOnce(api, s, log); err != nil {
+		return err
+	}
+
+	mux := http.NewServeMux()
+	mux.Handle("/management/", api)
+	mux.Handle("/", issuer.New(issuer.Options{Tenant: s.Tenant, Signer: signer, Accounts: s.Issuer.Accounts, Audiences: audiences(s)}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, api.Version()) })
+
+	group, ctx := errgroup.WithContext(ctx)
+	if s.Hub.Listen != "" {
+		devHub, err := newHub(s, api, tlsConfig, log)
+		if err != nil {
+			return err
+		}
+		mux.Handle("/hub/", devHub.Handler())
+		group.Go(func() error { return devHub.Run(ctx) })
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w; is another program on %s?", err, s.Listen)
+	}
+	server := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	group.Go(func() error {
+		err := server.Serve(tls.NewListener(listener, tlsConfig.Clone()))
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return err
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		api.Release()
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := server.Shutdown(drain); err != nil {
+			return server.Close()
+		}
+		return nil
+	})
+	log.Info("managementd serves", "api", "https://"+s.Listen+"/management/api/v1.0", "hub", s.Hub.Listen, "version", version, "policy", api.Version().String())
+	return group.Wait()
+}
+
+func audiences(s settings) map[string]string {
+	m := make(map[string]string, len(s.Issuer.Audiences))
+	for _, a := range s.Issuer.Audiences {
+		m[a.Resource] = a.Audience
+	}
+	return m
+}
+
+// loadSigner reads the issuer's key, making one the first time.
+func loadSigner(s settings) (*jwt.Issuer, error) {
+	file := string(s.Issuer.Key)
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		if text, err = newSigningKey(file); err != nil {
+			return nil, err
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	key, err := jwt.UnmarshalKey(text)
+	if err != nil {
+		return nil, err
+	}
+	return jwt.NewIssuer(key, s.Tenant, s.Issuer.URL, time.Now)
+}
+
+func newSigningKey(file string) ([]byte, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, err
+	}
+	text, err := jwt.MarshalKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return text, writeSecret(file, text)
+}
+
+// writeSecret writes a file that only its owner reads, wholly or not at all.
+func writeSecret(file string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(file), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if _, err := f.Write(b); err != nil {
+		f.Close()
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), file)
+}
+
+func newHub(s settings, api *management.Server, tlsConfig *tls.Config, log *slog.Logger) (*hub.Hub, error) {
+	authority, err := loadAuthority(s)
+	if err != nil {
+		return nil, fmt.Errorf("hub.signingRoot: %w", err)
+	}
+	hubTLS := tlsConfig.Clone()
+	hubTLS.ClientAuth = tls.RequestClientCert
+	return hub.New(hub.Options{
+		Host: s.HubHost,
+		Listen: func() (net.Listener, error) {
+			return (&net.ListenConfig{}).Listen(context.Background(), "tcp", s.Hub.Listen)
+		},
+		TLS: hubTLS, Lookup: identities(api), Signer: authority, Log: log,
+	}), nil
+}
+
+// loadAuthority keeps the development update authority beside the state, and publishes its roots.
+func loadAuthority(s settings) (*manifesttest.Authority, error) {
+	file := filepath.Join(string(s.State), "update-authority.pem")
+	text, err := os.ReadFile(file)
+	var authority *manifesttest.Authority
+	switch {
+	case err == nil:
+		authority, err = manifesttest.Load(text)
+	case errors.Is(err, fs.ErrNotExist):
+		if authority, err = manifesttest.New(); err == nil {
+			err = writeSecret(file, authority.Marshal())
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.Hub.SigningRoot != "" {
+		err = os.WriteFile(string(s.Hub.SigningRoot), authority.JWKS(), 0o644)
+	}
+	return authority, err
+}
+
+// kvStore is the embedded store as the management API wants it.
+type kvStore struct{ kv *store.KV }
+
+func (k kvStore) Load(yield func(string, []byte) error) error { return k.kv.Load(yield) }
+
+func (k kvStore) Commit(ops []management.Op) error {
+	batch := make([]store.KVOp, len(ops))
+	for i, o := range ops {
+		batch[i] = store.KVOp(o)
+	}
+	return k.kv.Commit(batch)
+}
