@@ -29,7 +29,12 @@
     do { n /= 1024; i++; } while (n >= 1024 && i < 3);
     return `${n.toFixed(1)} ${["KiB", "MiB", "GiB", "TiB"][i]}`;
   };
-  const since = (t) => (t && !t.startsWith("0001") ? `since ${new Date(t).toLocaleString()}` : "");
+  const clock = (d) => `${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
+  const day = (d) => `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}`;
+  const since = (t) => {
+    const d = new Date(t);
+    return t && !t.startsWith("0001") ? `since ${day(d)} ${clock(d)}` : "";
+  };
   const rateText = (r) => (r >= 100 ? count(r) : r >= 10 ? r.toFixed(1) : r.toFixed(2).replace(/\.?0+$/, "") || "0");
 
   const chips = (id, entries, none) => {
@@ -120,7 +125,7 @@
       seen = Date.now();
       $("lost").hidden = true;
     } catch (e) {
-      put("lost", `No answer from the gateway for ${age((Date.now() - seen) / 1000)}. What is shown is from ${new Date(seen).toLocaleTimeString()}.`);
+      put("lost", `No answer from the gateway for ${age((Date.now() - seen) / 1000)}. What is shown is from ${clock(new Date(seen))}.`);
       $("lost").hidden = false;
       put("health", "no answer"); state("health", "lost");
     }
@@ -131,7 +136,7 @@
   const denial = (r, fresh) => {
     rows.querySelector(".none")?.remove();
     const tr = make("tr", fresh ? "new" : ""), why = make("td");
-    const time = make("td", "", new Date(r.time).toLocaleTimeString());
+    const time = make("td", "", clock(new Date(r.time)));
     time.title = r.time;
     why.append(make("span", "why", r.reason || "refused"));
     if (r.count > 1) why.append(make("span", "times", `×${count(r.count)}`));
