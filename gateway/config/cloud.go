@@ -34,9 +34,12 @@ type Audiences struct {
 	Management   []string `yaml:"management"`
 }
 
-// JWKS is the key set with which tokens are verified offline.
+// JWKS is the key set with which tokens are verified. It comes from a file, or
+// from a URL that is fetched now and then and kept for the time without a cloud.
 type JWKS struct {
-	File File `yaml:"file"`
+	File File   `yaml:"file"`
+	URL  string `yaml:"url"`
+	CA   File   `yaml:"ca"` // of URL; empty: the system's authorities
 }
 
 // SAS bounds device tokens: MaxLife is the longest accepted time until se.
@@ -105,8 +108,10 @@ const (
 type DeviceUpdate struct {
 	Records string `yaml:"records"`
 	// TrustTestKeys accepts the public test root keys. Never in production.
-	TrustTestKeys bool     `yaml:"trustTestKeys"`
-	AllowedHosts  []string `yaml:"allowedHosts"`
+	TrustTestKeys bool `yaml:"trustTestKeys"`
+	// TrustedRoots is a JWK Set of further update roots, for development.
+	TrustedRoots File     `yaml:"trustedRoots"`
+	AllowedHosts []string `yaml:"allowedHosts"`
 	// AllowPrivate lets files be fetched from private addresses.
 	AllowPrivate bool          `yaml:"allowPrivate"`
 	StuckAfter   time.Duration `yaml:"stuckAfter"`

@@ -105,8 +105,13 @@ func (v *validator) identity() {
 			}
 		}
 	}
-	if len(id.Tenants) > 0 && id.JWKS.File == "" {
-		v.bad("identity.jwks.file", "is missing, so no token of the listed tenants can be verified", "name a file with the JSON Web Key Set of the issuers, or remove identity.tenants")
+	switch {
+	case len(id.Tenants) > 0 && id.JWKS.File == "" && id.JWKS.URL == "":
+		v.bad("identity.jwks.file", "is missing, so no token of the listed tenants can be verified", "name a file with the JSON Web Key Set of the issuers, or its url, or remove identity.tenants")
+	case id.JWKS.File != "" && id.JWKS.URL != "":
+		v.bad("identity.jwks.url", "is given besides a file", "keep one of the two")
+	case id.JWKS.URL != "":
+		v.secureURL("identity.jwks.url", id.JWKS.URL)
 	}
 	if len(id.Tenants) > 0 && len(id.Audiences.MQTT) == 0 {
 		v.bad("identity.audiences.mqtt", "is missing, so no token is accepted on MQTT", "list the audiences (aud) that tokens for this gateway carry")
