@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device/space"
@@ -41,15 +42,15 @@ func (ix *Index) Apply(c model.ChangeSet) (*Index, []Key, error) {
 	d.open(&c)
 	d.assignments(&c)
 	d.roles(&c)
-	d.close()
+	if d.outgrown() {
+		d.regrow()
+	}
+	next.byID = d.byID.table
 	keys := d.keys(ix)
 	if touchesAzure(&c) {
 		var azureKeys []Key
 		next.azure, azureKeys = ix.azure.apply(&next.hash, &c)
 		keys = append(keys, azureKeys...)
-	}
-	if d.outgrown() {
-		next.regrow()
 	}
 	return &next, keys, nil
 }
@@ -57,17 +58,19 @@ func (ix *Index) Apply(c model.ChangeSet) (*Index, []Key, error) {
 // delta is a change under way: the parts of the index that it may write to.
 type delta struct {
 	ix      *Index
-	people  *edit[shard]
+	own     []uint64 // bit per block of people: copied already
 	byID    *edit[[]uint64]
 	touched map[model.Identity]struct{} // whose grants or roles changed
 }
 
 // open copies the small tables, if the change needs to write to them.
 func (d *delta) open(c *model.ChangeSet) {
-	d.people, d.byID = d.ix.people.edit(), d.ix.byID.edit()
+	d.ix.people = slices.Clone(d.ix.people)
+	d.own = make([]uint64, (len(d.ix.people)+63)/64)
+	d.byID = d.ix.byID.edit()
 	for i := range c.PutAssignments {
 		a := &c.PutAssignments[i]
-		if _, ok := d.ix.realms.byID[realm{a.Who.Kind, a.Who.Tenant, a.Who.Domain}]; !ok && a.Who.Validate() == nil {
+		if _, ok := d.ix.realms.byID[realmOf(&a.Who)]; !ok && a.Who.Validate() == nil {
 			d.ix.realms = d.ix.realms.clone()
 			break
 		}
@@ -108,101 +111,99 @@ func (d *delta) assignments(c *model.ChangeSet) {
 	}
 }
 
+// mutable is a block that may be written to.
+func (d *delta) mutable(n uint64) *block {
+	if d.own[n/64]>>(n%64)&1 == 0 {
+		d.own[n/64] |= 1 << (n % 64)
+		clone := *d.ix.people[n]
+		d.ix.people[n] = &clone
+	}
+	return d.ix.people[n]
+}
+
 // remove takes the assignment out. One that is not there is no error: nothing
 // is granted by it either way.
 func (d *delta) remove(id *space.ID) {
 	delete(d.ix.refused, *id)
-	b, fp := d.ix.bucket(id)
-	list := *d.byID.at(b)
+	bucket, fp := d.ix.bucket(id)
+	list := *d.byID.at(bucket)
 	for i, ref := range list {
-		if ref&^(1<<32-1) != fp {
-			continue
-		}
-		n := uint32(ref)
-		for j, g := range d.people.at(n).grants {
-			if g.id != *id {
-				continue
-			}
-			d.cut(n, uint32(j))
+		if ref&^(1<<32-1) == fp && d.cut(ref<<32, id) {
 			rest := make([]uint64, 0, len(list)-1)
-			*d.byID.mutable(b) = append(append(rest, list[:i]...), list[i+1:]...)
+			*d.byID.mutable(bucket) = append(append(rest, list[:i]...), list[i+1:]...)
 			d.ix.grants--
 			return
 		}
 	}
 }
 
-// cut takes grant j out of shard n, and its identity with it if it was the last.
-func (d *delta) cut(n, j uint32) {
-	old := *d.people.at(n)
-	sh := d.people.mutable(n)
-	sh.entries = make([]entry, 0, len(old.entries))
-	sh.grants = append(append(make([]grant, 0, len(old.grants)-1), old.grants[:j]...), old.grants[j+1:]...)
-	for _, e := range old.entries {
-		switch {
-		case e.start > j:
-			e.start--
-		case j < e.start+e.n:
-			d.touched[d.ix.identity(&e)] = struct{}{}
-			e.n--
-			e.sum -= d.ix.hash.grant(&old.grants[j], d.ix.roles.slots[old.grants[j].role])
-			if e.n == 0 {
-				d.ix.identities--
-				continue
-			}
+// cut takes the grant out of the identity that has it, among those whose hash
+// begins so.
+func (d *delta) cut(hash uint64, id *space.ID) bool {
+	n := blockOf(hash, len(d.ix.people))
+	for i := range d.ix.people[n] {
+		c := &d.ix.people[n][i]
+		if c.hash>>32 != hash>>32 {
+			continue
 		}
-		sh.entries = append(sh.entries, e)
+		j := slices.IndexFunc(c.held, func(g grant) bool { return g.id == *id })
+		if j < 0 {
+			continue
+		}
+		b := d.mutable(n)
+		c = &b[i]
+		d.touched[d.ix.identity(c)] = struct{}{}
+		c.sum -= d.ix.hash.grant(&c.held[j], d.ix.roles.slots[c.held[j].role])
+		c.held = append(append(make([]grant, 0, len(c.held)-1), c.held[:j]...), c.held[j+1:]...)
+		if len(c.held) == 0 {
+			d.ix.identities--
+			b.close()
+		}
+		return true
+	}
+	return false
+}
+
+// close puts the cells of a block where a search finds them, after one of them
+// became free.
+func (b *block) close() {
+	old := *b
+	*b = block{}
+	for i := range old {
+		if len(old[i].held) > 0 {
+			*b.free(old[i].hash) = old[i]
+		}
 	}
 }
 
 // put inserts a valid assignment whose id is not in the tables.
 func (d *delta) put(a *model.Assignment) {
 	d.touched[a.Who] = struct{}{}
+	path := a.Path
 	g := grant{
-		id: a.ID, at: &place{a.Path, d.ix.hash.text(a.Path.String())},
+		id: a.ID, at: &path,
 		key: pathKey(a.Path.String(), a.Path.Depth()), role: d.ix.roles.slot(a.Role),
 	}
 	h := d.ix.hash.identity(&a.Who)
-	n := uint32(h >> d.ix.shift)
-	old := *d.people.at(n)
-	sh := d.people.mutable(n)
-	entries, at := insertGrant(&old, a.Who.Object, uint32(h), d.ix.realms.slot(&a.Who), &g)
-	if len(entries) > len(old.entries) {
+	b := d.mutable(blockOf(h, len(d.ix.people)))
+	c := d.ix.find(&a.Who)
+	if c == nil {
+		if c = b.free(h); c == nil {
+			d.regrow()
+			d.put(a)
+			return
+		}
+		o0, o1 := halves(&a.Who.Object)
+		*c = cell{hash: h, o0: o0, o1: o1, realm: d.ix.realms.slot(&a.Who)}
 		d.ix.identities++
 	}
-	entries[at.entry].sum += d.ix.hash.grant(&g, d.ix.roles.slots[g.role])
-	sh.entries = entries
-	sh.grants = append(append(append(make([]grant, 0, len(old.grants)+1), old.grants[:at.grant]...), g), old.grants[at.grant:]...)
-	b, fp := d.ix.bucket(&a.ID)
-	list := *d.byID.at(b)
-	*d.byID.mutable(b) = append(append(make([]uint64, 0, len(list)+1), list...), fp|uint64(n))
+	pos, _ := slices.BinarySearchFunc(c.held, &g, func(x grant, y *grant) int { return compareGrants(&x, y) })
+	c.held = append(append(append(make([]grant, 0, len(c.held)+1), c.held[:pos]...), g), c.held[pos:]...)
+	c.sum += d.ix.hash.grant(&g, d.ix.roles.slots[g.role])
+	bucket, fp := d.ix.bucket(&a.ID)
+	list := *d.byID.at(bucket)
+	*d.byID.mutable(bucket) = append(append(make([]uint64, 0, len(list)+1), list...), fp|h>>32)
 	d.ix.grants++
-}
-
-type insertion struct{ entry, grant uint32 }
-
-// insertGrant returns the shard's entries with room for g, and where it goes.
-func insertGrant(old *shard, object space.ID, fp, realm uint32, g *grant) ([]entry, insertion) {
-	entries := append(make([]entry, 0, len(old.entries)+1), old.entries...)
-	for i := range entries {
-		e := &entries[i]
-		if e.fp != fp || e.object != object || e.realm != realm {
-			continue
-		}
-		held := old.of(e)
-		pos := 0
-		for pos < len(held) && compareGrants(&held[pos], g) < 0 {
-			pos++
-		}
-		e.n++
-		for j := i + 1; j < len(entries); j++ {
-			entries[j].start++
-		}
-		return entries, insertion{uint32(i), e.start + uint32(pos)}
-	}
-	end := uint32(len(old.grants))
-	entries = append(entries, entry{object: object, fp: fp, realm: realm, start: end, n: 1})
-	return entries, insertion{uint32(len(entries) - 1), end}
 }
 
 // roles redefines roles and visits those who hold one whose rights changed.
@@ -222,51 +223,44 @@ func (d *delta) roles(c *model.ChangeSet) {
 	if len(changed) == 0 {
 		return
 	}
-	for n := range d.people.len() {
-		for i := range d.people.at(n).entries {
-			e := &d.people.at(n).entries[i]
-			for _, g := range d.people.at(n).of(e) {
-				if changed[g.role] {
-					d.resum(n, i)
-					break
-				}
+	for n := range d.ix.people {
+		for i := range d.ix.people[n] {
+			if slices.ContainsFunc(d.ix.people[n][i].held, func(g grant) bool { return changed[g.role] }) {
+				d.resum(&d.mutable(uint64(n))[i])
 			}
 		}
 	}
 }
 
 // resum fingerprints an identity anew after one of its roles changed.
-func (d *delta) resum(n uint32, i int) {
-	sh := d.people.mutable(n)
-	sh.entries = append([]entry(nil), sh.entries...)
-	e := &sh.entries[i]
-	d.touched[d.ix.identity(e)] = struct{}{}
-	e.sum = 0
-	for j := range sh.of(e) {
-		g := &sh.grants[e.start+uint32(j)]
-		e.sum += d.ix.hash.grant(g, d.ix.roles.slots[g.role])
+func (d *delta) resum(c *cell) {
+	d.touched[d.ix.identity(c)] = struct{}{}
+	c.sum = 0
+	for i := range c.held {
+		c.sum += d.ix.hash.grant(&c.held[i], d.ix.roles.slots[c.held[i].role])
 	}
-}
-
-func (d *delta) close() {
-	d.ix.people, d.ix.byID = d.people.table, d.byID.table
 }
 
 // outgrown tells whether the tables have become too small to be quick.
 func (d *delta) outgrown() bool {
-	return d.ix.identities > overfull*identitiesPerShard*int(d.ix.people.len()) ||
-		d.ix.grants > overfull*grantsPerBucket*int(d.ix.byID.len())
+	return d.ix.identities > cells*7/8*len(d.ix.people) || d.ix.grants > overfull*perBucket*int(d.byID.len())
 }
 
-// regrow rebuilds the tables in a larger size. Its cost is spread over the
+// regrow rebuilds the tables in their proper size. Its cost is spread over the
 // deltas that made it necessary.
-func (ix *Index) regrow() {
-	list := make([]model.Assignment, 0, ix.grants)
-	ix.eachGrant(func(_ uint32, e *entry, g *grant) { list = append(list, ix.assignment(e, g)) })
-	ix.identities = 0
-	ix.place(list)
+func (d *delta) regrow() {
+	d.ix.byID = d.byID.table
+	list := make([]model.Assignment, 0, d.ix.grants)
+	d.ix.each(func(c *cell) {
+		for i := range c.held {
+			list = append(list, d.ix.assignment(c, &c.held[i]))
+		}
+	})
+	d.ix.place(list)
+	d.byID = d.ix.byID.edit()
+	d.own = make([]uint64, (len(d.ix.people)+63)/64)
 }
 
-func (ix *Index) assignment(e *entry, g *grant) model.Assignment {
-	return model.Assignment{ID: g.id, Role: ix.roles.slots[g.role].role.ID, Who: ix.identity(e), Path: g.at.path}
+func (ix *Index) assignment(c *cell, g *grant) model.Assignment {
+	return model.Assignment{ID: g.id, Role: ix.roles.slots[g.role].role.ID, Who: ix.identity(c), Path: *g.at}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"math"
 	"math/bits"
 	"slices"
 
@@ -13,9 +12,8 @@ import (
 )
 
 const (
-	identitiesPerShard = 8  // at most, on average, when compiled
-	grantsPerBucket    = 32 // of the table by id
-	overfull           = 4  // times the above before a delta rebuilds the tables
+	perBucket = 32 // assignments in a bucket of the table by id, at most, on average, when compiled
+	overfull  = 4  // times that before a delta rebuilds the tables
 )
 
 // Compile builds the index of a complete snapshot. What cannot be used (a role
@@ -47,48 +45,44 @@ func empty() *Index {
 
 // incoming is a valid assignment on its way into the tables.
 type incoming struct {
-	hash  uint64 // of the identity
-	n     uint32 // in the list of assignments
-	realm uint32
-	grant grant
+	hash   uint64 // of the identity
+	o0, o1 uint64
+	realm  uint32
+	grant  grant
 }
 
 // place fills the tables with the assignments.
 func (ix *Index) place(list []model.Assignment) {
 	in := make([]incoming, 0, len(list))
 	twice := duplicates(&ix.hash, list)
-	places := make(map[string]*place)
-	var slab []place
+	paths := make(map[string]*space.Path)
 	for n := range list {
 		a := &list[n]
-		if err := ix.admit(a, twice); err != nil {
+		if err := admit(a, twice); err != nil {
 			ix.refused[a.ID] = refusedAssignment(a, err)
 			continue
 		}
-		p := places[a.Path.String()]
-		if p == nil {
-			if len(slab) == cap(slab) {
-				slab = make([]place, 0, 256)
-			}
-			slab = append(slab, place{a.Path, ix.hash.text(a.Path.String())})
-			p = &slab[len(slab)-1]
-			places[a.Path.String()] = p
+		at := paths[a.Path.String()]
+		if at == nil {
+			path := a.Path // not &a.Path: that would keep the whole list
+			at = &path
+			paths[at.String()] = at
 		}
+		o0, o1 := halves(&a.Who.Object)
 		in = append(in, incoming{
-			hash: ix.hash.identity(&a.Who), n: uint32(n), realm: ix.realms.slot(&a.Who),
-			grant: grant{id: a.ID, at: p, key: pathKey(a.Path.String(), a.Path.Depth()), role: ix.roles.slot(a.Role)},
+			hash: ix.hash.identity(&a.Who), o0: o0, o1: o1, realm: ix.realms.slot(&a.Who),
+			grant: grant{id: a.ID, at: at, key: pathKey(at.String(), at.Depth()), role: ix.roles.slot(a.Role)},
 		})
 	}
 	ix.grants = len(in)
-	shards := powerOfTwo(distinct(in)/identitiesPerShard, blockSize)
-	ix.people = newTable[shard](shards)
-	ix.shift = uint8(64 - bits.TrailingZeros(uint(shards)))
-	ix.fill(in, list)
+	order := make([]incoming, len(in))
+	radix(order, func(i int) *incoming { return &in[i] }, func(r *incoming) uint64 { return r.hash })
+	ix.fill(order)
 	ix.indexIDs()
 }
 
 // admit tells whether an assignment can be taken into the tables.
-func (ix *Index) admit(a *model.Assignment, twice map[space.ID]bool) error {
+func admit(a *model.Assignment, twice map[space.ID]bool) error {
 	if err := a.Validate(); err != nil {
 		return err
 	}
@@ -105,137 +99,177 @@ func refusedAssignment(a *model.Assignment, err error) Problem {
 // duplicates finds the ids that occur more than once. Ids that agree in 64
 // bits of a keyed hash are then compared in full.
 func duplicates(h *hasher, list []model.Assignment) map[space.ID]bool {
-	type seen struct {
-		hash uint64
-		n    uint32
+	hashes := make([]uint64, len(list))
+	for i := range list {
+		hashes[i] = h.id(&list[i].ID)
 	}
-	all := make([]seen, len(list))
-	radix(all, func(i int) seen { return seen{h.id(&list[i].ID), uint32(i)} }, func(s *seen) uint64 { return s.hash })
-	var twice map[space.ID]bool
-	for i := 1; i < len(all); i++ {
-		// Within one radix bucket order is by hash, so equal ones are neighbours.
-		if all[i].hash == all[i-1].hash && list[all[i].n].ID == list[all[i-1].n].ID {
-			if twice == nil {
-				twice = map[space.ID]bool{}
+	sorted := make([]uint64, len(list))
+	radix(sorted, func(i int) *uint64 { return &hashes[i] }, func(h *uint64) uint64 { return *h })
+	var suspects map[uint64]bool
+	for i := 1; i < len(sorted); i++ {
+		if sorted[i] == sorted[i-1] {
+			if suspects == nil {
+				suspects = map[uint64]bool{}
 			}
-			twice[list[all[i].n].ID] = true
+			suspects[sorted[i]] = true
 		}
 	}
-	return twice
+	if suspects == nil {
+		return nil
+	}
+	seen := map[space.ID]bool{} // true: more than once
+	for i := range list {
+		if suspects[hashes[i]] {
+			_, again := seen[list[i].ID]
+			seen[list[i].ID] = again
+		}
+	}
+	return seen
 }
 
 // radix fills out with the values of get in the order of their key: spread by
-// the leading bits, then sorted within the bucket.
-func radix[T any](out []T, get func(int) T, key func(*T) uint64) {
+// the leading bits, then sorted within the bucket, which holds a handful.
+func radix[T any](out []T, get func(int) *T, key func(*T) uint64) {
 	if len(out) == 0 {
 		return
 	}
 	shift := 64 - max(bits.Len(uint(len(out)/8)), 1)
 	starts := make([]uint32, 1<<(64-shift)+1)
 	for i := range out {
-		v := get(i)
-		starts[key(&v)>>shift+1]++
+		starts[key(get(i))>>shift+1]++
 	}
 	for b := 1; b < len(starts); b++ {
 		starts[b] += starts[b-1]
 	}
 	next := slices.Clone(starts)
 	for i := range out {
-		v := get(i)
-		b := key(&v) >> shift
-		out[next[b]] = v
+		b := key(get(i)) >> shift
+		out[next[b]] = *get(i)
 		next[b]++
 	}
 	for b := range len(starts) - 1 {
-		slices.SortFunc(out[starts[b]:starts[b+1]], func(x, y T) int { return cmp.Compare(key(&x), key(&y)) })
+		insertionSort(out[starts[b]:starts[b+1]], key)
 	}
 }
 
-// distinct estimates the number of identities by linear counting.
-func distinct(in []incoming) int {
-	size := powerOfTwo(len(in), 64)
-	shift := 64 - bits.TrailingZeros(uint(size))
-	seen := make([]uint64, size/64)
-	for i := range in {
-		b := in[i].hash >> shift
-		seen[b/64] |= 1 << (b % 64)
+func insertionSort[T any](s []T, key func(*T) uint64) {
+	if len(s) > 64 {
+		slices.SortFunc(s, func(x, y T) int { return cmp.Compare(key(&x), key(&y)) })
+		return
 	}
-	used := 0
-	for _, w := range seen {
-		used += bits.OnesCount64(w)
+	for i := 1; i < len(s); i++ {
+		for j := i; j > 0 && key(&s[j]) < key(&s[j-1]); j-- {
+			s[j], s[j-1] = s[j-1], s[j]
+		}
 	}
-	if used == size {
-		return len(in)
-	}
-	return int(-float64(size) * math.Log(1-float64(used)/float64(size)))
 }
 
 func powerOfTwo(n, least int) int { return max(least, 1<<bits.Len(uint(max(n-1, 0)))) }
 
-// fill sorts the assignments into the shards.
-func (ix *Index) fill(in []incoming, list []model.Assignment) {
-	order := make([]incoming, len(in))
-	radix(order, func(i int) incoming { return in[i] }, func(r *incoming) uint64 { return r.hash })
-	for from := 0; from < len(order); {
-		n := uint32(order[from].hash >> ix.shift)
+// fill builds the cells from the assignments, which are in the order of hash.
+func (ix *Index) fill(in []incoming) {
+	// Equal hashes of different identities are next to impossible, and cheap
+	// to put right: order them by identity, and each identity's by grant.
+	runs := 0
+	for from := 0; from < len(in); {
 		to := from + 1
-		for to < len(order) && uint32(order[to].hash>>ix.shift) == n {
+		for to < len(in) && in[to].hash == in[from].hash {
 			to++
 		}
-		ix.identities += ix.people.at(n).fill(ix, order[from:to], list)
+		slices.SortFunc(in[from:to], compareIncoming)
+		for i := from; i < to; i++ {
+			if i == from || !in[i].sameWho(&in[i-1]) {
+				runs++
+			}
+		}
 		from = to
 	}
+	ix.identities = runs
+	for blocks := runs/fill + 1; !ix.spread(in, blocks); {
+		blocks += blocks/8 + 1 // one block of them was too full
+	}
 }
 
-// fill builds a shard from its assignments and returns how many identities it has.
-func (sh *shard) fill(ix *Index, in []incoming, list []model.Assignment) int {
-	slices.SortFunc(in, func(a, b incoming) int {
-		if c := cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.realm, b.realm)); c != 0 {
+// spread fills so many blocks, or returns false if one does not have room.
+func (ix *Index) spread(in []incoming, blocks int) bool {
+	ix.people = make([]*block, blocks)
+	for from, n := 0, uint64(0); n < uint64(blocks); n++ {
+		to := from
+		for to < len(in) && blockOf(in[to].hash, blocks) == n {
+			to++
+		}
+		ix.people[n] = new(block)
+		if !ix.people[n].fill(ix, in[from:to]) {
+			return false
+		}
+		from = to
+	}
+	return true
+}
+
+// fill fills an empty block. Its runs lie side by side in one array.
+func (b *block) fill(ix *Index, in []incoming) bool {
+	run := make([]grant, len(in))
+	identities := 0
+	for from := 0; from < len(in); {
+		to := from
+		c := cell{hash: in[from].hash, o0: in[from].o0, o1: in[from].o1, realm: in[from].realm}
+		for ; to < len(in) && in[to].sameWho(&in[from]); to++ {
+			run[to] = in[to].grant
+			c.sum += ix.hash.grant(&run[to], ix.roles.slots[run[to].role])
+		}
+		c.held = run[from:to:to]
+		if identities++; identities == cells {
+			return false // one cell stays free to end a search
+		}
+		*b.free(c.hash) = c
+		from = to
+	}
+	return true
+}
+
+// free is the cell where the identity with that hash goes; nil if the block is full.
+func (b *block) free(hash uint64) *cell {
+	for n := hash >> 1; n < hash>>1+cells; n++ {
+		if c := &b[n%cells]; len(c.held) == 0 {
 			return c
 		}
-		return cmp.Or(compareIDs(list[a.n].Who.Object, list[b.n].Who.Object), compareGrants(&a.grant, &b.grant))
-	})
-	same := func(a, b *incoming) bool {
-		return a.hash == b.hash && a.realm == b.realm && list[a.n].Who.Object == list[b.n].Who.Object
 	}
-	identities := 0
-	for i := range in {
-		if i == 0 || !same(&in[i], &in[i-1]) {
-			identities++
-		}
-	}
-	sh.entries = make([]entry, 0, identities)
-	sh.grants = make([]grant, len(in))
-	for i := range in {
-		if i == 0 || !same(&in[i], &in[i-1]) {
-			sh.entries = append(sh.entries, entry{
-				object: list[in[i].n].Who.Object, fp: uint32(in[i].hash), realm: in[i].realm, start: uint32(i),
-			})
-		}
-		e := &sh.entries[len(sh.entries)-1]
-		sh.grants[i] = in[i].grant
-		e.sum += ix.hash.grant(&sh.grants[i], ix.roles.slots[sh.grants[i].role])
-		e.n++
-	}
-	return identities
+	return nil
 }
 
-// indexIDs builds the table by id from the shards.
+func (r *incoming) sameWho(o *incoming) bool {
+	return r.hash == o.hash && r.o0 == o.o0 && r.o1 == o.o1 && r.realm == o.realm
+}
+
+func compareIncoming(a, b incoming) int {
+	if a.sameWho(&b) {
+		return compareGrants(&a.grant, &b.grant)
+	}
+	return cmp.Or(cmp.Compare(a.o0, b.o0), cmp.Compare(a.o1, b.o1), cmp.Compare(a.realm, b.realm))
+}
+
+// indexIDs builds the table by id from the cells.
 func (ix *Index) indexIDs() {
-	buckets := powerOfTwo(ix.grants/grantsPerBucket, blockSize)
+	buckets := powerOfTwo(ix.grants/perBucket, blockSize)
 	ix.byID = newTable[[]uint64](buckets)
 	size := make([]uint32, buckets)
-	ix.eachGrant(func(_ uint32, _ *entry, g *grant) {
-		b, _ := ix.bucket(&g.id)
-		size[b]++
-	})
-	ix.eachGrant(func(n uint32, _ *entry, g *grant) {
-		b, fp := ix.bucket(&g.id)
-		list := ix.byID.at(b)
-		if *list == nil {
-			*list = make([]uint64, 0, size[b])
+	ix.each(func(c *cell) {
+		for i := range c.held {
+			b, _ := ix.bucket(&c.held[i].id)
+			size[b]++
 		}
-		*list = append(*list, fp|uint64(n))
+	})
+	slab := make([]uint64, ix.grants)
+	for b, n := range size {
+		*ix.byID.at(uint32(b)), slab = slab[:0:n], slab[n:]
+	}
+	ix.each(func(c *cell) {
+		for i := range c.held {
+			b, fp := ix.bucket(&c.held[i].id)
+			list := ix.byID.at(b)
+			*list = append(*list, fp|c.hash>>32)
+		}
 	})
 }
 
@@ -246,23 +280,13 @@ func (ix *Index) bucket(id *space.ID) (uint32, uint64) {
 	return uint32(h>>32) & (ix.byID.len() - 1), h << 32
 }
 
-// eachGrant visits all grants, with the number of their shard.
-func (ix *Index) eachGrant(visit func(n uint32, e *entry, g *grant)) {
-	for n := range ix.people.len() {
-		sh := ix.people.at(n)
-		for i := range sh.entries {
-			e := &sh.entries[i]
-			for j := range sh.of(e) {
-				visit(n, e, &sh.grants[e.start+uint32(j)])
-			}
-		}
-	}
-}
-
 // slot returns the number of the identity's realm, adding it if it is new.
 // The realms must be owned by the caller.
-func (r *realms) slot(i *model.Identity) uint32 {
-	k := realm{i.Kind, i.Tenant, i.Domain}
+func (r *realms) slot(who *model.Identity) uint32 {
+	k := realmOf(who)
+	if len(r.list) > 0 && r.list[0] == k {
+		return 0 // most are devices
+	}
 	n, ok := r.byID[k]
 	if !ok {
 		n = uint32(len(r.list))

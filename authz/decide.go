@@ -1,111 +1,121 @@
 package authz
 
 import (
-	"cmp"
-	"slices"
+	"sort"
 
+	"github.com/gatehouse/gatehouse/authz/condition"
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// linear is up to how many grants a scan beats searching by ancestors.
-const linear = 16
+// Up to so many grants, and at a place that is less deep than shallow (a power
+// of two), a scan beats searching by ancestors.
+const (
+	linear  = 16
+	shallow = 8
+)
 
 // Decide tells whether the subject may do op at the place, by the space model.
 // It allocates nothing.
-func (ix *Index) Decide(s *model.Subject, op model.Operation, at space.Path) Decision {
-	if !ix.loaded {
-		return Decision{Reason: NoPolicy, Version: ix.version}
+func (ix *Index) Decide(s *model.Subject, op model.Operation, at space.Path) (out Decision) {
+	out.Version = ix.version
+	probe, ok := condition.ProbeOf(op.Resolved())
+	if !ix.loaded || !ok || at.IsZero() {
+		if ix.loaded {
+			out.Reason = MalformedQuestion
+		}
+		return out
 	}
-	op = op.Resolved()
-	if !askable(op) || at.IsZero() {
-		return Decision{Reason: MalformedQuestion, Version: ix.version}
-	}
+	path := at.String()
+	var lacks, elsewhere *grant // what came closest
 	for i := range s.Identities {
-		sh, e := ix.find(&s.Identities[i])
-		if e == nil {
+		c := ix.find(&s.Identities[i])
+		if c == nil {
 			continue
 		}
-		if g := ix.covering(sh.of(e), op, at, true); g != nil {
-			return Decision{true, Granted, g.id, ix.roles.slots[g.role].role.ID, ix.version}
+		found, lack := ix.covering(c.held, probe, path)
+		if found != nil {
+			out.Allowed, out.Reason, out.Assignment, out.Role = true, Granted, found.id, ix.roles.slots[found.role].role.ID
+			return out
+		}
+		if lacks == nil {
+			lacks = lack
+		}
+		if elsewhere == nil {
+			elsewhere = &c.held[0]
 		}
 	}
-	return ix.refusal(s, op, at)
-}
-
-// askable is Operation.Validate without its errors.
-func askable(op model.Operation) bool {
-	return op.Access.Single() && op.Type != model.NoResource && op.Type < model.ResourceTypes && op.Category < model.Categories
-}
-
-// covering returns the first grant (in the order of compareGrants) whose path
-// covers the place and whose role allows op, or with want false: whose role
-// does not. nil if there is none.
-func (ix *Index) covering(grants []grant, op model.Operation, at space.Path, want bool) *grant {
-	path, depth := at.String(), at.Depth()
-	if len(grants) > linear {
-		return ix.search(grants, op, path, depth, want)
+	switch {
+	case lacks != nil:
+		role := ix.roles.slots[lacks.role]
+		out.Reason, out.Assignment, out.Role = RoleLacksOperation, lacks.id, role.role.ID
+		if !role.usable() {
+			out.Reason = RoleUnusable
+		}
+	case elsewhere != nil:
+		out.Reason, out.Assignment, out.Role = OutsideScope, elsewhere.id, ix.roles.slots[elsewhere.role].role.ID
+	default:
+		out.Reason = NoAssignment
 	}
-	at0, key := -1, uint32(0) // key of the place's ancestor at depth at0
+	return out
+}
+
+// covering returns, in the order of compareGrants, the first grant whose path
+// covers the place and whose role allows the operation, and failing that the
+// first whose path covers it and whose role does not.
+func (ix *Index) covering(grants []grant, op condition.Probe, path string) (found, lack *grant) {
+	depth := len(path) / segment
+	if len(grants) > linear || depth >= shallow {
+		return ix.search(grants, op, path, depth)
+	}
+	// The keys of the place and its ancestors. A grant that is deeper than
+	// the place meets a zero or, from far below, a key of another depth.
+	var keys [shallow]uint32
+	for d := 1; d <= depth; d++ {
+		keys[d&(shallow-1)] = pathKey(path, d)
+	}
 	for i := range grants {
 		g := &grants[i]
-		d := int(g.key >> 24)
-		if d != at0 {
-			if d > depth {
-				return nil
-			}
-			at0, key = d, pathKey(path, d)
+		d := g.key >> 24
+		if g.key != keys[d&(shallow-1)] || !g.coversAt(path, int(d)) {
+			continue
 		}
-		if g.key == key && g.coversAt(path, d) && ix.roles.slots[g.role].rights.Allows(op) == want {
-			return g
+		if ix.roles.slots[g.role].rights.Has(op) {
+			return g, nil
+		}
+		if lack == nil {
+			lack = g
 		}
 	}
-	return nil
+	return nil, lack
 }
 
 // search is covering for a principal with many grants: one binary search for
 // each ancestor of the place.
-func (ix *Index) search(grants []grant, op model.Operation, path string, depth int, want bool) *grant {
+func (ix *Index) search(grants []grant, op condition.Probe, path string, depth int) (found, lack *grant) {
 	for d := range depth + 1 {
 		key := pathKey(path, d)
-		n, _ := slices.BinarySearchFunc(grants, key, func(g grant, key uint32) int { return cmp.Compare(g.key, key) })
+		n := sort.Search(len(grants), func(i int) bool { return grants[i].key >= key })
 		for ; n < len(grants) && grants[n].key == key; n++ {
-			if g := &grants[n]; g.coversAt(path, d) && ix.roles.slots[g.role].rights.Allows(op) == want {
-				return g
+			g := &grants[n]
+			if !g.coversAt(path, d) {
+				continue
+			}
+			if ix.roles.slots[g.role].rights.Has(op) {
+				return g, nil
+			}
+			if lack == nil {
+				lack = g
 			}
 		}
 	}
-	return nil
+	return nil, lack
 }
 
 // coversAt tells whether the grant, whose path is d levels deep, covers path,
-// which is at least as deep. Equal lengths of whole segments make a prefix a cover.
+// which is at least as deep: whole segments are of one length.
 func (g *grant) coversAt(path string, d int) bool {
-	return d == 0 || g.at.path.String() == path[:d*segment]
-}
-
-// refusal says why nothing granted it: the closest grant.
-func (ix *Index) refusal(s *model.Subject, op model.Operation, at space.Path) Decision {
-	out := Decision{Reason: NoAssignment, Version: ix.version}
-	var elsewhere *grant
-	for i := range s.Identities {
-		grants := ix.held(&s.Identities[i])
-		if g := ix.covering(grants, op, at, false); g != nil {
-			role := ix.roles.slots[g.role]
-			out.Reason, out.Assignment, out.Role = RoleLacksOperation, g.id, role.role.ID
-			if !role.usable() {
-				out.Reason = RoleUnusable
-			}
-			return out
-		}
-		if elsewhere == nil && len(grants) > 0 {
-			elsewhere = &grants[0]
-		}
-	}
-	if elsewhere != nil {
-		out.Reason, out.Assignment, out.Role = OutsideScope, elsewhere.id, ix.roles.slots[elsewhere.role].role.ID
-	}
-	return out
+	return d == 0 || g.at.String() == path[:d*segment]
 }
 
 func (r *roleSlot) usable() bool { return r.defined && r.err == nil }

@@ -68,14 +68,13 @@ func (ix *Index) Explain(s *model.Subject, op model.Operation, at space.Path) Ex
 		return out
 	}
 	for i := range s.Identities {
-		sh, e := ix.find(&s.Identities[i])
-		if e == nil {
+		c := ix.find(&s.Identities[i])
+		if c == nil {
 			continue
 		}
-		held := sh.of(e)
-		for j := range held {
-			g := ix.grantOf(e, &held[j])
-			role := ix.roles.slots[held[j].role]
+		for j := range c.held {
+			g := ix.grantOf(c, &c.held[j])
+			role := ix.roles.slots[c.held[j].role]
 			if role.rights.Allows(op) && g.Path.Covers(at) {
 				out.Granting = append(out.Granting, g)
 				continue
@@ -95,9 +94,9 @@ func (ix *Index) Explain(s *model.Subject, op model.Operation, at space.Path) Ex
 	return out
 }
 
-func (ix *Index) grantOf(e *entry, g *grant) Grant {
+func (ix *Index) grantOf(c *cell, g *grant) Grant {
 	r := &ix.roles.slots[g.role].role
-	return Grant{Assignment: g.id, Role: r.ID, RoleName: r.Name, Who: ix.identity(e), Path: g.at.path}
+	return Grant{Assignment: g.id, Role: r.ID, RoleName: r.Name, Who: ix.identity(c), Path: *g.at}
 }
 
 // missed says how near the grant came.

@@ -41,14 +41,22 @@ func (h *hasher) id(id *space.ID) uint64 {
 	return mix(mix(a^h.k[0], b^h.k[1])^h.k[2], h.k[3])
 }
 
+// identity hashes an identity; never zero, which is a free cell's. Most have
+// neither tenant nor domain.
 func (h *hasher) identity(i *model.Identity) uint64 {
 	a, b := halves(&i.Object)
-	c, d := halves(&i.Tenant)
-	x := mix(a^h.k[0], b^h.k[1]) ^ c
-	if i.Domain != "" {
-		x ^= maphash.String(h.seed, i.Domain)
+	x := mix(a^h.k[0], b^h.k[1]^uint64(i.Kind)<<56)
+	if c, d := halves(&i.Tenant); c|d != 0 || i.Domain != "" {
+		x = h.tenant(x, c, d, i.Domain)
 	}
-	return mix(x^h.k[2], d^h.k[3]^uint64(i.Kind)<<32)
+	return x | 1
+}
+
+func (h *hasher) tenant(x, a, b uint64, domain string) uint64 {
+	if domain != "" {
+		x += maphash.String(h.seed, domain)
+	}
+	return mix(x^a^h.k[2], b^h.k[3])
 }
 
 func (h *hasher) text(s string) uint64 { return maphash.String(h.seed, s) }
@@ -56,17 +64,15 @@ func (h *hasher) text(s string) uint64 { return maphash.String(h.seed, s) }
 // rights fingerprints what a role allows, together with its id: decisions name the role.
 func (h *hasher) rights(id *space.ID, r *condition.Rights) uint64 {
 	x := h.id(id)
-	for _, set := range r {
-		for _, w := range set {
-			x = mix(x^h.k[0]^w, h.k[1]|1)
-		}
+	for _, w := range r {
+		x = mix(x^h.k[0]^w, h.k[1]|1)
 	}
 	return x
 }
 
 // grant fingerprints one grant. Sums of these fingerprint a set of grants.
 func (h *hasher) grant(g *grant, role *roleSlot) uint64 {
-	return mix(h.id(&g.id)^g.at.hash, role.sum^h.k[2])
+	return mix(h.id(&g.id)^h.text(g.at.String()), role.sum^h.k[2])
 }
 
 func compareIDs(a, b space.ID) int { return bytes.Compare(a[:], b[:]) }

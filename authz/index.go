@@ -2,6 +2,7 @@ package authz
 
 import (
 	"cmp"
+	"encoding/binary"
 	"strings"
 
 	"github.com/gatehouse/gatehouse/authz/condition"
@@ -11,20 +12,19 @@ import (
 
 // Index is the compiled policy of one version.
 //
-// Layout: identities are spread by hash over shards of a few; a shard holds
-// its identities' grants side by side, each identity's in one run sorted by
-// (depth, end of the path, path, id). A second table finds an assignment's
-// shard by its id. Both tables are arrays in blocks: a delta copies the blocks
-// it touches and shares the rest.
+// Layout: identities lie by hash in blocks of cells, each block a small hash
+// table of its own; a cell holds the identity's grants in one run, sorted by
+// (depth, end of the path, path, id). A second table finds the identity that
+// an assignment belongs to by the assignment's id. A delta copies the blocks
+// and runs that it touches and shares the rest.
 type Index struct {
 	version model.Version
 	loaded  bool
 	hash    hasher
 
-	people     table[shard]
-	shift      uint8 // shard number = hash >> shift
+	people     []*block
 	identities int
-	byID       table[[]uint64] // fingerprint of the assignment's id <<32 | shard
+	byID       table[[]uint64] // fingerprint of the assignment's id <<32 | high half of the identity's hash
 	grants     int
 
 	realms  realms
@@ -40,37 +40,34 @@ func (ix *Index) Version() model.Version { return ix.version }
 // Len is the number of assignments of the space model in force.
 func (ix *Index) Len() int { return ix.grants }
 
-// shard holds the identities of one hash range.
-type shard struct {
-	entries []entry
-	grants  []grant // in the order of entries
+const (
+	cells = 64 // in a block: a power of two
+	fill  = 36 // of them are used, on average, when compiled
+)
+
+// block is an open-addressed hash table of identities. A cell without grants
+// is free and ends a search.
+type block [cells]cell
+
+// cell is an identity with what it holds; it fills a cache line.
+type cell struct {
+	hash   uint64 // of the identity
+	o0, o1 uint64 // its object id
+	held   []grant
+	sum    uint64 // fingerprint of held and of what its roles allow
+	realm  uint32
 }
 
-// entry is an identity: what of it differs within a realm, and its run of grants.
-type entry struct {
-	object space.ID
-	fp     uint32 // low half of the identity's hash
-	realm  uint32
-	start  uint32
-	n      uint32
-	sum    uint64 // fingerprint of the grants and what their roles allow
-}
+// blockOf is the number of the block, by the high half of the hash.
+func blockOf(hash uint64, blocks int) uint64 { return hash >> 32 * uint64(blocks) >> 32 }
 
 // grant is an assignment as decisions read it.
 type grant struct {
 	id   space.ID
-	at   *place
-	key  uint32 // depth and end of the path: see pathKey
-	role uint32 // slot in roles
+	at   *space.Path // shared by the assignments at one path
+	key  uint32      // depth and end of the path: see pathKey
+	role uint32      // slot in roles
 }
-
-// place is a path that assignments share.
-type place struct {
-	path space.Path
-	hash uint64
-}
-
-func (sh *shard) of(e *entry) []grant { return sh.grants[e.start : e.start+e.n] }
 
 const segment = 37 // bytes of "/" and a GUID in a canonical path
 
@@ -81,10 +78,7 @@ func pathKey(path string, depth int) uint32 {
 	if depth == 0 {
 		return 0
 	}
-	t := path[depth*segment-8 : depth*segment]
-	_ = t[7]
-	x := uint64(t[0]) | uint64(t[1])<<8 | uint64(t[2])<<16 | uint64(t[3])<<24 |
-		uint64(t[4])<<32 | uint64(t[5])<<40 | uint64(t[6])<<48 | uint64(t[7])<<56
+	x := binary.LittleEndian.Uint64([]byte(path[depth*segment-8 : depth*segment])) // no copy: it is not written to
 	return uint32(depth)<<24 | uint32(x*0x9E3779B97F4A7C15>>40)
 }
 
@@ -95,7 +89,7 @@ func compareGrants(a, b *grant) int {
 		return c
 	}
 	if a.at != b.at {
-		if c := strings.Compare(a.at.path.String(), b.at.path.String()); c != 0 {
+		if c := strings.Compare(a.at.String(), b.at.String()); c != 0 {
 			return c
 		}
 	}
@@ -104,9 +98,14 @@ func compareGrants(a, b *grant) int {
 
 // realm is what many identities have in common.
 type realm struct {
-	kind   model.IdentityKind
-	tenant space.ID
+	t0, t1 uint64 // tenant
 	domain string
+	kind   model.IdentityKind
+}
+
+func realmOf(i *model.Identity) realm {
+	t0, t1 := halves(&i.Tenant)
+	return realm{t0, t1, i.Domain, i.Kind}
 }
 
 type realms struct {
@@ -114,35 +113,55 @@ type realms struct {
 	byID map[realm]uint32
 }
 
-func (ix *Index) identity(e *entry) model.Identity {
-	r := &ix.realms.list[e.realm]
-	return model.Identity{Kind: r.kind, Object: e.object, Tenant: r.tenant, Domain: r.domain}
+func (ix *Index) identity(c *cell) model.Identity {
+	r := &ix.realms.list[c.realm]
+	return model.Identity{Kind: r.kind, Object: join(c.o0, c.o1), Tenant: join(r.t0, r.t1), Domain: r.domain}
 }
 
-// find returns the identity's shard and entry; nil when it holds nothing.
-func (ix *Index) find(i *model.Identity) (*shard, *entry) {
+func join(a, b uint64) (id space.ID) {
+	binary.LittleEndian.PutUint64(id[:8], a)
+	binary.LittleEndian.PutUint64(id[8:], b)
+	return id
+}
+
+// find returns the identity's cell; nil when it holds nothing.
+func (ix *Index) find(i *model.Identity) *cell {
 	h := ix.hash.identity(i)
-	sh := ix.people.at(uint32(h >> ix.shift))
-	fp := uint32(h)
-	for n := range sh.entries {
-		e := &sh.entries[n]
-		if e.fp == fp && e.object == i.Object {
-			r := &ix.realms.list[e.realm]
-			if r.kind == i.Kind && r.tenant == i.Tenant && r.domain == i.Domain {
-				return sh, e
+	b := ix.people[blockOf(h, len(ix.people))]
+	o0, o1 := halves(&i.Object)
+	for n := h >> 1; n < h>>1+cells; n++ {
+		c := &b[n%cells]
+		if c.hash == h && c.o0 == o0 && c.o1 == o1 {
+			t0, t1 := halves(&i.Tenant)
+			r := &ix.realms.list[c.realm]
+			if r.kind == i.Kind && r.t0 == t0 && r.t1 == t1 && r.domain == i.Domain {
+				return c
 			}
 		}
+		if len(c.held) == 0 {
+			return nil
+		}
 	}
-	return nil, nil
+	return nil
 }
 
 // held is the identity's run of grants.
 func (ix *Index) held(i *model.Identity) []grant {
-	sh, e := ix.find(i)
-	if e == nil {
-		return nil
+	if c := ix.find(i); c != nil {
+		return c.held
 	}
-	return sh.of(e)
+	return nil
+}
+
+// each visits all identities.
+func (ix *Index) each(visit func(c *cell)) {
+	for _, b := range ix.people {
+		for n := range b {
+			if len(b[n].held) > 0 {
+				visit(&b[n])
+			}
+		}
+	}
 }
 
 // roleSlot is a role that is defined or assigned. Immutable.

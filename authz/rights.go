@@ -35,9 +35,10 @@ func (k *Key) Concerns(s *model.Subject) bool {
 // keys compares what the touched identities may do now with what they might before.
 func (d *delta) keys(before *Index) []Key {
 	var out []Key
+	same := func(a, b right) bool { return a.path == b.path && (a.rights == b.rights || *a.rights == *b.rights) }
 	for who := range d.touched {
 		old, now := before.effective(before.held(&who)), d.ix.effective(d.ix.held(&who))
-		if !slices.Equal(old, now) {
+		if !slices.EqualFunc(old, now, same) {
 			out = append(out, Key{Identity: who})
 		}
 	}
@@ -52,39 +53,51 @@ func compareIdentities(a, b *model.Identity) int {
 // right is what is allowed at a path and, so far as nothing is said there, below.
 type right struct {
 	path   space.Path
-	rights condition.Rights
+	rights *condition.Rights
 }
 
 // effective is the normal form of what grants allow: at every path where it is
-// more than right above. Two sets of grants with the same normal form decide alike.
+// more than right above, in order. Two sets of grants with the same normal
+// form decide alike.
 func (ix *Index) effective(grants []grant) []right {
-	sorted := make([]*grant, 0, len(grants))
+	sorted := make([]right, 0, len(grants))
 	for i := range grants {
-		if !ix.roles.slots[grants[i].role].rights.Empty() {
-			sorted = append(sorted, &grants[i])
+		if r := &ix.roles.slots[grants[i].role].rights; !r.Empty() {
+			sorted = append(sorted, right{*grants[i].at, r})
 		}
 	}
-	slices.SortFunc(sorted, func(a, b *grant) int { return strings.Compare(a.at.path.String(), b.at.path.String()) })
-	var out, above []right
+	slices.SortFunc(sorted, func(a, b right) int { return strings.Compare(a.path.String(), b.path.String()) })
+	out := sorted[:0]
+	above := make([]right, 0, space.MaxDepth+1)
 	for i := 0; i < len(sorted); {
-		at := sorted[i].at.path
-		for len(above) > 0 && !above[len(above)-1].path.Covers(at) {
+		at := sorted[i]
+		for len(above) > 0 && !above[len(above)-1].path.Covers(at.path) {
 			above = above[:len(above)-1]
 		}
-		var inherited condition.Rights
+		var inherited *condition.Rights
 		if len(above) > 0 {
 			inherited = above[len(above)-1].rights
+			at.rights = union(inherited, at.rights)
 		}
-		all := inherited
-		for ; i < len(sorted) && sorted[i].at.path == at; i++ {
-			all = all.Union(&ix.roles.slots[sorted[i].role].rights)
+		for i++; i < len(sorted) && sorted[i].path == at.path; i++ {
+			at.rights = union(at.rights, sorted[i].rights)
 		}
-		if all != inherited {
-			above = append(above, right{at, all})
-			out = append(out, right{at, all})
+		if inherited == nil || *at.rights != *inherited {
+			above, out = append(above, at), append(out, at)
 		}
 	}
 	return out
+}
+
+// union is a where b adds nothing.
+func union(a, b *condition.Rights) *condition.Rights {
+	if a == b {
+		return a
+	}
+	if all := a.Union(b); all != *a {
+		return &all
+	}
+	return a
 }
 
 // RightsVersion changes whenever the rights of any identity of the subject may
@@ -96,8 +109,8 @@ func (ix *Index) RightsVersion(s *model.Subject) uint64 {
 		v++
 	}
 	for i := range s.Identities {
-		if _, e := ix.find(&s.Identities[i]); e != nil {
-			v = mix(v^e.sum, ix.hash.k[0]|1) + uint64(i)
+		if c := ix.find(&s.Identities[i]); c != nil {
+			v = mix(v^c.sum, ix.hash.k[0]|1) + uint64(i)
 		}
 	}
 	if !s.Object.IsZero() {
@@ -110,16 +123,16 @@ func (ix *Index) RightsVersion(s *model.Subject) uint64 {
 // where Decide allows it lies at or below one of them, and everything at or
 // below them is allowed. In order, none covering another.
 func (ix *Index) ReadableBelow(s *model.Subject, op model.Operation) []space.Path {
-	op = op.Resolved()
-	if !ix.loaded || !askable(op) {
+	probe, ok := condition.ProbeOf(op.Resolved())
+	if !ix.loaded || !ok {
 		return nil
 	}
 	paths := map[space.Path]struct{}{}
 	for i := range s.Identities {
 		held := ix.held(&s.Identities[i])
 		for j := range held {
-			if ix.roles.slots[held[j].role].rights.Allows(op) {
-				paths[held[j].at.path] = struct{}{}
+			if ix.roles.slots[held[j].role].rights.Has(probe) {
+				paths[*held[j].at] = struct{}{}
 			}
 		}
 	}
@@ -136,15 +149,15 @@ func (ix *Index) ReadableBelow(s *model.Subject, op model.Operation) []space.Pat
 // Reaches tells whether op is granted to the subject at the place, or at some
 // place below it. It allocates nothing; with many grants it costs their number.
 func (ix *Index) Reaches(s *model.Subject, op model.Operation, below space.Path) bool {
-	op = op.Resolved()
-	if !ix.loaded || !askable(op) || below.IsZero() {
+	probe, ok := condition.ProbeOf(op.Resolved())
+	if !ix.loaded || !ok || below.IsZero() {
 		return false
 	}
 	for i := range s.Identities {
 		held := ix.held(&s.Identities[i])
 		for j := range held {
 			g := &held[j]
-			if (below.Covers(g.at.path) || g.at.path.Covers(below)) && ix.roles.slots[g.role].rights.Allows(op) {
+			if (below.Covers(*g.at) || g.at.Covers(below)) && ix.roles.slots[g.role].rights.Has(probe) {
 				return true
 			}
 		}
@@ -163,7 +176,7 @@ func (ix *Index) HasAnyGrant(s *model.Subject, under space.Path, armScopes ...st
 		held := ix.held(&s.Identities[i])
 		for j := range held {
 			g := &held[j]
-			if (under.Covers(g.at.path) || g.at.path.Covers(under)) && !ix.roles.slots[g.role].rights.Empty() {
+			if (under.Covers(*g.at) || g.at.Covers(under)) && !ix.roles.slots[g.role].rights.Empty() {
 				return true
 			}
 		}

@@ -93,9 +93,11 @@ func (ix *Index) Problems() []Problem {
 		}
 	}
 	if len(missing) > 0 {
-		ix.eachGrant(func(_ uint32, _ *entry, g *grant) {
-			if n, ok := missing[g.role]; ok {
-				missing[g.role] = n + 1
+		ix.each(func(c *cell) {
+			for i := range c.held {
+				if n, ok := missing[c.held[i].role]; ok {
+					missing[c.held[i].role] = n + 1
+				}
 			}
 		})
 	}

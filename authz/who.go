@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gatehouse/gatehouse/authz/condition"
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device/space"
 )
@@ -13,14 +14,17 @@ import (
 // identity. It looks at every assignment: a reviewer's question, not one for
 // the path of a message.
 func (ix *Index) WhoCan(op model.Operation, at space.Path) []Grant {
-	op = op.Resolved()
-	if !ix.loaded || !askable(op) || at.IsZero() {
+	probe, ok := condition.ProbeOf(op.Resolved())
+	if !ix.loaded || !ok || at.IsZero() {
 		return nil
 	}
 	var out []Grant
-	ix.eachGrant(func(_ uint32, e *entry, g *grant) {
-		if ix.roles.slots[g.role].rights.Allows(op) && g.at.path.Covers(at) {
-			out = append(out, ix.grantOf(e, g))
+	ix.each(func(c *cell) {
+		for i := range c.held {
+			g := &c.held[i]
+			if ix.roles.slots[g.role].rights.Has(probe) && g.at.Covers(at) {
+				out = append(out, ix.grantOf(c, g))
+			}
 		}
 	})
 	slices.SortFunc(out, func(a, b Grant) int {
@@ -56,13 +60,12 @@ func (ix *Index) WhatCan(s *model.Subject) []Grant {
 	}
 	var out []Grant
 	for i := range s.Identities {
-		sh, e := ix.find(&s.Identities[i])
-		if e == nil {
+		c := ix.find(&s.Identities[i])
+		if c == nil {
 			continue
 		}
-		held := sh.of(e)
-		for j := range held {
-			out = append(out, ix.grantOf(e, &held[j]))
+		for j := range c.held {
+			out = append(out, ix.grantOf(c, &c.held[j]))
 		}
 	}
 	slices.SortFunc(out, func(a, b Grant) int {

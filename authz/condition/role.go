@@ -10,16 +10,37 @@ import (
 // accessTypes is how many access types there are.
 const accessTypes = 4
 
-// Rights is what a role allows: for each access type the resources on which
-// it is allowed. The zero Rights allow nothing. Comparable: equal means that
-// every decision is the same.
-type Rights [accessTypes]Set
+// Rights is what a role allows: for each access type the Set of resources on
+// which it is allowed, one after the other. The zero Rights allow nothing.
+// Comparable: equal means that every decision is the same.
+type Rights [accessTypes * words]uint64
 
-// Allows tells whether the operation is in the rights. The operation must be
-// resolved (model.Operation.Resolved) and is refused when it is not valid.
+// Probe is where an operation is in Rights. The zero Probe is in no Rights:
+// it belongs to NoResource.
+type Probe struct {
+	word, bit uint8
+}
+
+// ProbeOf finds an operation, which must be resolved (model.Operation.Resolved);
+// false when it is not valid.
+func ProbeOf(o model.Operation) (Probe, bool) {
+	access := uint(bits.TrailingZeros8(uint8(o.Access)))
+	if access >= accessTypes || o.Access != 1<<access ||
+		o.Type == model.NoResource || o.Type >= model.ResourceTypes || o.Category >= model.Categories {
+		return Probe{}, false
+	}
+	n := uint(o.Type)*uint(model.Categories) + uint(o.Category)
+	return Probe{uint8(access*uint(words) + n/64), uint8(n % 64)}, true
+}
+
+// Has tells whether the probed operation is allowed.
+func (r *Rights) Has(p Probe) bool { return r[p.word]>>(p.bit&63)&1 != 0 }
+
+// Allows tells whether the operation, resolved, is allowed; false when it is
+// not valid.
 func (r *Rights) Allows(o model.Operation) bool {
-	n := bits.TrailingZeros8(uint8(o.Access))
-	return n < accessTypes && o.Access == 1<<n && r[n].Has(o.Type, o.Category)
+	p, ok := ProbeOf(o)
+	return ok && r.Has(p)
 }
 
 // Empty tells whether nothing is allowed.
@@ -28,7 +49,7 @@ func (r *Rights) Empty() bool { return *r == Rights{} }
 // Union is what r or o allows.
 func (r Rights) Union(o *Rights) Rights {
 	for n := range r {
-		r[n] = r[n].union(o[n])
+		r[n] |= o[n]
 	}
 	return r
 }
@@ -49,7 +70,9 @@ func Role(r *model.Role) (Rights, error) {
 		effective := p.Actions &^ p.NotActions
 		for n := range accessTypes {
 			if effective&(1<<n) != 0 {
-				out[n] = out[n].union(set)
+				for w := range set {
+					out[n*words+w] |= set[w]
+				}
 			}
 		}
 	}
