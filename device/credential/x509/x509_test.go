@@ -102,6 +102,7 @@ func TestVerify(t *testing.T) {
 		{name: "SAN address", chain: leaf(func(c *x509.Certificate) { c.IPAddresses = []net.IP{{10, 0, 0, 1}} }), want: ErrName},
 		{name: "SAN URI", chain: leaf(func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "urn", Opaque: "dev1"}} }), want: ErrName},
 		{name: "SAN of a form that Go does not parse", chain: leaf(san(dns("dev1"), asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 8, Bytes: []byte{42, 3}})), want: ErrName},
+		{name: "SAN of another form, the same text", chain: leaf(san(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 1, Bytes: []byte("dev1")})), want: ErrName},
 		{name: "SAN with NUL", chain: leaf(san(dns("dev1\x00"))), want: ErrName},
 		{name: "for servers", chain: leaf(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), want: ErrUsage},
 		{name: "for nothing named", chain: leaf(func(c *x509.Certificate) { c.ExtKeyUsage = nil }), want: ErrUsage},

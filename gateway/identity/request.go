@@ -1,0 +1,208 @@
+package identity
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/credential/jwt"
+	"github.com/gatehouse/gatehouse/device/credential/sas"
+	credx509 "github.com/gatehouse/gatehouse/device/credential/x509"
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// BearerMethod is the MQTT 5 authentication method whose data is a bearer
+// token, and SASMethod the one whose data is a shared access signature. The same
+// can be sent as the password.
+const (
+	BearerMethod = "OAUTH2-JWT"
+	SASMethod    = "SAS"
+)
+
+// request is one attempt, judged against one state.
+type request struct {
+	*principal.Credentials
+	auth *Authenticator
+	top  *device.Topology
+	now  time.Time
+
+	secret string         // password or authentication data
+	certOf *device.Device // for which, or for a module of which, the certificate is registered
+	certCN string         // the one CN of the certificate, "" if none was presented
+}
+
+// readSecret finds the one secret. Two of them are one too many, even if both
+// would do.
+func (q *request) readSecret() *principal.Refusal {
+	switch {
+	case q.AuthMethod == "" && len(q.AuthData) > 0:
+		return refuse(message.ProtocolError, "auth-data-without-method", "")
+	case q.AuthMethod == "":
+		if q.HasPass {
+			q.secret = string(q.Password)
+		}
+		return nil
+	case q.AuthMethod != BearerMethod && q.AuthMethod != SASMethod:
+		return refuse(message.BadAuthenticationMethod, "unknown-auth-method", "")
+	case q.HasPass && len(q.Password) > 0:
+		return refuse(message.BadUserNameOrPassword, "two-credentials", "a password and authentication data")
+	}
+	q.secret = string(q.AuthData)
+	if (q.AuthMethod == SASMethod) != sas.Looks(q.secret) {
+		return refuse(message.BadUserNameOrPassword, "bad-credentials", "authentication data of another method")
+	}
+	return nil
+}
+
+// readCertificate finds out whom the client certificate names, if there is
+// one. That proves nothing; it may only contradict.
+func (q *request) readCertificate() *principal.Refusal {
+	leaf := leafOf(q.Credentials)
+	if leaf == nil {
+		return nil
+	}
+	print256, print1 := credx509.Thumbprint(leaf), credx509.ThumbprintSHA1(leaf)
+	d, ok := q.top.DeviceByThumbprint(print256)
+	if !ok {
+		d, ok = q.top.DeviceByThumbprintSHA1(print1)
+	}
+	switch {
+	case ok:
+		q.certOf = d
+	case q.top.CertificateClaimed(print256, print1):
+		return refuse(message.BadUserNameOrPassword, "record-refused", "the certificate is registered for several")
+	}
+	q.certCN, _ = credx509.CommonName(leaf)
+	return nil
+}
+
+// certificateElse refuses a certificate that names anyone but the principal
+// whose record is auth, of device d, under the client id: by registration or, when
+// nobody registered it, by its CN. d is nil for who has no record.
+func (q *request) certificateElse(d *device.Device, auth *device.Auth, clientID string) *principal.Refusal {
+	other := false
+	switch {
+	case q.certOf != nil:
+		leaf := leafOf(q.Credentials)
+		other = d == nil || q.certOf.ID != d.ID ||
+			!slices.Contains(auth.Thumbprints, credx509.Thumbprint(leaf)) &&
+				!slices.Contains(auth.ThumbprintsSHA1, credx509.ThumbprintSHA1(leaf))
+	case q.certCN != "" && (d == nil || q.certCN != clientID):
+		_, other = nameOf(q.top, q.certCN)
+	}
+	if other {
+		return refuse(message.BadUserNameOrPassword, "two-principals", "the certificate names another than the client id or password")
+	}
+	return nil
+}
+
+// local tells whether the peer is a process of this machine. A connection with a
+// network address or TLS never is, whatever its uid field says.
+func (q *request) local() bool {
+	return q.PeerUID >= 0 && !q.Remote.IsValid() && q.TLS == nil
+}
+
+// peer is a process of this machine; the kernel has proved its uid.
+func (q *request) peer() (*principal.Principal, *principal.Refusal) {
+	p, ok := q.auth.o.Peers[q.PeerUID]
+	if !ok {
+		return nil, refuse(message.NotAuthorized, "unknown-uid", "")
+	}
+	if q.secret != "" {
+		return nil, refuse(message.BadUserNameOrPassword, "two-credentials", "a uid and a password")
+	}
+	return &principal.Principal{
+		Kind: principal.Local, Key: "local:" + p.Name, Name: p.Name, Subject: p.Subject,
+		Credential: principal.PeerUID, CredentialID: p.Name,
+	}, nil
+}
+
+// functionNamed tells whether the user name is that of a user-defined
+// function: `{hub}/functions/{id}`.
+func (q *request) functionNamed() bool {
+	u, err := parseUsername(q.Username)
+	return q.HasUser && err == nil && len(u.path) == 2 && u.path[0] == "functions" && strings.EqualFold(u.hub, q.auth.o.Hub)
+}
+
+func (q *request) function() (*principal.Principal, *principal.Refusal) {
+	u, _ := parseUsername(q.Username)
+	id, err := space.ParseID(u.path[1])
+	if err != nil {
+		return nil, refuse(message.BadUserNameOrPassword, "unknown-function", "")
+	}
+	if r := q.certificateElse(nil, nil, ""); r != nil {
+		return nil, r
+	}
+	f, ok := q.top.Function(id)
+	if !ok {
+		return nil, refuse(message.BadUserNameOrPassword, "unknown-function", "")
+	}
+	if f.Auth.Kind != device.AuthSAS {
+		return nil, refuse(message.BadUserNameOrPassword, "no-credential-registered", "")
+	}
+	// The id is signed as the client wrote it, in either case.
+	proof, r := q.verifySAS(sas.Function(q.auth.o.Hub, u.path[1]), f.Auth)
+	if r != nil {
+		return nil, r
+	}
+	p := &principal.Principal{
+		Kind: principal.Function, Key: "function:" + id.String(), Name: f.Name,
+		Subject: model.Subject{Identities: []model.Identity{{Kind: model.UserDefinedFunctionID, Object: id}}},
+	}
+	proof.put(p)
+	return p, nil
+}
+
+// bearer is a user or a service principal.
+func (q *request) bearer() (*principal.Principal, *principal.Refusal) {
+	switch {
+	case q.secret == "" && leafOf(q.Credentials) == nil:
+		return nil, refuse(message.BadUserNameOrPassword, "no-credentials", "")
+	case q.secret == "" || sas.Looks(q.secret):
+		return nil, refuse(message.BadUserNameOrPassword, "unknown-device", "no device has this client id")
+	}
+	c, err := q.auth.tokens.Verify(q.secret)
+	if err != nil {
+		if errors.Is(err, jwt.ErrKey) && q.auth.o.Keys().Len() == 0 {
+			return nil, refuse(message.ServerUnavailable, "no-key-set", "no key to verify tokens with")
+		}
+		return nil, refuse(message.BadUserNameOrPassword, tokenReason(err), err.Error())
+	}
+	if r := q.certificateElse(nil, nil, ""); r != nil {
+		return nil, r
+	}
+	p := &principal.Principal{
+		Name: c.Name, Subject: Subject(c),
+		Credential: principal.JWT, CredentialID: c.KeyID, Expires: c.Expires,
+	}
+	owner := c.Tenant.String() + "/" + c.Object.String()
+	if c.Kind == jwt.User {
+		p.Kind, p.Key = principal.User, "user:"+owner
+	} else {
+		p.Kind, p.Key = principal.ServicePrincipal, "sp:"+owner
+	}
+	return p, nil
+}
+
+// Subject is what decisions look at, from a verified token: members match by
+// user, tenant and verified domain, guests by user alone.
+func Subject(c *jwt.Claims) model.Subject {
+	s := model.Subject{Object: c.Object, Groups: c.Groups, GroupsKnown: c.GroupsKnown}
+	if c.Kind == jwt.ServicePrincipal {
+		s.Identities = []model.Identity{{Kind: model.ServicePrincipalID, Object: c.Object, Tenant: c.Tenant}}
+		return s
+	}
+	s.Identities = []model.Identity{{Kind: model.UserID, Object: c.Object, Tenant: c.Tenant}}
+	if c.Member {
+		s.Identities = append(s.Identities, model.Identity{Kind: model.TenantID, Object: c.Tenant})
+		if c.Domain != "" {
+			s.Identities = append(s.Identities, model.Identity{Kind: model.DomainName, Domain: c.Domain, Tenant: c.Tenant})
+		}
+	}
+	return s
+}
