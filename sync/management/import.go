@@ -2,6 +2,7 @@ package management
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
@@ -50,13 +51,21 @@ func (t *tx) importTree(c *Content) error {
 		}
 		t.putSpace(w)
 	}
+	// One look at what is there, instead of one for each object.
+	hardware, hub, sensors := map[string]space.ID{}, map[string]space.ID{}, map[string]space.ID{}
+	for id, d := range t.draft.devices.all() {
+		hardware[strings.ToLower(d.HardwareID)], hub[d.DeviceID] = id, id
+	}
+	for id, n := range t.draft.sensors.all() {
+		sensors[strings.ToLower(n.HardwareID)] = id
+	}
 	for i := range c.Devices {
 		w := &c.Devices[i]
 		if _, err := w.Record(); err != nil || t.path(w.SpaceID).IsZero() {
 			return fmt.Errorf("device %s %q: no space, or %w", w.ID, w.Name, orInvalid(err))
 		}
-		if err := t.checkDevice(w); err != nil {
-			return fmt.Errorf("device %s %q: %w", w.ID, w.Name, err)
+		if !claim(hardware, strings.ToLower(w.HardwareID), w.ID) || w.DeviceID != "" && !claim(hub, w.DeviceID, w.ID) {
+			return fmt.Errorf("device %s %q: another device has its hardwareId or deviceId", w.ID, w.Name)
 		}
 		t.putDevice(w)
 	}
@@ -68,8 +77,8 @@ func (t *tx) importTree(c *Content) error {
 		if _, ok := t.draft.devices.get(w.DeviceID); !ok {
 			return fmt.Errorf("sensor %s: there is no device %s", w.ID, w.DeviceID)
 		}
-		if err := t.checkSensor(w); err != nil {
-			return fmt.Errorf("sensor %s: %w", w.ID, err)
+		if !claim(sensors, strings.ToLower(w.HardwareID), w.ID) {
+			return fmt.Errorf("sensor %s: another sensor has its hardwareId", w.ID)
 		}
 		t.putSensor(w)
 	}
@@ -127,6 +136,15 @@ func (t *tx) importGrants(c *Content) error {
 		t.putAzureDeny(&c.AzureDenies[i])
 	}
 	return nil
+}
+
+// claim takes a name for an object; false: another one has it.
+func claim(taken map[string]space.ID, name string, id space.ID) bool {
+	if other, ok := taken[name]; ok && other != id {
+		return false
+	}
+	taken[name] = id
+	return true
 }
 
 func orInvalid(err error) error {

@@ -79,14 +79,17 @@ type item struct {
 }
 
 // page answers a collection: ordered, cut to $top and $skip, and refused when
-// it would hold more than 1,000 objects. items are in the order of their ids.
+// it would hold more than 1,000 objects. Without $orderby
+// the order is that of items.
 func (c *call) page(items []item) error {
 	if c.query.get("$filter") != "" {
 		return badRequest("$filter is not supported.")
 	}
 	field, direction, _ := strings.Cut(strings.ToLower(c.query.get("$orderby")), " ")
 	switch field {
-	case "", "id":
+	case "":
+	case "id":
+		slices.SortStableFunc(items, func(a, b item) int { return compareID(a.id, b.id) })
 	case "name":
 		slices.SortStableFunc(items, func(a, b item) int { return strings.Compare(a.name, b.name) })
 	default:

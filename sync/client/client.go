@@ -1,0 +1,187 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/sync/wire"
+)
+
+const base = "/management/api/v1.0"
+
+// TokenSource gives the value of the Authorization header: "Bearer …", or
+// "SharedAccessSignature …". It is asked for every request, so it caches.
+type TokenSource interface {
+	Authorization(ctx context.Context) (string, error)
+}
+
+// Options of a Client. URL, Site, HomeTenant and Token are required.
+type Options struct {
+	URL        string     // https://host[:port], the API's base path may follow
+	Site       space.Path // what the gateway serves; "/" for everything
+	HomeTenant space.ID
+	Token      TokenSource
+	TLS        *tls.Config // nil: the system's roots
+
+	RequestsPerSecond float64       // 0: 50, well below the server's 100
+	Timeout           time.Duration // of one request beyond its wait; 0: 30 s
+	MaxBody           int64         // of one answer; 0: 64 MiB
+	MaxObjects        int           // of one collection; 0: 1,000,000
+
+	// OnTime is told the server's clock, as authenticated by TLS; may be nil.
+	OnTime func(time.Time)
+	// Sleep waits, or returns the context's error; nil: a timer.
+	Sleep func(ctx context.Context, d time.Duration) error
+}
+
+// Client talks to one server. Close it when done.
+type Client struct {
+	o       Options
+	url     *url.URL
+	http    *http.Client
+	idle    func()
+	limiter *rate.Limiter
+}
+
+// New checks the options. It does no I/O.
+func New(o Options) (*Client, error) {
+	u, err := url.Parse(strings.TrimSuffix(strings.TrimRight(o.URL, "/"), base))
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
+		return nil, fmt.Errorf("management API: URL %q: want https://host[:port]", o.URL)
+	}
+	if o.Site.IsZero() || o.HomeTenant.IsZero() || o.Token == nil {
+		return nil, errors.New("management API: Site, HomeTenant and Token are required")
+	}
+	if o.RequestsPerSecond <= 0 {
+		o.RequestsPerSecond = 50
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 30 * time.Second
+	}
+	if o.MaxBody <= 0 {
+		o.MaxBody = 64 << 20
+	}
+	if o.MaxObjects <= 0 {
+		o.MaxObjects = 1_000_000
+	}
+	if o.Sleep == nil {
+		o.Sleep = sleep
+	}
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: o.TLS, ForceAttemptHTTP2: true,
+		TLSHandshakeTimeout: 10 * time.Second, MaxIdleConnsPerHost: 4, IdleConnTimeout: 90 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	return &Client{
+		o: o, url: u, idle: transport.CloseIdleConnections,
+		http: &http.Client{
+			Transport: transport,
+			// A redirect would carry the credential somewhere else.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		limiter: rate.NewLimiter(rate.Limit(o.RequestsPerSecond), max(1, int(o.RequestsPerSecond/2))),
+	}, nil
+}
+
+// Close lets go of idle connections.
+func (c *Client) Close() { c.idle() }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// attempts is how often a throttled request is sent.
+const attempts = 5
+
+// get sends one request, patiently when the server throttles, and returns the
+// body of a 200.
+func (c *Client) get(ctx context.Context, path string, query url.Values, wait time.Duration) ([]byte, error) {
+	for try := 1; ; try++ {
+		body, after, err := c.once(ctx, path, query, wait)
+		if !errors.Is(err, ErrThrottled) || try == attempts {
+			return body, err
+		}
+		if err := c.o.Sleep(ctx, after); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (c *Client) once(ctx context.Context, path string, query url.Values, wait time.Duration) (body []byte, after time.Duration, err error) {
+	if err := c.limiter.Wait(ctx); err != nil {
+		return nil, 0, err
+	}
+	auth, err := c.o.Token.Authorization(ctx)
+	if err != nil {
+		return nil, 0, &Error{Op: http.MethodGet, Path: path, Hint: "look at cloud.management.credential", Err: err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait+c.o.Timeout)
+	defer cancel()
+	u := *c.url
+	u.Path = strings.TrimRight(u.Path, "/") + base + path
+	u.RawQuery = query.Encode()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, 0, &Error{Op: http.MethodGet, Path: path, Err: err}
+	}
+	r.Header.Set("Authorization", auth)
+	r.Header.Set("Accept", "application/json")
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return nil, 0, &Error{Op: http.MethodGet, Path: path, Err: err}
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		// The body is read for the connection's sake; it is not shown,
+		// because whoever answered may be anybody's proxy.
+		_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
+		if resp.StatusCode == http.StatusGone {
+			return nil, 0, &Error{Op: http.MethodGet, Path: path, Status: resp.StatusCode, Err: wire.ErrGap}
+		}
+		return nil, retryAfter(resp.Header), statusError(path, resp.StatusCode)
+	}
+	body, err = io.ReadAll(io.LimitReader(resp.Body, c.o.MaxBody+1))
+	if err != nil {
+		return nil, 0, &Error{Op: http.MethodGet, Path: path, Status: resp.StatusCode, Err: err}
+	}
+	if int64(len(body)) > c.o.MaxBody {
+		return nil, 0, malformed(path, fmt.Errorf("larger than %d bytes", c.o.MaxBody))
+	}
+	if t, err := http.ParseTime(resp.Header.Get("Date")); err == nil && c.o.OnTime != nil {
+		c.o.OnTime(t)
+	}
+	return body, 0, nil
+}
+
+// retryAfter reads the header in both its forms; 1 s where it is missing, and
+// never more than a minute, so that no server can silence the gateway.
+func retryAfter(h http.Header) time.Duration {
+	text := h.Get("Retry-After")
+	d := time.Second
+	if seconds, err := strconv.Atoi(text); err == nil {
+		d = time.Duration(min(max(seconds, 0), 60)) * time.Second
+	} else if t, err := http.ParseTime(text); err == nil {
+		if now, err := http.ParseTime(h.Get("Date")); err == nil { // both by the server's clock
+			d = t.Sub(now)
+		}
+	}
+	return min(max(d, 100*time.Millisecond), time.Minute)
+}

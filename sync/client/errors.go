@@ -1,0 +1,65 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// What callers branch on.
+var (
+	ErrUnauthorized = errors.New("the server does not accept the gateway's credential")
+	ErrForbidden    = errors.New("the gateway's identity may not read this")
+	ErrNotFound     = errors.New("not found")
+	ErrThrottled    = errors.New("the server throttles")
+	ErrMalformed    = errors.New("malformed answer")
+	ErrTorn         = errors.New("the collections kept changing while they were read")
+	ErrNoFeed       = errors.New("the server has no change feed")
+	ErrSite         = errors.New("the site's path is not what the server says")
+)
+
+// Error is a request that failed.
+type Error struct {
+	Op     string // "GET"
+	Path   string // without host and query
+	Status int    // 0: no answer came
+	Hint   string // what an operator may do; may be empty
+	Err    error
+}
+
+// Error is "GET /devices: 401: …".
+func (e *Error) Error() string {
+	text := e.Op + " " + e.Path + ": "
+	if e.Status != 0 {
+		text += fmt.Sprintf("%d: ", e.Status)
+	}
+	text += e.Err.Error()
+	if e.Hint != "" {
+		text += " (" + e.Hint + ")"
+	}
+	return text
+}
+
+// Unwrap leads to the sentinel or to the transport's error.
+func (e *Error) Unwrap() error { return e.Err }
+
+func statusError(path string, status int) *Error {
+	e := &Error{Op: http.MethodGet, Path: path, Status: status}
+	switch status {
+	case http.StatusUnauthorized:
+		e.Err, e.Hint = ErrUnauthorized, "look at cloud.management.credential, and at this machine's clock"
+	case http.StatusForbidden:
+		e.Err, e.Hint = ErrForbidden, "it needs Support Specialist and Token Administrator at the site"
+	case http.StatusNotFound:
+		e.Err = ErrNotFound
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		e.Err = ErrThrottled
+	default:
+		e.Err = errors.New(http.StatusText(status))
+	}
+	return e
+}
+
+func malformed(path string, err error) error {
+	return &Error{Op: http.MethodGet, Path: path, Status: http.StatusOK, Err: fmt.Errorf("%w: %w", ErrMalformed, err)}
+}
