@@ -23,12 +23,12 @@ func parseBag(s string) ([]message.UserProperty, error) {
 // and another spelling of the sensor's name, which a reader further up
 // might take for it. Case does not help.
 func reservedKey(bag []message.UserProperty) string {
+	const prefix = "iothub-connection-"
 	for _, p := range bag {
-		k := strings.ToLower(p.Key)
 		switch {
-		case k == "$.cdid" || k == "$.cmid" || k == "$.on" || strings.HasPrefix(k, "iothub-connection-"):
-			return p.Key
-		case k == "digitaltwins-sensorhardwareid" && p.Key != sensorKey:
+		case strings.EqualFold(p.Key, "$.cdid"), strings.EqualFold(p.Key, "$.cmid"), strings.EqualFold(p.Key, "$.on"),
+			len(p.Key) >= len(prefix) && strings.EqualFold(p.Key[:len(prefix)], prefix),
+			p.Key != sensorKey && strings.EqualFold(p.Key, sensorKey):
 			return p.Key
 		}
 	}

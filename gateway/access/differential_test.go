@@ -10,6 +10,7 @@ import (
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
@@ -175,11 +176,16 @@ func (o *oracle) universe(extra ...string) []string {
 	names := append([]string{"unheard"}, extra...)
 	devices, modules := append([]string{"dev1", "child", "gw", "future"}, extra...), append([]string{"m1", "mfuture"}, extra...)
 	bags := []string{"", "/", "/x=1", "/" + sensorKey + "=temp1", "/" + sensorKey + "=far1", "/" + sensorKey + "=childtemp", "/" + sensorKey + "=future"}
+	for _, w := range extra {
+		if _, err := topic.ParseBag[message.UserProperty](nil, w); err == nil && !slices.Contains(bags, "/"+w) {
+			bags = append(bags, "/"+w)
+		}
+	}
 	for _, d := range devices {
 		for _, b := range bags {
 			all = append(all, "devices/"+d+"/messages/events"+b)
 		}
-		for _, b := range []string{"", "/", "/x=1"} {
+		for _, b := range bags {
 			all = append(all, "devices/"+d+"/messages/devicebound"+b)
 		}
 		for _, m := range modules {
@@ -193,9 +199,11 @@ func (o *oracle) universe(extra ...string) []string {
 				}
 			}
 		}
-		all = append(all, "registry/devices/"+d+"/get", "deviceupdate/devices/"+d+"/get")
-		for _, n := range names {
-			all = append(all, "registry/devices/"+d+"/sensors/"+n+"/create", "deviceupdate/devices/"+d+"/deployments/"+n+"/create")
+		for _, q := range []string{"", "/?$rid=1"} {
+			all = append(all, "registry/devices/"+d+"/get"+q, "deviceupdate/devices/"+d+"/get"+q)
+			for _, n := range names {
+				all = append(all, "registry/devices/"+d+"/sensors/"+n+"/create"+q, "deviceupdate/devices/"+d+"/deployments/"+n+"/create"+q)
+			}
 		}
 	}
 	for _, n := range names {
@@ -337,7 +345,8 @@ func drawFilter(t *rapid.T, universe []string) string {
 			}
 		}
 		if rapid.Bool().Draw(t, "rest") {
-			l = append(l[:rapid.IntRange(0, len(l)).Draw(t, "cut")], "#")
+			// Not after the deepest path: the universe ends there.
+			l = append(l[:rapid.IntRange(0, min(len(l), 7)).Draw(t, "cut")], "#")
 		}
 		f := strings.Join(l, "/")
 		if topic.DefaultLimits().Filter(f) == nil {

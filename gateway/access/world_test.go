@@ -2,6 +2,7 @@ package access
 
 import (
 	"slices"
+	"sync/atomic"
 
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -191,4 +192,15 @@ func tableOf(w *world, rows []rowText) *Table {
 		w.t.Fatalf("rows %+v: %v", rows, l.problems)
 	}
 	return newTable(compiled, nil)
+}
+
+// swapped hands snapshots to goroutines, as the root does.
+type swapped struct {
+	policy   atomic.Pointer[authz.Index]
+	topology atomic.Pointer[device.Topology]
+}
+
+func (s *swapped) set(w *world) {
+	s.policy.Store(w.index)
+	s.topology.Store(w.topology)
 }

@@ -107,7 +107,8 @@ func unescape(s string) (text, why string) {
 	}
 	out := s
 	if strings.IndexByte(s, '%') >= 0 {
-		b := make([]byte, 0, len(s))
+		var room [96]byte // most values fit: one allocation, for the result
+		b := room[:0]
 		for i := 0; i < len(s); i++ {
 			if s[i] != '%' {
 				b = append(b, s[i])

@@ -1,0 +1,57 @@
+package access
+
+import (
+	"testing"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+)
+
+func TestExplain(t *testing.T) {
+	w := newWorld(t)
+	grant := w.assign(deviceIdentity(3), model.GatewayDeviceRole, floor1Path)
+	m := w.open()
+	gw := devicePrincipal(3, "gw")
+	x, err := m.Explain(gw, "publish", "devices/gw/messages/events/"+sensorKey+"=childtemp")
+	if err != nil || !x.Allowed || x.Row != "telemetry" || x.Stage != "fresh" || x.Version != w.index.Version().String() {
+		t.Fatalf("%+v, %v", x, err)
+	}
+	last := x.Steps[len(x.Steps)-1]
+	if last.Needs != "Create Sensor" || last.At != room2Path.String() || last.Decision == nil || last.Decision.Assignment != grant {
+		t.Errorf("the last step is %+v", last)
+	}
+	if x.Route.Mirror == "" {
+		t.Error("no route")
+	}
+	for _, tt := range []struct {
+		op, topic, row, reason string
+		allowed                bool
+	}{
+		{"connect", "", "connect", Granted, true},
+		{"publish", "devices/dev1/messages/events/", "telemetry", NotActingFor, false},
+		{"publish", "devices/gw/messages/devicebound/", "devicebound", "role-lacks-operation", false},
+		{"publish", "no/row", "connect", NoRow, false},
+		{"publish", "a/#", "connect", BadTopic, false},
+		{"will", "$iothub/twin/GET/?$rid=1", "twin-get", NoWill, false},
+		{"will", "devices/gw/messages/events/", "telemetry", Granted, true},
+		{"subscribe", "spaces/#", "mirror", "outside-scope", false},
+		{"subscribe", "devices/child/messages/devicebound/#", "devicebound", Granted, true},
+		{"receive", "spaces" + room2Path.String() + "/devices/child/events", "mirror", Granted, true},
+		{"deliver", "no/row", "connect", NoRow, false},
+	} {
+		x, err := m.Explain(gw, tt.op, tt.topic)
+		if err != nil || x.Allowed != tt.allowed || x.Reason != tt.reason || x.Row != tt.row {
+			t.Errorf("%s %s: allowed %v, reason %s, row %s, %v", tt.op, tt.topic, x.Allowed, x.Reason, x.Row, err)
+		}
+	}
+	if _, err := m.Explain(gw, "eat", "x"); err == nil {
+		t.Error("an unknown operation was explained")
+	}
+	w.stage = Expired
+	if x, _ := m.Explain(gw, "publish", "devices/gw/messages/events/"); x.Allowed || x.Reason != CacheExpired || x.Stage != "expired" {
+		t.Errorf("expired: %+v", x)
+	}
+	empty, _ := New(Options{}).Explain(gw, "connect", "")
+	if empty.Allowed || empty.Reason != NoPolicy {
+		t.Errorf("without a policy: %+v", empty)
+	}
+}
