@@ -1,0 +1,280 @@
+// Package mqttbroker links the gateway to any MQTT 3.1.1 broker: one
+// connection, topics mapped both ways.
+//
+// A connection counts as up only after an end-to-end probe: a random message
+// published to the probe topic came back through the broker. The probe is
+// repeated; one that does not return ends the connection.
+//
+// Order: what goes up keeps the order of Send; what comes down is handed to
+// Receive in order of arrival, and acknowledged to the broker after Receive's
+// done. Failure: every failure ends the connection, and Run opens the next one
+// after a full-jitter pause. Nothing here ever blocks the gateway's start.
+package mqttbroker
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/upstream"
+	"github.com/gatehouse/gatehouse/gateway/upstream/mqttconn"
+)
+
+// Receive publishes a message from upstream in the gateway, decided like any
+// publish. done(nil) or done of a *message.Refused acknowledges it to the
+// broker; any other error leaves it there, to be sent again.
+type Receive func(m *message.Message, done func(error))
+
+// Options of New.
+type Options struct {
+	URL                string // mqtt://host:port, or mqtts://host:port
+	ClientID, Username string
+	// Password is asked before each connection, so that it can be renewed. Nil: none.
+	Password func() (string, error)
+	TLS      *tls.Config // for mqtts; nil: the system's roots and the URL's host
+	// Dial opens the TCP connection. Nil: net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Down are the topics taken from upstream.
+	Down    []Mapping
+	Receive Receive
+	// Principal is as whom messages from upstream are published; its Kind must be principal.Upstream.
+	Principal *principal.Principal
+	// Routes are the outbox's, for the loop check.
+	Routes []upstream.Route
+	// ProbeTopic is where the probe goes; "" is gatehouse/{client id}/probe.
+	ProbeTopic string
+	// ProbeEvery is how often the probe is repeated; 0: one minute.
+	ProbeEvery time.Duration
+	// Bridge asks the broker not to send back what came from here (mosquitto and others know it; 3.1.1 does not).
+	Bridge    bool
+	MaxPacket int
+	Log       *slog.Logger
+}
+
+// Status of the link.
+type Status struct {
+	Up        bool
+	Since     time.Time // of Up
+	LastError string
+	Connects  uint64
+	Received  uint64            // messages from upstream handed on
+	Ignored   map[string]uint64 // messages from upstream not taken, by reason
+}
+
+// Link is the link; it implements upstream.Connector.
+type Link struct {
+	opt     Options
+	address string
+	secure  bool
+
+	mu     sync.Mutex
+	conn   *mqttconn.Conn // guarded by mu; nil while down
+	change chan struct{}  // guarded by mu; closed when conn changes
+	status Status         // guarded by mu
+	probe  chan string
+}
+
+// New checks the options and starts nothing.
+func New(o Options) (*Link, error) {
+	u, err := url.Parse(o.URL)
+	if err != nil || u.Host == "" || (u.Scheme != "mqtt" && u.Scheme != "mqtts") {
+		return nil, fmt.Errorf("upstream URL %q: want mqtt://host:port or mqtts://host:port", o.URL)
+	}
+	if o.ClientID == "" {
+		return nil, errors.New("upstream client id: missing; it names this gateway's session at the broker")
+	}
+	if o.Principal == nil || o.Principal.Kind != principal.Upstream {
+		return nil, errors.New("upstream principal: missing; messages from upstream are published as one")
+	}
+	if o.ProbeTopic == "" {
+		o.ProbeTopic = "gatehouse/" + o.ClientID + "/probe"
+	}
+	if o.ProbeEvery <= 0 {
+		o.ProbeEvery = time.Minute
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if err := checkMappings(o); err != nil {
+		return nil, err
+	}
+	l := &Link{opt: o, secure: u.Scheme == "mqtts", address: u.Host, change: make(chan struct{}), probe: make(chan string, 4)}
+	if u.Port() == "" {
+		l.address = net.JoinHostPort(u.Hostname(), map[bool]string{false: "1883", true: "8883"}[l.secure])
+	}
+	if l.secure {
+		cfg := &tls.Config{}
+		if o.TLS != nil {
+			cfg = o.TLS.Clone()
+		}
+		if cfg.ServerName == "" {
+			cfg.ServerName = u.Hostname()
+		}
+		cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)
+		l.opt.TLS = cfg
+	}
+	l.status.Ignored = map[string]uint64{}
+	return l, nil
+}
+
+// Run keeps the link connected until ctx ends.
+func (l *Link) Run(ctx context.Context) error {
+	var back upstream.Backoff
+	for ctx.Err() == nil {
+		conn, err := l.connect(ctx)
+		if err == nil {
+			back.Reset()
+			err = l.hold(ctx, conn)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		l.mu.Lock()
+		l.status.LastError = err.Error()
+		l.mu.Unlock()
+		l.opt.Log.Warn("the link upstream is down", "address", l.address, "error", err)
+		back.Wait(ctx)
+	}
+	return nil
+}
+
+func (l *Link) connect(ctx context.Context) (*mqttconn.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	password := ""
+	if l.opt.Password != nil {
+		var err error
+		if password, err = l.opt.Password(); err != nil {
+			return nil, fmt.Errorf("password: %w", err)
+		}
+	}
+	conn, err := mqttconn.Connect(ctx, mqttconn.Options{Dial: l.dial, ClientID: l.opt.ClientID, Username: l.opt.Username,
+		Password: password, Bridge: l.opt.Bridge, MaxPacket: l.opt.MaxPacket, OnMessage: l.arrived})
+	if err != nil {
+		return nil, err
+	}
+	// The probe's topic first and alone: without it nothing is known to work.
+	codes, err := conn.Subscribe(ctx, l.opt.ProbeTopic)
+	if err == nil && codes[0] > 1 {
+		err = fmt.Errorf("the broker refuses the probe topic %s", l.opt.ProbeTopic)
+	}
+	if err == nil {
+		err = l.roundTrip(ctx, conn)
+	}
+	var filters []string
+	for _, m := range l.opt.Down {
+		filters = append(filters, m.Filter)
+	}
+	if err == nil {
+		codes, err = conn.Subscribe(ctx, filters...)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	for i, c := range codes {
+		if c > 1 {
+			l.opt.Log.Warn("the broker refuses a subscription", "filter", filters[i])
+		}
+	}
+	return conn, nil
+}
+
+func (l *Link) dial(ctx context.Context) (net.Conn, error) {
+	dial := l.opt.Dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	c, err := dial(ctx, "tcp", l.address)
+	if err != nil || !l.secure {
+		return c, err
+	}
+	t := tls.Client(c, l.opt.TLS)
+	if err := t.HandshakeContext(ctx); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// roundTrip publishes a probe and waits for it.
+func (l *Link) roundTrip(ctx context.Context, conn *mqttconn.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	nonce := hex.EncodeToString(b[:])
+	if err := conn.Publish(l.opt.ProbeTopic, 0, false, []byte(nonce), nil); err != nil {
+		return err
+	}
+	for {
+		select {
+		case got := <-l.probe:
+			if got == nonce {
+				return nil
+			}
+		case <-conn.Done():
+			return conn.Err()
+		case <-ctx.Done():
+			return errors.New("the probe did not come back: connected, but not end to end")
+		}
+	}
+}
+
+// hold announces the connection and watches it until it ends.
+func (l *Link) hold(ctx context.Context, conn *mqttconn.Conn) error {
+	l.set(conn)
+	defer func() {
+		l.set(nil)
+		conn.Close()
+	}()
+	tick := time.NewTicker(l.opt.ProbeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-conn.Done():
+			return conn.Err()
+		case <-tick.C:
+			if err := l.roundTrip(ctx, conn); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (l *Link) set(conn *mqttconn.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conn = conn
+	l.status.Up, l.status.Since = conn != nil, time.Now()
+	if conn != nil {
+		l.status.Connects++
+		l.status.LastError = ""
+	}
+	close(l.change)
+	l.change = make(chan struct{})
+}
+
+// Status is a copy of the link's state.
+func (l *Link) Status() Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.status
+	s.Ignored = map[string]uint64{}
+	for k, v := range l.status.Ignored {
+		s.Ignored[k] = v
+	}
+	return s
+}

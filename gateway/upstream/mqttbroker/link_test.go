@@ -1,0 +1,320 @@
+package mqttbroker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/upstream"
+	"github.com/gatehouse/gatehouse/gateway/upstream/mqttconn"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// mosquitto is a real broker on a free loopback port.
+type mosquitto struct {
+	t    *testing.T
+	dir  string
+	port int
+	cmd  *exec.Cmd
+}
+
+func newMosquitto(t *testing.T) *mosquitto {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &mosquitto{t: t, dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port}
+	_ = l.Close()
+	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nautosave_on_changes true\nautosave_interval 1\nmax_queued_messages 0\nmax_inflight_messages 0\nuser root\n", b.port, b.dir)
+	if err := os.WriteFile(filepath.Join(b.dir, "m.conf"), []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.kill)
+	b.start()
+	return b
+}
+
+func (b *mosquitto) url() string { return fmt.Sprintf("mqtt://127.0.0.1:%d", b.port) }
+
+func (b *mosquitto) start() {
+	b.t.Helper()
+	b.cmd = exec.Command(find(b.t, "mosquitto"), "-c", filepath.Join(b.dir, "m.conf"))
+	if err := b.cmd.Start(); err != nil {
+		b.t.Fatalf("mosquitto: %v", err)
+	}
+	eventually(b.t, "mosquitto listens", func() bool {
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", b.port))
+		if err != nil {
+			return false
+		}
+		_ = c.Close()
+		return true
+	})
+}
+
+// end stops the broker as an operator does: it saves what it has acknowledged,
+// so that whatever is missing afterwards is our fault and not the broker's.
+func (b *mosquitto) end() {
+	_ = b.cmd.Process.Signal(os.Interrupt)
+	_ = b.cmd.Wait()
+	b.cmd = nil
+}
+
+func (b *mosquitto) kill() {
+	if b.cmd != nil {
+		_ = b.cmd.Process.Kill()
+		_ = b.cmd.Wait()
+		b.cmd = nil
+	}
+}
+
+// find fails by name: a missing broker must not look like a passed test.
+func find(t *testing.T, name string) string {
+	t.Helper()
+	for _, dir := range []string{"", "/usr/sbin/", "/usr/bin/"} {
+		if p, err := exec.LookPath(dir + name); err == nil {
+			return p
+		}
+	}
+	t.Fatalf("%s is not installed: this test needs the real one (Debian: apt-get install mosquitto mosquitto-clients)", name)
+	return ""
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		if f() {
+			return
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	t.Fatalf("not in 20 s: %s", what)
+}
+
+var asUpstream = &principal.Principal{Kind: principal.Upstream, Key: "upstream:test", Name: "test"}
+
+func options(b *mosquitto) Options {
+	return Options{URL: b.url(), ClientID: "gw", Principal: asUpstream, Bridge: false,
+		Down:   []Mapping{{Filter: "site/down/#", Strip: "site/down/", Add: "commands/"}},
+		Routes: []upstream.Route{{Name: "all", Topic: "site/up/{topic}"}}}
+}
+
+func run(t *testing.T, f func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	once := sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	t.Cleanup(once)
+	return once
+}
+
+func TestDownIsMappedGuardedAndHandedOver(t *testing.T) {
+	b := newMosquitto(t)
+	o := options(b)
+	o.Down = append(o.Down, Mapping{Filter: "evil/#", Strip: "evil/"})
+	got := make(chan *message.Message, 10)
+	o.Receive = func(m *message.Message, done func(error)) { got <- m; done(nil) }
+	l, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, l.Run)
+	eventually(t, "link up", func() bool { return l.Status().Up })
+	pub := func(topic, payload string) {
+		if out, err := exec.Command(find(t, "mosquitto_pub"), "-p", strconv.Itoa(b.port), "-q", "1", "-t", topic, "-m", payload).CombinedOutput(); err != nil {
+			t.Fatalf("mosquitto_pub: %v %s", err, out)
+		}
+	}
+	for _, topic := range []string{"evil/$SYS/x", "evil/spaces/x/devices/y/events", "evil/deviceupdate/z", "evil/registry/a", "evil/$iothub/twin/res/200/"} {
+		pub(topic, "bad")
+	}
+	pub("site/down/lamp/1", "on")
+	select {
+	case m := <-got:
+		if m.Topic != "commands/lamp/1" || string(m.Payload) != "on" || m.Publisher != asUpstream || m.QoS != 1 {
+			t.Errorf("%+v", m)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing came")
+	}
+	if n := l.Status().Ignored["reserved-topic"]; n != 5 {
+		t.Errorf("%d ignored for reserved topics, want 5", n)
+	}
+}
+
+func TestUnacknowledgedCommandComesAgain(t *testing.T) {
+	b := newMosquitto(t)
+	o := options(b)
+	first := make(chan struct{})
+	var mu sync.Mutex
+	n := 0
+	o.Receive = func(_ *message.Message, done func(error)) {
+		mu.Lock()
+		defer mu.Unlock()
+		if n++; n == 1 {
+			done(errors.New("the disk is full"))
+			close(first)
+			return
+		}
+		done(nil)
+	}
+	l, _ := New(o)
+	stop := run(t, l.Run)
+	eventually(t, "link up", func() bool { return l.Status().Up })
+	if out, err := exec.Command(find(t, "mosquitto_pub"), "-p", strconv.Itoa(b.port), "-q", "1", "-t", "site/down/x", "-m", "1").CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	<-first
+	stop()
+	l, _ = New(o)
+	run(t, l.Run)
+	eventually(t, "it came again", func() bool { mu.Lock(); defer mu.Unlock(); return n == 2 })
+}
+
+func TestLoopsAndMistakesAreRefused(t *testing.T) {
+	base := Options{URL: "mqtts://h", ClientID: "gw", Principal: asUpstream}
+	for name, tc := range map[string]struct {
+		change func(*Options)
+		ok     bool
+	}{
+		"plain":        {func(*Options) {}, true},
+		"url":          {func(o *Options) { o.URL = "http://x" }, false},
+		"no principal": {func(o *Options) { o.Principal = nil }, false},
+		"same topics":  {func(o *Options) { o.Down = []Mapping{{Filter: "#"}}; o.Routes = []upstream.Route{{Name: "r"}} }, false},
+		"captured": {func(o *Options) {
+			o.Down = []Mapping{{Filter: "a/+/c"}}
+			o.Routes = []upstream.Route{{Name: "r", Topic: "a/{device}/c"}}
+		}, false},
+		"apart": {func(o *Options) {
+			o.Down = []Mapping{{Filter: "b/#"}}
+			o.Routes = []upstream.Route{{Name: "r", Topic: "a/{topic}"}}
+		}, true},
+		"bridge": {func(o *Options) {
+			o.Bridge = true
+			o.Down = []Mapping{{Filter: "#"}}
+			o.Routes = []upstream.Route{{Name: "r"}}
+		}, true},
+		"strip":         {func(o *Options) { o.Down = []Mapping{{Filter: "a/#", Strip: "b/"}} }, false},
+		"reserved":      {func(o *Options) { o.Down = []Mapping{{Filter: "a/#", Add: "$SYS/"}} }, false},
+		"bad filter":    {func(o *Options) { o.Down = []Mapping{{Filter: "a#"}} }, false},
+		"reserved bare": {func(o *Options) { o.Down = []Mapping{{Filter: "a/#", Add: "spaces"}} }, false},
+	} {
+		o := base
+		tc.change(&o)
+		if _, err := New(o); (err == nil) != tc.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestProbeDecides puts a proxy in front that swallows the probe: a socket that is open is not a link that is up.
+func TestProbeDecides(t *testing.T) {
+	b := newMosquitto(t)
+	o := options(b)
+	o.ProbeTopic = "probe/here"
+	o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		return &swallow{Conn: c}, err
+	}
+	l, _ := New(o)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if conn, err := l.connect(ctx); err == nil {
+		conn.Close()
+		t.Fatal("connected without a probe")
+	}
+	if l.Status().Up {
+		t.Error("up without a probe")
+	}
+}
+
+// swallow drops every PUBLISH to the probe topic.
+type swallow struct{ net.Conn }
+
+func (s *swallow) Write(b []byte) (int, error) {
+	if len(b) > 0 && b[0]>>4 == 3 && bytes.Contains(b, []byte("probe/here")) {
+		return len(b), nil
+	}
+	return s.Conn.Write(b)
+}
+
+// reader subscribes at the broker with a persistent session and keeps what comes, in order.
+type reader struct {
+	mu  sync.Mutex
+	got map[string][]string
+}
+
+func (r *reader) run(ctx context.Context, port int) error {
+	for ctx.Err() == nil {
+		c, err := mqttconn.Connect(ctx, mqttconn.Options{ClientID: "reader", Dial: func(ctx context.Context) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		}, OnMessage: func(m mqttconn.Message) {
+			device, payload, _ := strings.Cut(string(m.Payload), " ")
+			r.mu.Lock()
+			r.got[device] = append(r.got[device], payload)
+			r.mu.Unlock()
+			m.Ack()
+		}})
+		if err != nil {
+			<-time.After(20 * time.Millisecond)
+			continue
+		}
+		if _, err := c.Subscribe(ctx, "site/up/#"); err == nil {
+			select {
+			case <-c.Done():
+			case <-ctx.Done():
+			}
+		}
+		c.Close()
+	}
+	return nil
+}
+
+// missing are the acknowledged messages that never came; disorder names a device whose first deliveries came out of order.
+func (r *reader) check(acked map[string][]int) (missing int, disorder string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for device, list := range acked {
+		seen := map[int]bool{}
+		last := -1
+		for _, p := range r.got[device] {
+			n, _ := strconv.Atoi(p)
+			if seen[n] {
+				continue // at least once
+			}
+			if n < last {
+				disorder = fmt.Sprintf("%s: %d after %d", device, n, last)
+			}
+			seen[n] = true
+			last = n
+		}
+		for _, n := range list {
+			if !seen[n] {
+				missing++
+			}
+		}
+	}
+	return missing, disorder
+}
