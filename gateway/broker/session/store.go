@@ -203,7 +203,7 @@ func (st *Store) Of(principalKey string) []*Session {
 	defer st.mu.Unlock()
 	var list []*Session
 	for key, s := range st.sessions {
-		if strings.HasPrefix(key, principalKey) && key[len(principalKey)] == 0 {
+		if owner, _, _ := strings.Cut(key, "\x00"); owner == principalKey {
 			list = append(list, s)
 		}
 	}

@@ -1,0 +1,150 @@
+package broker_test
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+// memory is a Vault that outlives brokers. One goroutine commits, in order; it
+// can be held, so that a test sees what waits for it.
+type memory struct {
+	mu       sync.Mutex
+	sessions map[string]message.SessionRecord
+	queues   map[string]map[uint64]message.QueuedRecord
+	retained map[string]*message.Message
+	gate     sync.Mutex // held: nothing is committed
+	ops      chan func()
+	done     chan struct{}
+	fail     error
+}
+
+func newMemory(t *testing.T) *memory {
+	v := &memory{sessions: map[string]message.SessionRecord{}, queues: map[string]map[uint64]message.QueuedRecord{},
+		retained: map[string]*message.Message{}, ops: make(chan func(), 1<<16), done: make(chan struct{})}
+	go func() {
+		defer close(v.done)
+		for op := range v.ops {
+			v.gate.Lock()
+			op()
+			v.gate.Unlock()
+		}
+	}()
+	t.Cleanup(func() { close(v.ops); <-v.done })
+	return v
+}
+
+func (v *memory) submit(f func(), done func(error)) {
+	v.ops <- func() {
+		v.mu.Lock()
+		err := v.fail
+		if err == nil {
+			f()
+		}
+		v.mu.Unlock()
+		if done != nil {
+			done(err)
+		}
+	}
+}
+
+func (v *memory) LoadSessions(yield func(message.SessionRecord) error) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, r := range v.sessions {
+		if err := yield(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *memory) LoadQueue(key string, yield func(message.QueuedRecord) error) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, seq := range slices.Sorted(maps.Keys(v.queues[key])) {
+		if err := yield(v.queues[key][seq]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *memory) LoadRetained(yield func(*message.Message) error) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, m := range v.retained {
+		if err := yield(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *memory) SaveSession(r message.SessionRecord, done func(error)) {
+	v.submit(func() { v.sessions[r.Key] = r }, done)
+}
+
+func (v *memory) DeleteSession(key string, done func(error)) {
+	v.submit(func() { delete(v.sessions, key); delete(v.queues, key) }, done)
+}
+
+func (v *memory) Enqueue(key string, q message.QueuedRecord, done func(error)) {
+	v.submit(func() {
+		if v.queues[key] == nil {
+			v.queues[key] = map[uint64]message.QueuedRecord{}
+		}
+		v.queues[key][q.Seq] = q
+	}, done)
+}
+
+func (v *memory) Update(key string, q message.QueuedRecord, done func(error)) {
+	v.submit(func() {
+		if old, ok := v.queues[key][q.Seq]; ok {
+			old.PacketID, old.Released = q.PacketID, q.Released
+			v.queues[key][q.Seq] = old
+		}
+	}, done)
+}
+
+func (v *memory) Dequeue(key string, seqs []uint64, done func(error)) {
+	seqs = slices.Clone(seqs)
+	v.submit(func() {
+		for _, s := range seqs {
+			delete(v.queues[key], s)
+		}
+	}, done)
+}
+
+func (v *memory) Retain(m *message.Message, done func(error)) {
+	v.submit(func() { v.retained[m.Topic] = m }, done)
+}
+
+func (v *memory) Unretain(topic string, done func(error)) {
+	v.submit(func() { delete(v.retained, topic) }, done)
+}
+
+func (v *memory) queued(key string) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.queues[key])
+}
+
+func (v *memory) saved(key string) (message.SessionRecord, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	r, ok := v.sessions[key]
+	return r, ok
+}
+
+func (v *memory) retains(topic string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.retained[topic] != nil
+}
+
+var errDisk = errors.New("disk")
