@@ -1,0 +1,102 @@
+package access
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+// Class 1: an id that looks like a wildcard or a separator widens nothing, at
+// any place where an id meets a topic. The registry refuses such records; this
+// is what holds if one slips through, or a principal claims such a name.
+func TestIdsNeverWidenATopic(t *testing.T) {
+	for _, evil := range []string{"+", "#", "a/#", "dev1/messages", "dev1\x00", "\xc0\xaf", "", ".", "$iothub", "dev1 ", "DEV1"} {
+		w := newWorld(t)
+		w.data.Devices = append(w.data.Devices, device.Device{
+			ID: id(9), HubID: evil, Space: room1, Status: device.Active, Modules: []device.Module{{ID: evil}},
+		})
+		w.data.Sensors = append(w.data.Sensors, device.Sensor{ID: id(0x19), Device: id(9), Space: room1, HardwareID: evil})
+		w.rebuild()
+		w.assign(deviceIdentity(9), model.SpaceAdministratorRole, room1Path)
+		w.assign(deviceIdentity(1), model.SpaceAdministratorRole, room1Path)
+		m := w.open()
+		m.SetTable(tableOf(w, []rowText{{Topic: "own/{device}/#", Publish: &needText{AnyOf: []string{"Update Device"}}, Subscribe: &needText{AnyOf: []string{"Read Device"}}}}))
+		for _, r := range []*Rights{m.Open(devicePrincipal(9, evil)), m.Open(modulePrincipal(9, evil, evil))} {
+			for _, filter := range []string{
+				"devices/" + evil + "/messages/devicebound/#", "devices/" + evil + "/modules/" + evil + "/#", "devices/" + evil + "/#",
+				"devices/+/messages/devicebound/#", "own/#", "own/+/#", "$iothub/#", "#",
+			} {
+				if r.Subscribe(filter).Allowed && topicCovers(filter, evil) {
+					t.Errorf("%q was granted %q, which covers others", evil, filter)
+				}
+			}
+			for _, name := range []string{"devices/dev1/messages/events/", "devices/dev1/messages/devicebound/", "own/dev10/x"} {
+				if r.p.DeviceID != "dev1" && r.Publish(name, nil).Route.Handling == message.Telemetry {
+					t.Errorf("%q published %q", evil, name)
+				}
+			}
+		}
+		// And as a sensor's name, by a device in good standing.
+		v := m.Open(devicePrincipal(1, "dev1")).Publish("devices/dev1/messages/events/"+sensorKey+"="+strings.ReplaceAll(evil, "/", "%2F"), nil)
+		if v.Allowed {
+			t.Errorf("a reading of sensor %q was taken: %+v", evil, v.Route)
+		}
+	}
+}
+
+// topicCovers tells whether the filter reaches a topic of device dev10.
+func topicCovers(filter, evil string) bool {
+	return strings.ContainsAny(evil, "+#") || strings.HasPrefix(filter, "devices/+") || strings.HasPrefix(filter, "own/+") || filter == "own/#" || filter == "#" || filter == "$iothub/#"
+}
+
+// Class 6: each filter of a SUBSCRIBE is decided by itself; a granted one
+// opens no other.
+func TestFiltersAreDecidedOneByOne(t *testing.T) {
+	w := newWorld(t)
+	w.assign(userIdentity(0x31), model.UserRole, room1Path)
+	user := w.open().Open(userPrincipal(0x31))
+	for range 2 {
+		w.want(user.Subscribe("spaces"+room1Path.String()+"/#"), true, Granted, "its room")
+		w.want(user.Subscribe("spaces"+room2Path.String()+"/#"), false, "outside-scope", "another room")
+		w.want(user.Subscribe("spaces"+room1Path.String()+"/+/devices/+/events"), true, Granted, "below its room")
+	}
+}
+
+// Class 11 and B28: what is deep or long is refused before anything walks it.
+func TestDeepAndLongTopicsCostNothing(t *testing.T) {
+	w := newWorld(t)
+	w.assign(userIdentity(0x31), model.SpaceAdministratorRole, sitePath)
+	m := w.open()
+	m.SetTable(loadExample(t))
+	user := m.Open(userPrincipal(0x31))
+	deep, long := strings.Repeat("+/", 30000)+"#", strings.Repeat("x", 65535)
+	start := time.Now()
+	for range 100 {
+		w.want(user.Subscribe(deep), false, BadFilter, "32,000 levels")
+		w.want(user.Subscribe(long), false, BadFilter, "64 KiB")
+		w.want(user.Publish(strings.ReplaceAll(deep[:60000], "+", "a"), nil), false, BadTopic, "a publish of 30,000 levels")
+		w.want(user.Publish(long, nil), false, BadTopic, "a publish of 64 KiB")
+		user.Subscribe(strings.Repeat("+/", 40) + "#") // as deep as it may be
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("100 rounds took %v", took)
+	}
+}
+
+// Class 18: names and paths that begin alike are different things.
+func TestPrefixesAreNotMatches(t *testing.T) {
+	w := newWorld(t)
+	w.assign(deviceIdentity(1), model.SpaceAdministratorRole, room1Path)
+	w.assign(deviceIdentity(2), model.GatewayDeviceRole, room1Path)
+	m := w.open()
+	dev1, dev10 := m.Open(devicePrincipal(1, "dev1")), m.Open(devicePrincipal(2, "dev10"))
+	w.want(dev1.Publish("devices/dev10/messages/events/", nil), false, NotActingFor, "dev1 as dev10")
+	w.want(dev10.Publish("devices/dev1/messages/events/", nil), false, NotActingFor, "dev10 as dev1")
+	w.want(dev10.Subscribe("devices/dev1/messages/devicebound/#"), false, NotActingFor, "dev10 reads dev1")
+	w.want(dev1.Subscribe("devices/dev10/messages/devicebound/#"), false, NotActingFor, "dev1 reads dev10")
+	w.want(dev1.Subscribe("spaces"+floor1Path.String()+"/#"), false, "outside-scope", "the floor above")
+}
