@@ -1,0 +1,25 @@
+package twins
+
+import (
+	"context"
+
+	"github.com/gatehouse/gatehouse/device/update"
+)
+
+// Journal is the deployment journal of the guard, kept in a bucket of its own.
+type Journal struct{ Bucket Bucket }
+
+var _ update.Journal = Journal{}
+
+// Save returns when the record is synced. It does not give up when ctx ends:
+// whether the record was written would then be unknown.
+func (j Journal) Save(_ context.Context, device string, record []byte) error {
+	saved := make(chan error, 1)
+	j.Bucket.Put(device, record, func(err error) { saved <- err })
+	return <-saved
+}
+
+// Load yields every record.
+func (j Journal) Load(yield func(device string, record []byte) error) error {
+	return j.Bucket.Load(yield)
+}

@@ -1,0 +1,214 @@
+package twins
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// Service holds the twins.
+type Service struct {
+	o Options
+
+	mu      sync.Mutex
+	ctx     context.Context      // of Run; guarded by mu; nil before and after
+	twins   map[string]*identity // guarded by mu; entries are never removed
+	pending map[string]*call     // methods under way, by request id; guarded by mu
+	nextRID uint64               // guarded by mu
+	working sync.WaitGroup
+}
+
+// identity is one device or module.
+type identity struct {
+	id    string
+	rec   record                  // touched only by the identity's worker, and by Load before Run
+	saved []byte                  // rec as it was written; touched as rec
+	jobs  []func(context.Context) // guarded by Service.mu
+	busy  bool                    // a worker runs; guarded by Service.mu
+}
+
+// maxJobs bounds what one identity may have waiting; a device that asks faster
+// than it can be answered is told so.
+const maxJobs = 256
+
+// New prepares a service; Load, then Run.
+func New(o Options) *Service {
+	if o.AnswerWithin == 0 {
+		o.AnswerWithin = 5 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Present == nil {
+		o.Present = func(string) bool { return false }
+	}
+	return &Service{o: o, twins: map[string]*identity{}, pending: map[string]*call{}}
+}
+
+// Load reads what was kept. A record that cannot be read is said and dropped:
+// its twin is read from upstream again.
+func (s *Service) Load() error {
+	return s.o.Store.Load(func(id string, text []byte) error {
+		r, err := decodeRecord(text)
+		if err != nil {
+			s.o.Log.Error("twin record dropped: unreadable", "device", id, "err", err)
+			return nil
+		}
+		s.identity(id).rec = r
+		return nil
+	})
+}
+
+// Run lets the work begin and returns when ctx has ended and all work with it.
+// What is asked before Run waits for it; afterwards it is refused.
+func (s *Service) Run(ctx context.Context) error {
+	s.mu.Lock()
+	s.ctx = ctx
+	for _, i := range s.twins {
+		s.wake(i)
+	}
+	s.mu.Unlock()
+	<-ctx.Done()
+	s.working.Wait()
+	return nil
+}
+
+func (s *Service) identity(id string) *identity {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identityLocked(id)
+}
+
+func (s *Service) identityLocked(id string) *identity {
+	i := s.twins[id]
+	if i == nil {
+		i = &identity{id: id, rec: newRecord()}
+		s.twins[id] = i
+	}
+	return i
+}
+
+// do queues a job of an identity; false when it cannot be taken.
+func (s *Service) do(id string, job func(ctx context.Context, i *identity)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.identityLocked(id)
+	if len(i.jobs) >= maxJobs || s.ctx != nil && s.ctx.Err() != nil {
+		return false
+	}
+	i.jobs = append(i.jobs, func(ctx context.Context) { job(ctx, i) })
+	s.wake(i)
+	return true
+}
+
+// wake starts the worker if there is work and none runs. Called with mu held.
+func (s *Service) wake(i *identity) {
+	if i.busy || len(i.jobs) == 0 || s.ctx == nil || s.ctx.Err() != nil {
+		return
+	}
+	i.busy = true
+	ctx := s.ctx
+	s.working.Go(func() {
+		for {
+			s.mu.Lock()
+			if len(i.jobs) == 0 {
+				i.busy, i.jobs = false, nil
+				s.mu.Unlock()
+				return
+			}
+			job := i.jobs[0]
+			i.jobs = i.jobs[1:]
+			s.mu.Unlock()
+			// After the end jobs still run, each at once: they must answer
+			// whoever waits for them.
+			job(ctx)
+		}
+	})
+}
+
+// idOf is the name of a device's or module's twin.
+func idOf(p *principal.Principal) string {
+	if p.Kind == principal.Module {
+		return p.DeviceID + "/" + p.ModuleID
+	}
+	return p.DeviceID
+}
+
+// keyOf is the principal key of an identity (gateway/principal).
+func keyOf(id string) string {
+	if strings.Contains(id, "/") {
+		return "module:" + id
+	}
+	return "device:" + id
+}
+
+func (s *Service) message(topic string, body []byte, qos byte) *message.Message {
+	return &message.Message{Topic: topic, Payload: body, QoS: qos, Accepted: s.o.Now(), Publisher: s.o.Self}
+}
+
+// answer goes to the asker's $iothub/twin/res.
+func (s *Service) answer(id string, status int, query string, body []byte) {
+	s.o.Send(keyOf(id), s.message("$iothub/twin/res/"+strconv.Itoa(status)+"/?"+query, body, 0))
+}
+
+// Handle takes the requests that this room answers; done is called exactly
+// once. False: m is for another service, and done is not called.
+func (s *Service) Handle(p *principal.Principal, session string, m *message.Message, done func(code byte)) bool {
+	switch m.Via.Handling {
+	case message.TwinGet:
+		s.HandleTwinGet(p, m, done)
+	case message.TwinReported:
+		s.HandleReported(p, m, done)
+	case message.MethodResponse:
+		s.HandleMethodResponse(p, m, done)
+	case message.Deployment:
+		s.HandleDeployment(p, session, m, done)
+	default:
+		return false
+	}
+	return true
+}
+
+// Status is a line of a status page.
+type Status struct {
+	ID               string
+	Local, Known     bool
+	Queued, Withheld int
+}
+
+// Status lists the twins, once their running work is done, in order of their names.
+func (s *Service) Status(ctx context.Context) []Status {
+	s.mu.Lock()
+	names := slices.Sorted(maps.Keys(s.twins))
+	s.mu.Unlock()
+	var out []Status
+	for _, n := range names {
+		if strings.HasPrefix(n, deploymentQueue) {
+			continue
+		}
+		got := make(chan Status, 1)
+		if !s.do(n, func(_ context.Context, i *identity) {
+			got <- Status{i.id, i.rec.Local, i.rec.Known, len(i.rec.Queue), len(i.rec.Withheld)}
+		}) {
+			continue
+		}
+		select {
+		case line := <-got:
+			out = append(out, line)
+		case <-ctx.Done():
+			return out
+		}
+	}
+	return out
+}

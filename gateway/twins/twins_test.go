@@ -1,0 +1,491 @@
+package twins
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/gatehouse/gatehouse/device/twin/strictjson"
+	"github.com/gatehouse/gatehouse/device/update"
+	"github.com/gatehouse/gatehouse/device/update/manifest"
+	"github.com/gatehouse/gatehouse/device/update/manifest/manifesttest"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// memory is a Bucket.
+type memory struct {
+	mu     sync.Mutex
+	values map[string][]byte
+	broken bool
+}
+
+func (m *memory) Put(key string, value []byte, done func(error)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken {
+		go done(errors.New("disk full"))
+		return
+	}
+	m.values[key] = append([]byte(nil), value...)
+	go done(nil)
+}
+
+func (m *memory) Load(yield func(string, []byte) error) error {
+	for k, v := range m.values {
+		if err := yield(k, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cloud is an Upstream with one twin in the test's hands.
+type cloud struct {
+	mu       sync.Mutex
+	err      error // ErrOffline, ErrNoTwin
+	reject   bool
+	desired  string // with $version
+	reported strictjson.Value
+	version  int64
+	patches  []string
+}
+
+func (c *cloud) TwinGet(context.Context, string) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return nil, c.err
+	}
+	return fmt.Appendf(nil, `{"desired":%s,"reported":%s}`, c.desired, c.reported.With("$version", strictjson.IntValue(c.version)).Bytes()), nil
+}
+
+func (c *cloud) PatchReported(_ context.Context, _ string, patch []byte) (int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return 0, c.err
+	}
+	if c.reject {
+		return 0, ErrRejected
+	}
+	v, err := strictjson.Parse(patch, strictjson.Limits{})
+	if err != nil {
+		return 0, err
+	}
+	c.patches = append(c.patches, string(patch))
+	c.version++
+	c.reported = strictjson.Merge(c.reported, v)
+	return c.version, nil
+}
+
+func (c *cloud) set(f func()) { c.mu.Lock(); defer c.mu.Unlock(); f() }
+
+type rights struct {
+	mu     sync.Mutex
+	denied map[update.Action]bool
+}
+
+func (r *rights) May(_ context.Context, _ update.Initiator, a update.Action, _ string) update.Decision {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return update.Decision{Allowed: !r.denied[a], Reason: "no-assignment"}
+}
+
+func (r *rights) deny(a update.Action, yes bool) { r.mu.Lock(); defer r.mu.Unlock(); r.denied[a] = yes }
+
+var signer = sync.OnceValue(func() *manifesttest.Authority {
+	a, err := manifesttest.New()
+	if err != nil {
+		panic(err)
+	}
+	return a
+})
+
+// house is a service with a real guard; the device, upstream and the store are the test's.
+type house struct {
+	t       *testing.T
+	s       *Service
+	guard   *update.Guard
+	up      *cloud
+	store   *memory
+	journal *memory
+	rights  *rights
+	stop    func()
+
+	mu   sync.Mutex
+	here bool
+	sent []string // topic and body of what the device got
+}
+
+func start(t *testing.T, change func(*Options)) *house {
+	h := &house{t: t, here: true, store: &memory{values: map[string][]byte{}}, journal: &memory{values: map[string][]byte{}},
+		rights: &rights{denied: map[update.Action]bool{}},
+		up:     &cloud{desired: `{"interval":5,"$version":3}`, reported: strictjson.ObjectValue(), version: 7}}
+	h.restart(change)
+	return h
+}
+
+func (h *house) restart(change func(*Options)) {
+	h.t.Helper()
+	if h.stop != nil {
+		h.stop()
+	}
+	h.guard = update.New(update.Options{Authorizer: h.rights, Journal: Journal{h.journal},
+		Verifier: manifest.NewVerifier(manifest.Options{Roots: signer().Roots()}),
+		Recheck:  func(d string) { h.s.Recheck(d) }})
+	o := Options{Upstream: h.up, Store: h.store, Guard: h.guard,
+		Present: func(string) bool { h.mu.Lock(); defer h.mu.Unlock(); return h.here },
+		Send: func(key string, m *message.Message) int {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if key != "device:d1" || !h.here {
+				return 0
+			}
+			h.sent = append(h.sent, m.Topic+" "+string(m.Payload))
+			return 1
+		},
+		SendSession: func(session string, m *message.Message) bool {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.sent = append(h.sent, session+" "+m.Topic+" "+string(m.Payload))
+			return true
+		},
+		Initiator: func(p *principal.Principal) update.Initiator { return update.Initiator{Name: p.Key} },
+	}
+	if change != nil {
+		change(&o)
+	}
+	h.s = New(o)
+	if err := errors.Join(h.guard.Load(), h.s.Load()); err != nil {
+		h.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(h.t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = h.s.Run(ctx) }()
+	h.stop = func() { cancel(); <-done }
+	synctest.Wait()
+}
+
+func (h *house) setHere(here bool) { h.mu.Lock(); defer h.mu.Unlock(); h.here = here }
+
+// took returns what the device got since the last call, once all is quiet.
+func (h *house) took() []string {
+	synctest.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	got := h.sent
+	h.sent = nil
+	return got
+}
+
+func (h *house) one() string {
+	h.t.Helper()
+	got := h.took()
+	if len(got) != 1 {
+		h.t.Fatalf("the device got %q, want one message", got)
+	}
+	return got[0]
+}
+
+var dev = &principal.Principal{Kind: principal.Device, Key: "device:d1", DeviceID: "d1"}
+
+// ask hands in a request and returns the code of its acknowledgement; -1 for none.
+func (h *house) ask(p *principal.Principal, handling message.Handling, body string) int {
+	h.t.Helper()
+	code := -1
+	m := &message.Message{Payload: []byte(body), Publisher: p, Via: message.Route{Handling: handling, Request: "r"}}
+	if !h.s.Handle(p, "session", m, func(c byte) { code = int(c) }) {
+		h.t.Fatal("not handled")
+	}
+	synctest.Wait()
+	return code
+}
+
+func service(id, version string) string {
+	text := manifesttest.Update{ID: manifest.UpdateID{Provider: "C", Name: "T", Version: version}, Manufacturer: "C", Model: "T", FileID: "f1", FileName: "f", Content: []byte("x"), Created: "x"}.Manifest()
+	return fmt.Sprintf(`{"workflow":{"action":3,"id":%q},"updateManifest":%q,"updateManifestSignature":%q,"fileUrls":{"f1":"http://x.dl.adu.microsoft.com/f"}}`, id, text, signer().Sign(text))
+}
+
+func TestGetOnlineAndOffline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.up.set(func() { h.up.err = ErrOffline })
+		h.ask(dev, message.TwinGet, "")
+		if got := h.one(); !strings.HasPrefix(got, "$iothub/twin/res/503/?$rid=r") {
+			t.Error(got)
+		}
+		h.up.set(func() { h.up.err = nil })
+		h.ask(dev, message.TwinGet, "")
+		const want = `$iothub/twin/res/200/?$rid=r {"desired":{"interval":5,"$version":3},"reported":{"$version":7}}`
+		if got := h.one(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		h.up.set(func() { h.up.err = ErrOffline })
+		h.restart(nil)
+		h.ask(dev, message.TwinGet, "")
+		if got := h.one(); got != want {
+			t.Errorf("offline after a restart: %s, want %s", got, want)
+		}
+	})
+}
+
+func TestReportedIsQueuedInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.ask(dev, message.TwinGet, "")
+		h.up.set(func() { h.up.err = ErrOffline })
+		h.took()
+		for i, body := range []string{`{"a":{"x":1,"y":2}}`, `{"a":null}`, `{"a":{"x":3}}`, `{"b":1}`} {
+			if code := h.ask(dev, message.TwinReported, body); code != 0 {
+				t.Fatalf("%d: code %d", i, code)
+			}
+			if got := h.one(); !strings.HasPrefix(got, "$iothub/twin/res/204/?$rid=r&$version=") {
+				t.Error(got)
+			}
+		}
+		h.ask(dev, message.TwinGet, "")
+		if got := h.one(); !strings.Contains(got, `"reported":{"a":{"x":3},"b":1,`) {
+			t.Errorf("the device does not see its own reports: %s", got)
+		}
+		h.restart(nil)
+		h.up.set(func() { h.up.err = nil })
+		h.s.Online("d1")
+		synctest.Wait()
+		if got := string(h.up.reported.Bytes()); got != `{"a":{"x":3},"b":1}` {
+			t.Errorf("upstream has %s after %q", got, h.up.patches)
+		}
+		h.up.set(func() { h.up.patches = nil })
+		h.s.Online("d1")
+		synctest.Wait()
+		if len(h.up.patches) != 0 {
+			t.Errorf("sent again: %q", h.up.patches)
+		}
+	})
+}
+
+func TestNotAcknowledgedUnlessDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.store.broken = true
+		if code := h.ask(dev, message.TwinReported, `{"a":1}`); code != int(message.UnspecifiedError) {
+			t.Errorf("code %#x", code)
+		}
+		h.took()
+		h.store.broken = false
+		if code := h.ask(dev, message.TwinReported, `{"a":1,"a":2}`); code != 0 {
+			t.Errorf("code %#x", code)
+		}
+		if got := h.one(); !strings.HasPrefix(got, "$iothub/twin/res/400/") {
+			t.Error(got)
+		}
+		if len(h.up.patches) != 0 {
+			t.Errorf("upstream got %q", h.up.patches)
+		}
+		h.up.set(func() { h.up.reject = true })
+		h.ask(dev, message.TwinReported, `{"bad":1}`)
+		h.up.set(func() { h.up.reject = false })
+		h.ask(dev, message.TwinReported, `{"good":1}`)
+		if fmt.Sprint(h.up.patches) != `[{"good":1}]` {
+			t.Errorf("a rejected patch blocks the queue: %q", h.up.patches)
+		}
+	})
+}
+
+// What semantics.md 5 and the smoke test's assert 6 ask for, through both doors.
+func TestRefusedDeploymentIsNeverSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.ask(dev, message.TwinGet, "")
+		h.took()
+		h.rights.deny(update.Create, true)
+		patch := `{"deviceUpdate":{"__t":"c","service":` + service("w1", "1.1") + `},"$version":4}`
+		h.up.set(func() {
+			h.up.desired = `{"interval":5,` + patch[1:]
+		})
+		h.s.DesiredPatch("d1", []byte(patch))
+		for _, m := range h.took() {
+			t.Errorf("the device got %s", m)
+		}
+		if n := len(h.up.patches); n != 1 || !strings.Contains(h.up.patches[0], `"state":255`) || !strings.Contains(h.up.patches[0], "E6A70001") {
+			t.Errorf("upstream got %q", h.up.patches)
+		}
+		h.ask(dev, message.TwinGet, "")
+		if got := h.one(); strings.Contains(got, "w1\"},\"updateManifest") || strings.Contains(got, "updateManifestSignature") {
+			t.Errorf("the twin shows it: %s", got)
+		}
+		// Rights return: it appears without a new patch.
+		h.rights.deny(update.Create, false)
+		if err := h.guard.Reauthorize(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.one(); !strings.HasPrefix(got, "$iothub/twin/PATCH/properties/desired/?$version=4 ") || !strings.Contains(got, `"id":"w1"`) || !strings.Contains(got, `"$version":4}`) {
+			t.Errorf("%s", got)
+		}
+		// A cancel that nobody may make stays away, whichever way the twin is read.
+		h.rights.deny(update.Cancel, true)
+		h.s.DesiredPatch("d1", []byte(`{"deviceUpdate":{"__t":"c","service":{"workflow":{"action":255,"id":"nodeployment"},"updateManifest":null,"updateManifestSignature":null,"fileUrls":null}},"interval":6,"$version":5}`))
+		if got := h.one(); got != `$iothub/twin/PATCH/properties/desired/?$version=5 {"interval":6,"$version":5}` {
+			t.Error(got)
+		}
+		h.rights.deny(update.Cancel, false)
+		h.s.Recheck("d1")
+		got := h.one()
+		for _, want := range []string{`"action":255`, `"updateManifest":null`, `"fileUrls":null`} {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s lacks %s", got, want)
+			}
+		}
+	})
+}
+
+func TestVersions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.ask(dev, message.TwinGet, "")
+		h.took()
+		h.s.DesiredPatch("d1", []byte(`{"interval":5,"$version":3}`))
+		if got := h.took(); len(got) != 0 {
+			t.Errorf("a patch that was seen: %q", got)
+		}
+		h.up.set(func() { h.up.desired = `{"interval":9,"$version":2}` })
+		h.s.DesiredPatch("d1", []byte(`{"x":1,"$version":1}`)) // lower: the twin was made anew
+		if got := h.one(); got != `$iothub/twin/PATCH/properties/desired/?$version=2 {"interval":9,"$version":2}` {
+			t.Error(got)
+		}
+		h.up.set(func() { h.up.desired = `{"interval":10,"y":1,"$version":6}` })
+		h.s.DesiredPatch("d1", []byte(`{"y":1,"$version":6}`)) // a gap: something was missed
+		if got := h.one(); got != `$iothub/twin/PATCH/properties/desired/?$version=6 {"interval":10,"y":1,"$version":6}` {
+			t.Error(got)
+		}
+		h.s.DesiredPatch("d1", []byte(`{"y":1,"y":2,"$version":7}`))
+		if got := h.took(); len(got) != 0 {
+			t.Errorf("a malformed patch: %q", got)
+		}
+		h.setHere(false)
+		h.s.DesiredPatch("d1", []byte(`{"y":2,"$version":7}`))
+		h.took()
+		h.setHere(true)
+		h.s.Recheck("d1")
+		if got := h.one(); !strings.Contains(got, `{"y":2,"$version":7}`) {
+			t.Errorf("what was missed: %s", got)
+		}
+	})
+}
+
+func TestWithheldReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.rights.deny(update.Get, true)
+		h.ask(dev, message.TwinReported, `{"deviceUpdate":{"agent":{"state":6}},"temp":1}`)
+		if fmt.Sprint(h.up.patches) != `[{"temp":1}]` {
+			t.Errorf("upstream got %q", h.up.patches)
+		}
+		h.up.set(func() { h.up.err = ErrOffline })
+		h.rights.deny(update.Get, false)
+		h.ask(dev, message.TwinReported, `{"deviceUpdate":{"agent":{"state":0}}}`)
+		h.up.set(func() { h.up.err = nil })
+		h.s.Recheck("d1")
+		synctest.Wait()
+		if got := string(h.up.reported.Bytes()); got != `{"temp":1,"deviceUpdate":{"agent":{"state":0}}}` {
+			t.Errorf("the older report won: %s after %q", got, h.up.patches)
+		}
+	})
+}
+
+func TestMethods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.setHere(false)
+		began := time.Now()
+		if status, _ := h.s.Method(t.Context(), "d1", "reboot", nil); status != 504 || time.Since(began) != 0 {
+			t.Errorf("status %d after %s", status, time.Since(began))
+		}
+		h.setHere(true)
+		type answer struct {
+			status int
+			body   string
+		}
+		got := make(chan answer, 1)
+		go func() {
+			status, body := h.s.Method(t.Context(), "d1", "reboot", []byte(`1`))
+			got <- answer{status, string(body)}
+		}()
+		topic, _, _ := strings.Cut(h.one(), " ")
+		rid, ok := strings.CutPrefix(topic, "$iothub/methods/POST/reboot/?$rid=")
+		if !ok {
+			t.Fatal(topic)
+		}
+		respond := func(p *principal.Principal, body string) {
+			h.s.Handle(p, "", &message.Message{Payload: []byte(body), Via: message.Route{Handling: message.MethodResponse, Request: rid, Status: 200}}, func(byte) {})
+		}
+		respond(&principal.Principal{Kind: principal.Device, DeviceID: "d2"}, "forged")
+		synctest.Wait()
+		select {
+		case a := <-got:
+			t.Fatalf("another device's answer is taken: %+v", a)
+		default:
+		}
+		respond(dev, "ok")
+		respond(dev, "again")
+		if a := <-got; a != (answer{200, "ok"}) {
+			t.Errorf("%+v", a)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if status, _ := h.s.Method(ctx, "d1", "reboot", nil); status != 504 {
+			t.Errorf("no answer: %d", status)
+		}
+		if status, _ := h.s.Method(t.Context(), "d1", "a/b", nil); status != 400 {
+			t.Errorf("a name with a slash: %d", status)
+		}
+	})
+}
+
+func TestLocalTwin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.up.set(func() { h.up.err = ErrNoTwin })
+		h.ask(dev, message.TwinGet, "")
+		if got := h.one(); !strings.HasSuffix(got, `{"desired":{"$version":1},"reported":{"$version":1}}`) {
+			t.Error(got)
+		}
+		h.ask(dev, message.TwinReported, `{"a":1}`)
+		h.took()
+		h.restart(func(o *Options) { o.Upstream = nil })
+		h.ask(dev, message.TwinGet, "")
+		if got := h.one(); !strings.HasSuffix(got, `"reported":{"a":1,"$version":2}}`) {
+			t.Error(got)
+		}
+	})
+}
+
+func TestLocalDeployment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		user := &principal.Principal{Kind: principal.User, Key: "user:t/o"}
+		m := &message.Message{Payload: []byte(`{}`), Via: message.Route{Handling: message.Deployment, Device: "d1", Name: "create", Object: "w1", Request: "r9"}}
+		h.s.Handle(user, "their-session", m, func(byte) {})
+		if got := h.one(); !strings.HasPrefix(got, `their-session deviceupdate/responses/r9 {"status":503,`) || !strings.Contains(got, "NoUpdateStore") {
+			t.Error(got)
+		}
+	})
+}

@@ -1,0 +1,128 @@
+package twins
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/gatehouse/gatehouse/device/twin"
+	"github.com/gatehouse/gatehouse/device/twin/strictjson"
+)
+
+// Online says that the upstream connection of an identity has come up: the
+// queue is sent and the twin read again, since patches may have been missed.
+func (s *Service) Online(id string) {
+	s.do(id, func(ctx context.Context, i *identity) {
+		s.flush(ctx, i)
+		if err := s.fetch(ctx, i); err != nil {
+			s.o.Log.Info("twin not read from upstream", "device", i.id, "err", err)
+			return
+		}
+		s.show(ctx, i)
+	})
+}
+
+// DesiredPatch takes a desired PATCH from upstream. A version that is lower
+// than the last known one, or that does not follow it, leads to a fresh GET.
+func (s *Service) DesiredPatch(id string, body []byte) {
+	s.do(id, func(ctx context.Context, i *identity) {
+		patch, err := twin.ParsePatch(body)
+		if err != nil {
+			s.o.Log.Error("upstream sent a malformed desired patch", "device", i.id, "err", err)
+			return
+		}
+		if i.rec.Known && patch.Version == i.rec.DesiredVersion {
+			return // seen with a GET
+		}
+		if !i.rec.Known || patch.Version != i.rec.DesiredVersion+1 {
+			if err := s.fetch(ctx, i); err != nil {
+				s.o.Log.Warn("desired patch does not follow the known twin, and that cannot be read", "device", i.id, "err", err)
+				return
+			}
+		} else {
+			merged := i.rec.desired().Merge(patch)
+			next := i.rec
+			next.Desired, next.DesiredVersion = merged.Value, merged.Version
+			if err := s.save(i, next); err != nil {
+				s.o.Log.Error("twin record not written", "device", i.id, "err", err)
+				return
+			}
+		}
+		s.show(ctx, i)
+	})
+}
+
+// Recheck judges a device again: rights, records or a local action changed what
+// it may see or what may be read of it. For the guard's Options.Recheck.
+func (s *Service) Recheck(id string) {
+	s.do(id, func(ctx context.Context, i *identity) {
+		if i.rec.Known || i.rec.Local {
+			s.show(ctx, i)
+		}
+		s.flush(ctx, i)
+	})
+}
+
+// show sends the device what it may see and has not been shown, as one patch
+// with the hub's $version.
+func (s *Service) show(ctx context.Context, i *identity) {
+	key := keyOf(i.id)
+	present := s.o.Present(key)
+	view, err := s.o.Guard.Desired(ctx, i.id, i.rec.desired(), present)
+	if err != nil {
+		s.o.Log.Error("deployment guard: the last good desired state is shown", "device", i.id, "err", err)
+	}
+	next := i.rec
+	s.addReport(&next, view)
+	patch, changed := devicePatch(i.rec.Shown, view.Desired.Value)
+	if present && changed {
+		body := twin.Properties{Value: patch, Version: view.Desired.Version}.Body().Bytes()
+		topic := "$iothub/twin/PATCH/properties/desired/?$version=" + strconv.FormatInt(view.Desired.Version, 10)
+		if s.o.Send(key, s.message(topic, body, 1)) > 0 {
+			next.Shown = view.Desired.Value
+		}
+	}
+	if err := s.save(i, next); err != nil {
+		s.o.Log.Error("twin record not written", "device", i.id, "err", err)
+	}
+	s.flush(ctx, i)
+}
+
+// flush sends what is queued, in order, until it is done or upstream is gone.
+func (s *Service) flush(ctx context.Context, i *identity) {
+	if s.o.Upstream == nil || i.rec.Local {
+		return
+	}
+	if len(i.rec.Withheld) > 0 && s.o.Guard.MayReport(ctx, i.id) {
+		next := i.rec
+		next.Queue = append(append([]strictjson.Value(nil), next.Queue...), next.Withheld...)
+		next.Withheld = nil
+		if err := s.save(i, next); err != nil {
+			s.o.Log.Error("twin record not written", "device", i.id, "err", err)
+			return
+		}
+	}
+	for len(i.rec.Queue) > 0 {
+		patch := i.rec.Queue[0]
+		call, cancel := context.WithTimeout(ctx, s.o.AnswerWithin)
+		version, err := s.o.Upstream.PatchReported(call, i.id, patch.Bytes())
+		cancel()
+		next := i.rec
+		switch {
+		case err == nil:
+			next.Reported, next.ReportedVersion = strictjson.Merge(next.Reported, patch), version
+		case errors.Is(err, ErrRejected):
+			s.o.Log.Error("upstream rejects a reported patch; it is dropped", "device", i.id, "err", err)
+		case errors.Is(err, ErrNoTwin):
+			next.Local, next.Reported = true, strictjson.Merge(next.Reported, patch)
+			next.ReportedVersion++
+		default:
+			return
+		}
+		next.Queue = next.Queue[1:]
+		if err := s.save(i, next); err != nil {
+			s.o.Log.Error("twin record not written: a patch may be sent twice", "device", i.id, "err", err)
+			return
+		}
+	}
+}
