@@ -61,7 +61,7 @@ func (r *Reader) split() (Frame, bool, error) {
 			break
 		}
 		if shift == 21 {
-			return Frame{}, false, malformed("length of more than four bytes")
+			return Frame{First: b[0]}, false, malformed("length of more than four bytes")
 		}
 	}
 	if size+n > r.Max {
