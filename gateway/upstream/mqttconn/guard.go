@@ -118,7 +118,7 @@ func (g *guard) check(first byte, body []byte) error {
 		}
 	case typeSuback:
 		due := int(g.codes.Swap(0))
-		if due == 0 || len(body) != 2+due || body[0]|body[1] == 0 {
+		if due <= 0 || len(body) != 2+due || body[0]|body[1] == 0 {
 			return bad("not as asked for")
 		}
 		for _, c := range body[2:] {
