@@ -110,10 +110,8 @@ type DeviceUpdate struct {
 	// TrustTestKeys accepts the public test root keys. Never in production.
 	TrustTestKeys bool `yaml:"trustTestKeys"`
 	// TrustedRoots is a JWK Set of further update roots, for development.
-	TrustedRoots File     `yaml:"trustedRoots"`
-	AllowedHosts []string `yaml:"allowedHosts"`
-	// AllowPrivate lets files be fetched from private addresses.
-	AllowPrivate bool          `yaml:"allowPrivate"`
+	TrustedRoots File          `yaml:"trustedRoots"`
+	AllowedHosts []string      `yaml:"allowedHosts"`
 	StuckAfter   time.Duration `yaml:"stuckAfter"`
 	// Silent suppresses the refusal reported upstream.
 	Silent bool `yaml:"silent"`

@@ -42,7 +42,7 @@ func Default() Config {
 		},
 		Upstream: Upstream{
 			Mode:   UpstreamNone,
-			MQTT:   UpstreamMqtt{KeepAlive: 60 * time.Second, Window: 256, Principal: "upstream:mqtt"},
+			MQTT:   UpstreamMqtt{KeepAlive: 60 * time.Second, Window: 256},
 			IoTHub: UpstreamHub{KeepAlive: 4 * time.Minute, Window: 256},
 		},
 		DeviceUpdate: DeviceUpdate{

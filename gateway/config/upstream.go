@@ -32,7 +32,10 @@ type Outbox struct {
 
 // Upstream is where telemetry goes.
 type Upstream struct {
-	Mode   string       `yaml:"mode"`
+	Mode string `yaml:"mode"`
+	// As is the service principal as whom messages and methods from upstream
+	// are decided. Unset: nothing from upstream is let through but twins.
+	As     Principal    `yaml:"as"`
 	MQTT   UpstreamMqtt `yaml:"mqtt"`
 	IoTHub UpstreamHub  `yaml:"iothub"`
 	Routes []Route      `yaml:"routes"`
@@ -49,8 +52,6 @@ type UpstreamMqtt struct {
 	Password  SecretFile    `yaml:"password"`
 	KeepAlive time.Duration `yaml:"keepAlive"`
 	Window    int           `yaml:"window"` // unacknowledged messages on the wire
-	// Principal is the key under which messages from upstream are decided.
-	Principal string        `yaml:"principal"`
 	Topics    TopicMappings `yaml:"topics"`
 }
 

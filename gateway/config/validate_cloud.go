@@ -118,6 +118,9 @@ func (v *validator) upstream() {
 	if !v.oneOf("upstream.mode", u.Mode, UpstreamNone, UpstreamMQTT, UpstreamIoTHub) {
 		return
 	}
+	if u.As.ObjectID.IsZero() != u.As.TenantID.IsZero() {
+		v.bad("upstream.as", "needs both objectId and tenantId", "name the service principal whose rights decide what comes from upstream, or remove it")
+	}
 	switch u.Mode {
 	case UpstreamMQTT:
 		v.upstreamMQTT(u.MQTT)
@@ -166,9 +169,6 @@ func (v *validator) upstreamMQTT(m UpstreamMqtt) {
 	v.pair(at, "cert", string(m.Cert), "key", string(m.Key))
 	if m.Password != "" && m.Username == "" {
 		v.bad(at+".username", "is missing although a password is given", "MQTT 3.1.1 has no password without a user name")
-	}
-	if m.Principal == "" {
-		v.bad(at+".principal", "is missing", "messages from upstream are decided as this principal: write upstream:NAME")
 	}
 	v.window(at, m.Window, m.KeepAlive)
 	for dir, list := range map[string][]TopicMapping{"up": m.Topics.Up, "down": m.Topics.Down} {
