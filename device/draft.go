@@ -25,6 +25,7 @@ func (t *Topology) Apply(c Changes) (*Topology, []Problem) {
 		problems: edited(t.problems),
 		devIDs:   make(map[space.ID]bool),
 		senIDs:   make(map[space.ID]bool),
+		near:     make(map[space.ID]bool),
 	}
 	d.apply(&c)
 	d.judge()
@@ -37,7 +38,13 @@ func (t *Topology) Apply(c Changes) (*Topology, []Problem) {
 		spaces: d.spaces.next, paths: paths, devices: d.devices.next,
 		claims: d.claims.next, named: d.named.next, sensors: d.sensors.next,
 		labels: d.labels.next, mounted: d.mounted.next, functions: d.funcs.next,
-		problems: d.problems.next, cas: d.authorities(&c),
+		cas: d.authorities(&c), problems: d.problems.next,
+		placed: t.placed, touched: t.touched,
+	}
+	if paths != t.paths || t.placed == 0 {
+		next.placed = next.version
+	} else {
+		next.touched = d.spread(next)
 	}
 	return next, next.Problems()
 }
@@ -56,6 +63,7 @@ type draft struct {
 	problems *edit[space.ID, []Problem]
 
 	devIDs, senIDs map[space.ID]bool // to be judged again
+	near           map[space.ID]bool // devices whose sensors came or went
 }
 
 func (d *draft) apply(c *Changes) {
@@ -119,6 +127,7 @@ func (d *draft) removeDevice(id space.ID) {
 	if !ok {
 		return
 	}
+	d.devIDs[id] = true
 	for _, c := range claimsOf(&e.Device) {
 		d.touch(d.claims, c, d.devIDs)
 		unlink(d.claims, c, id)
@@ -156,6 +165,7 @@ func (d *draft) removeSensor(id space.ID) {
 	d.touch(d.labels, c, d.senIDs)
 	unlink(d.labels, c, id)
 	unlink(d.mounted, e.Device, id)
+	d.near[e.Device] = true
 	d.sensors.drop(id)
 }
 
@@ -164,6 +174,7 @@ func (d *draft) putSensor(s *Sensor) {
 	c := claim{claimHardwareID, s.HardwareID}
 	link(d.labels, c, s.ID)
 	link(d.mounted, s.Device, s.ID)
+	d.near[s.Device] = true
 	d.touch(d.labels, c, d.senIDs)
 	d.sensors.set(s.ID, &sensorEntry{Sensor: *s})
 	d.senIDs[s.ID] = true

@@ -151,8 +151,10 @@ func (d *draft) place() *table[space.ID, space.Path] {
 	return share(d.old.paths, next.next)
 }
 
-// share keeps the shards of old that hold the same paths.
+// share keeps the shards of old that hold the same paths, or all of old if
+// all do.
 func share(old, next *table[space.ID, space.Path]) *table[space.ID, space.Path] {
+	shared := 0
 	for i, m := range next.shard {
 		same := len(m) == len(old.shard[i])
 		for id, p := range m {
@@ -163,7 +165,11 @@ func share(old, next *table[space.ID, space.Path]) *table[space.ID, space.Path] 
 		}
 		if same {
 			next.shard[i] = old.shard[i]
+			shared++
 		}
+	}
+	if shared == shards {
+		return old
 	}
 	return next
 }

@@ -50,6 +50,9 @@ type Topology struct {
 	functions *table[space.ID, *Function]
 	cas       []CA
 	problems  *table[space.ID, []Problem]
+
+	placed  uint64 // version at which a space last came, went or moved
+	touched *table[space.ID, uint64]
 }
 
 // A claim is something that at most one record may have, or (in named) a way
@@ -96,6 +99,7 @@ func NewTopology(d Data, o Options) (*Topology, []Problem) {
 		mounted:   &table[space.ID, []space.ID]{slot: slotOfID},
 		functions: &table[space.ID, *Function]{slot: slotOfID},
 		problems:  &table[space.ID, []Problem]{slot: slotOfID},
+		touched:   &table[space.ID, uint64]{slot: slotOfID},
 	}
 	return t.Apply(Changes{
 		PutSpaces: d.Spaces, PutDevices: d.Devices, PutSensors: d.Sensors,
@@ -105,6 +109,14 @@ func NewTopology(d Data, o Options) (*Topology, []Problem) {
 
 // Version rises by one with each Apply.
 func (t *Topology) Version() uint64 { return t.version }
+
+// NodeVersion is the version at which an answer about the device id may last
+// have changed: its record, sensors, path, whom it acts for, or who acts for it. While it stays,
+// what was found out about the device stays true, whatever happened to others.
+func (t *Topology) NodeVersion(id space.ID) uint64 {
+	v, _ := t.touched.get(id)
+	return max(v, t.placed)
+}
 
 // Problems lists what is refused now, ordered by id.
 func (t *Topology) Problems() []Problem {

@@ -49,7 +49,7 @@ func (q *request) registered(n name) (*principal.Principal, *principal.Refusal) 
 		}
 		return nil, refuse(message.BadUserNameOrPassword, "wrong-username", "the user name does not name the client id's principal")
 	}
-	if r := q.certificateElse(d, &auth, n.String()); r != nil {
+	if r := q.certificateElse(&auth, n.String()); r != nil {
 		return nil, r
 	}
 	proof, r := q.prove(d, n, auth, resource)

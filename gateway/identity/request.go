@@ -20,7 +20,7 @@ import (
 // token, and SASMethod the one whose data is a shared access signature. The same
 // can be sent as the password.
 const (
-	BearerMethod = "OAUTH2-JWT"
+	BearerMethod = "OAUTH2-JWT" //nolint:gosec // the name of a method, not a secret
 	SASMethod    = "SAS"
 )
 
@@ -31,9 +31,9 @@ type request struct {
 	top  *device.Topology
 	now  time.Time
 
-	secret string         // password or authentication data
-	certOf *device.Device // for which, or for a module of which, the certificate is registered
-	certCN string         // the one CN of the certificate, "" if none was presented
+	secret string // password or authentication data
+	certOf bool   // the certificate is registered for some device or module
+	certCN string // the one CN of the certificate, "" if none was presented
 }
 
 // readSecret finds the one secret. Two of them are one too many, even if both
@@ -67,14 +67,12 @@ func (q *request) readCertificate() *principal.Refusal {
 		return nil
 	}
 	print256, print1 := credx509.Thumbprint(leaf), credx509.ThumbprintSHA1(leaf)
-	d, ok := q.top.DeviceByThumbprint(print256)
+	_, ok := q.top.DeviceByThumbprint(print256)
 	if !ok {
-		d, ok = q.top.DeviceByThumbprintSHA1(print1)
+		_, ok = q.top.DeviceByThumbprintSHA1(print1)
 	}
-	switch {
-	case ok:
-		q.certOf = d
-	case q.top.CertificateClaimed(print256, print1):
+	q.certOf = ok
+	if !ok && q.top.CertificateClaimed(print256, print1) {
 		return refuse(message.BadUserNameOrPassword, "record-refused", "the certificate is registered for several")
 	}
 	q.certCN, _ = credx509.CommonName(leaf)
@@ -82,17 +80,17 @@ func (q *request) readCertificate() *principal.Refusal {
 }
 
 // certificateElse refuses a certificate that names anyone but the principal
-// whose record is auth, of device d, under the client id: by registration or, when
-// nobody registered it, by its CN. d is nil for who has no record.
-func (q *request) certificateElse(d *device.Device, auth *device.Auth, clientID string) *principal.Refusal {
+// whose record is auth, under the client id: by registration (no two records have
+// one certificate) or, when nobody registered it, by its CN. auth is nil for who has no record.
+func (q *request) certificateElse(auth *device.Auth, clientID string) *principal.Refusal {
 	other := false
 	switch {
-	case q.certOf != nil:
+	case q.certOf:
 		leaf := leafOf(q.Credentials)
-		other = d == nil || q.certOf.ID != d.ID ||
+		other = auth == nil ||
 			!slices.Contains(auth.Thumbprints, credx509.Thumbprint(leaf)) &&
 				!slices.Contains(auth.ThumbprintsSHA1, credx509.ThumbprintSHA1(leaf))
-	case q.certCN != "" && (d == nil || q.certCN != clientID):
+	case q.certCN != "" && (auth == nil || q.certCN != clientID):
 		_, other = nameOf(q.top, q.certCN)
 	}
 	if other {
@@ -135,7 +133,7 @@ func (q *request) function() (*principal.Principal, *principal.Refusal) {
 	if err != nil {
 		return nil, refuse(message.BadUserNameOrPassword, "unknown-function", "")
 	}
-	if r := q.certificateElse(nil, nil, ""); r != nil {
+	if r := q.certificateElse(nil, ""); r != nil {
 		return nil, r
 	}
 	f, ok := q.top.Function(id)
@@ -173,7 +171,7 @@ func (q *request) bearer() (*principal.Principal, *principal.Refusal) {
 		}
 		return nil, refuse(message.BadUserNameOrPassword, tokenReason(err), err.Error())
 	}
-	if r := q.certificateElse(nil, nil, ""); r != nil {
+	if r := q.certificateElse(nil, ""); r != nil {
 		return nil, r
 	}
 	p := &principal.Principal{
