@@ -239,7 +239,7 @@ func TestServerWithoutFeed(t *testing.T) {
 	if passes.Load() < 3 || len(f.Policy.Assignments) != 3 {
 		t.Errorf("%d passes, %d assignments", passes.Load(), len(f.Policy.Assignments))
 	}
-	if _, err := c.Changes(t.Context(), f.Version, 0); !errors.Is(err, ErrNoFeed) {
+	if _, err := c.Changes(t.Context(), f.Version, 0); !errors.Is(err, wire.ErrNoFeed) {
 		t.Error(err)
 	}
 }

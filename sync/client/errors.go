@@ -14,7 +14,6 @@ var (
 	ErrThrottled    = errors.New("the server throttles")
 	ErrMalformed    = errors.New("malformed answer")
 	ErrTorn         = errors.New("the collections kept changing while they were read")
-	ErrNoFeed       = errors.New("the server has no change feed")
 	ErrSite         = errors.New("the site's path is not what the server says")
 )
 
@@ -38,6 +37,25 @@ func (e *Error) Error() string {
 		text += " (" + e.Hint + ")"
 	}
 	return text
+}
+
+// Reason is a stable word for health and metrics.
+func (e *Error) Reason() string {
+	for _, r := range []struct {
+		err  error
+		word string
+	}{
+		{ErrUnauthorized, "unauthorized"}, {ErrForbidden, "forbidden"}, {ErrThrottled, "throttled"},
+		{ErrMalformed, "malformed"}, {ErrTorn, "torn"}, {ErrSite, "site"}, {ErrNotFound, "not-found"},
+	} {
+		if errors.Is(e.Err, r.err) {
+			return r.word
+		}
+	}
+	if e.Status != 0 {
+		return "server-error"
+	}
+	return "unreachable"
 }
 
 // Unwrap leads to the sentinel or to the transport's error.

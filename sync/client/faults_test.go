@@ -16,6 +16,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
 // answering serves one fixed answer to everything.
@@ -56,7 +57,7 @@ func TestMalformedAnswersAreErrors(t *testing.T) {
 }
 
 func TestStatuses(t *testing.T) {
-	for status, want := range map[int]error{401: ErrUnauthorized, 403: ErrForbidden, 404: ErrNoFeed, 429: ErrThrottled, 503: ErrThrottled} {
+	for status, want := range map[int]error{401: ErrUnauthorized, 403: ErrForbidden, 404: wire.ErrNoFeed, 429: ErrThrottled, 503: ErrThrottled} {
 		c := connect(t, serve(t, answering(status, nil, "{}")), func(o *Options) {
 			o.Sleep = func(context.Context, time.Duration) error { return nil }
 		})

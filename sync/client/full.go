@@ -16,7 +16,7 @@ import (
 func (c *Client) Full(ctx context.Context) (wire.Full, error) {
 	for range attempts {
 		full, err := c.fullByFeed(ctx)
-		if errors.Is(err, ErrNoFeed) {
+		if errors.Is(err, wire.ErrNoFeed) {
 			return c.fullByAgreement(ctx)
 		}
 		// A gap while reading: our own rights changed, or the feed is
@@ -69,7 +69,7 @@ func (c *Client) fullByAgreement(ctx context.Context) (wire.Full, error) {
 }
 
 // Changes asks the feed for what followed a version, waiting for it if told
-// to. wire.ErrGap: only Full helps. ErrNoFeed: the server has none.
+// to. wire.ErrGap: only Full helps. wire.ErrNoFeed: the server has none.
 func (c *Client) Changes(ctx context.Context, since model.Version, wait time.Duration) (wire.Delta, error) {
 	q := url.Values{"since": {since.String()}, "site": {c.o.Site.String()}}
 	if wait > 0 {
@@ -98,7 +98,7 @@ func (c *Client) head(ctx context.Context) (model.Version, error) {
 func (c *Client) feed(ctx context.Context, q url.Values, wait time.Duration) (wire.ParsedFeed, error) {
 	body, err := c.get(ctx, "/changes", q, wait)
 	if errors.Is(err, ErrNotFound) {
-		return wire.ParsedFeed{}, ErrNoFeed
+		return wire.ParsedFeed{}, wire.ErrNoFeed
 	}
 	if err != nil {
 		return wire.ParsedFeed{}, err

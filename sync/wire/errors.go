@@ -12,6 +12,9 @@ var ErrInvalid = errors.New("invalid")
 // only a full synchronisation helps.
 var ErrGap = errors.New("the changes do not follow: a full synchronisation is needed")
 
+// ErrNoFeed says that a server has no change feed: only full reads help.
+var ErrNoFeed = errors.New("the server has no change feed")
+
 // Error says which member of a document is wrong, and why. Its text may be
 // shown to whoever sent the document.
 type Error struct {

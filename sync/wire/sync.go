@@ -20,6 +20,25 @@ type Delta struct {
 	Policy   model.ChangeSet
 	Data     device.Changes
 	Problems []Problem
+	Created  Tally // how many of the puts are new objects
+}
+
+// Tally counts objects of the types that a site consists of.
+type Tally struct{ Assignments, Spaces, Devices, Sensors, Functions int }
+
+func (t *Tally) count(kind string) {
+	switch kind {
+	case TypeAssignment:
+		t.Assignments++
+	case TypeSpace:
+		t.Spaces++
+	case TypeDevice:
+		t.Devices++
+	case TypeSensor:
+		t.Sensors++
+	case TypeFunction:
+		t.Functions++
+	}
 }
 
 // Empty tells whether the delta changes nothing but the version.
@@ -47,6 +66,9 @@ func ToDelta(f ParsedFeed, home space.ID) (Delta, error) {
 			if err := d.add(c, home); err != nil {
 				return Delta{}, err
 			}
+		}
+		if c.Access == model.Create {
+			d.Created.count(c.Type)
 		}
 	}
 	return d, nil

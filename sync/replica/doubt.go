@@ -1,0 +1,157 @@
+package replica
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/sync/wire"
+)
+
+// Held is the size of what the sink holds: enough to notice that an answer is
+// suspiciously small. Keys counts devices and functions with a symmetric key.
+type Held struct {
+	Version                                                model.Version
+	Assignments, Spaces, Devices, Sensors, Functions, Keys int
+}
+
+// Measure is the Held of a complete answer, for whoever loads one from a store.
+func Measure(v model.Version, p *model.Snapshot, d *device.Data) Held {
+	h := Held{
+		Version: v, Assignments: len(p.Assignments), Spaces: len(d.Spaces), Devices: len(d.Devices),
+		Sensors: len(d.Sensors), Functions: len(d.Functions),
+	}
+	for i := range d.Devices {
+		if len(d.Devices[i].Auth.Primary) > 0 {
+			h.Keys++
+		}
+	}
+	for i := range d.Functions {
+		if len(d.Functions[i].Auth.Primary) > 0 {
+			h.Keys++
+		}
+	}
+	return h
+}
+
+func measure(f *Full) Held { return Measure(f.Version, &f.Policy, &f.Data) }
+
+// follow keeps the sizes right through a delta.
+func (h *Held) follow(d *Delta) {
+	h.Version = d.To
+	for n, by := range map[*int]int{
+		&h.Assignments: d.Created.Assignments - len(d.Policy.RemoveAssigns),
+		&h.Spaces:      d.Created.Spaces - len(d.Data.RemoveSpaces),
+		&h.Devices:     d.Created.Devices - len(d.Data.RemoveDevices),
+		&h.Sensors:     d.Created.Sensors - len(d.Data.RemoveSensors),
+		&h.Functions:   d.Created.Functions - len(d.Data.RemoveFunctions),
+	} {
+		*n = max(0, *n+by)
+	}
+	h.Keys = min(h.Keys, h.Devices+h.Functions)
+}
+
+// doubt says why an answer must not be believed at once. what names the rights
+// without which it proves nothing.
+type doubt struct {
+	why  string
+	what []string
+}
+
+// doubt judges an answer against what is held; nil: nothing is odd about it.
+func (h Held) doubt(f *Full) *doubt {
+	now := measure(f)
+	var d doubt
+	for _, part := range []struct {
+		name     string
+		old, new int
+	}{
+		{"assignments", h.Assignments, now.Assignments}, {"spaces", h.Spaces, now.Spaces},
+		{"devices", h.Devices, now.Devices}, {"sensors", h.Sensors, now.Sensors},
+		{"functions", h.Functions, now.Functions}, {"keys", h.Keys, now.Keys},
+	} {
+		if part.old > 0 && part.new == 0 || part.old >= 10 && part.new < part.old/2 {
+			d.what = append(d.what, part.name)
+			d.why += fmt.Sprintf("%s: %d instead of %d; ", part.name, part.new, part.old)
+		}
+	}
+	// Nobody at all may do anything, not even the gateway itself: the answer
+	// of a server that hides assignments looks exactly like that.
+	if now.Assignments == 0 && h.Assignments == 0 {
+		d.what = append(d.what, "assignments")
+		d.why += "no assignments at all; "
+	}
+	switch {
+	case h.Version == (model.Version{}):
+	case f.Version.Epoch != h.Version.Epoch:
+		d.why += fmt.Sprintf("a new epoch, %d instead of %d; ", f.Version.Epoch, h.Version.Epoch)
+		d.what = append(d.what, "assignments")
+	case f.Version.Number < h.Version.Number:
+		d.why += fmt.Sprintf("version %s is older than %s; ", f.Version, h.Version)
+	}
+	if d.why == "" {
+		return nil
+	}
+	return &d
+}
+
+// doubtError keeps the old snapshot: the new one is not explained.
+type doubtError struct {
+	code Code
+	text string
+}
+
+func (e *doubtError) Error() string { return e.text }
+
+// confirm reads everything a second time and asks for the gateway's own
+// rights. Only an answer that comes twice, to someone who may read all of it,
+// is believed; one whose numbers go back within their epoch never is.
+func (r *Replica) confirm(ctx context.Context, d *doubt) (Full, error) {
+	r.log.Warn("sync: a suspicious answer is read again", "why", d.why)
+	r.rest(ctx, r.o.ConfirmAfter)
+	rights, err := r.o.Source.Rights(ctx)
+	if err != nil {
+		return Full{}, &doubtError{Unexplained, fmt.Sprintf("%sand the own rights cannot be checked: %v", d.why, err)}
+	}
+	for _, what := range d.what {
+		if !may(rights, what) {
+			return Full{}, &doubtError{RightsLost, fmt.Sprintf("%sthe gateway's own identity may not read %s at the site", d.why, what)}
+		}
+	}
+	second, err := r.o.Source.Full(ctx)
+	if err != nil {
+		return Full{}, &doubtError{Unexplained, fmt.Sprintf("%sand the second read failed: %v", d.why, err)}
+	}
+	again := r.held.doubt(&second)
+	if again == nil {
+		return second, nil // it was a bad moment
+	}
+	if !slices.Equal(again.what, d.what) {
+		return Full{}, &doubtError{Unexplained, fmt.Sprintf("two reads disagree: first %sthen %s", d.why, again.why)}
+	}
+	if second.Version.Epoch == r.held.Version.Epoch && second.Version.Number < r.held.Version.Number {
+		return Full{}, &doubtError{Backwards, d.why}
+	}
+	r.log.Warn("sync: the suspicious answer is confirmed", "why", d.why)
+	return second, nil
+}
+
+func may(r wire.Rights, what string) bool {
+	switch what {
+	case "assignments":
+		return r.Assignments
+	case "spaces":
+		return r.Spaces
+	case "devices":
+		return r.Devices
+	case "sensors":
+		return r.Sensors
+	case "functions":
+		return r.Functions
+	case "keys":
+		return r.Keys
+	}
+	return false
+}

@@ -1,0 +1,289 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/sync/wire"
+)
+
+// What travels from source to sink.
+type (
+	Full   = wire.Full
+	Delta  = wire.Delta
+	Rights = wire.Rights
+)
+
+// ErrGap is what a Source or a Sink returns (wrapped or not) when a delta does
+// not follow from what the sink holds.
+var ErrGap = wire.ErrGap
+
+// Source is the cloud, as sync/client reads it.
+type Source interface {
+	Full(ctx context.Context) (Full, error)
+	// Changes waits up to wait for the first change after since. ErrGap:
+	// only Full helps. wire.ErrNoFeed: there is no feed.
+	Changes(ctx context.Context, since model.Version, wait time.Duration) (Delta, error)
+	// Rights says what the gateway's own identity may read at the site.
+	Rights(ctx context.Context) (Rights, error)
+}
+
+// Sink takes what was read: validates, stores, swaps, revokes. When it returns
+// nil, the version is in force and durable. Any error leaves the old version.
+type Sink interface {
+	Replace(ctx context.Context, f Full) error
+	Apply(ctx context.Context, d Delta) error
+}
+
+// Options of a Replica. Source and Sink are required.
+type Options struct {
+	Source Source
+	Sink   Sink
+
+	// Held is what the sink holds already, from its own store. With Resume,
+	// the first thing asked for is a delta from there; without, a full read.
+	Held   Held
+	Resume bool
+
+	Wait       time.Duration // of a long poll; 0: 30 s
+	FullEvery  time.Duration // how often everything is read again; 0: only when needed
+	MinBackoff time.Duration // 0: 1 s
+	MaxBackoff time.Duration // 0: 1 min
+	// ConfirmAfter is how long a suspicious answer is let settle before it is
+	// read again; 0: 5 s.
+	ConfirmAfter time.Duration
+
+	Health func(Health)   // told every change; nil: nobody
+	Jitter func() float64 // in [0, 1); nil: math/rand
+	Log    *slog.Logger   // nil: discard
+}
+
+// Replica is one state machine. Run it once; the other methods are safe for
+// concurrent use.
+type Replica struct {
+	o    Options
+	log  *slog.Logger
+	wake chan struct{} // holds at most one wish
+
+	// Used by Run's goroutine alone.
+	held     Held
+	cursor   model.Version // of the source; ahead of held where nothing of ours changed
+	needFull bool
+	noFeed   bool
+	quick    bool // ask without waiting: whether the source answers at all is the news
+	nextFull time.Time
+
+	mu     sync.Mutex
+	status Status // guarded by mu
+}
+
+// New returns a replica. It starts nothing.
+func New(o Options) (*Replica, error) {
+	if o.Source == nil || o.Sink == nil {
+		return nil, errors.New("replica: Source and Sink are required")
+	}
+	for d, fallback := range map[*time.Duration]time.Duration{
+		&o.Wait: 30 * time.Second, &o.MinBackoff: time.Second, &o.MaxBackoff: time.Minute, &o.ConfirmAfter: 5 * time.Second,
+	} {
+		if *d <= 0 {
+			*d = fallback
+		}
+	}
+	if o.Jitter == nil {
+		o.Jitter = rand.Float64
+	}
+	r := &Replica{o: o, log: o.Log, wake: make(chan struct{}, 1), held: o.Held, cursor: o.Held.Version}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	r.quick = true
+	r.needFull = !o.Resume || o.Held.Version == (model.Version{})
+	r.status.Version, r.status.Health = o.Held.Version, Health{Code: Starting}
+	return r, nil
+}
+
+// Wake asks for a sync now: it cuts a wait or a back-off short.
+func (r *Replica) Wake() {
+	select {
+	case r.wake <- struct{}{}:
+	default: // one wish is enough
+	}
+}
+
+// Run keeps in step until ctx ends, and then returns nil.
+func (r *Replica) Run(ctx context.Context) error {
+	failures := 0
+	for ctx.Err() == nil {
+		err := r.step(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if err == nil {
+			failures = 0
+			continue
+		}
+		r.failed(err)
+		r.quick = true
+		failures++
+		r.pause(ctx, r.backoff(failures))
+	}
+	return nil
+}
+
+// step makes one exchange with the source.
+func (r *Replica) step(ctx context.Context) error {
+	if r.o.FullEvery > 0 && !r.nextFull.IsZero() && !time.Now().Before(r.nextFull) {
+		r.needFull = true
+	}
+	if r.needFull {
+		return r.full(ctx)
+	}
+	if r.noFeed {
+		r.pause(ctx, r.interval())
+		return r.full(ctx)
+	}
+	return r.follow(ctx)
+}
+
+// follow asks for the next delta. A wake-up turns the wait into a question.
+func (r *Replica) follow(ctx context.Context) error {
+	asked := time.Now()
+	d, woken, err := r.poll(ctx)
+	switch {
+	case errors.Is(err, ErrGap):
+		r.log.Info("sync: the feed cannot be continued, reading everything", "cursor", r.cursor)
+		r.needFull = true
+		return nil
+	case errors.Is(err, wire.ErrNoFeed):
+		r.noFeed, r.needFull = true, true
+		return nil
+	case err != nil:
+		return fmt.Errorf("changes since %s: %w", r.cursor, err)
+	case d.From != r.cursor || d.To.Epoch != d.From.Epoch || d.To.Number < d.From.Number:
+		r.needFull = true
+		return fmt.Errorf("changes since %s: the answer leads from %s to %s", r.cursor, d.From, d.To)
+	}
+	if d.Empty() {
+		r.cursor = d.To
+		r.succeeded()
+		if !woken && time.Since(asked) < time.Second {
+			// A server that does not wait must not make us spin.
+			r.pause(ctx, time.Second)
+		}
+		return nil
+	}
+	// Nothing of ours changed between what the sink holds and the cursor.
+	to := d.To
+	d.From, d.Policy.From = r.held.Version, r.held.Version
+	if err := r.o.Sink.Apply(ctx, d); err != nil {
+		if errors.Is(err, ErrGap) {
+			r.log.Warn("sync: the sink cannot apply a delta, reading everything", "from", d.From, "to", to)
+			r.needFull = true
+			return nil
+		}
+		return &sinkError{fmt.Errorf("apply %s to %s: %w", d.From, to, err)}
+	}
+	r.held.follow(&d)
+	r.cursor = to
+	r.problems(d.Problems)
+	r.succeeded()
+	return nil
+}
+
+// poll is Source.Changes, until somebody wakes us: then it asks without waiting.
+func (r *Replica) poll(ctx context.Context) (d Delta, woken bool, err error) {
+	if r.quick {
+		r.quick = false
+		d, err = r.o.Source.Changes(ctx, r.cursor, 0)
+		return d, true, err
+	}
+	waiting, cancel := context.WithCancel(ctx)
+	wished := make(chan bool, 1)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-r.wake:
+			cancel()
+			wished <- true
+		case <-done:
+			wished <- false
+		}
+	}()
+	d, err = r.o.Source.Changes(waiting, r.cursor, r.o.Wait)
+	close(done)
+	woken = <-wished
+	cancel()
+	if woken && err != nil && ctx.Err() == nil {
+		d, err = r.o.Source.Changes(ctx, r.cursor, 0)
+	}
+	return d, woken, err
+}
+
+// full reads everything and replaces what the sink holds.
+func (r *Replica) full(ctx context.Context) error {
+	f, err := r.o.Source.Full(ctx)
+	if err != nil {
+		return fmt.Errorf("full read: %w", err)
+	}
+	if doubt := r.held.doubt(&f); doubt != nil {
+		if f, err = r.confirm(ctx, doubt); err != nil {
+			return err
+		}
+	}
+	if err := r.o.Sink.Replace(ctx, f); err != nil {
+		return &sinkError{fmt.Errorf("replace by %s: %w", f.Version, err)}
+	}
+	r.held, r.cursor, r.needFull, r.quick = measure(&f), f.Version, false, false
+	if r.o.FullEvery > 0 {
+		r.nextFull = time.Now().Add(spread(r.o.FullEvery, r.o.Jitter()))
+	}
+	r.log.Info("sync: complete", "version", f.Version, "assignments", r.held.Assignments, "devices", r.held.Devices, "sensors", r.held.Sensors)
+	r.problems(f.Problems)
+	r.succeeded()
+	return nil
+}
+
+func (r *Replica) problems(list []wire.Problem) {
+	for _, p := range list {
+		r.log.Warn("sync: left out", "type", p.Type, "id", p.ID, "reason", p.Reason)
+	}
+}
+
+// interval is how often a source without a feed is read.
+func (r *Replica) interval() time.Duration {
+	if r.o.FullEvery > 0 {
+		return spread(r.o.FullEvery, r.o.Jitter())
+	}
+	return spread(time.Minute, r.o.Jitter())
+}
+
+// spread is d, give or take a tenth, so that gateways do not march in step.
+func spread(d time.Duration, jitter float64) time.Duration {
+	return time.Duration(float64(d) * (0.9 + 0.2*jitter))
+}
+
+// backoff doubles from MinBackoff to MaxBackoff; half of it is jitter.
+func (r *Replica) backoff(failures int) time.Duration {
+	d := r.o.MaxBackoff
+	if failures <= 20 {
+		d = min(d, r.o.MinBackoff<<(failures-1))
+	}
+	return d/2 + time.Duration(float64(d/2)*r.o.Jitter())
+}
+
+// pause waits; a wake-up or the end of ctx cuts it short.
+func (r *Replica) pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-r.wake:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,115 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+)
+
+// Code says how the replica is, in one stable word. Beside those below, a
+// source's error may bring its own (unauthorized, forbidden, throttled, …).
+type Code string
+
+// The codes.
+const (
+	Starting    Code = "starting"    // nothing was asked yet
+	InStep      Code = "in-step"     // the last exchange succeeded
+	Unreachable Code = "unreachable" // the source does not answer
+	Unexplained Code = "unexplained" // a suspicious answer could not be confirmed; the old stays
+	RightsLost  Code = "rights-lost" // the gateway's own identity may not read enough; the old stays
+	Backwards   Code = "backwards"   // the server's version went back within its epoch; the old stays
+	SinkFailed  Code = "sink-failed" // the answer could not be stored or compiled; the old stays
+)
+
+// Health is what an operator should know.
+type Health struct {
+	Code   Code   `json:"code"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// OK tells whether there is nothing to do.
+func (h Health) OK() bool { return h.Code == InStep || h.Code == Starting }
+
+// Status is a moment of a replica.
+type Status struct {
+	Version     model.Version `json:"version"`     // in force
+	Cursor      model.Version `json:"cursor"`      // of the server: what we are known to be in step with
+	LastSuccess time.Time     `json:"lastSuccess"` // of an exchange; zero: none yet
+	LastError   string        `json:"lastError,omitempty"`
+	LastFailure time.Time     `json:"lastFailure,omitzero"`
+	Syncs       uint64        `json:"syncs"`    // exchanges that succeeded
+	Failures    uint64        `json:"failures"` // exchanges that failed
+	Health      Health        `json:"health"`
+}
+
+// Status returns the current moment.
+func (r *Replica) Status() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.status
+}
+
+func (r *Replica) succeeded() {
+	r.mu.Lock()
+	r.status.Version, r.status.Cursor = r.held.Version, r.cursor
+	r.status.LastSuccess = time.Now()
+	r.status.LastError = ""
+	r.status.Syncs++
+	r.mu.Unlock()
+	r.report(Health{Code: InStep})
+}
+
+func (r *Replica) failed(err error) {
+	h := Health{Code: Unreachable, Detail: err.Error()}
+	var doubt *doubtError
+	var sink *sinkError
+	var reason interface{ Reason() string }
+	switch {
+	case errors.As(err, &doubt):
+		h.Code = doubt.code
+	case errors.As(err, &sink):
+		h.Code = SinkFailed
+	case errors.As(err, &reason):
+		h.Code = Code(reason.Reason())
+	}
+	r.mu.Lock()
+	r.status.LastError, r.status.LastFailure = err.Error(), time.Now()
+	r.status.Failures++
+	r.mu.Unlock()
+	r.report(h)
+}
+
+// report tells of changes only. The callback runs without the lock, so that it
+// may ask for the status.
+func (r *Replica) report(h Health) {
+	r.mu.Lock()
+	changed := r.status.Health != h
+	fresh := r.status.Health.Code != h.Code
+	r.status.Health = h
+	r.mu.Unlock()
+	if fresh && !h.OK() {
+		r.log.Warn("sync: degraded", "code", h.Code, "detail", h.Detail)
+	}
+	if changed && r.o.Health != nil {
+		r.o.Health(h)
+	}
+}
+
+// sinkError is a failure of the sink, not of the source.
+type sinkError struct{ err error }
+
+func (e *sinkError) Error() string { return e.err.Error() }
+func (e *sinkError) Unwrap() error { return e.err }
+
+// rest waits like pause, but a wake-up does not shorten it: a second look at
+// once would prove nothing.
+func (r *Replica) rest(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
