@@ -192,16 +192,3 @@ func matchesAny(patterns []string, path string) bool {
 	}
 	return false
 }
-
-// The rules themselves are seen to bite.
-func TestImportRulesBite(t *testing.T) {
-	for _, c := range []struct{ from, to string }{
-		{"authz", "time/../" /* not ours: allowed */},
-	} {
-		probe := &testing.T{}
-		checkImport(probe, c.from, c.to)
-		if probe.Failed() {
-			t.Errorf("%s -> %s refused", c.from, c.to)
-		}
-	}
-}

@@ -11,6 +11,7 @@ import (
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
 	"github.com/gatehouse/gatehouse/device/credential/sas"
+	"github.com/gatehouse/gatehouse/gateway/identity"
 	"github.com/gatehouse/gatehouse/sync/management"
 )
 
@@ -54,7 +55,7 @@ func (c *callers) authenticate(r *http.Request) (management.Caller, error) {
 		if err != nil {
 			return management.Caller{}, err
 		}
-		return management.Caller{Subject: subjectOf(claims), Name: claims.Object.String()}, nil
+		return management.Caller{Subject: identity.Subject(claims), Name: claims.Object.String()}, nil
 	case strings.EqualFold(scheme, "SharedAccessSignature"):
 		return c.device(header)
 	}
@@ -110,21 +111,4 @@ func identities(api *management.Server) func(hub.ID) (hub.Identity, bool) {
 		}
 		return known, true
 	}
-}
-
-// subjectOf is what a token's holder matches (semantics.md 1).
-func subjectOf(c *jwt.Claims) model.Subject {
-	s := model.Subject{Object: c.Object, Groups: c.Groups, GroupsKnown: c.GroupsKnown}
-	if c.Kind == jwt.ServicePrincipal {
-		s.Identities = []model.Identity{{Kind: model.ServicePrincipalID, Object: c.Object, Tenant: c.Tenant}}
-		return s
-	}
-	s.Identities = []model.Identity{{Kind: model.UserID, Object: c.Object, Tenant: c.Tenant}}
-	if c.Member {
-		s.Identities = append(s.Identities, model.Identity{Kind: model.TenantID, Object: c.Tenant})
-		if c.Domain != "" {
-			s.Identities = append(s.Identities, model.Identity{Kind: model.DomainName, Domain: c.Domain, Tenant: c.Tenant})
-		}
-	}
-	return s
 }

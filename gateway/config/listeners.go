@@ -95,8 +95,8 @@ func DefaultLimits() Limits {
 		MaxKeepAlive:       0,
 		ReceiveMaximum:     64,
 		TopicAliasMaximum:  16,
-		MaxTopicLength:     1024,
-		MaxTopicLevels:     32,
+		MaxTopicLength:     4096, // a path of 32 spaces and a property bag
+		MaxTopicLevels:     48,
 		MaxFilters:         256,
 		WriteBuffer:        64 * KiB,
 	}

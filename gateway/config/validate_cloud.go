@@ -1,11 +1,14 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
 func (v *validator) cloud() {
@@ -225,10 +228,13 @@ func (v *validator) window(at string, window int, keepAlive time.Duration) {
 	}
 }
 
-// filter checks what can be seen without the grammar; the route table itself
-// is built from gateway/topic and reports the rest.
 func (v *validator) filter(field, f string) {
 	if f == "" {
 		v.bad(field, "is missing", "write an MQTT topic filter, such as devices/+/messages/events/#")
+		return
+	}
+	var e *topic.Error
+	if errors.As(topic.DefaultLimits().Filter(f), &e) {
+		v.bad(field, fmt.Sprintf("%q is no topic filter: it %s", clip(f), e.Why), "+ stands for one whole level, # for the rest and only at the end")
 	}
 }

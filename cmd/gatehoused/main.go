@@ -1,0 +1,80 @@
+// Command gatehoused is the edge gateway daemon. It reads its configuration,
+// says everything that is wrong with it at once, and otherwise runs until it
+// is told to stop.
+//
+// Exit codes: 0 stopped as asked; 1 it could not run or could not go on;
+// 64 wrong arguments (EX_USAGE); 78 broken configuration (EX_CONFIG), which a
+// supervisor must not answer with a restart.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/gatehouse/gatehouse/gateway"
+	"github.com/gatehouse/gatehouse/gateway/config"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 64
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("gatehoused", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	file := flags.String("config", "/etc/gatehouse/gatehoused.yaml", "configuration file")
+	check := flags.Bool("check", false, "check the configuration and everything that it names, then exit")
+	show := flags.Bool("version", false, "print the version and exit")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return exitOK
+		}
+		return exitUsage
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "gatehoused: unexpected argument %q; see gatehoused -h\n", flags.Arg(0))
+		return exitUsage
+	}
+	if *show {
+		fmt.Fprintln(stdout, "gatehoused", version)
+		return exitOK
+	}
+	cfg, problems := config.Load(*file)
+	if len(problems) == 0 {
+		problems = gateway.Check(&cfg)
+	}
+	if len(problems) > 0 {
+		for _, p := range problems {
+			fmt.Fprintln(stderr, p)
+		}
+		fmt.Fprintf(stderr, "gatehoused: %d problem(s) in the configuration; nothing was started\n", len(problems))
+		return config.ExitCode
+	}
+	if *check {
+		fmt.Fprintf(stdout, "%s: good\n", *file)
+		return exitOK
+	}
+	if err := gateway.Run(ctx, cfg, gateway.Options{Version: version, Stderr: os.Stderr}); err != nil {
+		fmt.Fprintln(stderr, "gatehoused:", err)
+		return exitFailure
+	}
+	return exitOK
+}

@@ -1,0 +1,93 @@
+package gateway
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gatehouse/gatehouse/device/update/manifest"
+	"github.com/gatehouse/gatehouse/gateway/access"
+	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/upstream"
+)
+
+// yearOfSense: a clock before it was never set.
+const yearOfSense = 2020
+
+// Check looks at everything that a valid configuration names and that would
+// only fail later: files, certificates, the topic map, routes, the state
+// directory, the clock. It starts nothing.
+func Check(cfg *config.Config) []config.Problem {
+	problems := cfg.CheckFiles()
+	now := time.Now()
+	if now.Year() < yearOfSense {
+		problems = append(problems, config.Problem{File: "system clock", Message: fmt.Sprintf("says %s", now.Format(time.DateOnly)),
+			Hint: "set the clock (timedatectl set-time, or an NTP server) before starting: certificates and tokens cannot be judged"})
+	}
+	for i := range cfg.Listeners {
+		if cfg.Listeners[i].TLS != nil {
+			if message, hint := checkCertificate(cfg.Listeners[i].TLS, now); message != "" {
+				problems = append(problems, cfg.Problem(fmt.Sprintf("listeners[%d].tls.cert", i), message, hint))
+			}
+		}
+	}
+	if cfg.Access.Map != "" {
+		_, more := loadTopicMap(cfg)
+		problems = append(problems, more...)
+	}
+	if _, more := upstream.New(upstream.Options{Routes: routesOf(cfg)}); len(more) > 0 {
+		for _, p := range more {
+			problems = append(problems, cfg.Problem("upstream.routes", p.Error(), p.Hint))
+		}
+	}
+	if _, err := updateVerifier(cfg.DeviceUpdate); err != nil {
+		problems = append(problems, cfg.Problem("deviceUpdate.trustedRoots", err.Error(), "name a JWK Set of RSA keys, or remove the setting"))
+	}
+	if err := writable(string(cfg.State.Dir)); err != nil {
+		problems = append(problems, cfg.Problem("state.dir", fmt.Sprintf("cannot be used: %v", err), "make the directory and give it to the user that gatehoused runs as (0700)"))
+	}
+	return problems
+}
+
+func checkCertificate(c *config.TLS, now time.Time) (message, hint string) {
+	pair, err := loadCertificate(c)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return "", "" // CheckFiles says it
+		}
+		return fmt.Sprintf("cannot be used: %v", err), "name a PEM certificate chain and the key that belongs to it"
+	}
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	switch {
+	case err != nil:
+		return fmt.Sprintf("cannot be read: %v", err), "name a PEM certificate"
+	case now.After(leaf.NotAfter):
+		return fmt.Sprintf("expired on %s", leaf.NotAfter.Format(time.RFC3339)), "renew it: clients refuse the gateway"
+	case now.Before(leaf.NotBefore):
+		return fmt.Sprintf("is not valid before %s", leaf.NotBefore.Format(time.RFC3339)), "check the clock, or wait"
+	}
+	return "", ""
+}
+
+// writable makes the directory if it is missing, as the daemon would, and tries it.
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(filepath.Clean(f.Name())))
+}
+
+// loadTopicMap reads the operator's rows.
+func loadTopicMap(cfg *config.Config) (*access.Table, []config.Problem) {
+	return access.LoadTable(string(cfg.Access.Map))
+}
+
+// hostsOf is where unsigned URLs of a deployment may lead.
+func hostsOf(c config.DeviceUpdate) manifest.Hosts { return manifest.Hosts{Allowed: c.AllowedHosts} }

@@ -1,0 +1,333 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz"
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/update"
+	"github.com/gatehouse/gatehouse/gateway/access"
+	"github.com/gatehouse/gatehouse/gateway/audit"
+	"github.com/gatehouse/gatehouse/gateway/broker"
+	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/identity"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/metrics"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/store"
+	"github.com/gatehouse/gatehouse/gateway/systemd"
+	"github.com/gatehouse/gatehouse/gateway/twins"
+	"github.com/gatehouse/gatehouse/gateway/upstream"
+	"github.com/gatehouse/gatehouse/sync/replica"
+)
+
+// Options of Run, beside the configuration.
+type Options struct {
+	Version string
+	Stderr  *os.File         // where the log goes
+	Now     func() time.Time // nil: time.Now
+}
+
+// daemon is the plugged house. Everything in it is built by build and started
+// by Run; nothing changes after that but what the rooms themselves change.
+type daemon struct {
+	cfg     config.Config
+	opts    Options
+	log     *slog.Logger
+	started time.Time
+
+	clock    *clock
+	staging  *staging
+	health   *health.Tracker
+	registry *metrics.Registry
+	metrics  *metrics.Set
+	audit    *audit.Log
+	ledger   *ledger
+	notify   *systemd.Notifier
+
+	store    *store.Store
+	engine   *authz.Engine
+	policy   *policy
+	keys     *keyring
+	identity *identity.Authenticator
+	access   *access.Map
+	broker   *broker.Broker
+	doors    []broker.Listener
+	guard    *update.Guard
+	phases   deploymentPhases
+	twins    *twins.Service
+	outbox   *upstream.Outbox
+	uplink   uplink
+	hub      hubUplink
+	replica  *replica.Replica
+
+	adminSocket, page net.Listener
+
+	serving atomic.Bool // the broker runs
+
+	countsMu sync.Mutex // guards counts and countsOf
+	counts   recordCounts
+	countsOf uint64 // topology version
+}
+
+type recordCounts struct{ devices, sensors, spaces int }
+
+// uplink is the link to what is upstream, whatever its mode.
+type uplink interface {
+	Run(ctx context.Context) error
+	// Status is "connected", "connecting", "down" or "none", with a reason.
+	Status() (state, detail, target string, since time.Time)
+}
+
+// Run runs the daemon until ctx ends. The configuration must have passed
+// config.Load and Check. It returns nil when it was stopped as asked.
+func Run(ctx context.Context, cfg config.Config, o Options) error {
+	d, err := build(cfg, o)
+	if err != nil {
+		return err
+	}
+	return d.run(ctx)
+}
+
+// build plugs the rooms together. It opens the store and the sockets, and starts nothing.
+func build(cfg config.Config, o Options) (_ *daemon, err error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Stderr == nil {
+		o.Stderr = os.Stderr
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
+		return nil, err
+	}
+	handler, err := systemd.NewHandler(cfg.Log.Format, level, o.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), engine: authz.NewEngine()}
+	d.phases.phase = map[string]update.Phase{}
+	d.health = health.New(o.Now)
+	d.health.Watch(d.healthChanged)
+	d.notify = systemd.NewNotifier(d.log)
+
+	var undo []io.Closer
+	defer func() {
+		if err != nil {
+			for i := len(undo) - 1; i >= 0; i-- {
+				err = errors.Join(err, undo[i].Close())
+			}
+		}
+	}()
+	if d.doors, d.adminSocket, d.page, err = doors(&d.cfg); err != nil {
+		return nil, err
+	}
+	for _, l := range d.doors {
+		undo = append(undo, l.Listener)
+	}
+	for _, l := range []net.Listener{d.adminSocket, d.page} {
+		if l != nil {
+			undo = append(undo, l)
+		}
+	}
+	if d.store, err = store.Open(string(cfg.State.Dir), store.Options{Log: d.log, MinFree: uint64(cfg.State.MinFree), Now: o.Now}); err != nil {
+		return nil, err
+	}
+	undo = append(undo, d.store)
+	for _, step := range []func() error{d.buildRecords, d.buildPolicy, d.buildIdentity, d.buildMessages, d.buildUpdates, d.buildUplink, d.buildSync} {
+		if err = step(); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// buildRecords makes clock, audit, metrics: what everything else reports to.
+func (d *daemon) buildRecords() error {
+	d.clock = newClock(d.opts.Now, d.store.Cache().HighWater(), buildTime(), d.clockAlarm)
+	d.staging = newStaging(d.clock, d.cfg.Offline, d.stageChanged)
+	d.registry = metrics.NewRegistry()
+	var err error
+	if d.metrics, err = metrics.New(d.registry, metrics.Build{Version: d.opts.Version}, metrics.Sources{Snapshot: d.gauges}); err != nil {
+		return err
+	}
+	a := d.cfg.Audit
+	d.audit = audit.New(audit.Options{
+		Logger: d.log, File: string(a.File), MaxSize: int64(a.MaxSize), Keep: a.Keep, Rate: a.RatePerPrincipal, Ring: a.Ring, Now: d.opts.Now,
+		FileError: func(err error) {
+			d.health.Set(err != nil, "audit-file", health.Degraded, fmt.Sprint("the audit file cannot be written: ", err), "free space or mend the permissions of audit.file; records still go to the log")
+		},
+	})
+	d.ledger = newLedger(d.audit, d.metrics, func() string { return d.engine.Index().Version().String() })
+	return nil
+}
+
+// buildPolicy loads what is cached and puts it into force.
+func (d *daemon) buildPolicy() error {
+	d.policy = &policy{
+		engine: d.engine, cache: d.store.Cache(), clock: d.clock, log: d.log,
+		topoOptions: device.Options{ActsForDepth: d.cfg.Access.ActsForDepth},
+		revoke:      d.revoke, problems: d.policyProblems, changed: d.policyChanged,
+	}
+	empty, _ := device.NewTopology(device.Data{}, d.policy.topoOptions)
+	d.policy.topo.Store(empty)
+	g, err := d.store.Cache().Load(context.Background())
+	switch {
+	case err == nil:
+		d.policy.adopt(g)
+		_, dirty := d.store.Cache().Dirty()
+		d.staging.Heard(g.Taken, dirty)
+		d.health.Set(dirty, "cache-dirty", health.Failing, "the last change of rights could not be stored before the gateway stopped", "free space on the state directory; a full sync mends it")
+	case errors.Is(err, store.ErrEmpty), errors.Is(err, store.ErrCorrupt):
+		d.health.Raise("cache-empty", health.Failing, "no policy is known yet: everything is denied", "see that cloud.management can be reached; gatehousectl sync")
+	default:
+		return err
+	}
+	for _, q := range d.store.Quarantined() {
+		d.health.Raise("store-quarantined-"+q.Store, health.Degraded, fmt.Sprintf("the %s store was damaged (%s) and was set aside at %s", q.Store, q.Reason, q.MovedTo), "look at the disk's health; remove the directory when it is no longer wanted")
+	}
+	d.access = access.New(access.Options{
+		Policy: d.engine.Index, Topology: d.policy.Topology, Stage: d.staging.Stage,
+		Site: d.cfg.Instance.Site, HubScope: d.cfg.Instance.Hub.ARMScope, InstanceScope: d.cfg.Instance.DeviceUpdate.ARMScope,
+		DeviceSelfGrant: d.cfg.Access.DeviceSelfGrant, KeepAfterExpiry: d.cfg.Offline.KeepAfterExpiry,
+	})
+	if d.cfg.Access.Map != "" {
+		table, problems := loadTopicMap(&d.cfg)
+		if len(problems) > 0 {
+			return problems[0]
+		}
+		d.access.SetTable(table)
+	}
+	return nil
+}
+
+// buildMessages makes the broker and what it keeps messages in.
+func (d *daemon) buildMessages() error {
+	s := d.cfg.Sessions
+	o := broker.Options{
+		Listeners: d.doors, Authenticator: d.identity, Access: &gate{topics: d.access, identity: d.identity},
+		Services: d, Outbox: routed{d}, Vault: d.store.Vault(), Auditor: d.ledger, Log: d.log,
+		QueueMessages: s.QueueMessages, QueueBytes: int(s.QueueBytes), TotalQueueBytes: int64(s.TotalBytes),
+		MaxRetained: s.Retained, MaxRetainedBytes: int64(s.RetainedBytes), MaxSessionExpiry: s.MaxExpiry, RefuseHold: d.cfg.Outbox.RefuseAfter,
+	}
+	l := d.cfg.Listeners[0].Limits // the limits of frames are the broker's; the first listener names them
+	o.MaxPacket, o.MaxTopic, o.MaxLevels = int(l.MaxPacket), l.MaxTopicLength, l.MaxTopicLevels
+	o.MaxSubscriptions, o.ReceiveMaximum, o.TopicAliasMaximum = l.MaxFilters, l.ReceiveMaximum, l.TopicAliasMaximum
+	o.Buffer, o.MaxKeepAlive = int(l.WriteBuffer), l.MaxKeepAlive
+	var err error
+	d.broker, err = broker.New(o)
+	return err
+}
+
+// routed lets the broker offer messages before the outbox is plugged in; nothing runs before that.
+type routed struct{ d *daemon }
+
+// Offer implements broker.Outbox.
+func (r routed) Offer(m *message.Message, done func(error)) bool {
+	if r.d.outbox == nil {
+		return false
+	}
+	return r.d.outbox.Offer(m, done)
+}
+
+// buildUpdates makes the guard and the twins that stand behind it.
+func (d *daemon) buildUpdates() error {
+	verifier, err := updateVerifier(d.cfg.DeviceUpdate)
+	if err != nil {
+		return err
+	}
+	c := d.cfg.DeviceUpdate
+	d.guard = update.New(update.Options{
+		Authorizer: &deploymentRights{engine: d.engine, stage: d.staging.Stage, cfg: &d.cfg},
+		Journal:    updateJournal{d.store.Bucket("deployments")}, Verifier: verifier, Hosts: hostsOf(c),
+		RequireRecords: c.Records == config.RecordsRequired, StuckAfter: c.StuckAfter, Silent: c.Silent, Now: d.clock.Now,
+		Audit: func(r update.AuditRecord) {
+			d.phases.note(r)
+			d.ledger.Audit(deploymentRecord(r))
+		},
+		Recheck: func(id string) { d.twins.Recheck(id) },
+	})
+	if err := d.guard.Load(); err != nil {
+		return err
+	}
+	d.twins = twins.New(twins.Options{
+		Upstream: d.twinLink(), Store: d.store.Bucket("twins"), Guard: d.guard,
+		Send: d.broker.Send, SendSession: d.broker.SendSession, Present: d.present, Initiator: initiatorOf,
+		Self: d.self(), Log: d.log, Now: d.clock.Now,
+	})
+	return d.twins.Load()
+}
+
+// self is the gateway as a publisher.
+func (d *daemon) self() *principal.Principal {
+	return &principal.Principal{Kind: principal.Gateway, Key: "gateway", Name: "gateway", Subject: model.Subject{}}
+}
+
+// run starts everything in order, and stops it in reverse order. The order and its reasons:
+// the store first, because every other part writes to it, and last to stop,
+// so that everything that was accepted is synced; audit beside it; the broker
+// after the outbox, twins and guard that it hands messages to; the uplink and
+// the sync after the broker, because what they bring is delivered through it;
+// operators last, so that what they see is running.
+func (d *daemon) run(ctx context.Context) error {
+	actors := []actor{
+		{name: "store", run: d.store.Run},
+		{name: "audit", run: d.audit.Run},
+		{name: "stages", run: func(ctx context.Context) error { return d.staging.Run(ctx, d.keepMark) }},
+		{name: "keys", run: d.keys.Run},
+		{name: "twins", run: d.twins.Run},
+		{name: "broker", run: d.broker.Run, ready: d.broker.Ready()},
+	}
+	if d.outbox != nil {
+		actors = append(actors, actor{name: "outbox", run: d.outbox.Run})
+	}
+	if d.uplink != nil {
+		actors = append(actors, actor{name: "uplink", run: d.uplink.Run})
+	}
+	if d.replica != nil {
+		actors = append(actors, actor{name: "sync", run: d.replica.Run})
+	}
+	operators, err := d.operatorActors()
+	if err != nil {
+		return errors.Join(err, d.store.Close())
+	}
+	actors = append(actors, operators...)
+	go func() {
+		<-d.broker.Ready()
+		d.serving.Store(true)
+	}()
+	err = runAll(ctx, d.log, actors, func() {
+		d.notify.Ready(d.statusLine())
+		d.log.Info("gatehoused serves", "version", d.opts.Version, "site", d.cfg.Instance.Site.String(), "policy", d.engine.Index().Version().String(), "stage", d.staging.Stage().String())
+		context.AfterFunc(ctx, func() { d.notify.Stopping("stopping: closing connections, syncing the store") })
+	})
+	return errors.Join(err, d.store.Close())
+}
+
+func (d *daemon) keepMark(t time.Time) {
+	if err := d.store.Cache().RaiseHighWater(t); err != nil {
+		d.log.Warn("the high-water mark of time was not stored", "err", err)
+	}
+}
+
+func (d *daemon) topologyCounts() recordCounts {
+	topo := d.policy.Topology()
+	d.countsMu.Lock()
+	defer d.countsMu.Unlock()
+	if d.countsOf != topo.Version() {
+		data := topo.Data()
+		d.counts, d.countsOf = recordCounts{len(data.Devices), len(data.Sensors), len(data.Spaces)}, topo.Version()
+	}
+	return d.counts
+}

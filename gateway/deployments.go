@@ -1,0 +1,194 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/gatehouse/gatehouse/authz"
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device/update"
+	"github.com/gatehouse/gatehouse/device/update/manifest"
+	"github.com/gatehouse/gatehouse/gateway/access"
+	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/store"
+)
+
+// deploymentRights answers the guard: the Device Update service principal is
+// asked about at the hub's scope, a local initiator at the instance (semantics.md 5).
+type deploymentRights struct {
+	engine *authz.Engine
+	stage  func() access.Stage
+	cfg    *config.Config
+}
+
+// The data actions of the four deployment actions, all of a group needed.
+const (
+	hubTwinsRead     = "Microsoft.Devices/IotHubs/twins/read"
+	hubTwinsWrite    = "Microsoft.Devices/IotHubs/twins/write"
+	hubConfigWrite   = "Microsoft.Devices/IotHubs/configurations/write"
+	hubConfigDelete  = "Microsoft.Devices/IotHubs/configurations/delete"
+	instanceMgmtRead = "Microsoft.DeviceUpdate/accounts/instances/management/read"
+	instanceMgmt     = "Microsoft.DeviceUpdate/accounts/instances/management/write"
+)
+
+// May implements update.Authorizer.
+func (r *deploymentRights) May(_ context.Context, who update.Initiator, action update.Action, _ string) update.Decision {
+	subject, err := r.subject(who)
+	if err != nil {
+		return update.Decision{Reason: "no-initiator", Detail: err.Error()}
+	}
+	stage := r.stage()
+	switch {
+	case stage == access.Expired && !r.cfg.Offline.KeepAfterExpiry:
+		return update.Decision{Reason: access.CacheExpired, Detail: "the policy is too old to decide by"}
+	case stage >= access.Restricted && (action == update.Create || action == update.Retry):
+		return update.Decision{Hold: true, Reason: access.StageRefused, Detail: "the cloud has been out of sight for too long for new deployment actions"}
+	}
+	return decideAll(r.engine.Index(), subject, r.needs(who.Hub, action))
+}
+
+// need is one data action, or alternatives of which one is enough.
+type need struct {
+	scope string
+	anyOf []string
+}
+
+func (r *deploymentRights) needs(hub bool, action update.Action) []need {
+	if !hub {
+		if action == update.Get {
+			return []need{{r.cfg.Instance.DeviceUpdate.ARMScope, []string{instanceMgmtRead}}}
+		}
+		return []need{{r.cfg.Instance.DeviceUpdate.ARMScope, []string{instanceMgmt}}}
+	}
+	scope := r.cfg.Instance.Hub.ARMScope
+	switch action {
+	case update.Get:
+		return []need{{scope, []string{hubTwinsRead}}}
+	case update.Cancel:
+		return []need{{scope, []string{hubConfigWrite, hubConfigDelete}}, {scope, []string{hubTwinsWrite}}}
+	case update.Diagnose:
+		return []need{{r.cfg.Instance.DeviceUpdate.ARMScope, []string{instanceMgmt}}}
+	default:
+		return []need{{scope, []string{hubConfigWrite}}, {scope, []string{hubTwinsWrite}}}
+	}
+}
+
+func decideAll(ix *authz.Index, s *model.Subject, needs []need) update.Decision {
+	var last update.Decision
+	for _, n := range needs {
+		allowed := false
+		for _, action := range n.anyOf {
+			x := ix.DecideAction(s, action, n.scope)
+			last = update.Decision{Allowed: x.Allowed, Reason: x.Reason.String(), Detail: fmt.Sprintf("%s at %s", action, n.scope)}
+			if x.Allowed {
+				last.Detail += " by assignment " + x.Assignment.String()
+				allowed = true
+				break
+			}
+		}
+		if !allowed {
+			return last
+		}
+	}
+	return last
+}
+
+// subject is whom to ask about. There is no default for the service principal.
+func (r *deploymentRights) subject(who update.Initiator) (*model.Subject, error) {
+	if !who.Hub {
+		var s model.Subject
+		if err := json.Unmarshal(who.Identities, &s); err != nil {
+			return nil, fmt.Errorf("the initiator's recorded identities are not readable: %w", err)
+		}
+		return &s, nil
+	}
+	p := r.cfg.Instance.DeviceUpdate.Principal
+	if p.ObjectID.IsZero() {
+		return nil, errors.New("instance.deviceUpdate.principal is not configured: set the object id of the Device Update service principal in your tenant")
+	}
+	return &model.Subject{
+		Identities: []model.Identity{{Kind: model.ServicePrincipalID, Object: p.ObjectID, Tenant: p.TenantID}}, Object: p.ObjectID, GroupsKnown: true,
+	}, nil
+}
+
+// initiatorOf records who asks for a local action.
+func initiatorOf(p *principal.Principal) update.Initiator {
+	ids, err := json.Marshal(p.Subject)
+	if err != nil {
+		return update.Initiator{Name: p.Name} // without identities nothing is allowed
+	}
+	return update.Initiator{Name: p.Name, Identities: ids}
+}
+
+// updateJournal keeps the guard's records in the message store, synced.
+type updateJournal struct{ bucket *store.Bucket }
+
+// Save implements update.Journal.
+func (j updateJournal) Save(ctx context.Context, device string, record []byte) error {
+	result := make(chan error, 1)
+	j.bucket.Put(device, record, func(err error) { result <- err })
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Load implements update.Journal.
+func (j updateJournal) Load(yield func(string, []byte) error) error { return j.bucket.Load(yield) }
+
+// updateVerifier trusts the production roots, and what a development
+// configuration adds by name.
+func updateVerifier(c config.DeviceUpdate) (*manifest.Verifier, error) {
+	o := manifest.Options{Roots: manifest.ProductionRoots(), AllowTestPackages: c.TrustTestKeys}
+	if c.TrustedRoots != "" {
+		text, err := os.ReadFile(string(c.TrustedRoots))
+		if err != nil {
+			return nil, fmt.Errorf("deviceUpdate.trustedRoots: %w", err)
+		}
+		more, err := manifest.ParseRoots(text)
+		if err != nil {
+			return nil, fmt.Errorf("deviceUpdate.trustedRoots: %w", err)
+		}
+		o.Roots = append(o.Roots, more...)
+	}
+	return manifest.NewVerifier(o), nil
+}
+
+// deploymentPhases counts deployments by phase, for the status page. It
+// follows the audit and never asks the guard.
+type deploymentPhases struct {
+	mu    sync.Mutex
+	phase map[string]update.Phase // by device; guarded by mu
+}
+
+func (p *deploymentPhases) note(r update.AuditRecord) {
+	p.mu.Lock()
+	p.phase[r.Device] = r.Phase
+	p.mu.Unlock()
+}
+
+func (p *deploymentPhases) counts() map[string]int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := map[string]int64{}
+	for _, phase := range p.phase {
+		n[string(phase)]++
+	}
+	return n
+}
+
+// deploymentRecord is what the audit keeps of a decision of the guard.
+func deploymentRecord(r update.AuditRecord) message.Record {
+	return message.Record{
+		Time: r.Time, Event: "deployment", Allowed: r.Allowed, Principal: r.Who, ClientID: r.Device,
+		Topic: string(r.Action) + " " + r.Workflow, Reason: r.Reason, Detail: fmt.Sprintf("%s %s %s", r.Phase, r.Update, r.Detail), Count: 1,
+	}
+}

@@ -1,0 +1,179 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/gateway/access"
+	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/metrics"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// What happens in one room and matters to others.
+
+// healthChanged logs a warning as it comes and goes, and shows it in systemctl status.
+func (d *daemon) healthChanged(c health.Change) {
+	w := c.Warning
+	if c.Raised {
+		d.log.Warn(w.Text, "warning", w.Name, "severity", w.Severity.String(), "next", w.Next)
+	} else {
+		d.log.Info("mended: "+w.Text, "warning", w.Name)
+	}
+	d.notify.Status(c.State + "; " + w.Name)
+}
+
+func (d *daemon) clockAlarm(raised bool, ahead time.Duration) {
+	d.health.Set(raised, "clock-jump", health.Degraded,
+		fmt.Sprintf("the system clock is %s ahead of what the cloud last confirmed", ahead.Round(time.Minute)),
+		"check the clock (timedatectl); the offline stage does not follow it until the cloud confirms the time")
+}
+
+// stageChanged tells everybody that the cache has aged, or is fresh again.
+func (d *daemon) stageChanged(from, to access.Stage, age time.Duration) {
+	d.log.Info("offline stage", "from", from.String(), "to", to.String(), "age", age.Round(time.Second))
+	if d.ledger != nil {
+		d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "stage", Allowed: true, Reason: to.String(), Detail: "was " + from.String(), Count: 1})
+	}
+	severity := health.Degraded
+	if to == access.Expired {
+		severity = health.Failing
+	}
+	d.health.Set(to != access.Fresh, "cache-"+"age", severity, fmt.Sprintf("the policy is %s: the cloud last confirmed it %s ago", to, age.Round(time.Second)),
+		"see that cloud.management can be reached (gatehousectl sync says what fails)")
+	if d.broker == nil || from < access.Restricted && to < access.Restricted {
+		return
+	}
+	// Rights depend on the stage from here on: sessions are decided again.
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if _, err := d.revoke(ctx, everyone); err != nil {
+			d.log.Error("the change of stage did not reach every session", "err", err)
+		}
+	}()
+}
+
+func (d *daemon) policyProblems(policy []authz.Problem, topology []device.Problem) {
+	d.health.Set(len(policy) > 0, "policy-problems", health.Degraded, listed("parts of the policy grant nothing", policy), "gatehousectl assignments shows them; correct them in the cloud")
+	d.health.Set(len(topology) > 0, "topology-problems", health.Degraded, listed("records of the registry are refused", topology), "correct the records in the cloud: device ids, hardware ids and thumbprints are unique")
+}
+
+// listed names the first few.
+func listed[T fmt.Stringer](what string, all []T) string {
+	const most = 5
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d %s: ", len(all), what)
+	for i := range all {
+		if i == most {
+			fmt.Fprintf(&b, " … and %d more", len(all)-most)
+			break
+		}
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(all[i].String())
+	}
+	return b.String()
+}
+
+// policyChanged is called after a change took effect.
+func (d *daemon) policyChanged(c change) {
+	d.metrics.Revoked(c.revocation)
+	if c.stored {
+		d.health.Clear("cache-empty")
+		d.health.Clear("cache-dirty")
+	} else {
+		d.health.Raise("cache-dirty", health.Failing, "a change of rights could not be stored: only its losses are in force", "free space on the state directory")
+	}
+	detail := fmt.Sprintf("from %s in %s, revocation confirmed after %s", c.from, c.took.Round(time.Microsecond), c.revocation.Round(time.Microsecond))
+	d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "sync", Allowed: true, Reason: "policy-changed", Detail: detail, Version: c.to.String(), Count: 1})
+	d.log.Info("policy changed", "from", c.from.String(), "to", c.to.String(), "full", c.full, "took", c.took, "revocation", c.revocation)
+}
+
+// revoke takes from live and stored sessions what they may no longer have, and returns when
+// that is confirmed.
+func (d *daemon) revoke(ctx context.Context, hit func(*principal.Principal) bool) (time.Duration, error) {
+	began := time.Now()
+	if d.broker == nil || !d.serving.Load() {
+		return 0, nil // nothing is connected
+	}
+	_, err := d.broker.Recheck(ctx, hit)
+	took := time.Since(began)
+	if err != nil {
+		return took, err
+	}
+	return took, d.guard.Reauthorize(ctx)
+}
+
+// Handle implements broker.Services: requests to the gateway itself.
+func (d *daemon) Handle(p *principal.Principal, session string, m *message.Message, done func(code byte)) {
+	if d.twins.Handle(p, session, m, done) {
+		return
+	}
+	// Registry requests are forwarded to the management API by a later release; until then they are refused aloud.
+	d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "registry", Principal: p.Key, Topic: m.Topic, Reason: "not-served", Detail: "this gateway does not forward registry requests", Count: 1})
+	done(message.ImplementationSpecificError)
+}
+
+// present tells whether a principal has a connected session.
+func (d *daemon) present(key string) bool {
+	for _, s := range d.broker.Sessions() {
+		if s.Connected && s.Principal != nil && s.Principal.Key == key {
+			return true
+		}
+	}
+	return false
+}
+
+// gauges is what Prometheus reads at a scrape.
+func (d *daemon) gauges() metrics.Snapshot {
+	st := d.broker.Stats()
+	n := d.topologyCounts()
+	ix := d.engine.Index()
+	c := d.audit.Counts()
+	s := metrics.Snapshot{
+		Sessions: st.Sessions, SessionsConnected: st.Connections, Subscriptions: st.Subscriptions, Retained: st.Retained,
+		QueuedBytes: st.QueuedBytes, CacheEpoch: ix.Version().Epoch, CacheNumber: ix.Version().Number,
+		CacheAgeSeconds: d.staging.Age().Seconds(), Stage: int(d.staging.Stage()),
+		Assignments: ix.Len(), Devices: n.devices, AuditSuppressed: c.Suppressed, AuditMissed: c.Missed,
+	}
+	o := d.outboxState()
+	s.OutboxMessages, s.OutboxBytes, s.OutboxOldestSeconds = o.Messages, o.Bytes, o.OldestSeconds
+	s.UpstreamConnected = d.upstreamState().State == "connected"
+	for _, w := range d.health.Report().Warnings {
+		if w.Severity > health.Notice {
+			s.Warnings++
+		}
+	}
+	return s
+}
+
+func (d *daemon) statusLine() string {
+	return fmt.Sprintf("serving; policy %s, %s", d.engine.Index().Version(), d.staging.Stage())
+}
+
+func (d *daemon) deployments() map[string]int64 { return d.phases.counts() }
+
+// buildTime is when this program was committed, the floor of every clock; the
+// zero time when the build does not say.
+func buildTime() time.Time {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return time.Time{}
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.time" {
+			if t, err := time.Parse(time.RFC3339, s.Value); err == nil {
+				return t
+			}
+		}
+	}
+	return time.Time{}
+}

@@ -1,0 +1,218 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz"
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/store"
+	"github.com/gatehouse/gatehouse/sync/replica"
+)
+
+// policy takes what the cloud says and makes it the truth of this gateway, in
+// the order of semantics.md 4: validate, compile, write the new generation,
+// flip its head, swap the index, take from live sessions what is lost; only
+// then does the caller advance its cursor. It is the replica's Sink.
+//
+// One change at a time (mu). Readers never wait: they take the index and the
+// topology from atomic pointers.
+type policy struct {
+	engine *authz.Engine
+	topo   atomic.Pointer[device.Topology]
+	cache  generations
+	clock  *clock
+	log    *slog.Logger
+
+	topoOptions device.Options
+	revoke      func(ctx context.Context, touched func(*principal.Principal) bool) (time.Duration, error)
+	problems    func(policy []authz.Problem, topology []device.Problem)
+	changed     func(change) // audit, metrics; called after the change took effect
+
+	mu      sync.Mutex // guards version and the order of changes
+	version model.Version
+	loaded  atomic.Bool // some generation is in force
+}
+
+// generations is where policy survives a restart.
+type generations interface {
+	// WriteGeneration replaces what is stored; on return it is durable.
+	WriteGeneration(ctx context.Context, g store.Generation) error
+	// WriteDelta moves the stored generation to exactly the next version;
+	// store.ErrTooLarge asks for a generation instead.
+	WriteDelta(ctx context.Context, d store.Delta) error
+	// Load returns what is stored.
+	Load(ctx context.Context) (store.Generation, error)
+	// MarkDirty says that memory is ahead of the store: losses of rights were applied that it does not hold.
+	MarkDirty(reason string) error
+}
+
+// A change is what became of one answer of the cloud.
+type change struct {
+	from, to   model.Version
+	full       bool
+	stored     bool // false: the store failed, only losses were applied
+	took       time.Duration
+	revocation time.Duration
+}
+
+// Topology is the registry in force; never nil.
+func (p *policy) Topology() *device.Topology { return p.topo.Load() }
+
+// adopt puts a generation that the store verified into force at start; nothing is
+// connected yet, so nobody has anything to lose.
+func (p *policy) adopt(g store.Generation) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ix, bad := authz.Compile(g.Policy)
+	topo, badTopo := device.NewTopology(g.Data, p.topoOptions)
+	p.engine.Swap(ix)
+	p.topo.Store(topo)
+	p.version = g.Version
+	p.loaded.Store(true)
+	p.problems(bad, badTopo)
+}
+
+// Replace takes a complete answer of the cloud.
+func (p *policy) Replace(ctx context.Context, f replica.Full) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	began := time.Now()
+	ix, bad := authz.Compile(f.Policy)
+	options := p.topoOptions
+	options.Version = p.topo.Load().Version() + 1
+	topo, badTopo := device.NewTopology(f.Data, options)
+	g := store.Generation{Version: f.Version, Taken: p.clock.Now(), Policy: f.Policy, Data: f.Data}
+	c := change{from: p.version, to: f.Version, full: true, stored: true}
+	if err := p.cache.WriteGeneration(ctx, g); err != nil {
+		return p.loseOnly(ctx, p.lossesTo(ctx, &f.Policy), topo, err)
+	}
+	p.version = f.Version
+	return p.enforce(ctx, c, ix, topo, everyone, bad, badTopo, began)
+}
+
+// Apply takes a change set against exactly the version in force.
+func (p *policy) Apply(ctx context.Context, d replica.Delta) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	began := time.Now()
+	if p.version != d.From {
+		return fmt.Errorf("%w: holds %s, the change begins at %s", replica.ErrGap, p.version, d.From)
+	}
+	ix, touched, err := p.engine.Index().Apply(d.Policy)
+	if err != nil {
+		return fmt.Errorf("%w: %w", replica.ErrGap, err)
+	}
+	topo, badTopo := p.topo.Load(), []device.Problem(nil)
+	topologyChanged := !changesNothing(&d.Data)
+	if topologyChanged {
+		topo, badTopo = topo.Apply(d.Data)
+	}
+	c := change{from: d.From, to: d.To, stored: true}
+	err = p.cache.WriteDelta(ctx, store.Delta{Taken: p.clock.Now(), Policy: d.Policy, Registry: d.Data})
+	if errors.Is(err, store.ErrTooLarge) {
+		return fmt.Errorf("%w: %w", replica.ErrGap, err) // a full answer is written in batches
+	}
+	if err != nil {
+		only := model.ChangeSet{From: d.From, To: d.From, RemoveAssigns: d.Policy.RemoveAssigns,
+			RemoveAzureAssigns: d.Policy.RemoveAzureAssigns, PutAzureDenies: d.Policy.PutAzureDenies}
+		return p.loseOnly(ctx, only, topo, err)
+	}
+	p.version = d.To
+	hit := everyone
+	if !topologyChanged {
+		hit = holdersOf(touched)
+	}
+	return p.enforce(ctx, c, ix, topo, hit, ix.Problems(), badTopo, began)
+}
+
+// enforce swaps and revokes. p.mu is held.
+func (p *policy) enforce(ctx context.Context, c change, ix *authz.Index, topo *device.Topology, hit func(*principal.Principal) bool, bad []authz.Problem, badTopo []device.Problem, began time.Time) error {
+	p.engine.Swap(ix)
+	p.topo.Store(topo)
+	p.loaded.Store(true)
+	p.problems(bad, badTopo)
+	took, err := p.revoke(ctx, hit)
+	if err != nil {
+		return fmt.Errorf("policy %s is in force, but revocation was not confirmed: %w", c.to, err)
+	}
+	c.took, c.revocation = time.Since(began), took
+	p.changed(c)
+	return nil
+}
+
+// loseOnly is what happens when the store cannot take a change: what is lost is
+// lost at once, in memory, and the store is marked as behind; what is
+// gained waits until it can be stored. p.mu is held.
+func (p *policy) loseOnly(ctx context.Context, losses model.ChangeSet, topo *device.Topology, cause error) error {
+	ix, _, err := p.engine.Index().Apply(losses)
+	if err != nil {
+		p.log.Error("policy could not be reduced; denying everything until the next full sync", "err", err)
+		ix, _ = authz.Compile(model.Snapshot{Version: p.version})
+	}
+	p.engine.Swap(ix)
+	// Devices that are gone or disabled lose their connection too; a new one
+	// holds no assignment that was not there before.
+	p.topo.Store(topo)
+	dirty := p.cache.MarkDirty("losses of rights are in force that the disk does not hold: " + cause.Error())
+	_, revoked := p.revoke(ctx, everyone)
+	p.changed(change{from: p.version, to: losses.To, stored: false})
+	return errors.Join(fmt.Errorf("policy not stored, only losses of rights are in force: %w", cause), dirty, revoked)
+}
+
+func everyone(*principal.Principal) bool { return true }
+
+// holdersOf matches the principals whose rights differ.
+func holdersOf(touched []authz.Key) func(*principal.Principal) bool {
+	return func(p *principal.Principal) bool {
+		for i := range touched {
+			if touched[i].Concerns(&p.Subject) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// lossesTo is what is in force and next does not grant, as a change set that
+// moves nothing else. What is in force is what the store holds, because every
+// gain is stored before it is granted; if that cannot be read, everything is lost.
+func (p *policy) lossesTo(ctx context.Context, next *model.Snapshot) model.ChangeSet {
+	at := p.engine.Index().Version()
+	c := model.ChangeSet{From: at, To: at, PutAzureDenies: next.AzureDenies}
+	stored, err := p.cache.Load(ctx)
+	if err != nil {
+		return model.ChangeSet{} // begins at no version: loseOnly then denies everything
+	}
+	keep := make(map[model.Assignment]struct{}, len(next.Assignments))
+	for _, a := range next.Assignments {
+		keep[a] = struct{}{}
+	}
+	for _, a := range stored.Policy.Assignments {
+		if _, ok := keep[a]; !ok {
+			c.RemoveAssigns = append(c.RemoveAssigns, a.ID)
+		}
+	}
+	azure := make(map[string]struct{}, len(next.AzureAssignments))
+	for _, a := range next.AzureAssignments {
+		azure[fmt.Sprint(a)] = struct{}{}
+	}
+	for _, a := range stored.Policy.AzureAssignments {
+		if _, ok := azure[fmt.Sprint(a)]; !ok {
+			c.RemoveAzureAssigns = append(c.RemoveAzureAssigns, a.ID)
+		}
+	}
+	return c
+}
+
+func changesNothing(c *device.Changes) bool {
+	return len(c.PutSpaces)+len(c.PutDevices)+len(c.PutSensors)+len(c.PutFunctions)+len(c.PutCAs)+
+		len(c.RemoveSpaces)+len(c.RemoveDevices)+len(c.RemoveSensors)+len(c.RemoveFunctions)+len(c.RemoveCAs) == 0
+}

@@ -1,0 +1,367 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz"
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/admin"
+	"github.com/gatehouse/gatehouse/gateway/broker"
+	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// sources is what operators may ask (gateway/admin).
+func (d *daemon) sources() admin.Sources {
+	return admin.Sources{
+		Status:      func(context.Context) (admin.Status, error) { return d.status(), nil },
+		Health:      func(context.Context) (admin.Health, error) { return d.healthReport(), nil },
+		Sessions:    func(_ context.Context, q admin.SessionQuery) ([]admin.Session, error) { return d.sessions(q), nil },
+		Explain:     func(_ context.Context, q admin.Question) (admin.Explanation, error) { return d.explain(q) },
+		Assignments: d.assignments,
+		WhoCan:      func(_ context.Context, q admin.Question) ([]admin.Grant, error) { return d.whoCan(q) },
+		WhatCan:     func(_ context.Context, name string) ([]admin.Grant, error) { return d.whatCan(name) },
+		Audit:       d.audit.Recent,
+		Follow:      func() admin.Follower { return d.audit.Follow() },
+		Sync:        d.syncNow,
+		Disconnect:  d.disconnect,
+		Config:      d.redactedConfig,
+		Doctor:      d.doctor,
+	}
+}
+
+func (d *daemon) status() admin.Status {
+	stats := d.broker.Stats()
+	data := d.topologyCounts()
+	s := admin.Status{
+		Build:     admin.Build{Version: d.opts.Version, Go: runtime.Version()},
+		Site:      d.cfg.Instance.Site.String(),
+		Hub:       d.cfg.Instance.Hub.Host,
+		StartedAt: d.started, UptimeSeconds: time.Since(d.started).Seconds(),
+		Health: d.healthReport(),
+		Cache: admin.CacheState{
+			Stage: d.staging.Stage().String(), AgeSeconds: max(0, d.staging.Age().Seconds()),
+			Roles: len(model.SystemRoles()), Assignments: d.engine.Index().Len(),
+			Devices: data.devices, Sensors: data.sensors, Spaces: data.spaces,
+		},
+		Sessions: admin.SessionCounts{Connected: stats.Connections, Total: stats.Sessions, Subscriptions: stats.Subscriptions, ByKind: map[string]int{}},
+		Messages: admin.MessageCounts{
+			Accepted: stats.Received - min(stats.Received, stats.Denied), Denied: stats.Denied,
+			Forwarded: d.forwarded(), DeniedByReason: d.ledger.DeniedByReason(),
+		},
+		Deployments: d.deployments(),
+	}
+	if d.policy.loaded.Load() {
+		s.Cache.Version = d.engine.Index().Version().String()
+	}
+	for _, n := range stats.Dropped {
+		s.Messages.Dropped += n
+	}
+	for _, info := range d.broker.Sessions() {
+		if info.Connected && info.Principal != nil {
+			s.Sessions.ByKind[info.Principal.Kind.String()]++
+		}
+	}
+	s.Outbox, s.Upstream = d.outboxState(), d.upstreamState()
+	s.Sync = d.syncState()
+	for _, l := range d.doors {
+		s.Listeners = append(s.Listeners, admin.ListenerState{Name: l.Name, Kind: kindName(l.Kind), Address: l.Listener.Addr().String()})
+	}
+	return s
+}
+
+func kindName(k broker.Kind) string {
+	switch k {
+	case broker.WebSocket:
+		return config.KindWebSocket
+	case broker.Unix:
+		return config.KindUnix
+	default:
+		return config.KindMQTT
+	}
+}
+
+func (d *daemon) healthReport() admin.Health {
+	r := d.health.Report()
+	h := admin.Health{State: r.State, Since: r.Since, Warnings: []admin.Warning{}}
+	for _, w := range r.Warnings {
+		h.Warnings = append(h.Warnings, admin.Warning{Name: w.Name, Severity: w.Severity.String(), Text: w.Text, Next: w.Next, Since: w.Since})
+	}
+	return h
+}
+
+func (d *daemon) sessions(q admin.SessionQuery) []admin.Session {
+	list := []admin.Session{}
+	for _, s := range d.broker.Sessions() {
+		if q.Connected && !s.Connected || !sessionMatches(s, q.Principal) {
+			continue
+		}
+		list = append(list, sessionRow(s))
+		if q.Limit > 0 && len(list) == q.Limit {
+			break
+		}
+	}
+	return list
+}
+
+func sessionMatches(s broker.SessionInfo, text string) bool {
+	if text == "" {
+		return true
+	}
+	parts := []string{s.ClientID}
+	if s.Principal != nil {
+		parts = append(parts, s.Principal.Key, s.Principal.Name)
+	}
+	return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(strings.ToLower(p), strings.ToLower(text)) })
+}
+
+func sessionRow(s broker.SessionInfo) admin.Session {
+	row := admin.Session{
+		Key: s.Key, ClientID: s.ClientID, Listener: s.Listener, Remote: s.Remote, Connected: s.Connected, Since: s.Since,
+		Expires: s.CredentialEnds, Subscriptions: []string{}, Inflight: s.Inflight, Queued: s.Queued, QueuedBytes: int64(s.QueuedBytes),
+		Protocol: "3.1.1",
+	}
+	if s.Version == 5 {
+		row.Protocol = "5"
+	}
+	if p := s.Principal; p != nil {
+		row.Principal, row.Name, row.Kind, row.Credential = p.Key, p.Name, p.Kind.String(), p.Credential.String()
+	}
+	return row
+}
+
+// assignments lists what is stored, which is what is in force.
+func (d *daemon) assignments(ctx context.Context, q admin.AssignmentQuery) ([]admin.Assignment, error) {
+	at := space.Root
+	if q.Path != "" {
+		p, err := space.ParsePath(q.Path)
+		if err != nil {
+			return nil, badQuestion("path", err)
+		}
+		at = p
+	}
+	g, err := d.store.Cache().Load(ctx)
+	if err != nil {
+		return nil, &admin.Error{Status: http.StatusServiceUnavailable, What: "no policy is stored", Where: "cache", Next: "gatehousectl sync; gatehousectl health says why none came"}
+	}
+	roles := map[space.ID]string{}
+	for _, r := range append(model.SystemRoles(), g.Policy.Roles...) {
+		roles[r.ID] = r.Name
+	}
+	for _, r := range append(model.AzureBuiltInRoles(), g.Policy.AzureRoles...) {
+		roles[r.ID] = r.Name
+	}
+	problems := map[space.ID]string{}
+	for _, p := range d.engine.Index().Problems() {
+		problems[p.ID] = p.Detail
+	}
+	list := []admin.Assignment{}
+	for _, a := range g.Policy.Assignments {
+		if a.Path != at && !(q.Down || q.Path == "") || !at.Covers(a.Path) {
+			continue
+		}
+		row := admin.Assignment{
+			ID: a.ID.String(), Model: "space", Role: roles[a.Role], RoleID: a.Role.String(), Identity: d.label(a.Who),
+			Scope: a.Path.String(), Problem: cmp.Or(problems[a.ID], problems[a.Role]),
+		}
+		if !a.Who.Tenant.IsZero() {
+			row.Tenant = a.Who.Tenant.String()
+		}
+		list = append(list, row)
+	}
+	for _, a := range g.Policy.AzureAssignments {
+		if q.Path == "" {
+			list = append(list, admin.Assignment{ID: a.ID.String(), Model: "azure", Role: roles[a.Role], RoleID: a.Role.String(),
+				Identity: a.Who.ID.String(), Scope: a.Scope, Problem: problems[a.ID]})
+		}
+	}
+	if q.Principal != "" {
+		text := strings.ToLower(q.Principal)
+		list = slices.DeleteFunc(list, func(a admin.Assignment) bool { return !strings.Contains(strings.ToLower(a.Identity), text) })
+	}
+	return list, nil
+}
+
+// label is {type}:{id}, with the hub id of a device that is known.
+func (d *daemon) label(i model.Identity) string {
+	switch i.Kind {
+	case model.DomainName:
+		return "DomainName:" + i.Domain
+	case model.DeviceID:
+		if dev, ok := d.policy.Topology().Device(i.Object); ok {
+			return "DeviceId:" + i.Object.String() + " (" + dev.HubID + ")"
+		}
+	}
+	return i.Kind.String() + ":" + i.Object.String()
+}
+
+func (d *daemon) disconnect(_ context.Context, r admin.DisconnectRequest) (admin.DisconnectResult, error) {
+	key := r.Principal
+	if r.Session != "" {
+		for _, s := range d.broker.Sessions() {
+			if s.Key == r.Session && s.Principal != nil {
+				key = s.Principal.Key
+			}
+		}
+	}
+	if key == "" {
+		return admin.DisconnectResult{}, &admin.Error{Status: http.StatusNotFound, What: "no such session or principal", Where: "disconnect", Next: "gatehousectl sessions lists them"}
+	}
+	n := d.broker.Disconnect(key, message.AdministrativeAction, cmp.Or(r.Reason, "an operator asked for it"))
+	return admin.DisconnectResult{Closed: n}, nil
+}
+
+func badQuestion(where string, err error) error {
+	return &admin.Error{Status: http.StatusBadRequest, What: err.Error(), Where: where, Next: "correct the argument; see gatehousectl help"}
+}
+
+// principalNamed turns what an operator writes into a principal: a device or
+// module id, a principal key, or {type}:{id}.
+func (d *daemon) principalNamed(name string) (*principal.Principal, error) {
+	for _, s := range d.broker.Sessions() {
+		if s.Principal != nil && (s.Principal.Key == name || s.Connected && s.Principal.Name == name) {
+			return s.Principal, nil
+		}
+	}
+	if dev, ok := d.policy.Topology().DeviceByHubID(strings.TrimPrefix(name, "device:")); ok {
+		return devicePrincipal(dev), nil
+	}
+	if i, err := model.ParseIdentity(name); err == nil {
+		if i.Tenant.IsZero() && (i.Kind == model.UserID || i.Kind == model.ServicePrincipalID || i.Kind == model.DomainName) {
+			i.Tenant = d.cfg.Instance.Tenant
+		}
+		return holderOf(name, i), nil
+	}
+	return nil, &admin.Error{Status: http.StatusNotFound, What: fmt.Sprintf("nobody here is called %q", name), Where: "principal",
+		Next: "name a device id, a key from gatehousectl sessions, or UserId:{guid}, ServicePrincipalId:{guid}, DomainName:@{domain}, TenantId:{guid}, UserDefinedFunctionId:{guid}"}
+}
+
+// devicePrincipal is the principal that a device would be if it connected.
+func devicePrincipal(dev *device.Device) *principal.Principal {
+	return &principal.Principal{
+		Kind: principal.Device, Key: "device:" + dev.HubID, Name: dev.HubID, DeviceID: dev.HubID, Node: dev.ID,
+		Subject: model.Subject{Identities: []model.Identity{{Kind: model.DeviceID, Object: dev.ID}}},
+	}
+}
+
+// holderOf is a principal that matches exactly one identity.
+func holderOf(name string, i model.Identity) *principal.Principal {
+	p := &principal.Principal{Kind: principal.User, Key: name, Name: name, Subject: model.Subject{Identities: []model.Identity{i}, GroupsKnown: true}}
+	switch i.Kind {
+	case model.UserID:
+		p.Subject.Object = i.Object
+	case model.ServicePrincipalID:
+		p.Kind, p.Subject.Object = principal.ServicePrincipal, i.Object
+	case model.UserDefinedFunctionID:
+		p.Kind = principal.Function
+	case model.DeviceID:
+		p.Kind, p.Node = principal.Device, i.Object
+	}
+	return p
+}
+
+// explain answers "why": by the topic map for an MQTT operation, by the engine for the others.
+func (d *daemon) explain(q admin.Question) (admin.Explanation, error) {
+	p, err := d.principalNamed(q.Principal)
+	if err != nil {
+		return admin.Explanation{}, err
+	}
+	out := admin.Explanation{Question: q, AgeSeconds: max(0, d.staging.Age().Seconds()), Stage: d.staging.Stage().String()}
+	if q.Verb != "" {
+		x, err := d.access.Explain(p, q.Verb, q.Topic)
+		if err != nil {
+			return out, badQuestion("explain", err)
+		}
+		out.Allowed, out.Reason, out.Detail, out.Version = x.Allowed, x.Reason, x.Detail, x.Version
+		var needs []string
+		for _, s := range x.Steps {
+			if s.Needs != "" {
+				needs = append(needs, s.Needs+" at "+s.At)
+			}
+		}
+		out.Needs = strings.Join(needs, "; ")
+		return out, nil
+	}
+	x, err := d.explainOperation(p, q)
+	if err != nil {
+		return out, err
+	}
+	out.Allowed, out.Reason, out.Version = x.Allowed, x.Reason.String(), x.Version.String()
+	out.Detail = x.Text()
+	if len(x.Granting) > 0 && x.Allowed {
+		g := grantRow(&x.Granting[0])
+		out.Grant = &g
+	}
+	for i := range x.Misses {
+		out.Nearest = append(out.Nearest, admin.Miss{Grant: grantRow(&x.Misses[i].Grant), Why: x.Misses[i].Detail})
+	}
+	return out, nil
+}
+
+func (d *daemon) explainOperation(p *principal.Principal, q admin.Question) (authz.Explanation, error) {
+	ix := d.engine.Index()
+	if strings.Contains(q.Operation, "/") {
+		return ix.ExplainAction(&p.Subject, q.Operation, q.At), nil
+	}
+	op, at, err := d.operationAt(q)
+	if err != nil {
+		return authz.Explanation{}, err
+	}
+	return ix.Explain(&p.Subject, op, at), nil
+}
+
+func (d *daemon) operationAt(q admin.Question) (model.Operation, space.Path, error) {
+	op, err := model.ParseOperation(q.Operation)
+	if err != nil {
+		return op, space.Path{}, badQuestion("operation", err)
+	}
+	if dev, ok := d.policy.Topology().DeviceByHubID(q.At); ok {
+		return op, d.policy.Topology().DevicePath(dev), nil
+	}
+	at, err := space.ParsePath(cmp.Or(q.At, d.cfg.Instance.Site.String()))
+	if err != nil {
+		return op, at, badQuestion("at", err)
+	}
+	return op, at, nil
+}
+
+func grantRow(g *authz.Grant) admin.Grant {
+	return admin.Grant{Assignment: g.Assignment.String(), Identity: g.Holder(), Role: g.RoleLabel(), Scope: g.Place()}
+}
+
+func grantRows(list []authz.Grant) []admin.Grant {
+	rows := make([]admin.Grant, len(list))
+	for i := range list {
+		rows[i] = grantRow(&list[i])
+	}
+	return rows
+}
+
+func (d *daemon) whoCan(q admin.Question) ([]admin.Grant, error) {
+	if strings.Contains(q.Operation, "/") {
+		return grantRows(d.engine.Index().WhoCanAction(q.Operation, q.At)), nil
+	}
+	op, at, err := d.operationAt(q)
+	if err != nil {
+		return nil, err
+	}
+	return grantRows(d.engine.Index().WhoCan(op, at)), nil
+}
+
+func (d *daemon) whatCan(name string) ([]admin.Grant, error) {
+	p, err := d.principalNamed(name)
+	if err != nil {
+		return nil, err
+	}
+	return grantRows(d.engine.Index().WhatCan(&p.Subject)), nil
+}

@@ -1,0 +1,45 @@
+package gateway
+
+import (
+	"testing"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/access"
+	"github.com/gatehouse/gatehouse/gateway/config"
+)
+
+func TestStagesFollowTheAgeOfTheCache(t *testing.T) {
+	start := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	f := &fakeTime{start}
+	clk := newClock(f.now, start, start, nil)
+	var seen []access.Stage
+	s := newStaging(clk, config.Default().Offline, func(_, to access.Stage, _ time.Duration) { seen = append(seen, to) })
+	if s.Stage() != access.Expired || s.Age() >= 0 {
+		t.Fatalf("before the cloud spoke: stage %v, age %v", s.Stage(), s.Age())
+	}
+	s.Heard(start, false)
+	for _, c := range []struct {
+		age  time.Duration
+		want access.Stage
+	}{
+		{0, access.Fresh}, {time.Hour - time.Second, access.Fresh}, {time.Hour, access.Stale},
+		{72 * time.Hour, access.Restricted}, {30*24*time.Hour - time.Second, access.Restricted}, {30 * 24 * time.Hour, access.Expired},
+	} {
+		f.t = start.Add(c.age)
+		s.update()
+		if s.Stage() != c.want {
+			t.Errorf("age %v: stage %v, want %v", c.age, s.Stage(), c.want)
+		}
+	}
+	s.Heard(f.t, false)
+	if s.Stage() != access.Fresh {
+		t.Errorf("after the cloud spoke: %v", s.Stage())
+	}
+	s.Heard(f.t, true)
+	if s.Stage() != access.Expired {
+		t.Errorf("a dirty store: %v, want expired", s.Stage())
+	}
+	if len(seen) != 6 {
+		t.Errorf("%d changes reported (%v), want 6: each once", len(seen), seen)
+	}
+}

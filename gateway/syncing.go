@@ -1,0 +1,223 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device/credential/jwt"
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/admin"
+	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/identity"
+	"github.com/gatehouse/gatehouse/sync/client"
+	"github.com/gatehouse/gatehouse/sync/replica"
+	"github.com/gatehouse/gatehouse/sync/wire"
+)
+
+// buildIdentity makes what proves clients.
+func (d *daemon) buildIdentity() error {
+	c := d.cfg.Identity
+	fetch, err := cloudClient(c.JWKS.CA)
+	if err != nil {
+		return fmt.Errorf("identity.jwks.ca: %w", err)
+	}
+	if d.keys, err = newKeyring(c.JWKS, d.store.Bucket("keys"), fetch, d.log, d.keysFetched); err != nil {
+		return fmt.Errorf("identity.jwks: %w", err)
+	}
+	o := identity.Options{
+		Hub: d.cfg.Instance.Hub.Host, Topology: d.policy.Topology, Keys: d.keys.Keys, Now: d.clock.Now,
+		Audiences: c.Audiences.MQTT, Scope: c.Scope, SASMaxLife: c.SAS.MaxLife, AllowSHA1: c.X509.AllowSHA1,
+	}
+	for _, t := range c.Tenants {
+		o.Tenants = append(o.Tenants, jwt.Tenant{ID: t.ID, Issuers: t.Issuers, VerifiedDomains: t.VerifiedDomains})
+	}
+	o.Peers = map[int]identity.Peer{}
+	for _, l := range d.cfg.Listeners {
+		for _, p := range l.Peers {
+			subject, err := peerSubject(p.Principal, d.cfg.Instance.Tenant)
+			if err != nil {
+				return fmt.Errorf("listener %q, uid %d: %w", l.Name, p.UID, err)
+			}
+			o.Peers[p.UID] = identity.Peer{Name: strings.TrimPrefix(p.Principal, "local:"), Subject: subject}
+		}
+	}
+	d.identity, err = identity.New(o)
+	return err
+}
+
+func (d *daemon) keysFetched(err error) {
+	d.health.Set(err != nil, "token-keys", health.Degraded, fmt.Sprint("the key set for tokens cannot be fetched: ", err), "see that identity.jwks.url can be reached; the stored set goes on being used")
+}
+
+// buildSync makes the replica of the cloud's policy; none without a management API.
+func (d *daemon) buildSync() error {
+	m := d.cfg.Cloud.Management
+	if m.URL == "" {
+		return nil
+	}
+	token, err := d.cloudCredential(m)
+	if err != nil {
+		return fmt.Errorf("cloud.management.credential: %w", err)
+	}
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if m.CA != "" {
+		if t.RootCAs, err = certificatePool(m.CA); err != nil {
+			return fmt.Errorf("cloud.management.ca: %w", err)
+		}
+	}
+	source, err := client.New(client.Options{
+		URL: m.URL, Site: d.cfg.Instance.Site, HomeTenant: d.cfg.Instance.Tenant, Token: token, TLS: t, OnTime: d.clock.Believe,
+	})
+	if err != nil {
+		return err
+	}
+	held, resume := replica.Held{}, false
+	if d.policy.loaded.Load() {
+		g, err := d.store.Cache().Load(context.Background())
+		_, dirty := d.store.Cache().Dirty()
+		if err == nil {
+			held, resume = replica.Measure(g.Version, &g.Policy, &g.Data), !dirty
+		}
+	}
+	d.replica, err = replica.New(replica.Options{
+		Source: witnessed{source, d}, Sink: d.policy, Held: held, Resume: resume,
+		Wait: d.cfg.Cloud.Poll.Wait, FullEvery: d.cfg.Cloud.Poll.Full, Health: d.syncHealth, Log: d.log,
+	})
+	return err
+}
+
+// witnessed notes, for the age of the cache, when the cloud confirmed that
+// what is held is current: an answer of the feed, also an empty one.
+type witnessed struct {
+	replica.Source
+	d *daemon
+}
+
+// Changes implements replica.Source.
+func (w witnessed) Changes(ctx context.Context, since model.Version, wait time.Duration) (wire.Delta, error) {
+	delta, err := w.Source.Changes(ctx, since, wait)
+	if err == nil && delta.To == since {
+		w.d.heard()
+	}
+	return delta, err
+}
+
+// heard resets the age of the cache.
+func (d *daemon) heard() {
+	_, dirty := d.store.Cache().Dirty()
+	d.staging.Heard(d.clock.Steady(), dirty)
+}
+
+func (d *daemon) syncHealth(h replica.Health) {
+	severity := health.Degraded
+	d.health.Set(!h.OK() && h.Code != replica.Starting, "cloud-sync", severity, fmt.Sprintf("the cloud's policy cannot be followed (%s): %s", h.Code, h.Detail), "gatehousectl sync tries at once and says what fails")
+	d.metrics.Synced(string(h.Code))
+}
+
+func (d *daemon) syncState() admin.LinkState {
+	if d.replica == nil {
+		return admin.LinkState{State: "none"}
+	}
+	s := d.replica.Status()
+	link := admin.LinkState{Target: d.cfg.Cloud.Management.URL, Since: s.LastSuccess, State: "connected"}
+	switch {
+	case s.Health.Code == replica.Starting:
+		link.State = "connecting"
+	case !s.Health.OK():
+		link.State, link.Detail = "down", s.Health.Detail
+	}
+	return link
+}
+
+// syncRound asks for a sync and waits for its outcome.
+func (d *daemon) syncRound(ctx context.Context, _ admin.SyncRequest) (admin.SyncResult, error) {
+	began := time.Now()
+	before := d.replica.Status()
+	d.replica.Wake()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		now := d.replica.Status()
+		switch {
+		case now.Syncs > before.Syncs:
+			return admin.SyncResult{From: before.Version.String(), To: now.Version.String(), Changes: int(now.Version.Number - min(now.Version.Number, before.Version.Number)),
+				Seconds: time.Since(began).Seconds(), Detail: string(now.Health.Code)}, nil
+		case now.Failures > before.Failures:
+			return admin.SyncResult{}, &admin.Error{Status: http.StatusBadGateway, What: now.LastError, Where: d.cfg.Cloud.Management.URL, Next: "see that the management API runs and that cloud.management is right; the cached policy stays in force"}
+		}
+		select {
+		case <-ctx.Done():
+			return admin.SyncResult{}, &admin.Error{Status: http.StatusGatewayTimeout, What: "no answer in time", Where: d.cfg.Cloud.Management.URL, Next: "gatehousectl health"}
+		case <-tick.C:
+		}
+	}
+}
+
+// cloudCredential is the gateway's own identity.
+func (d *daemon) cloudCredential(m config.Management) (client.TokenSource, error) {
+	c := m.Credential
+	switch c.Kind {
+	case config.CredentialClientSecret:
+		h, err := cloudClient(m.CA)
+		if err != nil {
+			return nil, err
+		}
+		return bearer{&clientSecret{url: c.TokenURL, clientID: c.ClientID, secretFile: c.ClientSecret, scope: c.Scope, http: h, now: d.opts.Now}}, nil
+	case config.CredentialTokenFile:
+		return tokenFile{c.TokenFile}, nil
+	}
+	return nil, fmt.Errorf("kind %q is not served by this build; client-secret and token-file are", c.Kind)
+}
+
+type bearer struct{ *clientSecret }
+
+// Authorization implements client.TokenSource.
+func (b bearer) Authorization(ctx context.Context) (string, error) {
+	token, err := b.Token(ctx)
+	return "Bearer " + token, err
+}
+
+// tokenFile is a token that something else renews.
+type tokenFile struct{ file config.SecretFile }
+
+// Authorization implements client.TokenSource.
+func (t tokenFile) Authorization(context.Context) (string, error) {
+	b, err := t.file.Read()
+	return "Bearer " + string(b), err
+}
+
+func readBase64(f config.SecretFile) ([]byte, error) {
+	text, err := f.Read()
+	if err != nil {
+		return nil, err
+	}
+	key, err := base64.StdEncoding.DecodeString(string(text))
+	if err == nil && len(key) == 0 {
+		err = errors.New("holds no key")
+	}
+	return key, err
+}
+
+// peerSubject is what a unix-socket peer may match: "local:{name}" matches
+// nothing, and an identity ({type}:{id}) gives it that identity's rights.
+func peerSubject(text string, home space.ID) (model.Subject, error) {
+	if strings.HasPrefix(text, "local:") {
+		return model.Subject{}, nil
+	}
+	i, err := model.ParseIdentity(text)
+	if err != nil {
+		return model.Subject{}, err
+	}
+	if i.Tenant.IsZero() && (i.Kind == model.UserID || i.Kind == model.ServicePrincipalID) {
+		i.Tenant = home
+	}
+	return holderOf(text, i).Subject, nil
+}

@@ -1,0 +1,396 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/credential/sas"
+	"github.com/gatehouse/gatehouse/gateway/admin"
+	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/twins"
+	"github.com/gatehouse/gatehouse/gateway/upstream"
+	"github.com/gatehouse/gatehouse/gateway/upstream/iothub"
+	"github.com/gatehouse/gatehouse/gateway/upstream/mqttbroker"
+)
+
+// routesOf are the outbox's routes.
+func routesOf(cfg *config.Config) []upstream.Route {
+	list := make([]upstream.Route, 0, len(cfg.Upstream.Routes))
+	for _, r := range cfg.Upstream.Routes {
+		route := upstream.Route{Name: r.Name, Filter: r.Filter, Priority: r.Priority, TTL: r.TTL, Overflow: overflowOf(r.Overflow, cfg.Outbox.Overflow)}
+		if route.TTL == 0 {
+			route.TTL = cfg.Outbox.TTL
+		}
+		if cfg.Upstream.Mode == config.UpstreamMQTT {
+			for _, m := range cfg.Upstream.MQTT.Topics.Up {
+				if m.Filter == r.Filter {
+					route.Topic = m.To + "{topic}"
+				}
+			}
+		}
+		list = append(list, route)
+	}
+	return list
+}
+
+func overflowOf(own, standard string) upstream.Overflow {
+	if own == "" {
+		own = standard
+	}
+	switch own {
+	case config.OverflowDropOldest:
+		return upstream.DropOldest
+	case config.OverflowDropNewest:
+		return upstream.DropNewest
+	}
+	return upstream.Refuse
+}
+
+// buildUplink makes the outbox and the link of the configured mode.
+func (d *daemon) buildUplink() error {
+	var connector upstream.Connector
+	window := 0
+	switch d.cfg.Upstream.Mode {
+	case config.UpstreamIoTHub:
+		if err := d.hub.open(d); err != nil {
+			return err
+		}
+		connector, window, d.uplink = d.hub.link, d.cfg.Upstream.IoTHub.Window, &d.hub
+	case config.UpstreamMQTT:
+		link, err := d.mqttLink()
+		if err != nil {
+			return err
+		}
+		connector, window, d.uplink = link, d.cfg.Upstream.MQTT.Window, &mqttUplink{link: link, target: d.cfg.Upstream.MQTT.URL}
+	default:
+		return nil
+	}
+	c := d.cfg.Outbox
+	outbox, problems := upstream.New(upstream.Options{
+		Storage: d.store.Outbox(), Connector: connector, Routes: routesOf(&d.cfg), Window: window, Replay: c.ReplayRate, Log: d.log, Now: d.clock.Now,
+		Limits: upstream.Limits{Bytes: int64(c.MaxBytes), DeviceBytes: int64(c.PerDeviceBytes), Messages: c.MaxMessages, DeviceMessages: c.PerDeviceMessages},
+	})
+	if len(problems) > 0 {
+		return problems[0]
+	}
+	d.outbox = outbox
+	return outbox.Open()
+}
+
+// upstreamPrincipal is as whom what comes down is decided.
+func (d *daemon) upstreamPrincipal() *principal.Principal {
+	as := d.cfg.Upstream.As
+	p := &principal.Principal{Kind: principal.Upstream, Key: "upstream:" + d.cfg.Upstream.Mode, Name: "upstream"}
+	if !as.ObjectID.IsZero() {
+		p.Subject = model.Subject{Object: as.ObjectID, GroupsKnown: true,
+			Identities: []model.Identity{{Kind: model.ServicePrincipalID, Object: as.ObjectID, Tenant: as.TenantID}}}
+	}
+	return p
+}
+
+// fromUpstream publishes a message of the link, decided like any publish.
+func (d *daemon) fromUpstream(m *message.Message, done func(error)) {
+	v := d.access.Open(m.Publisher).Publish(m.Topic, m)
+	if !v.Allowed {
+		d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "publish", Principal: m.Publisher.Key, Topic: m.Topic, Reason: v.Reason, Detail: v.Detail, Count: 1})
+		done(&message.Refused{Code: v.Code, Reason: v.Reason})
+		return
+	}
+	m.Via = v.Route
+	d.broker.Publish(m, done)
+}
+
+// hubUplink is the IoT Hub mode: telemetry, twins, methods and commands.
+type hubUplink struct {
+	d    *daemon
+	link *iothub.Hub
+	as   *principal.Principal
+
+	mu    sync.Mutex
+	held  map[string]func() // device → release of its session; guarded by mu
+	since time.Time         // of the present state; guarded by mu
+	up    bool              // guarded by mu
+}
+
+func (h *hubUplink) open(d *daemon) error {
+	c := d.cfg.Upstream.IoTHub
+	host := c.Host
+	if host == "" {
+		host = d.cfg.Instance.Hub.Host
+	}
+	o := iothub.Options{
+		Host: host, Address: c.Address, Log: d.log, Now: d.clock.Now,
+		Sign: func(hub, dev string, key []byte, expiry time.Time) string {
+			return sas.Issue(sas.Device(hub, dev), key, expiry)
+		},
+		Keys: h.key, TLS: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host},
+		Gateway: iothub.Gateway{Device: c.GatewayDevice.ID},
+		Handlers: iothub.Handlers{
+			Twin:    func(dev string, _ []byte) { d.twins.Online(dev) },
+			Desired: func(dev string, _ int64, patch []byte) { d.twins.DesiredPatch(dev, patch) },
+			Method:  h.method, Cloud: h.cloud,
+		},
+	}
+	if c.CA != "" {
+		pool, err := certificatePool(c.CA)
+		if err != nil {
+			return fmt.Errorf("upstream.iothub.ca: %w", err)
+		}
+		o.TLS.RootCAs = pool
+	}
+	if c.GatewayDevice.SASKey != "" {
+		key, err := readBase64(c.GatewayDevice.SASKey)
+		if err != nil {
+			return fmt.Errorf("upstream.iothub.gatewayDevice.sasKey: %w", err)
+		}
+		o.Gateway.Key = key
+	} else if c.GatewayDevice.Cert != "" {
+		pair, err := loadCertificate(&config.TLS{Cert: c.GatewayDevice.Cert, Key: c.GatewayDevice.Key})
+		if err != nil {
+			return fmt.Errorf("upstream.iothub.gatewayDevice: %w", err)
+		}
+		o.Gateway.Certificate = &pair
+	}
+	link, err := iothub.New(o)
+	if err != nil {
+		return err
+	}
+	h.d, h.link, h.as, h.held = d, link, d.upstreamPrincipal(), map[string]func(){}
+	return nil
+}
+
+// key yields the symmetric key of a downstream device, where a connection for each is wanted.
+func (h *hubUplink) key(id string) ([]byte, bool) {
+	if !h.d.cfg.Upstream.IoTHub.PerDevice {
+		return nil, false
+	}
+	dev, ok := h.d.policy.Topology().DeviceByHubID(id)
+	if !ok || dev.Status != device.Active || dev.Auth.Kind != device.AuthSAS || len(dev.Auth.Primary) == 0 {
+		return nil, false
+	}
+	return dev.Auth.Primary, true
+}
+
+// presence is how often connected devices and their sessions at the hub are matched.
+const presence = 500 * time.Millisecond
+
+// Run keeps the link, and a session at the hub for each connected device that can have one.
+func (h *hubUplink) Run(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- h.link.Run(ctx) }()
+	tick := time.NewTicker(presence)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			h.follow()
+		}
+	}
+}
+
+func (h *hubUplink) follow() {
+	here := map[string]bool{}
+	for _, s := range h.d.broker.Sessions() {
+		if s.Connected && s.Principal != nil && s.Principal.Kind == principal.Device {
+			here[s.Principal.DeviceID] = true
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id := range here {
+		if h.held[id] != nil {
+			continue
+		}
+		if session, err := h.link.Session(id); err == nil {
+			h.held[id] = session.Hold()
+		}
+	}
+	for id, release := range h.held {
+		if !here[id] {
+			release()
+			delete(h.held, id)
+		}
+	}
+	if up := h.link.Status().GatewayUp; up != h.up || h.since.IsZero() {
+		h.up, h.since = up, h.d.opts.Now()
+	}
+}
+
+// Status implements uplink.
+func (h *hubUplink) Status() (state, detail, target string, since time.Time) {
+	s := h.link.Status()
+	h.mu.Lock()
+	since = h.since
+	h.mu.Unlock()
+	target = h.d.cfg.Instance.Hub.Host
+	if s.GatewayUp {
+		return "connected", fmt.Sprintf("%d of %d device sessions up", s.Up, s.Sessions), target, since
+	}
+	return "connecting", s.LastError, target, since
+}
+
+// TwinGet implements twins.Upstream.
+func (h *hubUplink) TwinGet(ctx context.Context, id string) ([]byte, error) {
+	s, err := h.session(id)
+	if err != nil {
+		return nil, err
+	}
+	body, err := s.TwinGet(ctx)
+	return body, twinError(err)
+}
+
+// PatchReported implements twins.Upstream.
+func (h *hubUplink) PatchReported(ctx context.Context, id string, patch []byte) (int64, error) {
+	s, err := h.session(id)
+	if err != nil {
+		return 0, err
+	}
+	version, err := s.PatchReported(ctx, patch)
+	return version, twinError(err)
+}
+
+func (h *hubUplink) session(id string) (*iothub.Session, error) {
+	if strings.Contains(id, "/") {
+		return nil, twins.ErrNoTwin // modules have no connection of their own at the hub
+	}
+	s, err := h.link.Session(id)
+	if errors.Is(err, iothub.ErrNoIdentity) {
+		return nil, twins.ErrNoTwin
+	}
+	return s, twinError(err)
+}
+
+func twinError(err error) error {
+	var refused *iothub.StatusError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused) && refused.Status >= 400 && refused.Status < 500 && refused.Status != http.StatusTooManyRequests:
+		return fmt.Errorf("%w: %w", twins.ErrRejected, err)
+	}
+	return fmt.Errorf("%w: %w", twins.ErrOffline, err)
+}
+
+// method passes a direct method on, if the link's principal may act on the device, and answers it.
+func (h *hubUplink) method(id string, m iothub.Method) {
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		status, body := http.StatusForbidden, []byte(nil)
+		probe := &message.Message{Topic: "devices/" + id + "/messages/devicebound/", Publisher: h.as}
+		v := h.d.access.Open(h.as).Publish(probe.Topic, probe)
+		h.d.ledger.Audit(message.Record{Time: h.d.clock.Now(), Event: "method", Allowed: v.Allowed, Principal: h.as.Key, ClientID: id, Topic: m.Name, Reason: v.Reason, Detail: v.Detail, Count: 1})
+		if v.Allowed {
+			status, body = h.d.twins.Method(ctx, id, m.Name, m.Payload)
+		}
+		if s, err := h.link.Session(id); err == nil {
+			if err := s.Respond(m.Request, status, body); err != nil {
+				h.d.log.Info("a method's answer did not reach the hub", "device", id, "method", m.Name, "err", err)
+			}
+		}
+	}()
+}
+
+// cloud publishes a cloud-to-device message; it stays at the hub until it was taken, or refused for good.
+func (h *hubUplink) cloud(_ string, c iothub.CloudMessage) {
+	m := &message.Message{Topic: c.Topic, Payload: c.Payload, QoS: 1, Accepted: h.d.clock.Now(), Publisher: h.as}
+	h.d.fromUpstream(m, func(err error) {
+		var refused *message.Refused
+		if err == nil || errors.As(err, &refused) {
+			c.Ack()
+		}
+	})
+}
+
+// twinLink is where twins live; nil when there is no hub.
+func (d *daemon) twinLink() twins.Upstream {
+	if d.cfg.Upstream.Mode != config.UpstreamIoTHub {
+		return nil
+	}
+	return &d.hub
+}
+
+func (d *daemon) mqttLink() (*mqttbroker.Link, error) {
+	c := d.cfg.Upstream.MQTT
+	o := mqttbroker.Options{
+		URL: c.URL, ClientID: c.ClientID, Username: c.Username, Principal: d.upstreamPrincipal(), Receive: d.fromUpstream,
+		Routes: routesOf(&d.cfg), Log: d.log,
+	}
+	if c.Password != "" {
+		o.Password = func() (string, error) { b, err := c.Password.Read(); return string(b), err }
+	}
+	if strings.HasPrefix(c.URL, "mqtts://") {
+		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+		if c.CA != "" {
+			pool, err := certificatePool(c.CA)
+			if err != nil {
+				return nil, fmt.Errorf("upstream.mqtt.ca: %w", err)
+			}
+			o.TLS.RootCAs = pool
+		}
+		if c.Cert != "" {
+			pair, err := loadCertificate(&config.TLS{Cert: c.Cert, Key: c.Key})
+			if err != nil {
+				return nil, fmt.Errorf("upstream.mqtt: %w", err)
+			}
+			o.TLS.Certificates = []tls.Certificate{pair}
+		}
+	}
+	for _, t := range c.Topics.Down {
+		o.Down = append(o.Down, mqttbroker.Mapping{Filter: t.Filter, Strip: t.From, Add: t.To})
+	}
+	return mqttbroker.New(o)
+}
+
+// mqttUplink is the MQTT mode.
+type mqttUplink struct {
+	link   *mqttbroker.Link
+	target string
+}
+
+// Run implements uplink.
+func (u *mqttUplink) Run(ctx context.Context) error { return u.link.Run(ctx) }
+
+// Status implements uplink.
+func (u *mqttUplink) Status() (state, detail, target string, since time.Time) {
+	s := u.link.Status()
+	if s.Up {
+		return "connected", "", u.target, s.Since
+	}
+	return "connecting", s.LastError, u.target, s.Since
+}
+
+func (d *daemon) upstreamState() admin.LinkState {
+	if d.uplink == nil {
+		return admin.LinkState{State: "none"}
+	}
+	state, detail, target, since := d.uplink.Status()
+	return admin.LinkState{State: state, Detail: detail, Target: target, Since: since}
+}
+
+func (d *daemon) outboxState() admin.OutboxState {
+	if d.outbox == nil {
+		return admin.OutboxState{}
+	}
+	s := d.outbox.Stats()
+	return admin.OutboxState{Messages: int64(s.Messages), Bytes: s.Bytes, LimitBytes: int64(d.cfg.Outbox.MaxBytes)}
+}
+
+func (d *daemon) forwarded() uint64 {
+	if d.outbox == nil {
+		return 0
+	}
+	return d.outbox.Stats().Acked
+}
