@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the Debian package. The same sources and version give the same bytes:
 # static binaries without paths and build ids, times of the last commit, owners
-# root, sorted contents.
+# root, sorted contents, gzip (xz splits its blocks by the number of threads).
 #
 #   packaging/deb.sh [--version V] [--arch amd64|arm64] [--out DIR] [--bin DIR]
 #
@@ -82,5 +82,5 @@ find "$stage" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 
 mkdir -p "$out"
 package=$out/gatehouse_${debian}_$arch.deb
-dpkg-deb --root-owner-group -Zxz --build "$stage" "$package" >/dev/null
+dpkg-deb --root-owner-group -Zgzip --build "$stage" "$package" >/dev/null
 echo "$package"

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +18,9 @@ import (
 // left is replaced; one that answers belongs to another daemon and is an
 // error. Closing removes the file if it is still this one.
 func Listen(path string) (net.Listener, error) {
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+	deadline, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if c, err := new(net.Dialer).DialContext(deadline, "unix", path); err == nil {
 		_ = c.Close()
 		return nil, &Error{Status: http.StatusConflict, What: "another daemon answers on this socket", Where: path, Next: "stop it, or set admin.socket to another path"}
 	}
@@ -31,6 +34,7 @@ func Listen(path string) (net.Listener, error) {
 		return nil, listenError(path, err)
 	}
 	l.SetUnlinkOnClose(false)
+	//nolint:gosec // the group may open it: the operators, who are then told apart by uid
 	if err := errors.Join(os.Chmod(tmp, 0o660), os.Rename(tmp, path)); err != nil {
 		_ = l.Close()
 		_ = os.Remove(tmp)

@@ -72,7 +72,7 @@ func (w *writer) append(r *message.Record) error {
 }
 
 func (w *writer) open() error {
-	f, err := os.OpenFile(w.o.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	f, err := os.OpenFile(w.o.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

@@ -182,10 +182,13 @@ func TestAbsentFile(t *testing.T) {
 }
 
 func TestParseDuration(t *testing.T) {
-	for in, want := range map[string]time.Duration{"30d": 720 * time.Hour, "1d12h": 36 * time.Hour, "500ms": 500 * time.Millisecond, "0": 0, " 5s ": 5 * time.Second} {
+	for in, want := range map[string]time.Duration{"30d": 720 * time.Hour, "1d12h": 36 * time.Hour, "500ms": 500 * time.Millisecond, "0": 0} {
 		if got, err := ParseDuration(in); err != nil || got != want {
 			t.Errorf("%q = %v, %v", in, got, err)
 		}
+	}
+	if got, err := ParseDuration(" 5s "); err != nil || got != 5*time.Second {
+		t.Errorf("blanks around: %v, %v", got, err)
 	}
 	for _, in := range []string{"", "5", "-5s", "d", "-1d", "36501d", "1d-1h", "1d2d", "soon"} {
 		if got, err := ParseDuration(in); err == nil {

@@ -178,7 +178,7 @@ func (v *validator) secureURL(field, raw string) {
 		v.bad(field, "is no URL", "write https://host/…")
 	case u.User != nil:
 		v.bad(field, "holds a user name or password", "name a credential file instead; URLs reach logs")
-	case u.Scheme != "https" && !(u.Scheme == "http" && isLoopbackHost(u.Hostname())):
+	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopbackHost(u.Hostname())):
 		v.bad(field, fmt.Sprintf("uses %q, which does not prove who answers", clip(u.Scheme)), "write https://")
 	}
 }

@@ -235,6 +235,6 @@ func (v *validator) filter(field, f string) {
 	}
 	var e *topic.Error
 	if errors.As(topic.DefaultLimits().Filter(f), &e) {
-		v.bad(field, fmt.Sprintf("%q is no topic filter: it %s", clip(f), e.Why), "+ stands for one whole level, # for the rest and only at the end")
+		v.bad(field, fmt.Sprintf("%q is no topic filter: %s", clip(f), e.Why), "+ stands for one whole level, # for the rest and only at the end")
 	}
 }

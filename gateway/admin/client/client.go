@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -241,11 +242,12 @@ func flag(b bool) string {
 	return ""
 }
 
+// values makes a query of pairs of name and value, without the empty ones.
 func values(pairs ...string) url.Values {
 	v := url.Values{}
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] != "" {
-			v.Set(pairs[i], pairs[i+1])
+	for pair := range slices.Chunk(pairs, 2) {
+		if len(pair) == 2 && pair[1] != "" {
+			v.Set(pair[0], pair[1])
 		}
 	}
 	return v
