@@ -50,7 +50,7 @@ func (h *Held) follow(d *Delta) {
 	} {
 		*n = max(0, *n+by)
 	}
-	h.Keys = min(h.Keys, h.Devices+h.Functions)
+	h.Keys = min(h.Keys+d.Created.Keys, h.Devices+h.Functions)
 }
 
 // doubt says why an answer must not be believed at once. what names the rights

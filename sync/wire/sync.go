@@ -23,8 +23,9 @@ type Delta struct {
 	Created  Tally // how many of the puts are new objects
 }
 
-// Tally counts objects of the types that a site consists of.
-type Tally struct{ Assignments, Spaces, Devices, Sensors, Functions int }
+// Tally counts objects of the types that a site consists of; Keys counts the
+// devices and functions among them that came with a symmetric key.
+type Tally struct{ Assignments, Spaces, Devices, Sensors, Functions, Keys int }
 
 func (t *Tally) count(kind string) {
 	switch kind {
@@ -69,6 +70,9 @@ func ToDelta(f ParsedFeed, home space.ID) (Delta, error) {
 		}
 		if c.Access == model.Create {
 			d.Created.count(c.Type)
+			if in, ok, _ := c.Object.Object("authentication"); ok && in.Present("symmetricKey") {
+				d.Created.Keys++
+			}
 		}
 	}
 	return d, nil
