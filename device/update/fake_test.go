@@ -69,6 +69,11 @@ func (b *bench) Load(yield func(string, []byte) error) error {
 	return nil
 }
 
+func (b *bench) Delete(_ context.Context, device string) error {
+	delete(b.journal, device)
+	return nil
+}
+
 var unauthorised = Decision{Reason: "no-assignment", Detail: "role Secret Role is missing"}
 
 func newBench(t *testing.T, change func(*Options)) *bench {

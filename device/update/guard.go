@@ -312,6 +312,19 @@ func (g *Guard) Reauthorize(ctx context.Context) error {
 	return nil
 }
 
+// Forget drops everything known of a device: it is gone from the registry, and
+// another of the same name is another device.
+func (g *Guard) Forget(ctx context.Context, device string) error {
+	d := g.device(device)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := g.o.Journal.Delete(ctx, device); err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	d.state, d.saved = State{}, nil
+	return nil
+}
+
 // State is a copy of what is known of a device: for status pages and tests.
 func (g *Guard) State(device string) State {
 	d := g.device(device)

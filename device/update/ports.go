@@ -60,6 +60,8 @@ type Authorizer interface {
 type Journal interface {
 	Save(ctx context.Context, device string, record []byte) error
 	Load(yield func(device string, record []byte) error) error
+	// Delete forgets a device.
+	Delete(ctx context.Context, device string) error
 }
 
 // Records is the source of deployment records. An unknown record is answered with

@@ -19,6 +19,13 @@ func (j Journal) Save(_ context.Context, device string, record []byte) error {
 	return <-saved
 }
 
+// Delete returns when the record is gone for good.
+func (j Journal) Delete(_ context.Context, device string) error {
+	gone := make(chan error, 1)
+	j.Bucket.Delete(device, func(err error) { gone <- err })
+	return <-gone
+}
+
 // Load yields every record.
 func (j Journal) Load(yield func(device string, record []byte) error) error {
 	return j.Bucket.Load(yield)

@@ -49,6 +49,7 @@ type Upstream interface {
 // Bucket keeps one value for each key; done runs after the sync.
 type Bucket interface {
 	Put(key string, value []byte, done func(error))
+	Delete(key string, done func(error))
 	Load(yield func(key string, value []byte) error) error
 }
 

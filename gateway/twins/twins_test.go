@@ -40,6 +40,13 @@ func (m *memory) Put(key string, value []byte, done func(error)) {
 	go done(nil)
 }
 
+func (m *memory) Delete(key string, done func(error)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.values, key)
+	go done(nil)
+}
+
 func (m *memory) Load(yield func(string, []byte) error) error {
 	for k, v := range m.values {
 		if err := yield(k, v); err != nil {
@@ -473,6 +480,28 @@ func TestLocalTwin(t *testing.T) {
 		h.ask(dev, message.TwinGet, "")
 		if got := h.one(); !strings.HasSuffix(got, `"reported":{"a":1,"$version":2}}`) {
 			t.Error(got)
+		}
+	})
+}
+
+func TestForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.ask(dev, message.TwinGet, "")
+		h.up.set(func() { h.up.err = ErrOffline })
+		h.ask(dev, message.TwinReported, `{"a":1}`)
+		h.s.Forget("d1")
+		if err := h.guard.Forget(t.Context(), "d1"); err != nil {
+			t.Fatal(err)
+		}
+		h.took()
+		if len(h.store.values) != 0 || len(h.journal.values) != 0 {
+			t.Errorf("left: %q %q", h.store.values, h.journal.values)
+		}
+		h.ask(dev, message.TwinGet, "")
+		if got := h.one(); !strings.HasPrefix(got, "$iothub/twin/res/503/") {
+			t.Errorf("another device of the same name inherits: %s", got)
 		}
 	})
 }

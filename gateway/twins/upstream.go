@@ -63,6 +63,20 @@ func (s *Service) Recheck(id string) {
 	})
 }
 
+// Forget drops the twin of an identity that is gone from the registry, with
+// what was queued for it.
+func (s *Service) Forget(id string) {
+	s.do(id, func(_ context.Context, i *identity) {
+		gone := make(chan error, 1)
+		s.o.Store.Delete(i.id, func(err error) { gone <- err })
+		if err := <-gone; err != nil {
+			s.o.Log.Error("twin record not deleted", "device", i.id, "err", err)
+			return
+		}
+		i.rec, i.saved = newRecord(), nil
+	})
+}
+
 // show sends the device what it may see and has not been shown, as one patch
 // with the hub's $version.
 func (s *Service) show(ctx context.Context, i *identity) {

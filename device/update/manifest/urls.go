@@ -73,7 +73,7 @@ func (h Hosts) listed(host, port string) (exact, below bool) {
 			exact = true
 		case name == "*":
 			below = true
-		case strings.HasPrefix(name, "*.") && strings.HasSuffix(host, name[1:]) && len(host) > len(name)-1:
+		case strings.HasPrefix(name, "*.") && strings.HasSuffix(host, name[1:]):
 			below = true
 		}
 	}

@@ -89,12 +89,16 @@ func (a *Authority) JWKS() []byte {
 func (a *Authority) SigningPublicKey() *rsa.PublicKey { return &a.signing.PublicKey }
 
 // Sign makes the updateManifestSignature of exactly these bytes.
-func (a *Authority) Sign(text []byte) string {
+func (a *Authority) Sign(text []byte) string { return a.SignWithHeader(text, "") }
+
+// SignWithHeader is Sign with more members, each followed by a comma, in the
+// outer header.
+func (a *Authority) SignWithHeader(text []byte, more string) string {
 	sum := sha256.Sum256(text)
 	jwk := fmt.Sprintf(`{"kty":"RSA","n":%q,"e":"AQAB","alg":"RS256","kid":%q}`,
 		base64.StdEncoding.EncodeToString(a.signing.N.Bytes()), SigningKey)
 	sjwk := Compact(a.rootA, fmt.Sprintf(`{"alg":"RS256","kid":%q}`, RootA), jwk)
-	return Compact(a.signing, fmt.Sprintf(`{"alg":"RS256","sjwk":%q}`, sjwk),
+	return Compact(a.signing, fmt.Sprintf(`{"alg":"RS256",%s"sjwk":%q}`, more, sjwk),
 		fmt.Sprintf(`{"sha256":%q}`, base64.StdEncoding.EncodeToString(sum[:])))
 }
 
