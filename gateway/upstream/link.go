@@ -39,8 +39,9 @@ type Conn interface {
 	Send(topic string, m *message.Message, acked func(error)) error
 	// Done is closed when the connection is lost.
 	Done() <-chan struct{}
-	// Release says that nothing more will be sent for now.
-	Release()
+	// Release says that nothing more will be sent for now. broken: upstream
+	// takes messages and does not acknowledge them; the connection must end.
+	Release(broken bool)
 }
 
 // ErrUnsendable is the error of a message that upstream can never take: it is

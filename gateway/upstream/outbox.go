@@ -30,8 +30,10 @@ type Options struct {
 	// Memory is how many bytes of messages are kept in memory beside the
 	// storage, so that live ones are not read back; 0: 8 MiB.
 	Memory int64
-	Log    *slog.Logger
-	Now    func() time.Time
+	// AckWait is how long upstream may leave messages unacknowledged before the connection is given up; 0: one minute.
+	AckWait time.Duration
+	Log     *slog.Logger
+	Now     func() time.Time
 }
 
 // Outbox is the queue of everything that must go upstream.
@@ -67,6 +69,9 @@ func New(o Options) (*Outbox, []Problem) {
 	}
 	if o.Memory <= 0 {
 		o.Memory = 8 << 20
+	}
+	if o.AckWait <= 0 {
+		o.AckWait = time.Minute
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()

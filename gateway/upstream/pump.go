@@ -61,8 +61,8 @@ func (b *Outbox) serve(ctx context.Context, l *lane) {
 			}
 			continue
 		}
-		acked := b.pump(ctx, l, conn)
-		conn.Release()
+		acked, broken := b.pump(ctx, l, conn)
+		conn.Release(broken)
 		if acked > 0 {
 			back.Reset()
 		} else if ctx.Err() == nil && b.hasWork(l) {
@@ -104,7 +104,7 @@ func (b *Outbox) retire(l *lane) bool {
 }
 
 // pump sends over one connection until it ends or the lane was idle for a while.
-func (b *Outbox) pump(ctx context.Context, l *lane, conn Conn) (acked int) {
+func (b *Outbox) pump(ctx context.Context, l *lane, conn Conn) (acked int, broken bool) {
 	b.mu.Lock()
 	l.conn++
 	number := l.conn
@@ -118,11 +118,14 @@ func (b *Outbox) pump(ctx context.Context, l *lane, conn Conn) (acked int) {
 	defer idle.Stop()
 	later := time.NewTimer(time.Hour)
 	defer later.Stop()
+	stall := time.NewTicker(b.opt.AckWait)
+	defer stall.Stop()
+	before := -1 // acknowledgements at the last look
 	for ctx.Err() == nil {
 		it, wait := b.take(l)
 		if it != nil {
 			if !b.send(l, conn, number, it, counter) {
-				return 0
+				break
 			}
 			continue
 		}
@@ -135,16 +138,31 @@ func (b *Outbox) pump(ctx context.Context, l *lane, conn Conn) (acked int) {
 		case <-l.wake:
 		case <-later.C:
 		case <-conn.Done():
-			return 0
+			return 0, false
 		case <-ctx.Done():
-			return 0
+		case <-stall.C:
+			n, waiting := b.progress(l, counter)
+			if waiting && n == before {
+				b.opt.Log.Warn("upstream does not acknowledge", "lane", l.name)
+				return 0, true
+			}
+			before = n
+			if !waiting {
+				before = -1
+			}
 		case <-idle.C:
 			if !b.hasWork(l) {
-				return 0
+				return 0, false
 			}
 		}
 	}
-	return 0
+	return 0, false
+}
+
+func (b *Outbox) progress(l *lane, counter *ackCount) (acked int, waiting bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return counter.n, l.inflight > 0
 }
 
 type ackCount struct{ n int } // guarded by Outbox.mu

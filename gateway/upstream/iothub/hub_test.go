@@ -73,7 +73,7 @@ func TestTelemetryOverItsOwnOrTheGatewaysIdentity(t *testing.T) {
 		if got := events[len(events)-1]; got != tc.want {
 			t.Errorf("sent %q, want %q", got, tc.want)
 		}
-		conn.Release()
+		conn.Release(false)
 	}
 	fake.mu.Lock()
 	defer fake.mu.Unlock()
@@ -89,7 +89,7 @@ func TestWhatTheHubCannotTakeIsSaidBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Release()
+	defer conn.Release(false)
 	big := telemetry("gw", "")
 	big.Payload = make([]byte, 300<<10)
 	if err := conn.Send("", big, nil); !errors.Is(err, upstream.ErrUnsendable) {

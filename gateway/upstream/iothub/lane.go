@@ -41,7 +41,12 @@ func (l *lane) Send(to string, m *message.Message, acked func(error)) error {
 func (l *lane) Done() <-chan struct{} { return l.conn.Done() }
 
 // Release implements upstream.Conn.
-func (l *lane) Release() { l.release() }
+func (l *lane) Release(broken bool) {
+	if broken {
+		l.conn.Fail("the hub does not acknowledge messages")
+	}
+	l.release()
+}
 
 // eventTopic is where m goes on the session of an identity: the hub ends a
 // connection that publishes anywhere but to its own events.

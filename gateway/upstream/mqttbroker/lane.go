@@ -48,7 +48,11 @@ func (l lane) Send(to string, m *message.Message, acked func(error)) error {
 func (l lane) Done() <-chan struct{} { return l.conn.Done() }
 
 // Release implements upstream.Conn; the connection belongs to Run.
-func (l lane) Release() {}
+func (l lane) Release(broken bool) {
+	if broken {
+		l.conn.Fail("the broker does not acknowledge messages")
+	}
+}
 
 // Mapping takes messages from upstream into the gateway: those that match
 // Filter, under their topic with the prefix Strip replaced by Add.

@@ -1,0 +1,282 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type kept struct {
+	route, topic string
+	m            *message.Message
+}
+
+// disk is a Storage that answers in order on one goroutine, as the real one does.
+type disk struct {
+	mu    sync.Mutex
+	kept  map[uint64]kept
+	fail  error // of Append
+	blind error // of Read
+	tasks chan func()
+	end   chan struct{}
+}
+
+func newDisk(t testing.TB) *disk {
+	d := &disk{kept: map[uint64]kept{}, tasks: make(chan func(), 1<<16), end: make(chan struct{})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case f := <-d.tasks:
+				f()
+			case <-d.end:
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { close(d.end); <-done })
+	return d
+}
+
+func (d *disk) Append(seq uint64, route, topic string, m *message.Message, done func(error)) {
+	d.tasks <- func() {
+		d.mu.Lock()
+		err := d.fail
+		if err == nil {
+			if _, twice := d.kept[seq]; twice {
+				err = fmt.Errorf("sequence %d twice", seq)
+			}
+			d.kept[seq] = kept{route, topic, m}
+		}
+		d.mu.Unlock()
+		done(err)
+	}
+}
+
+func (d *disk) Remove(seqs []uint64, done func(error)) {
+	d.tasks <- func() {
+		d.mu.Lock()
+		for _, n := range seqs {
+			delete(d.kept, n)
+		}
+		d.mu.Unlock()
+		if done != nil {
+			done(nil)
+		}
+	}
+}
+
+func (d *disk) Read(seq uint64) (string, string, *message.Message, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.blind != nil {
+		return "", "", nil, d.blind
+	}
+	k, ok := d.kept[seq]
+	if !ok {
+		return "", "", nil, errors.New("no such record")
+	}
+	return k.route, k.topic, k.m, nil
+}
+
+func (d *disk) Load(yield func(uint64, string, string, int, *message.Message) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var seqs []uint64
+	for n := range d.kept {
+		seqs = append(seqs, n)
+	}
+	slices.Sort(seqs)
+	for _, n := range seqs {
+		k := d.kept[n]
+		if err := yield(n, k.route, k.topic, len(k.m.Payload)+100, k.m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *disk) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.kept)
+}
+
+// settle waits until everything submitted before is done.
+func (d *disk) settle() {
+	ch := make(chan struct{})
+	d.Remove(nil, func(error) { close(ch) })
+	<-ch
+}
+
+// cloud is a Connector whose behaviour the test writes: deliver decides what
+// becomes of each message of a connection.
+type cloud struct {
+	mu       sync.Mutex
+	open     bool
+	change   chan struct{}
+	lanes    func(device string) string
+	deliver  func(c *cloudConn, m *message.Message) (ack, hangup bool)
+	received []string // "device payload", every delivery
+	topics   []string
+	conns    int
+}
+
+func newCloud(open bool) *cloud {
+	return &cloud{open: open, change: make(chan struct{}), deliver: func(*cloudConn, *message.Message) (bool, bool) { return true, false }}
+}
+
+type cloudConn struct {
+	cloud *cloud
+	lane  string
+	n     int // messages seen
+	once  sync.Once
+	done  chan struct{}
+	ended bool          // guarded by cloud.mu
+	held  []func(error) // guarded by cloud.mu: unacknowledged
+}
+
+func (c *cloud) Lane(device string) string {
+	if c.lanes != nil {
+		return c.lanes(device)
+	}
+	return ""
+}
+
+func (c *cloud) set(open bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open = open
+	close(c.change)
+	c.change = make(chan struct{})
+}
+
+func (c *cloud) Connect(ctx context.Context, lane string) (Conn, error) {
+	for {
+		c.mu.Lock()
+		open, change := c.open, c.change
+		if open {
+			c.conns++
+		}
+		c.mu.Unlock()
+		if open {
+			return &cloudConn{cloud: c, lane: lane, done: make(chan struct{})}, nil
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (k *cloudConn) Send(topic string, m *message.Message, acked func(error)) error {
+	k.cloud.mu.Lock()
+	if k.ended {
+		k.cloud.mu.Unlock()
+		return errors.New("lost")
+	}
+	k.n++
+	ack, hangup := k.cloud.deliver(k, m)
+	k.cloud.received = append(k.cloud.received, m.Via.Device+" "+string(m.Payload))
+	k.cloud.topics = append(k.cloud.topics, topic)
+	if !ack {
+		k.held = append(k.held, acked)
+	}
+	k.cloud.mu.Unlock()
+	if ack {
+		acked(nil)
+	}
+	if hangup {
+		k.hangup()
+	}
+	return nil
+}
+
+func (k *cloudConn) hangup() {
+	k.once.Do(func() {
+		k.cloud.mu.Lock()
+		k.ended = true
+		held := k.held
+		k.cloud.mu.Unlock()
+		for _, f := range held {
+			f(errors.New("lost"))
+		}
+		close(k.done)
+	})
+}
+
+func (k *cloudConn) Done() <-chan struct{} { return k.done }
+
+// Release ends the connection if it is said to be broken.
+func (k *cloudConn) Release(broken bool) {
+	if broken {
+		k.hangup()
+	}
+}
+
+func (c *cloud) seen() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.received)
+}
+
+func msg(device, payload string) *message.Message {
+	return &message.Message{Topic: "t/" + device, Payload: []byte(payload), QoS: 1, Accepted: time.Unix(1000, 0),
+		Publisher: &principal.Principal{Kind: principal.Device, Key: "device:" + device}, Via: message.Route{Device: device}}
+}
+
+func newBox(t testing.TB, o Options) *Outbox {
+	t.Helper()
+	b, bad := New(o)
+	if bad != nil {
+		t.Fatal(bad)
+	}
+	if err := b.Open(); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func pumping(t testing.TB, b *Outbox) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	stop = sync.OnceFunc(func() { cancel(); <-done })
+	t.Cleanup(stop)
+	return stop
+}
+
+func eventually(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		if f() {
+			return
+		}
+		<-time.After(2 * time.Millisecond)
+	}
+	t.Fatalf("not in 20 s: %s", what)
+}
+
+// offer waits for the answer.
+func offer(t testing.TB, b *Outbox, m *message.Message) error {
+	t.Helper()
+	ch := make(chan error, 1)
+	if !b.Offer(m, func(err error) { ch <- err }) {
+		t.Fatal("no route")
+	}
+	return <-ch
+}
