@@ -182,6 +182,13 @@ func TestFirstRowDecides(t *testing.T) {
 	w.want(user.Subscribe("a/+/x"), false, "outside-scope", "every space's topics")
 	w.want(user.Subscribe("a/#"), false, "outside-scope", "both rows' topics")
 	w.want(user.Subscribe("a/"+room1.String()+"/#"), true, Granted, "both rows, where both are granted")
+	m.SetTable(tableOf(w, []rowText{
+		{Topic: "a/{space}/x", Publish: write, Subscribe: read},
+		{Topic: "a/#", Scope: "/", Publish: write, Subscribe: read},
+	}))
+	w.want(user.Subscribe("a/"+room1.String()+"/x"), true, Granted, "a topic that the first row takes from a narrower one")
+	w.want(user.Subscribe("a/"+room1.String()+"/#"), false, "outside-scope", "and one that it does not")
+	m.SetTable(tableOf(w, []rowText{{Topic: "a/#", Scope: room1Path.String(), Publish: write, Subscribe: read}}))
 	upstream := userPrincipal(0x31)
 	upstream.Kind = principal.Upstream
 	w.want(m.Open(upstream).Publish("a/nowhere/y", nil), true, Granted, "an operator's row, from upstream")

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -41,6 +42,7 @@ func TestSubscribe(t *testing.T) {
 		{user, "+/+/+/+/devices/+/events", false, ""},
 		{user, floor[:len(floor)-1] + "/#", false, NoTopic}, // class 18: a cut GUID is no prefix
 		{user, "spaces/" + floor1.String() + "/#", false, "outside-scope"},
+		{root, "spaces" + strings.ToUpper(room1Path.String()) + "/#", false, NoTopic}, // nobody spells it so
 		{root, "spaces/#", true, Granted},
 		{root, "#", false, NotActingFor}, // telemetry topics ask for acts-for
 		{root, "$SYS/#", true, Granted},
@@ -165,6 +167,10 @@ func TestDeliver(t *testing.T) {
 	no(root, from(p, "made/up"), "a topic that no row carries")
 	no(root, from(nil, "spaces/devices/dev1/events"), "a message of nobody")
 	no(root, from(p, "spaces"+room1Path.String()+"/devices/dev1/events"), "a mirrored reading without its original topic")
+
+	shouted := from(p, "spaces"+strings.ToUpper(room1Path.String())+"/devices/dev1/events")
+	shouted.Via.Topic = reading.Via.Topic
+	no(root, shouted, "a path in another spelling")
 
 	// Private topics: the same text for everybody, and each gets only its own.
 	desired := from(gateway, "$iothub/twin/PATCH/properties/desired/?$version=3")
