@@ -279,7 +279,7 @@ func (o *oracle) spoken(filter string) []string {
 }
 
 func reservedWord(l string) bool {
-	return strings.Contains(" devices spaces registry deviceupdate ", " "+l+" ") || strings.HasPrefix(l, "$")
+	return slices.Contains([]string{"devices", "spaces", "registry", "deviceupdate"}, l) || strings.HasPrefix(l, "$")
 }
 
 func TestContainmentAgainstEnumeration(t *testing.T) {

@@ -213,11 +213,11 @@ func (d *decider) deliverOutcome(m *message.Message) (out outcome, private bool)
 	}
 	d.trace.row(&b)
 	out = d.readable(&b, m)
-	if !out.ok && !(b.row.reportOnly && out.watchable() && !b.row.private) {
-		return out, b.row.private
-	}
 	if b.row.private {
 		return out, true
+	}
+	if watched := b.row.reportOnly && out.watchable(); !out.ok && !watched {
+		return out, false
 	}
 	if !d.stands(m) {
 		return refuse(PublisherLost, m.Publisher.Key), false
