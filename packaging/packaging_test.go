@@ -55,6 +55,36 @@ func TestExposure(t *testing.T) {
 	}
 }
 
+// TestVerify has systemd itself read the units: an unknown or misspelt
+// setting is otherwise ignored with a line in the log that nobody reads.
+func TestVerify(t *testing.T) {
+	root := t.TempDir()
+	put := func(name string, mode os.FileMode, text string) {
+		file := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, target := range []string{"sysinit", "basic", "shutdown", "network", "multi-user", "sockets"} {
+		put("lib/systemd/system/"+target+".target", 0o644, "[Unit]\nDescription="+target+"\n")
+	}
+	for _, command := range []string{"gatehoused", "managementd"} {
+		put("usr/bin/"+command, 0o755, "#!/bin/sh\n")
+	}
+	put("usr/share/doc/gatehouse/README.md", 0o644, "")
+	for _, unit := range []string{"gatehoused.service", "gatehoused.socket", "managementd.service"} {
+		put("lib/systemd/system/"+unit, 0o644, read(t, "systemd/"+unit))
+	}
+	for _, unit := range []string{"gatehoused.service", "gatehoused.socket", "managementd.service"} {
+		if out := run(t, "systemd-analyze", "--root="+root, "--man=no", "verify", unit); out != "" {
+			t.Errorf("%s: %s", unit, out)
+		}
+	}
+}
+
 // TestReasons: in the gateway's units no setting stands without its reason
 // above it; a few that belong together may share one.
 func TestReasons(t *testing.T) {
@@ -135,6 +165,10 @@ func TestDeb(t *testing.T) {
 			t.Errorf("%s says it is %q", command, got)
 		}
 	}
+	// The configuration that is installed is good as it is, but for what only
+	// the operator has.
+	t.Setenv("CREDENTIALS_DIRECTORY", filepath.Join(root, "credentials"))
+	runPath(t, filepath.Join(root, "usr/bin/managementd"), "-check", "-config", filepath.Join(root, "etc/gatehouse/managementd.yaml"))
 	if got := runPath(t, filepath.Join(root, "usr/bin/gatehousectl"), "--socket", filepath.Join(root, "none"), "version"); !strings.HasPrefix(got, "gatehousectl v1.2.3-4-gabcdef\n") {
 		t.Errorf("gatehousectl says it is %q", got)
 	}
