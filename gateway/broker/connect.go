@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -33,6 +34,7 @@ func (c *conn) connect() bool {
 		}
 		return false
 	}
+	hello.AuthMethod = bytes.Clone(hello.AuthMethod) // outlives its buffer
 	c.hello = hello
 	if err := c.greet(f); err != nil {
 		c.refuse(hello.Level, message.MalformedPacket, "malformed packet")
@@ -124,6 +126,7 @@ func (c *conn) prove() (*proof, byte) {
 		return nil, codeOr(v.Code, message.NotAuthorized)
 	}
 	c.will = newWill(h)
+	h.Will = nil
 	return p, message.Success
 }
 

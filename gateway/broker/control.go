@@ -115,7 +115,7 @@ func (b *Broker) Disconnect(principalKey string, code byte, reason string) int {
 	n := 0
 	keep := code != message.NotAuthorized && code != message.Banned
 	for _, s := range b.store.Of(principalKey) {
-		if c, ok := s.Info().Conn.(*conn); ok && c != nil {
+		if c, ok := s.Info().Conn.(*conn); ok && c != nil && !c.isOver() {
 			c.end(cause{code: code, reason: reason, keepWill: keep})
 			n++
 		}

@@ -96,5 +96,6 @@ func ParseConnect(f Frame, lim Limits) (Connect, error) {
 	if v.Level >= 5 && !v.seen.has(propRequestProblem) {
 		v.RequestProblem = 1
 	}
+	v.user = nil // of no use here, and it would hold the stream buffer
 	return v, c.end()
 }

@@ -1,0 +1,414 @@
+package broker_test
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/broker"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+// kept is a CONNECT whose session outlives its connection.
+func kept(level byte, user string) wire.Connect {
+	o := wire.Connect{Level: level, ID: user, User: user, Keep: true}
+	if level == 5 {
+		o.Props = []byte{17, 0, 0, 1, 0}
+	}
+	return o
+}
+
+func (h *house) offline(c *wire.Client) {
+	h.t.Helper()
+	n := h.Stats().Connections
+	_ = c.Close()
+	h.until("offline", func() bool { return h.Stats().Connections == n-1 })
+}
+
+// B10: acknowledgements leave after everything is durable, in order, while
+// many publishes of one client are on their way.
+func TestB10AckAfterDurability(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		box := &outbox{held: true}
+		v := newMemory(t)
+		h := start(t, func(o *broker.Options) { o.Outbox, o.Vault = box, v })
+		h.connect(kept(level, "sub")).Subscribe(1, "#", 1)
+		v.gate.Lock()
+		pub := h.client(level, "pub")
+		for id := range uint16(6) {
+			pub.Publish("a", "x", 1+byte(id%2), id+1, 0)
+		}
+		h.until("all are on their way", func() bool { return box.len() == 6 })
+		pub.ExpectSilence()
+		box.release(nil)
+		pub.ExpectSilence() // the session's queue is not durable yet
+		v.gate.Unlock()
+		for id := range 6 {
+			pub.Expect(fmt.Sprintf("%02x:%04x", []byte{0x40, 0x50}[id%2], id+1))
+		}
+	})
+}
+
+// What the outbox refuses is refused: 0x97 for MQTT 5; 3.1.1 gets no ack and is closed.
+func TestRefusedByOutbox(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		box := &outbox{refuse: &message.Refused{Code: 0x97, Reason: "outbox-full"}}
+		h := start(t, func(o *broker.Options) { o.Outbox, o.RefuseHold = box, 200*time.Millisecond })
+		pub := h.client(level, "pub")
+		pub.Publish("a", "x", 1, 1, 0)
+		if level == 5 {
+			pub.Expect("40:000197")
+			pub.Publish("a", "x", 2, 2, 0)
+			pub.Expect("50:000297")
+			return
+		}
+		began := time.Now()
+		if seen := pub.ExpectClosed(); len(seen) != 0 || time.Since(began) < 150*time.Millisecond {
+			t.Errorf("seen %v after %v", seen, time.Since(began))
+		}
+	})
+}
+
+// B5, B15, class 2 and 3: sessions, queues and retained messages survive a
+// restart, in order; everything is decided again before it is sent.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	matrix(t, func(t *testing.T, level, qos byte) {
+		v := newMemory(t)
+		with := func(o *broker.Options) { o.Vault = v }
+		h := start(t, with)
+		sub := h.connect(kept(level, "sub"))
+		sub.Subscribe(1, "a/#", 2)
+		h.offline(sub)
+		pub, other := h.client(level, "pub"), h.client(level, "other")
+		for i := range 20 {
+			pub.Publish("a/1", fmt.Sprint(i), qos, uint16(i+1), 0)
+			finish(pub, qos, uint16(i+1))
+		}
+		pub.Publish("a/2", "secret", qos, 100, 0)
+		finish(pub, qos, 100)
+		other.Publish("a/3", "of a revoked publisher", qos, 1, 0)
+		finish(other, qos, 1)
+		pub.Publish("r", "retained", qos, 101, 1)
+		finish(pub, qos, 101)
+		h.until("retained is kept", func() bool { return v.retains("r") })
+		h.stop()
+
+		h2 := start(t, with)
+		h2.policy.read["user:sub"] = []string{"a/1", "a/3"}
+		h2.policy.publish["user:other"] = nil
+		c := h2.dial()
+		c.Level = level
+		if p := c.Connect(kept(level, "sub")); p.Body[0] != 1 {
+			t.Fatalf("session present: %s", p)
+		}
+		// The stored subscription a/# is wider than what is left: suspended.
+		c.ExpectSilence()
+		h2.policy.change(func(p *policy) { p.read["user:sub"] = []string{"a/#"} })
+		if r, err := h2.Recheck(context.Background(), everyone); err != nil || r.Resumed != 1 {
+			t.Fatalf("%+v %v", r, err)
+		}
+		if qos == 0 {
+			c.ExpectSilence()
+		} else {
+			for i, d := range drain(c, 21) {
+				if want := fmt.Sprint(i); d.Payload != want && !(i == 20 && d.Payload == "secret") {
+					t.Fatalf("%d: got %+v", i, d)
+				}
+			}
+			c.ExpectSilence()
+			h2.until("the vault is empty", func() bool { return v.queued("user:sub\x00sub") == 0 })
+		}
+		late := h2.client(level, "late")
+		late.Subscribe(1, "r", 0)
+		if d := late.ExpectPublish(); d.Payload != "retained" || !d.Retain {
+			t.Errorf("got %+v", d)
+		}
+	})
+}
+
+// drain takes n deliveries and completes them, however they are mixed.
+func drain(c *wire.Client, n int) []wire.Delivery {
+	c.T.Helper()
+	var got []wire.Delivery
+	for open := 0; len(got) < n || open > 0; {
+		p, err := c.Next(wire.Wait)
+		if err != nil {
+			c.T.Fatalf("after %d of %d: %v", len(got), n, err)
+		}
+		if p.Type() == 6 {
+			c.Put(append([]byte{0x70, 2}, p.Body[:2]...)...)
+			open--
+			continue
+		}
+		d := wire.Parse(c.Level, p)
+		got = append(got, d)
+		switch d.QoS {
+		case 1:
+			c.Ack(4, d.ID)
+		case 2:
+			c.Ack(5, d.ID)
+			open++
+		}
+	}
+	return got
+}
+
+// B5: a stored session without an owner gets nothing and goes.
+func TestB5SessionWithoutOwner(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	key := "user:x\x00x"
+	v.sessions[key] = message.SessionRecord{Key: key, ClientID: "x", Version: 4, Subscriptions: []message.Subscription{{Filter: "#"}}}
+	h := start(t, func(o *broker.Options) { o.Vault = v })
+	if st := h.Stats(); st.Sessions != 0 || st.Subscriptions != 0 {
+		t.Errorf("kept: %+v", st)
+	}
+	h.until("deleted", func() bool { _, ok := v.saved(key); return !ok })
+}
+
+// B21: after a lost connection the unacknowledged come first, in order, with
+// their identifiers and DUP; the receive maximum holds; the client's own
+// identifiers are another space.
+func TestB21ResumeInOrder(t *testing.T) {
+	t.Parallel()
+	for _, restart := range []bool{false, true} {
+		levels(t, func(t *testing.T, level byte) {
+			v := newMemory(t)
+			with := func(o *broker.Options) { o.Vault, o.Inflight = v, 5 }
+			h := start(t, with)
+			sub := h.connect(kept(level, "sub"))
+			sub.Subscribe(1, "a", 2)
+			pub := h.client(level, "pub")
+			for i := range 200 {
+				pub.Publish("a", fmt.Sprint(i), 1+byte(i%2), uint16(i+1), 0)
+				finish(pub, 1+byte(i%2), uint16(i+1))
+			}
+			var first []wire.Delivery
+			for range 5 {
+				first = append(first, sub.ExpectPublish())
+			}
+			sub.ExpectSilence() // the window is full
+			// The client publishes with the identifiers of open deliveries.
+			for _, d := range first {
+				sub.Publish("b", "own", 1, d.ID, 0)
+				sub.ExpectType(4)
+			}
+			sub.Put(wire.Frame(0x82, []byte{byte(first[0].ID >> 8), byte(first[0].ID)}, wire.Props(level), wire.Text("c"), []byte{0})...)
+			if p := sub.ExpectType(9); p.Body[len(p.Body)-1] != 0 {
+				t.Errorf("SUBSCRIBE with the identifier of a delivery: %s", p)
+			}
+			// PUBREC for the second (QoS 2), then the connection is lost.
+			sub.Ack(5, first[1].ID)
+			sub.ExpectType(6)
+			h.offline(sub)
+			if restart {
+				h.stop()
+				h = start(t, with)
+			}
+			c := h.dial()
+			if p := c.Connect(kept(level, "sub")); p.Body[0] != 1 {
+				t.Fatalf("session present: %s", p)
+			}
+			for i, want := range first {
+				if i == 1 {
+					c.Expect(fmt.Sprintf("62:%04x", want.ID))
+					continue
+				}
+				d := c.ExpectPublish()
+				if d.Payload != want.Payload || d.ID != want.ID || !d.Dup {
+					t.Fatalf("resent %+v, was %+v", d, want)
+				}
+			}
+			c.ExpectSilence()
+			c.Ack(7, first[1].ID)
+			next := c.ExpectPublish() // room for one more
+			if next.Payload != "5" || next.Dup {
+				t.Fatalf("got %+v", next)
+			}
+			for i, d := range first {
+				if i != 1 {
+					c.Ack(map[byte]byte{1: 4, 2: 5}[d.QoS], d.ID)
+				}
+			}
+			seen := 5
+			for seen < 199 {
+				p, err := c.Next(wire.Wait)
+				if err != nil {
+					t.Fatalf("after %d: %v", seen, err)
+				}
+				if p.Type() == 6 {
+					c.Put(append([]byte{0x70, 2}, p.Body...)...)
+					continue
+				}
+				d := wire.Parse(level, p)
+				if d.Payload != fmt.Sprint(seen+1) {
+					t.Fatalf("got %s after %d", d.Payload, seen)
+				}
+				seen++
+				c.Ack(map[byte]byte{1: 4, 2: 5}[d.QoS], d.ID)
+				if seen == 6 {
+					c.Ack(map[byte]byte{1: 4, 2: 5}[next.QoS], next.ID)
+				}
+			}
+		})
+	}
+}
+
+// QoS 2 is exactly once: a repeated PUBLISH is not delivered again, also after
+// a restart; an unknown PUBREL is answered.
+func TestQoS2ExactlyOnce(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		v := newMemory(t)
+		with := func(o *broker.Options) { o.Vault = v }
+		h := start(t, with)
+		sub := h.client(level, "sub")
+		sub.Subscribe(1, "a", 0)
+		pub := h.connect(kept(level, "pub"))
+		pub.Publish("a", "once", 2, 7, 0)
+		pub.Expect("50:0007")
+		sub.ExpectPublish()
+		pub.Publish("a", "once", 2, 7, 8)
+		pub.Expect("50:0007")
+		sub.ExpectSilence()
+		h.stop()
+		h = start(t, with)
+		sub = h.client(level, "sub")
+		sub.Subscribe(1, "a", 0)
+		pub = h.connect(kept(level, "pub"))
+		pub.Publish("a", "once", 2, 7, 8)
+		pub.Expect("50:0007")
+		sub.ExpectSilence()
+		pub.Ack(6, 7)
+		pub.Expect("70:0007")
+		pub.Ack(6, 7)
+		if want := map[byte]string{4: "70:0007", 5: "70:000792"}[level]; true {
+			pub.Expect(want)
+		}
+		pub.Publish("a", "twice", 2, 7, 0)
+		finish(pub, 2, 7)
+		sub.ExpectPublish()
+	})
+}
+
+// B14: an offline queue has a quota; what does not fit is refused as a whole.
+func TestB14QueueQuota(t *testing.T) {
+	t.Parallel()
+	for name, limit := range map[string]func(*broker.Options){
+		"messages": func(o *broker.Options) { o.QueueMessages = 5 },
+		"bytes":    func(o *broker.Options) { o.QueueBytes = 6000 },
+		"total":    func(o *broker.Options) { o.TotalQueueBytes = 6000 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			levels(t, func(t *testing.T, level byte) {
+				h := start(t, func(o *broker.Options) { limit(o); o.RefuseHold = 50 * time.Millisecond })
+				sub := h.connect(kept(level, "sub"))
+				sub.Subscribe(1, "a", 1)
+				h.offline(sub)
+				live, pub := h.client(level, "live"), h.client(level, "pub")
+				live.Subscribe(1, "a", 0)
+				body := string(make([]byte, 1000-256))
+				sent := 0
+				for id := uint16(1); id < 100; id++ {
+					pub.Publish("a", body, 1, id, 0)
+					p, err := pub.Next(wire.Wait)
+					if err != nil || level == 5 && hex.EncodeToString(p.Body) == fmt.Sprintf("%04x97", id) {
+						break
+					}
+					sent++
+					live.ExpectPublish()
+				}
+				if sent != 5 {
+					t.Errorf("%d were taken", sent)
+				}
+				live.ExpectSilence() // refused as a whole
+				c := h.connect(kept(level, "sub"))
+				for range sent {
+					take(c, c.ExpectPublish())
+				}
+				c.ExpectSilence()
+				h.until("everything is given back", func() bool { return h.Stats().QueuedBytes == 0 })
+			})
+		})
+	}
+}
+
+// Session expiry: a session that is over leaves nothing, and neither its
+// subscriptions nor its queue reach the next one of that id (B22).
+func TestB22ExpiredSession(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	h := start(t, func(o *broker.Options) { o.Vault = v })
+	o := wire.Connect{Level: 5, ID: "sub", User: "sub", Keep: true, Props: []byte{17, 0, 0, 0, 1}}
+	c := h.connect(o)
+	c.Subscribe(1, "a", 1)
+	h.offline(c)
+	pub := h.client(5, "pub")
+	pub.Publish("a", "x", 1, 1, 0)
+	finish(pub, 1, 1)
+	h.until("the session ends", func() bool { return h.Stats().Sessions == 1 })
+	h.until("also in the vault", func() bool { _, ok := v.saved("user:sub\x00sub"); return !ok && v.queued("user:sub\x00sub") == 0 })
+	if st := h.Stats(); st.Subscriptions != 0 || st.QueuedBytes != 0 {
+		t.Errorf("left: %+v", st)
+	}
+	again := h.dial()
+	if p := again.Connect(o); p.Body[0] != 0 {
+		t.Errorf("session present: %s", p)
+	}
+	pub.Publish("a", "y", 1, 2, 0)
+	finish(pub, 1, 2)
+	again.ExpectSilence()
+}
+
+// B22: whoever takes over is never deaf.
+func TestB22TakeOver(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		h := start(t, func(o *broker.Options) { o.Listeners[0].Limits.RatePerAddress = 1e6 })
+		pub := h.client(level, "pub")
+		var last *wire.Client
+		for i := range 150 {
+			c := h.connect(wire.Connect{Level: level, ID: "same", User: "same", Keep: i%2 == 1})
+			c.Subscribe(1, "a", 0)
+			if last != nil && i%10 == 0 {
+				if seen := last.ExpectClosed(); level == 5 && (len(seen) == 0 || seen[len(seen)-1].Body[0] != 0x8e) {
+					t.Fatalf("the old connection saw %v", seen)
+				}
+			}
+			pub.Publish("a", fmt.Sprint(i), 0, 0, 0)
+			if d := c.ExpectPublish(); d.Payload != fmt.Sprint(i) {
+				t.Fatalf("take-over %d: got %+v", i, d)
+			}
+			last = c
+		}
+		if n := h.Stats().Subscriptions; n != 1 {
+			t.Errorf("%d subscriptions", n)
+		}
+	})
+}
+
+// A vault that fails refuses: nothing is acknowledged that is not kept.
+func TestVaultFails(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	h := start(t, func(o *broker.Options) { o.Vault = v })
+	sub := h.connect(kept(5, "sub"))
+	sub.Subscribe(1, "a", 1)
+	v.mu.Lock()
+	v.fail = errDisk
+	v.mu.Unlock()
+	pub := h.client(5, "pub")
+	pub.Publish("a", "x", 1, 1, 0)
+	pub.Expect("40:000183")
+	sub.ExpectPublish()
+	if code := sub.Subscribe(2, "b", 1); code != 0x83 {
+		t.Errorf("SUBACK %#x", code)
+	}
+}
