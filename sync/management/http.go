@@ -64,6 +64,23 @@ func (s *Server) routes() *http.ServeMux {
 		"GET /userdefinedfunctions":      (*call).getFunctions,
 		"GET /userdefinedfunctions/{id}": (*call).getFunction,
 
+		"GET /users":         (*call).getUsers,
+		"PUT /users":         (*call).putUser,
+		"GET /users/{id}":    (*call).getUser,
+		"PATCH /users/{id}":  (*call).patchUser,
+		"DELETE /users/{id}": (*call).deleteUser,
+
+		"GET /keystores":                       (*call).getKeyStores,
+		"POST /keystores":                      (*call).postKeyStore,
+		"GET /keystores/{id}":                  (*call).getKeyStore,
+		"PATCH /keystores/{id}":                (*call).patchKeyStore,
+		"DELETE /keystores/{id}":               (*call).deleteKeyStore,
+		"GET /keystores/{id}/keys":             (*call).getKeys,
+		"POST /keystores/{id}/keys":            (*call).postKey,
+		"GET /keystores/{id}/keys/{key}":       (*call).getKey,
+		"PATCH /keystores/{id}/keys/{key}":     (*call).patchKey,
+		"GET /keystores/{id}/keys/{key}/token": (*call).getToken,
+
 		"GET /gateway/changes": (*call).getChanges,
 		"GET /changes":         (*call).getChanges,
 		"GET /gateway/rights":  (*call).getRights,
