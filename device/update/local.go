@@ -68,10 +68,8 @@ func (g *Guard) localCreate(ctx context.Context, r Request) (Answer, error) {
 	if g.o.Updates == nil {
 		return refusal(http.StatusServiceUnavailable, "NoUpdateStore", "the update service cannot be reached and this gateway keeps no updates"), nil
 	}
-	v, err := strictjson.Parse(r.Body, strictjson.Limits{Bytes: 64 << 10})
-	if err != nil {
-		return refusal(http.StatusBadRequest, "BadRequest", "the body is no JSON object"), nil
-	}
+	// A body that cannot be read names no update.
+	v, _ := strictjson.Parse(r.Body, strictjson.Limits{Bytes: 64 << 10})
 	id := v.At("update", "updateId")
 	p, ok1 := id.Get("provider").Str()
 	n, ok2 := id.Get("name").Str()

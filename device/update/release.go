@@ -1,7 +1,5 @@
 package update
 
-import "time"
-
 // answered takes a decision: about the candidate if there is one (the offer),
 // about what is pending otherwise (the release).
 func answered(s State, e Answered) (State, []Effect) {
@@ -28,7 +26,7 @@ func answered(s State, e Answered) (State, []Effect) {
 			s.withhold(d.Version, true, string(Queued))
 			return s, effects
 		}
-		s, more := release(s, e.Now)
+		s, more := release(s)
 		return s, append(effects, more...)
 	}
 	return released(s, e)
@@ -50,7 +48,7 @@ func supersedePending(s *State, by Deployment) []Effect {
 }
 
 // release asks once more: the right may have been lost while it waited.
-func release(s State, now time.Time) (State, []Effect) {
+func release(s State) (State, []Effect) {
 	p := s.Pending
 	if p == nil || p.Phase != Queued {
 		return s, nil

@@ -77,7 +77,7 @@ func reported(s State, e Reported) (State, []Effect) {
 	}
 	d := *c
 	d.Heard = e.Now
-	if e.HasState && !(d.Phase.terminal() && d.Phase != Failed) {
+	if e.HasState && (!d.Phase.terminal() || d.Phase == Failed) {
 		d.Phase = next(d, e.Report, s.Installed, cancelling)
 	}
 	s.Current = &d

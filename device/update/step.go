@@ -6,7 +6,7 @@ import "time"
 type Event interface{ event() }
 
 type (
-	// Offer: somebody wants the device to see this service.
+	// An Offer says that somebody wants the device to see this service.
 	Offer struct {
 		Now     time.Time
 		Version int64 // of the hub's desired state
@@ -15,13 +15,13 @@ type (
 		// Present: the device is here and gets what is released at once.
 		Present bool
 	}
-	// Malformed: the desired state carries a service that cannot be read.
+	// Malformed says that the desired state carries a service that cannot be read.
 	Malformed struct {
 		Now     time.Time
 		Version int64
 		Reason  string
 	}
-	// Withdrawn: the desired state carries no service any more.
+	// Withdrawn says that the desired state carries no service any more.
 	Withdrawn struct{ Version int64 }
 	// Checked answers Verify.
 	Checked struct {
@@ -29,14 +29,14 @@ type (
 		Reason string // code of the refusal, "" when good
 		Detail string
 	}
-	// Answered answers Authorise and AuthoriseRelease.
+	// Answered answers Authorise.
 	Answered struct {
 		Now      time.Time
 		Decision Decision
 	}
-	// Arrived: the device is here; what is queued may be released.
+	// Arrived says that the device is here; what is queued may be released.
 	Arrived struct{ Now time.Time }
-	// Reported: the device said something about its agent.
+	// Reported is what the device said something about its agent.
 	Reported struct {
 		Now time.Time
 		Report
@@ -55,21 +55,21 @@ func (Reported) event()  {}
 type Effect interface{ effect() }
 
 type (
-	// Verify the manifest and the URLs; answer with Checked.
+	// Verify asks for the manifest and the URLs to be checked; answer with Checked.
 	Verify struct{ Service Service }
-	// Authorise the candidate; answer with Answered.
+	// Authorise asks about the candidate, or about what is pending; answer with Answered.
 	Authorise struct {
 		Action           Action
 		Who              Initiator
 		Workflow, Update string
 	}
-	// Note tells the audit.
+	// Note is for the audit.
 	Note struct {
 		Allowed bool
 		Detail  string
 		Deployment
 	}
-	// Report the refusal upstream.
+	// ReportRefusal asks for a report upstream.
 	ReportRefusal struct {
 		Deployment
 		Detail string
@@ -107,7 +107,7 @@ func (r Rules) Step(s State, e Event) (State, []Effect) {
 	case Answered:
 		return answered(s, e)
 	case Arrived:
-		return release(s, e.Now)
+		return release(s)
 	case Reported:
 		return reported(s, e)
 	}
@@ -194,7 +194,7 @@ func pendingAgain(s State, e Offer) (State, []Effect) {
 		return s, []Effect{Verify{e.Service}}
 	}
 	if e.Present {
-		return release(s, e.Now)
+		return release(s)
 	}
 	return s, nil
 }

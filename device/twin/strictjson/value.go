@@ -105,7 +105,7 @@ func (v Value) At(path ...string) Value {
 	return v
 }
 
-// NullValue, StringValue, IntValue, BoolValue, ObjectValue and ArrayValue build values.
+// NullValue is null.
 func NullValue() Value { return Value{kind: Null} }
 
 // StringValue is a string.

@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -62,7 +63,7 @@ func (w *wire) read() (frame, bool) {
 	_ = w.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 	first, err := w.r.ReadByte()
 	if err != nil {
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
 			w.t.Fatal("nothing arrived in time")
 		}
 		return frame{}, false

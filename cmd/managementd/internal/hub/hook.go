@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"fmt"
+	"slices"
 	"sync"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -23,10 +24,10 @@ type hook struct {
 func (k *hook) ID() string { return "development-iot-hub" }
 
 func (k *hook) Provides(b byte) bool {
-	return bytes.Contains([]byte{
+	return slices.Contains([]byte{
 		mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnSessionEstablish, mqtt.OnSessionEstablished, mqtt.OnDisconnect, mqtt.OnACLCheck,
 		mqtt.OnPacketRead, mqtt.OnPacketProcessed, mqtt.OnSubscribed, mqtt.OnUnsubscribed, mqtt.OnPublish,
-	}, []byte{b})
+	}, b)
 }
 
 func (k *hook) guard(what string, cl *mqtt.Client) {

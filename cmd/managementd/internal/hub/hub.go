@@ -154,7 +154,6 @@ func (h *Hub) Run(ctx context.Context) error {
 // entry is the state of one identity; guarded by Hub.mu.
 type entry struct {
 	desired, reported properties
-	tags              []byte
 	conn              *conn
 	subs              map[string]byte // filter -> QoS; survives a reconnect without clean session
 	c2d               []c2d

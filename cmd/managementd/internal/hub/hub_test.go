@@ -3,6 +3,7 @@ package hub
 import (
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -229,7 +230,7 @@ func TestDeploymentOverHTTP(t *testing.T) {
 		}
 		defer func() { _ = r.Body.Close() }()
 		var out struct{ Version int64 }
-		if err := json.NewDecoder(r.Body).Decode(&out); err != nil || r.StatusCode != 200 || out.Version == 0 {
+		if err := json.NewDecoder(r.Body).Decode(&out); err != nil || r.StatusCode != http.StatusOK || out.Version == 0 {
 			t.Fatalf("%s: %d %+v %v", path, r.StatusCode, out, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"log/slog"
@@ -60,7 +61,8 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 			defer l.remove(c)
 			t := tls.Server(c, l.tls)
 			_ = t.SetDeadline(time.Now().Add(handshakeTimeout))
-			if err := t.Handshake(); err != nil {
+			// stop closes the connection, which ends a handshake too.
+			if err := t.HandshakeContext(context.Background()); err != nil {
 				l.log.Debug("development IoT Hub: TLS handshake failed", "remote", c.RemoteAddr(), "err", err)
 				return
 			}
