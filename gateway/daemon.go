@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -263,10 +264,21 @@ func (d *daemon) buildUpdates() error {
 	}
 	d.twins = twins.New(twins.Options{
 		Upstream: d.twinLink(), Store: d.store.Bucket("twins"), Guard: d.guard,
-		Send: d.broker.Send, SendSession: d.broker.SendSession, Present: d.present, Initiator: initiatorOf,
+		Send: d.sendPrivate, SendSession: d.broker.SendSession, Present: d.present, Initiator: initiatorOf,
 		Self: d.self(), Log: d.log, Now: d.clock.Now,
 	})
 	return d.twins.Load()
+}
+
+// sendPrivate delivers to the connections of one device or module, and says
+// whose it is: the delivery is decided by that too.
+func (d *daemon) sendPrivate(key string, m *message.Message) int {
+	if id, ok := strings.CutPrefix(key, "module:"); ok {
+		m.Via.Device, m.Via.Module, _ = strings.Cut(id, "/")
+	} else {
+		m.Via.Device = strings.TrimPrefix(key, "device:")
+	}
+	return d.broker.Send(key, m)
 }
 
 // self is the gateway as a publisher.

@@ -133,6 +133,17 @@ type updateJournal struct{ bucket *store.Bucket }
 func (j updateJournal) Save(ctx context.Context, device string, record []byte) error {
 	result := make(chan error, 1)
 	j.bucket.Put(device, record, func(err error) { result <- err })
+	return awaitStored(ctx, result)
+}
+
+// Delete implements update.Journal.
+func (j updateJournal) Delete(ctx context.Context, device string) error {
+	result := make(chan error, 1)
+	j.bucket.Delete(device, func(err error) { result <- err })
+	return awaitStored(ctx, result)
+}
+
+func awaitStored(ctx context.Context, result <-chan error) error {
 	select {
 	case err := <-result:
 		return err

@@ -45,7 +45,7 @@ func (d *daemon) stageChanged(from, to access.Stage, age time.Duration) {
 	if to == access.Expired {
 		severity = health.Failing
 	}
-	d.health.Set(to != access.Fresh, "cache-"+"age", severity, fmt.Sprintf("the policy is %s: the cloud last confirmed it %s ago", to, age.Round(time.Second)),
+	d.health.Set(to != access.Fresh, "cache-age", severity, fmt.Sprintf("the policy is %s: the cloud last confirmed it %s ago", to, age.Round(time.Second)),
 		"see that cloud.management can be reached (gatehousectl sync says what fails)")
 	if d.broker == nil || from < access.Restricted && to < access.Restricted {
 		return
@@ -89,6 +89,7 @@ func (d *daemon) policyChanged(c change) {
 	if c.stored {
 		d.health.Clear("cache-empty")
 		d.health.Clear("cache-dirty")
+		d.heard()
 	} else {
 		d.health.Raise("cache-dirty", health.Failing, "a change of rights could not be stored: only its losses are in force", "free space on the state directory")
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
-	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/broker"
@@ -233,8 +232,8 @@ func (d *daemon) principalNamed(name string) (*principal.Principal, error) {
 			return s.Principal, nil
 		}
 	}
-	if dev, ok := d.policy.Topology().DeviceByHubID(strings.TrimPrefix(name, "device:")); ok {
-		return devicePrincipal(dev), nil
+	if p, err := d.access.Imagine(name); err == nil {
+		return p, nil
 	}
 	if i, err := model.ParseIdentity(name); err == nil {
 		if i.Tenant.IsZero() && (i.Kind == model.UserID || i.Kind == model.ServicePrincipalID || i.Kind == model.DomainName) {
@@ -244,14 +243,6 @@ func (d *daemon) principalNamed(name string) (*principal.Principal, error) {
 	}
 	return nil, &admin.Error{Status: http.StatusNotFound, What: fmt.Sprintf("nobody here is called %q", name), Where: "principal",
 		Next: "name a device id, a key from gatehousectl sessions, or UserId:{guid}, ServicePrincipalId:{guid}, DomainName:@{domain}, TenantId:{guid}, UserDefinedFunctionId:{guid}"}
-}
-
-// devicePrincipal is the principal that a device would be if it connected.
-func devicePrincipal(dev *device.Device) *principal.Principal {
-	return &principal.Principal{
-		Kind: principal.Device, Key: "device:" + dev.HubID, Name: dev.HubID, DeviceID: dev.HubID, Node: dev.ID,
-		Subject: model.Subject{Identities: []model.Identity{{Kind: model.DeviceID, Object: dev.ID}}},
-	}
 }
 
 // holderOf is a principal that matches exactly one identity.

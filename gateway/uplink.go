@@ -98,18 +98,6 @@ func (d *daemon) upstreamPrincipal() *principal.Principal {
 	return p
 }
 
-// fromUpstream publishes a message of the link, decided like any publish.
-func (d *daemon) fromUpstream(m *message.Message, done func(error)) {
-	v := d.access.Open(m.Publisher).Publish(m.Topic, m)
-	if !v.Allowed {
-		d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "publish", Principal: m.Publisher.Key, Topic: m.Topic, Reason: v.Reason, Detail: v.Detail, Count: 1})
-		done(&message.Refused{Code: v.Code, Reason: v.Reason})
-		return
-	}
-	m.Via = v.Route
-	d.broker.Publish(m, done)
-}
-
 // hubUplink is the IoT Hub mode: telemetry, twins, methods and commands.
 type hubUplink struct {
 	d    *daemon
@@ -306,7 +294,7 @@ func (h *hubUplink) method(id string, m iothub.Method) {
 // cloud publishes a cloud-to-device message; it stays at the hub until it was taken, or refused for good.
 func (h *hubUplink) cloud(_ string, c iothub.CloudMessage) {
 	m := &message.Message{Topic: c.Topic, Payload: c.Payload, QoS: 1, Accepted: h.d.clock.Now(), Publisher: h.as}
-	h.d.fromUpstream(m, func(err error) {
+	h.d.broker.Publish(m, func(err error) {
 		var refused *message.Refused
 		if err == nil || errors.As(err, &refused) {
 			c.Ack()
@@ -322,10 +310,13 @@ func (d *daemon) twinLink() twins.Upstream {
 	return &d.hub
 }
 
+// receive publishes what an MQTT upstream sent; the broker is built after the link.
+func (d *daemon) receive(m *message.Message, done func(error)) { d.broker.Publish(m, done) }
+
 func (d *daemon) mqttLink() (*mqttbroker.Link, error) {
 	c := d.cfg.Upstream.MQTT
 	o := mqttbroker.Options{
-		URL: c.URL, ClientID: c.ClientID, Username: c.Username, Principal: d.upstreamPrincipal(), Receive: d.fromUpstream,
+		URL: c.URL, ClientID: c.ClientID, Username: c.Username, Principal: d.upstreamPrincipal(), Receive: d.receive,
 		Routes: routesOf(&d.cfg), Log: d.log,
 	}
 	if c.Password != "" {

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/gateway/admin"
+)
+
+// live runs the whole system until ctx ends.
+func live(ctx context.Context, bin, dir, seedFile string, p ports) (err error) {
+	st := styleFor(os.Stdout)
+	for _, want := range []struct {
+		port int
+		what string
+	}{{p.MQTT, "MQTT over TLS"}, {p.API, "management API"}, {p.Hub, "development hub"}, {p.Page, "status page"}} {
+		if err := portFree(want.port, want.what); err != nil {
+			return err
+		}
+	}
+	fmt.Println(st.dim("making keys, certificates and configuration in " + dir + " …"))
+	s, err := prepare(dir, seedFile, p)
+	if err != nil {
+		return err
+	}
+	sys := newSystem(s, bin)
+	defer func() {
+		fmt.Println(st.dim("\nstopping: the gateway first, it syncs what it owes …"))
+		err = errors.Join(err, sys.stop())
+		fmt.Println(st.dim("stopped; everything is kept in " + dir + ", the next make run goes on from it"))
+	}()
+	if err := sys.startCloud(ctx); err != nil {
+		return stopped(ctx, err)
+	}
+	if err := sys.startGateway(ctx); err != nil {
+		return stopped(ctx, err)
+	}
+	tour(sys, st, bin)
+	play, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var devices sync.WaitGroup
+	for _, id := range performers(s) {
+		devices.Go(func() { perform(play, s, id) })
+	}
+	ticker(ctx, sys, st)
+	cancel()
+	devices.Wait()
+	return nil
+}
+
+// stopped makes an interrupted start an orderly end.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// performers are the devices that publish in the live demo.
+func performers(s *site) []string {
+	ids := slices.Concat(s.building.Devices(device.AuthSelfSigned), s.building.Devices(device.AuthCA), s.building.Devices(device.AuthSAS))
+	slices.Sort(ids)
+	return ids
+}
+
+// sensors of a device, and the children that gateway-1 speaks for.
+var (
+	suffixes = map[string]string{"lobby-thermostat": "temperature", "door-1": "contact", "meter-main": "power", "occupancy-1": "motion",
+		"ups-1": "charge", "fume-hood-1": "airflow", "gateway-1": "load", "lobby-display": "status", "dishwasher-1": "cycle",
+		"coffee-1": "cups", "reader-1": "badge", "boat-sensor-1": "level"}
+	children = []string{"pump-1-pressure", "pump-2-speed", "boiler-1-temperature", "freezer-1-temperature"}
+)
+
+func sensorOf(id string) string {
+	if s, ok := suffixes[id]; ok {
+		return id + "-" + s
+	}
+	return id + "-temperature"
+}
+
+// perform plays one device: it connects, publishes at a steady rate, and comes back when it was refused.
+func perform(ctx context.Context, s *site, id string) {
+	pause := func(d time.Duration) bool {
+		select {
+		case <-time.After(d):
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for pause(time.Duration(rand.IntN(2000)) * time.Millisecond) {
+		c, err := connect(ctx, s.endpoint(id))
+		if err != nil {
+			if !pause(10 * time.Second) { // the refused ones show what a refusal looks like
+				return
+			}
+			continue
+		}
+		for n := 0; ; n++ {
+			sensor := sensorOf(id)
+			if id == gatewayID && n%2 == 1 {
+				sensor = children[n/2%len(children)]
+			}
+			value := fmt.Sprintf(`{"SensorValue":"%.1f"}`, 18+6*rand.Float64())
+			if err := c.publish(ctx, s.topic(id, sensor), []byte(value)); err != nil || !pause(time.Second) {
+				break
+			}
+		}
+		c.close()
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// tour prints what to try.
+func tour(sys *system, st style, bin string) {
+	s, p := sys.site, sys.site.Ports
+	rel := func(f string) string {
+		if wd, err := os.Getwd(); err == nil {
+			if r, err := filepath.Rel(wd, f); err == nil && !strings.HasPrefix(r, "..") {
+				return r
+			}
+		}
+		return f
+	}
+	ctl := rel(filepath.Join(bin, "gatehousectl")) + " --socket " + rel(filepath.Join(s.Dir, "admin.sock"))
+	pki := rel(s.pki(""))
+	pub := func(id, topic, text string) string {
+		return fmt.Sprintf("mosquitto_pub -h localhost -p %d --cafile %s/ca.pem --cert %s/%s.pem --key %s/%s.key -i %s -u '%s' -q 1 \\\n      -t '%s' -m '%s'",
+			p.MQTT, pki, pki, id, pki, id, id, s.endpoint(id).username, topic, text)
+	}
+	section := func(title string) { fmt.Println("\n  " + st.bold(title)) }
+	line := func(text string) { fmt.Println("    " + st.cyan(text)) }
+	fmt.Printf("\n%s  %s\n", st.green("●"), st.bold("Gatehouse guards Harbour House: 21 devices, 62 sensors, one gateway device, six people"))
+	section("Look")
+	line(sys.page("/") + st.dim("   the status page"))
+	line(ctl + " status")
+	line(ctl + " audit --follow")
+	section("Publish as a device whose certificate is registered (stop its simulated twin's place with your own)")
+	line(pub("ups-1", s.topic("ups-1", "ups-1-charge"), `{"SensorValue":"98"}`))
+	section("Be refused: another device's topic, with the reason in the audit")
+	line(pub("ups-1", s.topic("door-1", "door-1-lock"), `{"SensorValue":"open"}`))
+	line(ctl + " explain ups-1 publish '" + s.topic("door-1", "door-1-lock") + "'")
+	section("Ask who may do what")
+	line(ctl + " who-can 'Create Sensor' door-1")
+	line(ctl + " what-can gateway-1")
+	section("Give reader-1 the right to publish, then take it away (bearer tokens come from the development issuer)")
+	line(fmt.Sprintf(`TOKEN=$(curl -s --cacert %s/ca.pem -d 'grant_type=password&username=alice@harbour.example&password=alice&client_id=demo&scope=%s/.default' %s | sed 's/.*"access_token":"\([^"]*\).*/\1/')`, pki, managementResource, sys.api("/"+s.building.HomeTenant.String()+"/oauth2/v2.0/token")))
+	line(fmt.Sprintf(`curl -s --cacert %s/ca.pem -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %s -d '{"roleId":"d4c69766-e9bd-4e61-bfc1-d8b6e686c7a8","objectId":"de71ce00-0000-4000-8000-000000000020","objectIdType":"DeviceId","path":"%s"}'`, pki, sys.api(apiPath+"/roleassignments"), s.path("kitchen")))
+	fmt.Printf("\n  %s\n\n", st.dim("logs: "+rel(filepath.Join(s.Dir, "log"))+"   ·   Ctrl-C stops everything"))
+}
+
+func (s *site) path(key string) string {
+	p, _ := s.building.Path(key)
+	return p.String()
+}
+
+// ticker prints what happens: one line that is rewritten on a terminal, one
+// every ten seconds otherwise, and each new kind of denial once.
+func ticker(ctx context.Context, sys *system, st style) {
+	every := time.Second
+	if !st.on {
+		every = 10 * time.Second
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	var last admin.Status
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !sys.gateway.running() {
+			fmt.Printf("\n%s the gateway ended: %v\n%s\n", st.red("✗"), sys.gateway.err, tail(sys.gateway.log, 10))
+			return
+		}
+		var now admin.Status
+		if err := sys.status(ctx, &now); err != nil {
+			continue
+		}
+		fresh := []string{}
+		for reason, n := range now.Messages.DeniedByReason {
+			if n > last.Messages.DeniedByReason[reason] {
+				fresh = append(fresh, fmt.Sprintf("%s ×%d", reason, n))
+			}
+		}
+		slices.Sort(fresh)
+		text := fmt.Sprintf("%s  %s accepted %d · denied %s · forwarded %d · waiting %d · policy %s, %.0f s old, %s",
+			time.Now().Format(time.TimeOnly), st.green("●"), now.Messages.Accepted, deniedText(st, now.Messages.Denied, fresh),
+			now.Messages.Forwarded, now.Outbox.Messages, now.Cache.Version, now.Cache.AgeSeconds, now.Cache.Stage)
+		if st.on {
+			fmt.Print("\r\x1b[K  " + text)
+		} else {
+			fmt.Println("  " + text)
+		}
+		last = now
+	}
+}
+
+func deniedText(st style, n uint64, fresh []string) string {
+	if len(fresh) == 0 {
+		return fmt.Sprint(n)
+	}
+	return st.red(fmt.Sprintf("%d (%s)", n, strings.Join(fresh, ", ")))
+}
+
+// status reads the gateway's status document.
+func (s *system) status(ctx context.Context, into *admin.Status) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.page("/v1/status"), nil)
+	if err != nil {
+		return err
+	}
+	res, err := s.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return errors.New(res.Status)
+	}
+	return json.NewDecoder(res.Body).Decode(into)
+}

@@ -1,0 +1,5 @@
+package main
+
+import "context"
+
+func smoke(context.Context, string, string, bool) error { return nil }
