@@ -54,12 +54,20 @@ func (r record) reportedNow() twin.Properties {
 	return p
 }
 
+// maxQueue bounds what is kept of one identity, in patches of at most
+// twin.MaxReported bytes each.
+const maxQueue = 16
+
+// full tells whether no further patch can be promised.
+func (r record) full() bool { return len(r.Queue)+len(r.Withheld) >= maxQueue }
+
 // enqueue adds a patch to a queue, merged into the last one where one patch
 // can say both.
 func enqueue(queue []strictjson.Value, patch strictjson.Value) []strictjson.Value {
 	out := append([]strictjson.Value(nil), queue...)
 	if n := len(out); n > 0 {
-		if joined, ok := strictjson.Join(out[n-1], patch); ok {
+		// The deletions in a patch add up: the hub takes only so much at once.
+		if joined, ok := strictjson.Join(out[n-1], patch); ok && len(joined.Bytes()) <= twin.MaxReported {
 			out[n-1] = joined
 			return out
 		}

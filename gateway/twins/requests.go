@@ -63,11 +63,17 @@ func (s *Service) HandleReported(p *principal.Principal, m *message.Message, don
 func (s *Service) reported(ctx context.Context, i *identity, rid string, body []byte, done func(code byte)) {
 	patch, err := twin.ParsePatch(body)
 	if err == nil {
-		err = twin.Check(strictjson.Merge(i.rec.reportedNow().Value, patch.Value), twin.MaxReported)
+		err = checkReported(i.rec.reportedNow().Value, patch.Value)
 	}
 	if err != nil {
 		done(message.Success) // the transport did its part; the request is answered
 		s.answer(i.id, 400, "$rid="+rid, nil)
+		return
+	}
+	if i.rec.full() {
+		done(message.QuotaExceeded)
+		s.answer(i.id, 429, "$rid="+rid, nil)
+		s.flush(ctx, i)
 		return
 	}
 	reports, err := s.o.Guard.Reported(ctx, i.id, patch.Value)
@@ -85,6 +91,19 @@ func (s *Service) reported(ctx context.Context, i *identity, rid string, body []
 	done(message.Success)
 	s.answer(i.id, 204, "$rid="+rid+"&$version="+strconv.FormatInt(i.rec.reportedNow().Version, 10), nil)
 	s.flush(ctx, i)
+}
+
+// checkReported keeps the hub's bounds (device-update-protocol.md 5.4), so that
+// nothing is promised that the hub will not take. What makes a twin smaller always passes.
+func checkReported(now, patch strictjson.Value) error {
+	if err := twin.Check(patch, twin.MaxReported); err != nil {
+		return err
+	}
+	merged := strictjson.Merge(now, patch)
+	if n := len(merged.Bytes()); n > twin.MaxReported && n >= len(now.Bytes()) {
+		return twin.ErrDocument
+	}
+	return nil
 }
 
 // place puts a judged patch where it belongs: a local twin takes it at once,

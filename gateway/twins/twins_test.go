@@ -311,6 +311,41 @@ func TestNotAcknowledgedUnlessDurable(t *testing.T) {
 	})
 }
 
+func TestQueueIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.up.set(func() { h.up.err = ErrOffline })
+		refused := 0
+		for range 3 * maxQueue { // a null and then an object: no single patch can say both
+			for _, body := range []string{`{"a":null}`, `{"a":{"x":1}}`} {
+				if h.ask(dev, message.TwinReported, body) == int(message.QuotaExceeded) {
+					refused++
+				}
+			}
+		}
+		if n := h.s.Status(t.Context()); len(n) != 1 || n[0].Queued != maxQueue || refused == 0 {
+			t.Errorf("%+v, %d refused", n, refused)
+		}
+		if got := h.took(); !strings.HasPrefix(got[len(got)-1], "$iothub/twin/res/429/") {
+			t.Error(got[len(got)-1])
+		}
+		h.up.set(func() { h.up.err = nil })
+		h.s.Recheck("d1")
+		if code := h.ask(dev, message.TwinReported, `{"b":1}`); code != 0 {
+			t.Errorf("after upstream came back: %#x", code)
+		}
+		h.ask(dev, message.TwinReported, `{"big":"`+strings.Repeat("x", 4000)+`"}`)
+		h.took()
+		for i := range 9 {
+			h.ask(dev, message.TwinReported, fmt.Sprintf(`{"big%d":%q}`, i, strings.Repeat("x", 4000)))
+		}
+		if got := h.took(); !strings.HasPrefix(got[len(got)-1], "$iothub/twin/res/400/") {
+			t.Errorf("more than the hub takes: %s", got[len(got)-1])
+		}
+	})
+}
+
 // What semantics.md 5 and the smoke test's assert 6 ask for, through both doors.
 func TestRefusedDeploymentIsNeverSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

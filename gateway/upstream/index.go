@@ -6,6 +6,31 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
+// queue holds the items of a route in order, finished ones included until they are many.
+type queue struct {
+	items []*item
+	gone  int // finished ones among them
+}
+
+// finished notes that one item is; true when nothing is left.
+func (q *queue) finished() bool {
+	q.gone++
+	if q.gone == len(q.items) {
+		return true
+	}
+	// One message that cannot leave must not keep a million finished ones behind it in memory.
+	if q.gone > 32 && q.gone > len(q.items)/2 {
+		left := make([]*item, 0, 2*(len(q.items)-q.gone))
+		for _, it := range q.items {
+			if it.state != gone {
+				left = append(left, it)
+			}
+		}
+		q.items, q.gone = left, 0
+	}
+	return false
+}
+
 type state uint8
 
 const (
@@ -17,12 +42,13 @@ const (
 
 // item is what memory knows of a stored message: enough to account for it and to order it.
 type item struct {
-	seq     uint64
-	size    int64
-	expires int64 // Unix seconds; 0: never
-	route   *route
-	flow    *flow
-	state   state
+	seq      uint64
+	size     int64
+	expires  int64 // Unix seconds; 0: never
+	accepted time.Time
+	route    *route
+	flow     *flow
+	state    state
 	// volatile: a QoS 0 message, in memory only.
 	volatile bool
 	unread   int // how often its record could not be read

@@ -49,7 +49,8 @@ type Outbox struct {
 	nextSeq uint64                   // numbers are given and appended under mu, so that both orders agree
 	flows   map[string]map[int]*flow // by publisher or device, then priority
 	lanes   map[string]*lane
-	byRoute map[*route][]*item // in order of seq, for drop-oldest; finished ones are skipped
+	byRoute map[*route]*queue // in order of seq, for drop-oldest and expiry
+	swept   time.Time         // the last sweep
 	use     map[string]*usage
 	total   usage
 	memory  int64
@@ -89,7 +90,7 @@ func New(o Options) (*Outbox, []Problem) {
 	}
 	b := &Outbox{opt: o, routes: routes, byName: map[string]*route{}, replay: rate.NewLimiter(limit, max(1, int(o.Replay))),
 		orphan: &route{Route: Route{Name: "(removed route)"}},
-		flows:  map[string]map[int]*flow{}, lanes: map[string]*lane{}, byRoute: map[*route][]*item{}, use: map[string]*usage{},
+		flows:  map[string]map[int]*flow{}, lanes: map[string]*lane{}, byRoute: map[*route]*queue{}, use: map[string]*usage{},
 		counts: newCounts()}
 	for _, r := range routes {
 		b.byName[r.Name] = r
@@ -138,7 +139,7 @@ func (b *Outbox) newItem(seq uint64, r *route, topic string, size int64, m *mess
 		}
 		b.flows[publish][r.Priority] = f
 	}
-	it := &item{seq: seq, size: size, route: r, flow: f, topic: topic}
+	it := &item{seq: seq, size: size, route: r, flow: f, topic: topic, accepted: m.Accepted}
 	end := m.Expires
 	if r.TTL > 0 {
 		if ttl := m.Accepted.Add(r.TTL); !m.Accepted.IsZero() && (end.IsZero() || ttl.Before(end)) {
@@ -166,7 +167,12 @@ func (b *Outbox) attach(f *flow) {
 func (b *Outbox) insert(it *item) {
 	f := it.flow
 	f.items = append(f.items, it)
-	b.byRoute[it.route] = append(b.byRoute[it.route], it)
+	q := b.byRoute[it.route]
+	if q == nil {
+		q = &queue{}
+		b.byRoute[it.route] = q
+	}
+	q.items = append(q.items, it)
 	u := b.use[f.publish]
 	if u == nil {
 		u = &usage{}
@@ -206,15 +212,8 @@ func (b *Outbox) finish(it *item) {
 	}
 	f.compact()
 	b.forget(f)
-	list := b.byRoute[it.route]
-	for len(list) > 0 && list[0].state == gone {
-		list[0] = nil
-		list = list[1:]
-	}
-	if len(list) == 0 {
+	if q := b.byRoute[it.route]; q.finished() {
 		delete(b.byRoute, it.route)
-	} else {
-		b.byRoute[it.route] = list
 	}
 }
 

@@ -225,3 +225,21 @@ func TestOpenCountsAndSendsWhatWasStored(t *testing.T) {
 		t.Errorf("afterwards: %+v", s)
 	}
 }
+
+func TestAStuckMessageKeepsNothingElseInMemory(t *testing.T) {
+	d, c := newDisk(t), newCloud(true)
+	c.lanes = func(device string) string { return device }
+	c.deliver = func(k *cloudConn, _ *message.Message) (bool, bool) { return k.lane != "stuck", false }
+	b := newBox(t, Options{Storage: d, Connector: c, Routes: []Route{{Name: "r"}}})
+	pumping(t, b)
+	_ = offer(t, b, msg("stuck", "x"))
+	for i := range 2000 {
+		_ = offer(t, b, msg("fine", fmt.Sprint(i)))
+	}
+	eventually(t, "the others are through", func() bool { return b.Stats().Messages == 1 })
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n := len(b.byRoute[b.routes[0]].items); n > 100 {
+		t.Errorf("%d items remembered for one message", n)
+	}
+}

@@ -282,9 +282,9 @@ func (b *Outbox) disconnected(l *lane, counter *ackCount) int {
 	}
 	clear(l.sent)
 	l.inflight = 0
-	for _, list := range b.byRoute {
-		for _, it := range list {
-			if it.volatile && it.flow.lane == l && it.state == queued {
+	for f := range l.flows {
+		for _, it := range f.items[f.head:] {
+			if it.volatile && it.state == queued {
 				lost = append(lost, it)
 			}
 		}

@@ -1,6 +1,9 @@
 package upstream
 
-import "maps"
+import (
+	"maps"
+	"time"
+)
 
 // counts is what a status page asks for.
 type counts struct {
@@ -65,11 +68,11 @@ func (b *Outbox) oldest(f *flow, same bool) *item {
 		return best
 	}
 	var best *item
-	for r, list := range b.byRoute {
+	for r, q := range b.byRoute {
 		if r.Overflow != DropOldest {
 			continue
 		}
-		for _, it := range list {
+		for _, it := range q.items {
 			if it.state == queued {
 				if best == nil || it.seq < best.seq {
 					best = it
@@ -91,12 +94,17 @@ func (b *Outbox) drop(it *item, reason string) {
 	}
 }
 
-// sweep drops what has expired, wherever it waits.
+// sweep drops what has expired, wherever it waits; at most once a second,
+// because it looks at everything and a full outbox asks for it with each message.
 func (b *Outbox) sweep() {
 	now := b.opt.Now()
+	if since := now.Sub(b.swept); since >= 0 && since < time.Second {
+		return
+	}
+	b.swept = now
 	var old []*item
-	for _, list := range b.byRoute {
-		for _, it := range list {
+	for _, q := range b.byRoute {
+		for _, it := range q.items {
 			if it.state == queued && it.expired(now) {
 				old = append(old, it)
 			}
@@ -109,9 +117,10 @@ func (b *Outbox) sweep() {
 
 // Stats is the state of the outbox.
 type Stats struct {
-	Messages int   // waiting or unacknowledged
-	Bytes    int64 // of them, as accounted
-	Devices  int   // that have something waiting
+	Messages int       // waiting or unacknowledged
+	Bytes    int64     // of them, as accounted
+	Devices  int       // that have something waiting
+	Oldest   time.Time // when the longest waiting one was accepted; zero: none waits
 	Inflight int
 	Lanes    int // known
 	Up       int // of them connected
@@ -129,6 +138,16 @@ func (b *Outbox) Stats() Stats {
 	s := Stats{Messages: b.total.messages, Bytes: b.total.bytes, Devices: len(b.use), Lanes: len(b.lanes),
 		Accepted: b.counts.accepted, Sent: b.counts.sent, Acked: b.counts.acked,
 		Dropped: maps.Clone(b.counts.dropped), Refused: maps.Clone(b.counts.refused)}
+	for _, q := range b.byRoute {
+		for _, it := range q.items {
+			if it.state != gone {
+				if s.Oldest.IsZero() || it.accepted.Before(s.Oldest) {
+					s.Oldest = it.accepted
+				}
+				break
+			}
+		}
+	}
 	for _, l := range b.lanes {
 		s.Inflight += l.inflight
 		if l.up {

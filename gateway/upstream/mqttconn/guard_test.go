@@ -204,6 +204,38 @@ func TestLongStringsAreRefusedHere(t *testing.T) {
 	}
 }
 
+func TestAFloodIsDroppedAndCountedNotKept(t *testing.T) {
+	const n = 5000
+	sent := make(chan struct{})
+	dial := server(t, func(c net.Conn) {
+		frame := append([]byte{0x30, 0x80, 0x08, 0, 1, 't'}, make([]byte, 1021)...) // 1 KiB of QoS 0
+		for range n {
+			if _, err := c.Write(frame); err != nil {
+				break
+			}
+		}
+		close(sent)
+		_, _ = io.Copy(io.Discard, c)
+	})
+	block := make(chan struct{})
+	c, err := Connect(t.Context(), Options{ClientID: "x", Dial: dial, OnMessage: func(Message) { <-block }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-sent
+	for end := time.Now().Add(10 * time.Second); c.Dropped() < n-2*inboundMessages && time.Now().Before(end); {
+		<-time.After(time.Millisecond)
+	}
+	if d := c.Dropped(); d < n-2*inboundMessages {
+		t.Errorf("%d of %d dropped: the rest is kept somewhere", d, n)
+	}
+	if err := c.Err(); err != nil {
+		t.Errorf("the connection ended: %v", err)
+	}
+	close(block)
+	c.Close()
+}
+
 func TestConnectEndsWithItsContext(t *testing.T) {
 	near, far := net.Pipe()
 	defer func() { _ = far.Close() }()
