@@ -17,6 +17,7 @@ type Sender func(message string, priority journal.Priority, fields map[string]st
 // begin with _ are the journal's own and cannot be claimed. If the journal
 // does not take an entry it goes to the fallback.
 type Journal struct {
+	name     string // SYSLOG_IDENTIFIER
 	level    slog.Leveler
 	send     Sender
 	fallback slog.Handler
@@ -26,9 +27,9 @@ type Journal struct {
 
 type field struct{ name, value string }
 
-// NewJournal returns a handler.
-func NewJournal(level slog.Leveler, send Sender, fallback slog.Handler) *Journal {
-	return &Journal{level: level, send: send, fallback: fallback}
+// NewJournal returns a handler for the program called name.
+func NewJournal(name string, level slog.Leveler, send Sender, fallback slog.Handler) *Journal {
+	return &Journal{name: name, level: level, send: send, fallback: fallback}
 }
 
 // Enabled implements slog.Handler.
@@ -48,7 +49,7 @@ func (j *Journal) Handle(ctx context.Context, r slog.Record) error {
 	for _, f := range own {
 		fields[f.name] = f.value
 	}
-	fields["SYSLOG_IDENTIFIER"] = "gatehoused"
+	fields["SYSLOG_IDENTIFIER"] = j.name
 	if j.send(r.Message, priority(r.Level), fields) == nil {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/lmittmann/tint"
@@ -28,7 +29,7 @@ func NewHandler(format string, level slog.Leveler, out *os.File) (slog.Handler, 
 	switch format {
 	case FormatJournal:
 		fallback := slog.NewTextHandler(out, &slog.HandlerOptions{Level: level})
-		return NewJournal(level, journal.Send, fallback), nil
+		return NewJournal(filepath.Base(os.Args[0]), level, journal.Send, fallback), nil
 	case FormatText:
 		return tint.NewTextHandler(out, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: !isTerminal(out) || os.Getenv("NO_COLOR") != ""}), nil
 	case FormatJSON:

@@ -25,7 +25,7 @@ func TestJournal(t *testing.T) {
 	var got []entry
 	var fallback bytes.Buffer
 	var fail error
-	j := NewJournal(slog.LevelInfo, func(m string, p journal.Priority, f map[string]string) error {
+	j := NewJournal("gatehoused", slog.LevelInfo, func(m string, p journal.Priority, f map[string]string) error {
 		if fail == nil {
 			got = append(got, entry{m, p, f})
 		}
