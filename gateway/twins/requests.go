@@ -212,9 +212,13 @@ func (s *Service) fetch(ctx context.Context, i *identity) error {
 	if err != nil {
 		return err
 	}
+	return s.take(i, body)
+}
+
+// take makes a twin from upstream the last known one.
+func (s *Service) take(i *identity, body []byte) error {
 	doc, err := twin.Parse(body)
 	if err != nil {
-		s.o.Log.Error("upstream sent a malformed twin", "device", i.id, "err", err)
 		return err
 	}
 	next := i.rec

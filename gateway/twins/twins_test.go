@@ -269,13 +269,18 @@ func TestReportedIsQueuedInOrder(t *testing.T) {
 		h.restart(nil)
 		h.up.set(func() { h.up.err = nil })
 		h.s.Online("d1")
-		synctest.Wait()
+		h.took()
 		if got := string(h.up.reported.Bytes()); got != `{"a":{"x":3},"b":1}` {
 			t.Errorf("upstream has %s after %q", got, h.up.patches)
 		}
 		h.up.set(func() { h.up.patches = nil })
+		h.s.Twin("d1", []byte(`{"desired":{"interval":8,"$version":4},"reported":{"$version":9}}`))
+		if got := h.one(); !strings.HasPrefix(got, "$iothub/twin/PATCH/properties/desired/?$version=4 ") {
+			t.Error(got)
+		}
+		h.s.Twin("d1", []byte(`{"desired":[]}`))
 		h.s.Online("d1")
-		synctest.Wait()
+		h.took()
 		if len(h.up.patches) != 0 {
 			t.Errorf("sent again: %q", h.up.patches)
 		}

@@ -22,6 +22,19 @@ func (s *Service) Online(id string) {
 	})
 }
 
+// Twin takes a whole twin that upstream sent on its own, as after a new
+// connection; then what is queued goes up.
+func (s *Service) Twin(id string, body []byte) {
+	s.do(id, func(ctx context.Context, i *identity) {
+		if err := s.take(i, body); err != nil {
+			s.o.Log.Error("twin from upstream not taken", "device", i.id, "err", err)
+			return
+		}
+		s.flush(ctx, i)
+		s.show(ctx, i)
+	})
+}
+
 // DesiredPatch takes a desired PATCH from upstream. A version that is lower
 // than the last known one, or that does not follow it, leads to a fresh GET.
 func (s *Service) DesiredPatch(id string, body []byte) {
