@@ -41,7 +41,7 @@ func newMosquitto(t *testing.T) *mosquitto {
 	}
 	b := &mosquitto{t: t, dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port}
 	_ = l.Close()
-	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nautosave_on_changes true\nautosave_interval 1\nmax_queued_messages 0\nmax_inflight_messages 0\nuser root\n", b.port, b.dir)
+	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nmax_queued_messages 0\nmax_inflight_messages 0\nuser root\n", b.port, b.dir)
 	if err := os.WriteFile(filepath.Join(b.dir, "m.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
