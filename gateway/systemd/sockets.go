@@ -30,7 +30,8 @@ func (e *SocketError) Unwrap() error { return ErrSocket }
 // of them, because a socket nobody accepts from is a silent outage. Names that
 // are known and not passed in are simply absent: the caller listens itself.
 // On an error no socket stays open. Closing a unix listener does not remove
-// its file, which belongs to systemd. Can be called once per process.
+// its file, which belongs to systemd (net.FileListener sees to that). Can be
+// called once per process.
 func Listeners(known ...string) (map[string]net.Listener, error) {
 	files := activation.Files(true)
 	out := make(map[string]net.Listener, len(files))
@@ -48,9 +49,6 @@ func Listeners(known ...string) (map[string]net.Listener, error) {
 		case out[name] != nil:
 			errs = append(errs, &SocketError{name, "is passed in twice", "give each socket its own .socket unit and FileDescriptorName="})
 		default:
-			if u, ok := l.(*net.UnixListener); ok {
-				u.SetUnlinkOnClose(false)
-			}
 			out[name] = l
 			continue
 		}
