@@ -143,7 +143,7 @@ func (d *delta) cut(hash uint64, id *space.ID) bool {
 	n := blockOf(hash, len(d.ix.people))
 	for i := range d.ix.people[n] {
 		c := &d.ix.people[n][i]
-		if c.hash>>32 != hash>>32 {
+		if uint64(c.fp) != hash>>32 {
 			continue
 		}
 		j := slices.IndexFunc(c.held, func(g grant) bool { return g.id == *id })
@@ -155,9 +155,10 @@ func (d *delta) cut(hash uint64, id *space.ID) bool {
 		d.touched[d.ix.identity(c)] = struct{}{}
 		c.sum -= d.ix.hash.grant(&c.held[j], d.ix.roles.slots[c.held[j].role])
 		c.held = append(append(make([]grant, 0, len(c.held)-1), c.held[:j]...), c.held[j+1:]...)
+		c.keys = summary(c.held)
 		if len(c.held) == 0 {
 			d.ix.identities--
-			b.close()
+			d.ix.close(b)
 		}
 		return true
 	}
@@ -166,12 +167,13 @@ func (d *delta) cut(hash uint64, id *space.ID) bool {
 
 // close puts the cells of a block where a search finds them, after one of them
 // became free.
-func (b *block) close() {
+func (ix *Index) close(b *block) {
 	old := *b
 	*b = block{}
 	for i := range old {
 		if len(old[i].held) > 0 {
-			*b.free(old[i].hash) = old[i]
+			who := ix.identity(&old[i])
+			*b.free(ix.hash.identity(&who)) = old[i]
 		}
 	}
 }
@@ -188,17 +190,18 @@ func (d *delta) put(a *model.Assignment) {
 	b := d.mutable(blockOf(h, len(d.ix.people)))
 	c := d.ix.find(&a.Who)
 	if c == nil {
-		if c = b.free(h); c == nil {
+		if c = b.free(h); b.used() == cells-1 {
 			d.regrow()
 			d.put(a)
 			return
 		}
 		o0, o1 := halves(&a.Who.Object)
-		*c = cell{hash: h, o0: o0, o1: o1, realm: d.ix.realms.slot(&a.Who)}
+		*c = cell{fp: uint32(h >> 32), o0: o0, o1: o1, realm: d.ix.realms.slot(&a.Who)}
 		d.ix.identities++
 	}
 	pos, _ := slices.BinarySearchFunc(c.held, &g, func(x grant, y *grant) int { return compareGrants(&x, y) })
 	c.held = append(append(append(make([]grant, 0, len(c.held)+1), c.held[:pos]...), g), c.held[pos:]...)
+	c.keys = summary(c.held)
 	c.sum += d.ix.hash.grant(&g, d.ix.roles.slots[g.role])
 	bucket, fp := d.ix.bucket(&a.ID)
 	list := *d.byID.at(bucket)

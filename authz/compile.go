@@ -213,29 +213,38 @@ func (b *block) fill(ix *Index, in []incoming) bool {
 	identities := 0
 	for from := 0; from < len(in); {
 		to := from
-		c := cell{hash: in[from].hash, o0: in[from].o0, o1: in[from].o1, realm: in[from].realm}
+		c := cell{fp: uint32(in[from].hash >> 32), o0: in[from].o0, o1: in[from].o1, realm: in[from].realm}
 		for ; to < len(in) && in[to].sameWho(&in[from]); to++ {
 			run[to] = in[to].grant
 			c.sum += ix.hash.grant(&run[to], ix.roles.slots[run[to].role])
 		}
 		c.held = run[from:to:to]
+		c.keys = summary(c.held)
 		if identities++; identities == cells {
 			return false // one cell stays free to end a search
 		}
-		*b.free(c.hash) = c
+		*b.free(in[from].hash) = c
 		from = to
 	}
 	return true
 }
 
-// free is the cell where the identity with that hash goes; nil if the block is full.
+// free is the cell where the identity with that hash goes.
 func (b *block) free(hash uint64) *cell {
-	for n := hash >> 1; n < hash>>1+cells; n++ {
+	for n := hash >> 1; ; n++ {
 		if c := &b[n%cells]; len(c.held) == 0 {
 			return c
 		}
 	}
-	return nil
+}
+
+func (b *block) used() (n int) {
+	for i := range b {
+		if len(b[i].held) > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *incoming) sameWho(o *incoming) bool {
@@ -268,7 +277,7 @@ func (ix *Index) indexIDs() {
 		for i := range c.held {
 			b, fp := ix.bucket(&c.held[i].id)
 			list := ix.byID.at(b)
-			*list = append(*list, fp|c.hash>>32)
+			*list = append(*list, fp|uint64(c.fp))
 		}
 	})
 }

@@ -8,12 +8,8 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Up to so many grants, and at a place that is less deep than shallow (a power
-// of two), a scan beats searching by ancestors.
-const (
-	linear  = 16
-	shallow = 8
-)
+// linear is up to how many grants a scan beats a binary search.
+const linear = 16
 
 // Decide tells whether the subject may do op at the place, by the space model.
 // It allocates nothing.
@@ -33,7 +29,7 @@ func (ix *Index) Decide(s *model.Subject, op model.Operation, at space.Path) (ou
 		if c == nil {
 			continue
 		}
-		found, lack := ix.covering(c.held, probe, path)
+		found, lack := ix.covering(c, probe, path)
 		if found != nil {
 			out.Allowed, out.Reason, out.Assignment, out.Role = true, Granted, found.id, ix.roles.slots[found.role].role.ID
 			return out
@@ -60,44 +56,27 @@ func (ix *Index) Decide(s *model.Subject, op model.Operation, at space.Path) (ou
 	return out
 }
 
-// covering returns, in the order of compareGrants, the first grant whose path
-// covers the place and whose role allows the operation, and failing that the
-// first whose path covers it and whose role does not.
-func (ix *Index) covering(grants []grant, op condition.Probe, path string) (found, lack *grant) {
-	depth := len(path) / segment
-	if len(grants) > linear || depth >= shallow {
-		return ix.search(grants, op, path, depth)
-	}
-	// The keys of the place and its ancestors. A grant that is deeper than
-	// the place meets a zero or, from far below, a key of another depth.
-	var keys [shallow]uint32
-	for d := 1; d <= depth; d++ {
-		keys[d&(shallow-1)] = pathKey(path, d)
-	}
-	for i := range grants {
-		g := &grants[i]
-		d := g.key >> 24
-		if g.key != keys[d&(shallow-1)] || !g.coversAt(path, int(d)) {
+// covering returns, in the order of compareGrants, the first of the cell's
+// grants whose path covers the place and whose role allows the operation, and
+// failing that the first whose path covers it and whose role does not.
+func (ix *Index) covering(c *cell, op condition.Probe, path string) (found, lack *grant) {
+	for d := 0; d <= len(path)/segment; d++ {
+		key := pathKey(path, d)
+		if c.keys>>(key%64)&1 == 0 {
 			continue
 		}
-		if ix.roles.slots[g.role].rights.Has(op) {
-			return g, nil
+		held := c.held
+		if len(held) > linear {
+			held = held[sort.Search(len(held), func(i int) bool { return held[i].key >= key }):]
 		}
-		if lack == nil {
-			lack = g
-		}
-	}
-	return nil, lack
-}
-
-// search is covering for a principal with many grants: one binary search for
-// each ancestor of the place.
-func (ix *Index) search(grants []grant, op condition.Probe, path string, depth int) (found, lack *grant) {
-	for d := range depth + 1 {
-		key := pathKey(path, d)
-		n := sort.Search(len(grants), func(i int) bool { return grants[i].key >= key })
-		for ; n < len(grants) && grants[n].key == key; n++ {
-			g := &grants[n]
+		for i := range held {
+			g := &held[i]
+			if g.key != key {
+				if g.key > key {
+					break
+				}
+				continue
+			}
 			if !g.coversAt(path, d) {
 				continue
 			}

@@ -41,17 +41,21 @@ func (h *hasher) id(id *space.ID) uint64 {
 	return mix(mix(a^h.k[0], b^h.k[1])^h.k[2], h.k[3])
 }
 
-// identity hashes an identity; never zero, which is a free cell's. Most have
-// neither tenant nor domain.
 func (h *hasher) identity(i *model.Identity) uint64 {
 	a, b := halves(&i.Object)
-	x := mix(a^h.k[0], b^h.k[1]^uint64(i.Kind)<<56)
+	x := h.object(a, b, i.Kind)
 	if c, d := halves(&i.Tenant); c|d != 0 || i.Domain != "" {
 		x = h.tenant(x, c, d, i.Domain)
 	}
-	return x | 1
+	return x
 }
 
+// object hashes an identity that has neither tenant nor domain, as most.
+func (h *hasher) object(a, b uint64, kind model.IdentityKind) uint64 {
+	return mix(a^h.k[0], b^h.k[1]^uint64(kind)<<56)
+}
+
+// tenant goes on where object ended.
 func (h *hasher) tenant(x, a, b uint64, domain string) uint64 {
 	if domain != "" {
 		x += maphash.String(h.seed, domain)

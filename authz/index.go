@@ -51,10 +51,11 @@ type block [cells]cell
 
 // cell is an identity with what it holds; it fills a cache line.
 type cell struct {
-	hash   uint64 // of the identity
-	o0, o1 uint64 // its object id
+	o0, o1 uint64 // object id
 	held   []grant
+	keys   uint64 // bit key%64 for each grant: most places can be told from here to be out of scope
 	sum    uint64 // fingerprint of held and of what its roles allow
+	fp     uint32 // high half of the identity's hash
 	realm  uint32
 }
 
@@ -80,6 +81,14 @@ func pathKey(path string, depth int) uint32 {
 	}
 	x := binary.LittleEndian.Uint64([]byte(path[depth*segment-8 : depth*segment])) // no copy: it is not written to
 	return uint32(depth)<<24 | uint32(x*0x9E3779B97F4A7C15>>40)
+}
+
+// summary is cell.keys of a run of grants.
+func summary(held []grant) (keys uint64) {
+	for i := range held {
+		keys |= 1 << (held[i].key % 64)
+	}
+	return keys
 }
 
 // compareGrants orders the grants of one identity: shallow paths first, so
@@ -124,25 +133,30 @@ func join(a, b uint64) (id space.ID) {
 	return id
 }
 
-// find returns the identity's cell; nil when it holds nothing.
+// find returns the identity's cell; nil when it holds nothing. A block has a
+// free cell, which ends every search.
 func (ix *Index) find(i *model.Identity) *cell {
-	h := ix.hash.identity(i)
-	b := ix.people[blockOf(h, len(ix.people))]
 	o0, o1 := halves(&i.Object)
-	for n := h >> 1; n < h>>1+cells; n++ {
+	t0, t1 := halves(&i.Tenant)
+	h := ix.hash.object(o0, o1, i.Kind)
+	plain := t0|t1 == 0 && i.Domain == ""
+	if !plain {
+		h = ix.hash.tenant(h, t0, t1, i.Domain)
+	}
+	b := ix.people[blockOf(h, len(ix.people))]
+	for n := h >> 1; ; n++ {
 		c := &b[n%cells]
-		if c.hash == h && c.o0 == o0 && c.o1 == o1 {
-			t0, t1 := halves(&i.Tenant)
-			r := &ix.realms.list[c.realm]
-			if r.kind == i.Kind && r.t0 == t0 && r.t1 == t1 && r.domain == i.Domain {
-				return c
-			}
-		}
 		if len(c.held) == 0 {
 			return nil
 		}
+		if c.o0 != o0 || c.o1 != o1 {
+			continue
+		}
+		r := &ix.realms.list[c.realm]
+		if r.kind == i.Kind && r.t0 == t0 && r.t1 == t1 && len(r.domain) == len(i.Domain) && (plain || r.domain == i.Domain) {
+			return c
+		}
 	}
-	return nil
 }
 
 // held is the identity's run of grants.

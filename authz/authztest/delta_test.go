@@ -22,7 +22,7 @@ func TestDeltasEqualRebuild(t *testing.T) {
 		ix, _ := authz.Compile(w.Policy)
 		for range 25 {
 			before := w.Policy
-			oracleBefore := &authztest.Oracle{Policy: before, Conditions: w.Conditions}
+			oracleBefore := w.Oracle()
 			c := w.Change()
 			next, keys, err := ix.Apply(c)
 			if err != nil {

@@ -24,13 +24,14 @@ type World struct {
 	Scopes     []string // that are asked about and assigned at
 	Conditions map[string]func(abac.Query) abac.Truth
 
+	meanings          map[meaning]verdict
 	roles, azureRoles []space.ID
 	rand              *rand.Rand
 }
 
 // NewWorld generates a world; the same source gives the same world.
 func NewWorld(r *rand.Rand, assignments int) *World {
-	w := &World{rand: r, Conditions: azureConditions()}
+	w := &World{rand: r, Conditions: azureConditions(), meanings: map[meaning]verdict{}}
 	w.Policy.Version = model.Version{Epoch: 1, Number: 1}
 	w.paths(2 + assignments/8)
 	tenants := []space.ID{w.id(), w.id()}
@@ -66,7 +67,9 @@ func NewWorld(r *rand.Rand, assignments int) *World {
 }
 
 // Oracle is the oracle of the world's policy as it is now.
-func (w *World) Oracle() *Oracle { return &Oracle{Policy: w.Policy, Conditions: w.Conditions} }
+func (w *World) Oracle() *Oracle {
+	return &Oracle{Policy: w.Policy, Conditions: w.Conditions, meanings: w.meanings}
+}
 
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 
