@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse/gatehouse/device/twin"
@@ -55,6 +56,8 @@ type deviceState struct {
 	mu    sync.Mutex // one event of a device at a time; held over the journal's sync
 	state State      // guarded by mu
 	saved []byte     // the record in the journal; guarded by mu
+	// later: reports may have been withheld, and are to be looked at when rights change.
+	later atomic.Bool
 }
 
 // ErrJournal is what a failure to write the journal wraps: nothing was released.
@@ -93,6 +96,7 @@ func (g *Guard) Load() error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.state, d.saved = s, bytes.Clone(record)
+		d.later.Store(true) // who was withheld what is not in the journal
 		return nil
 	})
 }
@@ -307,7 +311,9 @@ func (g *Guard) Reauthorize(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		g.o.Recheck(n)
+		if g.device(n).open() {
+			g.o.Recheck(n)
+		}
 	}
 	return nil
 }
@@ -323,6 +329,16 @@ func (g *Guard) Forget(ctx context.Context, device string) error {
 	}
 	d.state, d.saved = State{}, nil
 	return nil
+}
+
+// open tells whether other rights could change anything for this device. A
+// device that is being judged right now may be judged by the old ones: yes.
+func (d *deviceState) open() bool {
+	if !d.mu.TryLock() {
+		return true
+	}
+	defer d.mu.Unlock()
+	return d.later.Load() || d.state.Pending != nil || d.state.Refusal != nil || len(d.state.Noted) > 0
 }
 
 // State is a copy of what is known of a device: for status pages and tests.

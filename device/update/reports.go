@@ -35,7 +35,7 @@ func (g *Guard) Reported(ctx context.Context, device string, patch strictjson.Va
 	}
 	patch = rewriteAck(d.state, patch)
 	var now, later []strictjson.Member
-	allowed := g.MayReport(ctx, device)
+	allowed := g.mayReport(ctx, device, d)
 	for _, m := range patch.Members() {
 		if !allowed && (strings.EqualFold(m.Name, component) || strings.EqualFold(m.Name, deviceInformation)) {
 			later = append(later, m)
@@ -48,6 +48,7 @@ func (g *Guard) Reported(ctx context.Context, device string, patch strictjson.Va
 		r.Now = strictjson.ObjectValue(now...)
 	}
 	if len(later) > 0 {
+		d.later.Store(true)
 		r.Later = strictjson.ObjectValue(later...)
 	}
 	return r, nil
@@ -56,7 +57,15 @@ func (g *Guard) Reported(ctx context.Context, device string, patch strictjson.Va
 // MayReport tells whether the update service may read this device: whether
 // what was withheld may go up.
 func (g *Guard) MayReport(ctx context.Context, device string) bool {
-	return g.o.Authorizer.May(ctx, Initiator{Hub: true}, Get, device).Allowed
+	return g.mayReport(ctx, device, g.device(device))
+}
+
+func (g *Guard) mayReport(ctx context.Context, device string, d *deviceState) bool {
+	allowed := g.o.Authorizer.May(ctx, Initiator{Hub: true}, Get, device).Allowed
+	if allowed {
+		d.later.Store(false) // who asks sends what was withheld
+	}
+	return allowed
 }
 
 // rewriteAck corrects an acknowledgement of a version whose service the device
