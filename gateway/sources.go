@@ -232,8 +232,10 @@ func (d *daemon) principalNamed(name string) (*principal.Principal, error) {
 			return s.Principal, nil
 		}
 	}
-	if p, err := d.access.Imagine(name); err == nil {
-		return p, nil
+	for _, key := range []string{name, "device:" + name} {
+		if p, err := d.access.Imagine(key); err == nil {
+			return p, nil
+		}
 	}
 	if i, err := model.ParseIdentity(name); err == nil {
 		if i.Tenant.IsZero() && (i.Kind == model.UserID || i.Kind == model.ServicePrincipalID || i.Kind == model.DomainName) {

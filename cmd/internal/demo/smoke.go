@@ -1,5 +1,181 @@
 package main
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
 
-func smoke(context.Context, string, string, bool) error { return nil }
+var asserts = [][2]string{
+	{"1", "X.509 and SAS devices connect and publish; it arrives upstream"},
+	{"2", "what has no right is refused, each with its reason in the audit"},
+	{"3", "a gateway device speaks for the children that name it, and for no other"},
+	{"4", "a right given or withdrawn through the API reaches a live session"},
+	{"5", "without the cloud, and after SIGKILL, nothing acknowledged is lost"},
+	{"6", "deployments pass only while authorised, and only with a good signature"},
+}
+
+// smoke runs the six asserts of the main job against both daemons as separate
+// processes, on free ports, in a folder of its own.
+func smoke(ctx context.Context, bin, seedFile string, keep bool) (err error) {
+	began := time.Now()
+	st := styleFor(os.Stdout)
+	dir, err := os.MkdirTemp("", "gatehouse-smoke-")
+	if err != nil {
+		return err
+	}
+	var p ports
+	for _, port := range []*int{&p.MQTT, &p.API, &p.Hub, &p.Page} {
+		if *port, err = freePort(); err != nil {
+			return err
+		}
+	}
+	s, err := prepare(dir, seedFile, p)
+	if err != nil {
+		return err
+	}
+	sys := newSystem(s, bin)
+	t := &trial{ctx: ctx, sys: sys, site: s, f: &findings{out: os.Stdout, st: st}}
+	defer func() {
+		err = errors.Join(err, sys.stop())
+		if err == nil && !keep {
+			err = os.RemoveAll(dir)
+		} else {
+			fmt.Println(st.dim("logs and state are kept in " + dir))
+		}
+	}()
+	fmt.Println(st.bold("Gatehouse smoke test") + st.dim("  "+dir))
+	if err := sys.startCloud(ctx); err != nil {
+		return err
+	}
+	if err := sys.startGateway(ctx); err != nil {
+		return err
+	}
+	if err := t.ready(); err != nil {
+		return err
+	}
+	for _, run := range []func(){t.telemetry, t.refusals, t.gatewayDevice, t.liveRights, t.deployments, t.offline} {
+		run()
+	}
+	good := t.f.summary(asserts)
+	fmt.Printf("\n  %d checks, %d failed, %.1f s\n", len(t.f.rows), t.f.failed(), time.Since(began).Seconds())
+	if !good {
+		return errors.New("the smoke test failed")
+	}
+	return nil
+}
+
+// trial is one run of the smoke test.
+type trial struct {
+	ctx  context.Context
+	sys  *system
+	site *site
+	f    *findings
+}
+
+// within bounds one wait.
+func (t *trial) within(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.ctx, d)
+}
+
+// eventually tries again until it holds or the time is over.
+func (t *trial) eventually(d time.Duration, try func(context.Context) error) error {
+	ctx, cancel := t.within(d)
+	defer cancel()
+	for {
+		err := try(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// ready waits for the first policy.
+func (t *trial) ready() error {
+	return t.eventually(15*time.Second, func(ctx context.Context) error {
+		var st statusDocument
+		if err := t.sys.status(ctx, &st); err != nil {
+			return err
+		}
+		if st.Cache.Stage != "fresh" {
+			return fmt.Errorf("policy is %s", st.Cache.Stage)
+		}
+		return nil
+	})
+}
+
+// device connects a device of the building.
+func (t *trial) device(id string) (*client, error) {
+	ctx, cancel := t.within(10 * time.Second)
+	defer cancel()
+	return connect(ctx, t.site.endpoint(id))
+}
+
+// publish sends one reading and waits for the ack.
+func (t *trial) publish(c *client, topic, payload string) error {
+	ctx, cancel := t.within(5 * time.Second)
+	defer cancel()
+	return c.publish(ctx, topic, []byte(payload))
+}
+
+// arrived waits until the hub has a message of the device with this payload.
+func (t *trial) arrived(device, payload string) error {
+	return t.eventually(10*time.Second, func(ctx context.Context) error {
+		all, err := t.sys.received(ctx, device)
+		if err != nil {
+			return err
+		}
+		for _, m := range all {
+			if string(m.Payload) == payload {
+				return nil
+			}
+		}
+		return fmt.Errorf("%q did not arrive upstream as a message of %s (%d others did)", payload, device, len(all))
+	})
+}
+
+// audited waits for a refusal of the client with this reason in the audit file, which is JSON lines.
+func (t *trial) audited(event, clientID, reason string) error {
+	file := filepath.Join(t.site.Dir, "state", "audit.jsonl")
+	return t.eventually(5*time.Second, func(context.Context) error {
+		b, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		var seen []string
+		for line := range strings.Lines(string(b)) {
+			if strings.Contains(line, `"event":"`+event+`"`) && strings.Contains(line, `"clientId":"`+clientID+`"`) && strings.Contains(line, `"allowed":false`) {
+				if strings.Contains(line, `"reason":"`+reason+`"`) {
+					return nil
+				}
+				seen = append(seen, strings.TrimSpace(line))
+			}
+		}
+		return fmt.Errorf("no audit record says that a %s of %s was refused with %s; it has %s", event, clientID, reason, clip(strings.Join(seen, " | "), 300))
+	})
+}
+
+// refusedConnect expects that a CONNECT is refused, and audited with the reason.
+func (t *trial) refusedConnect(e endpoint, reason string) (string, error) {
+	ctx, cancel := t.within(10 * time.Second)
+	defer cancel()
+	c, err := connect(ctx, e)
+	if err == nil {
+		c.close()
+		return "", errors.New("it connected")
+	}
+	if !errors.Is(err, errRefused) {
+		return "", err
+	}
+	return reason, t.audited("connect", e.clientID, reason)
+}
