@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -79,6 +80,7 @@ func (p *printer) table(head []string, rows [][]cell, none string) {
 		p.line(in(dim, "%s", none))
 		return
 	}
+	head, rows = withoutEmpty(head, rows)
 	first := make([]cell, len(head))
 	for i, h := range head {
 		first[i] = in(dim, "%s", h)
@@ -93,6 +95,25 @@ func (p *printer) table(head []string, rows [][]cell, none string) {
 	for _, row := range rows {
 		p.write(p.join(row, widths))
 	}
+}
+
+// withoutEmpty leaves out the columns that hold nothing in any row.
+func withoutEmpty(head []string, rows [][]cell) ([]string, [][]cell) {
+	var keep []int
+	for i := range head {
+		if slices.ContainsFunc(rows, func(row []cell) bool { return row[i].text != "" }) {
+			keep = append(keep, i)
+		}
+	}
+	heads := make([]string, len(keep))
+	out := make([][]cell, len(rows))
+	for k, i := range keep {
+		heads[k] = head[i]
+		for r, row := range rows {
+			out[r] = append(out[r], row[i])
+		}
+	}
+	return heads, out
 }
 
 // problem tells what failed, where, and what to do next.

@@ -53,7 +53,7 @@ type handler struct {
 func New(status StatusSource, log *slog.Logger) (http.Handler, error) {
 	h := &handler{status: status, log: log, files: map[string]file{}}
 	page, err := template.New("page.html").Funcs(template.FuncMap{
-		"age": age, "size": size, "count": count, "since": since, "percent": percent,
+		"age": age, "size": size, "count": count, "since": since, "percent": percent, "number": number, "epoch": epoch,
 	}).ParseFS(assets, "assets/page.html")
 	if err != nil {
 		return nil, err
@@ -166,6 +166,24 @@ func since(t time.Time) string {
 		return ""
 	}
 	return "since " + t.Local().Format("2006-01-02 15:04:05")
+}
+
+// number and epoch take a policy version "epoch.number" apart: the number is
+// what moves, the epoch only changes with the server behind it.
+func number(version string) string {
+	_, n, ok := strings.Cut(version, ".")
+	if !ok {
+		return "none"
+	}
+	return n
+}
+
+func epoch(version string) string {
+	e, _, ok := strings.Cut(version, ".")
+	if !ok {
+		return ""
+	}
+	return " in epoch " + e
 }
 
 func percent(part, whole int64) int64 {

@@ -96,7 +96,8 @@
     put("denied", count(s.messages.denied)); put("dropped", count(s.messages.dropped));
     $("denied").classList.toggle("zero", !s.messages.denied);
     sample(s.messages);
-    put("cache-version", s.cache.version || "none"); put("cache-age", age(s.cache.ageSeconds));
+    const [epoch, number] = (s.cache.version || "").split(".");
+    put("cache-version", number || "none"); put("cache-epoch", number ? ` in epoch ${epoch}` : ""); put("cache-age", age(s.cache.ageSeconds));
     state("stages", s.cache.stage);
     for (const k of ["assignments", "roles", "devices", "sensors", "spaces"]) put(k, count(s.cache[k]));
     put("connected", count(s.sessions.connected)); put("kept", count(s.sessions.total)); put("subscriptions", count(s.sessions.subscriptions));
@@ -140,7 +141,10 @@
     time.title = r.time;
     why.append(make("span", "why", r.reason || "refused"));
     if (r.count > 1) why.append(make("span", "times", `×${count(r.count)}`));
-    if (r.detail) why.append(make("span", "detail", r.detail));
+    if (r.detail) {
+      why.append(make("span", "detail", r.detail));
+      why.title = r.detail; // the row shows two lines of it
+    }
     const who = make("td"), topic = make("td");
     who.append(make("code", "", r.principal || r.clientId || r.remote || "?"));
     topic.append(make("code", "", r.topic || ""));
