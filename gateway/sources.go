@@ -237,14 +237,22 @@ func (d *daemon) principalNamed(name string) (*principal.Principal, error) {
 			return p, nil
 		}
 	}
-	if i, err := model.ParseIdentity(name); err == nil {
-		if i.Tenant.IsZero() && (i.Kind == model.UserID || i.Kind == model.ServicePrincipalID || i.Kind == model.DomainName) {
-			i.Tenant = d.cfg.Instance.Tenant
-		}
+	if i, err := identityNamed(name, d.cfg.Instance.Tenant); err == nil {
 		return holderOf(name, i), nil
 	}
 	return nil, &admin.Error{Status: http.StatusNotFound, What: fmt.Sprintf("nobody here is called %q", name), Where: "principal",
 		Next: "name a device id, a key from gatehousectl sessions, or UserId:{guid}, ServicePrincipalId:{guid}, DomainName:@{domain}, TenantId:{guid}, UserDefinedFunctionId:{guid}"}
+}
+
+// identityNamed reads {type}:{id}, with the home tenant where one is needed and none is given.
+func identityNamed(text string, home space.ID) (model.Identity, error) {
+	i, err := model.ParseIdentity(text)
+	if err != nil {
+		if at, err := model.ParseIdentity(text + "/" + home.String()); err == nil {
+			return at, nil
+		}
+	}
+	return i, err
 }
 
 // holderOf is a principal that matches exactly one identity.

@@ -212,12 +212,9 @@ func peerSubject(text string, home space.ID) (model.Subject, error) {
 	if strings.HasPrefix(text, "local:") {
 		return model.Subject{}, nil
 	}
-	i, err := model.ParseIdentity(text)
+	i, err := identityNamed(text, home)
 	if err != nil {
 		return model.Subject{}, err
-	}
-	if i.Tenant.IsZero() && (i.Kind == model.UserID || i.Kind == model.ServicePrincipalID) {
-		i.Tenant = home
 	}
 	return holderOf(text, i).Subject, nil
 }

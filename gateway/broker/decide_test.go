@@ -207,7 +207,7 @@ func TestB6ShareInAnyCase(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
 		h := start(t)
-		h.policy.read["user:s"] = []string{"ok/#"}
+		h.policy.read["user:s"] = []string{"ok/#", "$iothub/#"}
 		s := h.client(level, "s")
 		denied, invalid := byte(0x87), byte(0x8f)
 		if level < 5 {

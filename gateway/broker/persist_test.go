@@ -10,6 +10,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
 // kept is a CONNECT whose session outlives its connection.
@@ -32,24 +33,62 @@ func (h *house) offline(c *wire.Client) {
 // many publishes of one client are on their way.
 func TestB10AckAfterDurability(t *testing.T) {
 	t.Parallel()
+	for _, where := range []string{"outbox", "queue", "retained"} {
+		levels(t, func(t *testing.T, level byte) {
+			box := &outbox{held: where == "outbox"}
+			v := newMemory(t)
+			h := start(t, func(o *broker.Options) { o.Outbox, o.Vault = box, v })
+			retain := byte(0)
+			switch where {
+			case "queue":
+				h.connect(kept(level, "sub")).Subscribe(1, "#", 1)
+			case "retained":
+				retain = 1
+			}
+			v.gate.Lock()
+			pub := h.client(level, "pub")
+			for id := range uint16(6) {
+				pub.Publish("a", "x", 1+byte(id%2), id+1, retain)
+			}
+			h.until("all are on their way", func() bool { return box.len() == 6 })
+			pub.ExpectSilence()
+			if where == "outbox" {
+				v.gate.Unlock()
+				pub.ExpectSilence()
+				box.release(nil)
+			} else {
+				v.gate.Unlock()
+			}
+			for id := range 6 {
+				pub.Expect(fmt.Sprintf("%02x:%04x", []byte{0x40, 0x50}[id%2], id+1))
+			}
+		})
+	}
+}
+
+// B10: whatever becomes ready first, the order of the acknowledgements is that
+// of the publishes.
+func TestB10AcksInOrder(t *testing.T) {
+	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
-		box := &outbox{held: true}
-		v := newMemory(t)
-		h := start(t, func(o *broker.Options) { o.Outbox, o.Vault = box, v })
-		h.connect(kept(level, "sub")).Subscribe(1, "#", 1)
-		v.gate.Lock()
+		dones := make(chan func(byte), 3)
+		h := start(t, func(o *broker.Options) {
+			o.Services = services(func(_ *principal.Principal, _ string, _ *message.Message, done func(byte)) { dones <- done })
+		})
+		h.policy.route = func(string) message.Route { return message.Route{Handling: message.TwinGet} }
 		pub := h.client(level, "pub")
-		for id := range uint16(6) {
+		for id := range uint16(3) {
 			pub.Publish("a", "x", 1+byte(id%2), id+1, 0)
 		}
-		h.until("all are on their way", func() bool { return box.len() == 6 })
+		first, second, third := <-dones, <-dones, <-dones
+		third(0)
+		second(0)
+		second(0) // a service that answers twice changes nothing
 		pub.ExpectSilence()
-		box.release(nil)
-		pub.ExpectSilence() // the session's queue is not durable yet
-		v.gate.Unlock()
-		for id := range 6 {
-			pub.Expect(fmt.Sprintf("%02x:%04x", []byte{0x40, 0x50}[id%2], id+1))
-		}
+		first(0)
+		pub.Expect("40:0001")
+		pub.Expect("50:0002")
+		pub.Expect("40:0003")
 	})
 }
 

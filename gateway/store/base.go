@@ -40,6 +40,7 @@ func (o op) size() int { return len(o.key) + len(o.value) + 64 }
 type base struct {
 	name, dir string
 	opt       Options
+	memTable  int64
 	witness   *slots // number of the last commit, written after it
 
 	mu      sync.Mutex
@@ -50,7 +51,7 @@ type base struct {
 	seed    maphash.Seed
 }
 
-func badgerOptions(dir string, o Options) badger.Options {
+func badgerOptions(dir string, size int64, o Options) badger.Options {
 	b := badger.DefaultOptions(dir)
 	b.Logger = badgerLog{o.Log}
 	b.SyncWrites = true
@@ -58,7 +59,7 @@ func badgerOptions(dir string, o Options) badger.Options {
 	b.MetricsEnabled = false
 	b.CompactL0OnClose = true
 	b.NumGoroutines = 1
-	b.MemTableSize = memTable
+	b.MemTableSize = size
 	b.NumMemtables = 2
 	b.NumLevelZeroTables = 2
 	b.NumLevelZeroTablesStall = 4
@@ -81,7 +82,7 @@ func badgerOptions(dir string, o Options) badger.Options {
 func (b *base) start() (err error) {
 	defer recoverAs(&err)
 	sweepEmpty(b.dir)
-	db, err := badger.Open(badgerOptions(b.dir, b.opt))
+	db, err := badger.Open(badgerOptions(b.dir, b.memTable, b.opt))
 	if err != nil {
 		if notTheStore(err) {
 			return err

@@ -78,7 +78,7 @@ func openCache(dir string, s *sealer, o Options) (_ *Cache, err error) {
 }
 
 func (c *Cache) openBase() error {
-	b, q, err := openBase(c.dir, spec{name: "cache", setAside: true}, c.opt)
+	b, q, err := openBase(c.dir, spec{name: "cache", memTable: memTable, setAside: true}, c.opt)
 	if q != nil {
 		c.aside = append(c.aside, *q)
 	}

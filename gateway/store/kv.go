@@ -20,6 +20,14 @@ type KVOp struct {
 	Value []byte
 }
 
+// A server changes more at once than a gateway: moving a space rewrites the
+// assignments of its whole subtree in one transaction.
+const (
+	kvMemTable = 64 << 20
+	kvBytes    = 8 << 20
+	kvCount    = 50_000
+)
+
 // kvPrefix keeps foreign keys away from the head.
 const kvPrefix = "k"
 
@@ -33,7 +41,7 @@ func OpenKV(dir string, o Options) (*KV, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, _, err := openBase(dir, spec{name: "data"}, o)
+	b, _, err := openBase(dir, spec{name: "data", memTable: kvMemTable}, o)
 	if err != nil {
 		_ = lock.Close()
 		var e *Error
@@ -54,7 +62,7 @@ func (k *KV) Load(yield func(key string, value []byte) error) error {
 }
 
 // Commit applies ops atomically and returns once they are synced. At most
-// about 6,000 ops or 1.9 MB: ErrTooLarge beyond.
+// 50,000 ops or 8 MiB: ErrTooLarge beyond.
 func (k *KV) Commit(ops []KVOp) error {
 	low := make([]op, len(ops))
 	size := 0
@@ -65,7 +73,7 @@ func (k *KV) Commit(ops []KVOp) error {
 		}
 		size += low[i].size()
 	}
-	if len(low) > batchCount || size > batchBytes {
+	if len(low) > kvCount || size > kvBytes {
 		return &Error{Op: "commit", Path: k.base.dir, Err: ErrTooLarge}
 	}
 	return k.base.commit(low)

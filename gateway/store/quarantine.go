@@ -27,7 +27,8 @@ type Quarantine struct {
 
 // spec is how one directory is opened.
 type spec struct {
-	name string
+	name     string
+	memTable int64 // bytes; bounds a transaction
 	// setAside: a doubtful directory makes way for an empty one; otherwise it is an error.
 	setAside bool
 	// salvage says which records of a doubtful directory are carried over.
@@ -65,7 +66,7 @@ func openBase(parent string, sp spec, o Options) (*base, *Quarantine, error) {
 	defer m.clear()
 	discarded := false
 	for {
-		b, err := tryBase(parent, sp.name, o)
+		b, err := tryBase(parent, sp, o)
 		if err == nil {
 			if len(saved) > 0 {
 				q.Salvaged = restore(b, saved)
@@ -97,7 +98,8 @@ func openBase(parent string, sp spec, o Options) (*base, *Quarantine, error) {
 	}
 }
 
-func tryBase(parent, name string, o Options) (*base, error) {
+func tryBase(parent string, sp spec, o Options) (*base, error) {
+	name := sp.name
 	dir := filepath.Join(parent, name)
 	if err := makeDir(dir); err != nil {
 		return nil, err
@@ -106,7 +108,7 @@ func tryBase(parent, name string, o Options) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &base{name: name, dir: dir, opt: o, witness: w, live: map[uint64]sum{}, seed: maphash.MakeSeed()}
+	b := &base{name: name, dir: dir, memTable: sp.memTable, opt: o, witness: w, live: map[uint64]sum{}, seed: maphash.MakeSeed()}
 	err = b.start()
 	protect(dir)
 	return b, err

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -135,8 +136,21 @@ func TestKV(t *testing.T) {
 	if err := k.Commit([]KVOp{{"b", nil}, {"d", []byte("4")}, {"d", nil}, {"e", nil}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.Commit([]KVOp{{"big", make([]byte, 2<<20)}}); !errors.Is(err, ErrTooLarge) {
+	if err := k.Commit([]KVOp{{"big", make([]byte, 9<<20)}}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("too large: %v", err)
+	}
+	many := make([]KVOp, kvCount)
+	for i := range many {
+		many[i] = KVOp{fmt.Sprint("m", i), []byte("some value of a hundred bytes or so, as an assignment has")}
+	}
+	if err := k.Commit(many); err != nil {
+		t.Errorf("the largest transaction: %v", err)
+	}
+	for i := range many {
+		many[i].Value = nil
+	}
+	if err := k.Commit(many); err != nil {
+		t.Errorf("its removal: %v", err)
 	}
 	if err := k.Close(); err != nil {
 		t.Fatal(err)

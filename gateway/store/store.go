@@ -52,7 +52,7 @@ func Open(dir string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	var q *Quarantine
-	s.messages, q, err = openBase(dir, spec{name: "messages", setAside: true, salvage: func(key string) bool {
+	s.messages, q, err = openBase(dir, spec{name: "messages", memTable: memTable, setAside: true, salvage: func(key string) bool {
 		return key[:1] == nsOutbox || key[:1] == nsPrincipal
 	}}, o)
 	s.note(q)

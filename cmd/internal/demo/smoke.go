@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
+
+	adminclient "github.com/gatehouse/gatehouse/gateway/admin/client"
+	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
 var asserts = [][2]string{
@@ -144,25 +144,13 @@ func (t *trial) arrived(device, payload string) error {
 	})
 }
 
-// audited waits for a refusal of the client with this reason in the audit file, which is JSON lines.
+// audited waits for a refusal of the client with this reason in the audit.
 func (t *trial) audited(event, clientID, reason string) error {
-	file := filepath.Join(t.site.Dir, "state", "audit.jsonl")
-	return t.eventually(5*time.Second, func(context.Context) error {
-		b, err := os.ReadFile(file)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		var seen []string
-		for line := range strings.Lines(string(b)) {
-			if strings.Contains(line, `"event":"`+event+`"`) && strings.Contains(line, `"clientId":"`+clientID+`"`) && strings.Contains(line, `"allowed":false`) {
-				if strings.Contains(line, `"reason":"`+reason+`"`) {
-					return nil
-				}
-				seen = append(seen, strings.TrimSpace(line))
-			}
-		}
-		return fmt.Errorf("no audit record says that a %s of %s was refused with %s; it has %s", event, clientID, reason, clip(strings.Join(seen, " | "), 300))
-	})
+	err := t.refusal(adminclient.AuditQuery{Event: event, Reason: reason}, func(r message.Record) bool { return r.ClientID == clientID })
+	if err != nil {
+		return fmt.Errorf("a %s of %s refused with %s: %w", event, clientID, reason, err)
+	}
+	return nil
 }
 
 // refusedConnect expects that a CONNECT is refused, and audited with the reason.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	adminclient "github.com/gatehouse/gatehouse/gateway/admin/client"
+	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
 // The device of assert 6: it has a twin of its own at the hub.
@@ -88,7 +89,7 @@ func (t *trial) deployments() {
 		return "audited; the device keeps seeing deploy-1", dep.sees(ctx, "deploy-1", "nodeployment")
 	})
 	t.f.check("6", "the role is given back: the next deployment passes", func() (string, error) {
-		body := map[string]any{"properties": map[string]any{
+		body := map[string]any{"name": azureContributor, "properties": map[string]any{
 			"roleDefinitionId": hubScope + "/providers/Microsoft.Authorization/roleDefinitions/" + contrib,
 			"principalId":      "5e4c1ce0-0000-4000-8000-000000000003", "principalType": "ServicePrincipal", "scope": hubScope,
 		}}
@@ -118,21 +119,27 @@ func (t *trial) contributor(ctx context.Context, want bool) error {
 
 // auditedDeployment waits for a refusal in the audit whose topic holds text.
 func (t *trial) auditedDeployment(text string) error {
-	ctx, cancel := t.within(5 * time.Second)
-	defer cancel()
+	return t.refusal(adminclient.AuditQuery{Event: "deployment"}, func(r message.Record) bool { return strings.Contains(r.Topic, text) })
+}
+
+// refusal waits for a refusal in the gateway's audit.
+func (t *trial) refusal(q adminclient.AuditQuery, is func(message.Record) bool) error {
 	cl := adminclient.New(filepath.Join(t.site.Dir, "admin.sock"))
 	defer cl.Close()
-	return t.eventually(5*time.Second, func(context.Context) error {
-		all, err := cl.Audit(ctx, adminclient.AuditQuery{Limit: 500, Event: "deployment"})
+	q.Denied, q.Limit = true, 2000
+	return t.eventually(5*time.Second, func(ctx context.Context) error {
+		all, err := cl.Audit(ctx, q)
 		if err != nil {
 			return err
 		}
+		var others []string
 		for _, r := range all {
-			if !r.Allowed && strings.Contains(r.Topic, text) {
+			if is(r) {
 				return nil
 			}
+			others = append(others, r.ClientID+" "+r.Topic+" "+r.Reason)
 		}
-		return fmt.Errorf("no audit record says that %q was refused (%d deployment records)", text, len(all))
+		return fmt.Errorf("the audit has no such refusal among its %d: %s", len(all), clip(strings.Join(others, " | "), 300))
 	})
 }
 

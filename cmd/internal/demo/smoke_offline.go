@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -89,6 +90,7 @@ func (t *trial) killed(acked map[string]*stream) (string, error) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var broken error
+	var killing atomic.Bool
 	for _, id := range publishers {
 		c, err := t.device(id)
 		if err != nil {
@@ -98,7 +100,7 @@ func (t *trial) killed(acked map[string]*stream) (string, error) {
 			defer c.close()
 			for n := 0; ctx.Err() == nil; n++ {
 				if err := t.numbered(c, id, "killed", n, acked[id]); err != nil {
-					if t.sys.gateway.running() && ctx.Err() == nil {
+					if !killing.Load() {
 						mu.Lock()
 						broken = errors.Join(broken, fmt.Errorf("%s: %w", id, err))
 						mu.Unlock()
@@ -120,6 +122,7 @@ func (t *trial) killed(acked map[string]*stream) (string, error) {
 		}
 		return nil
 	})
+	killing.Store(true)
 	t.sys.gateway.kill()
 	cancel()
 	wg.Wait()

@@ -226,7 +226,8 @@ func (b *Buffer) write() {
 		b.busy = chunk{}
 		close(b.writing)
 		b.writing = nil
-		drained := b.ahead() < b.c.Limit/2
+		// A write that went through is progress: the stall, if there was one, is over.
+		drained := b.ahead() < b.c.Limit
 		if drained || err != nil {
 			b.stallEnd = time.Time{}
 			if b.room != nil {

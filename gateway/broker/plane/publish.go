@@ -151,15 +151,13 @@ func (src Source) wait(out *outbuf.Buffer) bool {
 
 func (p *Plane) deliver(src Source, s *session.Session, d session.Delivery, ack *session.Ack) session.Outcome {
 	o := s.Deliver(d, ack)
+	// QoS 0 only. While the receiver reads there is room again and again, and
+	// other publishers may take it first.
+	for o == session.Full && src.wait(s.Buffer()) {
+		o = s.Deliver(d, ack)
+	}
 	if o == session.Full {
-		// QoS 0 only. The sender of a retained message to itself, or to one
-		// whose buffer it fills, waits like any other publisher.
-		if src.wait(s.Buffer()) {
-			o = s.Deliver(d, ack)
-		}
-		if o == session.Full {
-			p.c.Drop("slow-receiver-qos0")
-		}
+		p.c.Drop("slow-receiver-qos0")
 	}
 	switch o {
 	case session.Delivered:

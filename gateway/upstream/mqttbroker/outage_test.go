@@ -96,7 +96,6 @@ func TestBrokerStopsMidStream(t *testing.T) {
 	run(t, func(ctx context.Context) error { return r.run(ctx, b.port) })
 	run(t, l.Run)
 	run(t, box.Run)
-	eventually(t, "link up", func() bool { return l.Status().Up })
 
 	var mu sync.Mutex
 	acked := map[string][]int{}
@@ -116,6 +115,7 @@ func TestBrokerStopsMidStream(t *testing.T) {
 	}
 	const each = 1500
 	for round := range 3 {
+		eventually(t, "link up", func() bool { return l.Status().Up })
 		for n := range each {
 			offer(round*each + n)
 			if n == each/2 {
