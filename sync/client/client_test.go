@@ -231,10 +231,20 @@ func TestServerWithoutFeed(t *testing.T) {
 		}
 		s.ServeHTTP(w, r)
 	})
-	c := connect(t, serve(t, handler))
+	server := serve(t, handler)
+	// One who may read everything is sent everything, and keeps the site's.
+	all := connect(t, server, func(o *Options) { o.Token = token("Bearer owner") })
+	c := connect(t, server)
 	f, err := c.Full(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	g, err := all.Full(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(g.Policy.Assignments) != 4 {
+		t.Errorf("%d assignments", len(g.Policy.Assignments))
 	}
 	if passes.Load() < 3 || len(f.Policy.Assignments) != 3 {
 		t.Errorf("%d passes, %d assignments", passes.Load(), len(f.Policy.Assignments))

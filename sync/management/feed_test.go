@@ -162,7 +162,7 @@ func TestCursors(t *testing.T) {
 		}
 		h.want(want, "admin", "GET", "/changes?since="+c.String(), nil)
 	}
-	h.want(410, "admin", "GET", fmt.Sprintf("/changes?since=%d.%d", v.Epoch+1, v.Number), nil)
+	h.want(410, "admin", "GET", fmt.Sprintf("/changes?since=%d.%d", v.Epoch+1, h.server.Version().Number), nil)
 	h.want(410, "admin", "GET", fmt.Sprintf("/changes?since=%d.%d", v.Epoch, v.Number+100), nil)
 	for _, bad := range []string{"x", "1", "1.x", "-1.1", "1.1.1"} {
 		h.want(400, "admin", "GET", "/changes?since="+bad, nil)

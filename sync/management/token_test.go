@@ -88,6 +88,14 @@ func TestDeviceTokens(t *testing.T) {
 			t.Errorf("%s was believed: %s", name, bad)
 		}
 	}
+	// A key's owner may sign anything, and is not believed for ever.
+	long, err := signToken("HW22", parse[[]wire.Key](h, h.want(200, "floor", "GET", keys, nil))[1], now.Add(10*tokenLife))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.server.judge(long); err == nil {
+		t.Error("a token for ten years was believed")
+	}
 	now = now.Add(tokenLife + time.Second)
 	if _, err := h.server.judge(token); err == nil {
 		t.Error("expired")
