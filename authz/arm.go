@@ -33,31 +33,6 @@ func sameFold(a, b string) bool {
 	return true
 }
 
-// glob tells whether the pattern, in lower case, matches s in any case, each
-// `*` standing for any substring. Time is bounded by the product of the lengths.
-func glob(pattern, s string) bool {
-	p, i, star, mark := 0, 0, -1, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, i
-			p++
-		case p < len(pattern) && pattern[p] == lower(s[i]):
-			p++
-			i++
-		case star >= 0:
-			mark++
-			p, i = star+1, mark
-		default:
-			return false
-		}
-	}
-	for p < len(pattern) && pattern[p] == '*' {
-		p++
-	}
-	return p == len(pattern)
-}
-
 // armScope is an ARM id in normal form: segments trimmed, no slash at the end,
 // ASCII in lower case. "" is the root scope "/".
 type armScope string

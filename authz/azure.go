@@ -34,7 +34,7 @@ func (r *azureRole) allows(action string) bool {
 
 func matchesAny(patterns []string, action string) bool {
 	for _, p := range patterns {
-		if glob(p, action) {
+		if abac.Glob(p, action) {
 			return true
 		}
 	}

@@ -105,7 +105,7 @@ func (unknown) eval(Query) Truth { return Unknown }
 
 func (n actionsOf) eval(q Query) Truth {
 	for _, p := range n.patterns {
-		if glob(p, q.Action) {
+		if Glob(p, q.Action) {
 			return True
 		}
 	}

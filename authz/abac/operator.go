@@ -70,9 +70,10 @@ func (q *Query) nameInScope(name string) (string, bool) {
 	return have[2*len(want)-2], true
 }
 
-// glob is `*` matching any substring, without regard to ASCII case; the
-// pattern is in lower case.
-func glob(pattern, s string) bool {
+// Glob tells whether the pattern, in lower case, matches s in any (ASCII) case,
+// each `*` standing for any substring, slashes included. Time is bounded by the
+// product of the lengths.
+func Glob(pattern, s string) bool {
 	p, i, star, mark := 0, 0, -1, 0
 	for i < len(s) {
 		c := s[i]
