@@ -200,19 +200,9 @@ func TestDeltasAgainstOracle(t *testing.T) {
 	for i := range ids {
 		ids[i] = space.NewID()
 	}
-	root := t.TempDir()
+	s, _ := open(t, t.TempDir(), testOptions())
+	c := s.Cache()
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(root, "")
-		if err != nil {
-			rt.Fatal(err)
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		s, err := Open(dir, testOptions())
-		if err != nil {
-			rt.Fatal(err)
-		}
-		defer func() { _ = s.Close() }()
-		c := s.Cache()
 		version := model.Version{Epoch: 1, Number: 1}
 		roles, devices := map[space.ID]model.Role{}, map[space.ID]device.Device{}
 		if err := c.WriteGeneration(context.Background(), Generation{Version: version}); err != nil {

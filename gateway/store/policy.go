@@ -55,6 +55,7 @@ type (
 		Kind               device.AuthKind
 		Primary, Secondary []byte
 		Thumbprints        []device.Thumbprint
+		ThumbprintsSHA1    [][20]byte // plain bytes: its text form belongs to the wire
 	}
 	moduleForm struct {
 		ID   string
@@ -116,11 +117,19 @@ func functionIn(f functionForm) device.Function {
 func same[T any](v T) T { return v }
 
 func authOut(a device.Auth) authForm {
-	return authForm{a.Kind, a.Primary, a.Secondary, a.Thumbprints}
+	f := authForm{Kind: a.Kind, Primary: a.Primary, Secondary: a.Secondary, Thumbprints: a.Thumbprints}
+	for _, t := range a.ThumbprintsSHA1 {
+		f.ThumbprintsSHA1 = append(f.ThumbprintsSHA1, t)
+	}
+	return f
 }
 
-func authIn(a authForm) device.Auth {
-	return device.Auth{Kind: a.Kind, Primary: a.Primary, Secondary: a.Secondary, Thumbprints: a.Thumbprints}
+func authIn(f authForm) device.Auth {
+	a := device.Auth{Kind: f.Kind, Primary: f.Primary, Secondary: f.Secondary, Thumbprints: f.Thumbprints}
+	for _, t := range f.ThumbprintsSHA1 {
+		a.ThumbprintsSHA1 = append(a.ThumbprintsSHA1, t)
+	}
+	return a
 }
 
 func deviceOut(d device.Device) deviceForm {
