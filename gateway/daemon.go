@@ -251,7 +251,7 @@ func (d *daemon) buildUpdates() error {
 	c := d.cfg.DeviceUpdate
 	d.guard = update.New(update.Options{
 		Authorizer: &deploymentRights{engine: d.engine, stage: d.staging.Stage, cfg: &d.cfg},
-		Journal:    updateJournal{d.store.Bucket("deployments")}, Verifier: verifier, Hosts: hostsOf(c),
+		Journal:    twins.Journal{Bucket: d.store.Bucket("deployments")}, Verifier: verifier, Hosts: hostsOf(c),
 		RequireRecords: c.Records == config.RecordsRequired, StuckAfter: c.StuckAfter, Silent: c.Silent, Now: d.clock.Now,
 		Audit: func(r update.AuditRecord) {
 			d.phases.note(r)

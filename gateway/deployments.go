@@ -16,7 +16,6 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
-	"github.com/gatehouse/gatehouse/gateway/store"
 )
 
 // deploymentRights answers the guard: the Device Update service principal is
@@ -125,35 +124,6 @@ func initiatorOf(p *principal.Principal) update.Initiator {
 	}
 	return update.Initiator{Name: p.Name, Identities: ids}
 }
-
-// updateJournal keeps the guard's records in the message store, synced.
-type updateJournal struct{ bucket *store.Bucket }
-
-// Save implements update.Journal.
-func (j updateJournal) Save(ctx context.Context, device string, record []byte) error {
-	result := make(chan error, 1)
-	j.bucket.Put(device, record, func(err error) { result <- err })
-	return awaitStored(ctx, result)
-}
-
-// Delete implements update.Journal.
-func (j updateJournal) Delete(ctx context.Context, device string) error {
-	result := make(chan error, 1)
-	j.bucket.Delete(device, func(err error) { result <- err })
-	return awaitStored(ctx, result)
-}
-
-func awaitStored(ctx context.Context, result <-chan error) error {
-	select {
-	case err := <-result:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// Load implements update.Journal.
-func (j updateJournal) Load(yield func(string, []byte) error) error { return j.bucket.Load(yield) }
 
 // updateVerifier trusts the production roots, and what a development
 // configuration adds by name.

@@ -124,7 +124,7 @@ func (h *hubUplink) open(d *daemon) error {
 		Keys: h.key, TLS: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host},
 		Gateway: iothub.Gateway{Device: c.GatewayDevice.ID},
 		Handlers: iothub.Handlers{
-			Twin:    func(dev string, _ []byte) { d.twins.Online(dev) },
+			Twin:    func(dev string, body []byte) { d.twins.Twin(dev, body) },
 			Desired: func(dev string, _ int64, patch []byte) { d.twins.DesiredPatch(dev, patch) },
 			Method:  h.method, Cloud: h.cloud,
 		},

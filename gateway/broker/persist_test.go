@@ -414,7 +414,9 @@ func TestB22TakeOver(t *testing.T) {
 		pub := h.client(level, "pub")
 		var last *wire.Client
 		for i := range 150 {
-			c := h.connect(wire.Connect{Level: level, ID: "same", User: "same", Keep: i%2 == 1})
+			o := kept(level, "same")
+			o.Keep = i%5 > 0 // mostly resumed, sometimes started afresh
+			c := h.connect(o)
 			c.Subscribe(1, "a", 0)
 			if last != nil && i%10 == 0 {
 				if seen := last.ExpectClosed(); level == 5 && (len(seen) == 0 || seen[len(seen)-1].Body[0] != 0x8e) {

@@ -25,11 +25,54 @@ type record struct {
 	Queue []strictjson.Value `json:"queue,omitempty"`
 	// Withheld are those that the update service may not read now.
 	Withheld []strictjson.Value `json:"withheld,omitempty"`
+	// SpokenFor: the gateway has reported a refusal in the device's name. Own is
+	// then the deviceUpdate component as the device itself reported it (null:
+	// it never did): a device is not told of an action that was kept from it,
+	// not even by its own twin.
+	SpokenFor bool             `json:"spokenFor,omitempty"`
+	Own       strictjson.Value `json:"own"`
+}
+
+// component is what a device and the gateway report of deployments.
+const component = "deviceUpdate"
+
+// speak notes that a refusal is about to be reported in the device's name.
+func (r *record) speak() {
+	if r.SpokenFor {
+		return
+	}
+	r.SpokenFor, r.Own = true, strictjson.NullValue()
+	if own := r.reportedNow().Value.Get(component); own.Kind() == strictjson.Object {
+		r.Own = own
+	}
+}
+
+// heard notes what the device itself reports.
+func (r *record) heard(patch strictjson.Value) {
+	if part := patch.Get(component); r.SpokenFor && part.Kind() != strictjson.Absent {
+		own := strictjson.Merge(strictjson.ObjectValue().With(component, r.Own), strictjson.ObjectValue().With(component, part)).Get(component)
+		if own.Kind() != strictjson.Object {
+			own = strictjson.NullValue()
+		}
+		r.Own = own
+	}
+}
+
+// reportedShown is what the device sees of its reported properties.
+func (r record) reportedShown() twin.Properties {
+	p := r.reportedNow()
+	if r.SpokenFor {
+		p.Value = strictjson.Merge(p.Value, strictjson.ObjectValue().With(component, strictjson.NullValue()))
+		if r.Own.Kind() == strictjson.Object {
+			p.Value = p.Value.With(component, r.Own)
+		}
+	}
+	return p
 }
 
 func newRecord() record {
 	empty := strictjson.ObjectValue()
-	return record{Desired: empty, Reported: empty, Shown: strictjson.NullValue()}
+	return record{Desired: empty, Reported: empty, Shown: strictjson.NullValue(), Own: strictjson.NullValue()}
 }
 
 func decodeRecord(text []byte) (record, error) {

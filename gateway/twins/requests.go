@@ -37,7 +37,7 @@ func (s *Service) get(ctx context.Context, i *identity, rid string) {
 	if err != nil {
 		s.o.Log.Error("deployment guard: the last good desired state is shown", "device", i.id, "err", err)
 	}
-	doc := twin.Document{Desired: view.Desired, Reported: i.rec.reportedNow()}
+	doc := twin.Document{Desired: view.Desired, Reported: i.rec.reportedShown()}
 	next := i.rec
 	next.Shown = view.Desired.Value
 	s.addReport(&next, view)
@@ -79,6 +79,7 @@ func (s *Service) reported(ctx context.Context, i *identity, rid string, body []
 	reports, err := s.o.Guard.Reported(ctx, i.id, patch.Value)
 	next := i.rec
 	if err == nil {
+		next.heard(patch.Value)
 		s.place(&next, reports)
 		err = s.save(i, next)
 	}
@@ -144,6 +145,7 @@ func overlaps(queue []strictjson.Value, patch strictjson.Value) bool {
 // addReport queues what the guard has to say upstream in the device's name.
 func (s *Service) addReport(r *record, view update.View) {
 	if view.Report.Kind() == strictjson.Object && !r.Local && s.o.Upstream != nil {
+		r.speak()
 		r.Queue = enqueue(r.Queue, view.Report)
 	}
 }

@@ -226,7 +226,9 @@ func (t *trial) subscriptionLost(ctx context.Context, dashboard *client, filter 
 	}
 	defer door.close()
 	send := func(text string) error { return t.publish(door, t.site.topic("door-1", "door-1-contact"), text) }
-	is := func(text string) func(received) bool { return func(m received) bool { return string(m.payload) == text } }
+	is := func(text string) func(received) bool {
+		return func(m received) bool { return string(m.payload) == text }
+	}
 	if err := send("before"); err != nil {
 		return "", err
 	}

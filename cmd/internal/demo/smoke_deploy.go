@@ -217,7 +217,9 @@ func (d *deployer) get(ctx context.Context) (string, error) {
 	if err := d.c.publish(wait, "$iothub/twin/GET/?$rid="+rid, nil); err != nil {
 		return "", err
 	}
-	m, err := d.c.await(wait, func(m received) bool { return strings.HasPrefix(m.topic, "$iothub/twin/res/") && strings.HasSuffix(m.topic, "$rid="+rid) })
+	m, err := d.c.await(wait, func(m received) bool {
+		return strings.HasPrefix(m.topic, "$iothub/twin/res/") && strings.HasSuffix(m.topic, "$rid="+rid)
+	})
 	if err != nil {
 		return "", fmt.Errorf("twin GET: %w", err)
 	}

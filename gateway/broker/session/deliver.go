@@ -118,8 +118,7 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 		if s.link == nil {
 			return Offline
 		}
-		e := Entry{m: d.Message, subIDs: d.SubIDs, retain: d.Retain, private: d.Private}
-		switch s.encode(&e, d.Message) {
+		switch s.encode(frame.Outgoing{Message: d.Message, Retain: d.Retain, SubIDs: d.SubIDs}, nil) {
 		case outbuf.Taken:
 			return Delivered
 		case outbuf.Full:
@@ -145,21 +144,20 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 	return Delivered
 }
 
-// encode appends the PUBLISH of e to the output buffer.
-func (s *Session) encode(e *Entry, m *message.Message) outbuf.Result {
-	var owner outbuf.Owner
-	if e.qos > 0 {
-		owner = e
-	}
+// encode appends a PUBLISH to the output buffer. owner comes back if it is cut.
+func (s *Session) encode(o frame.Outgoing, owner outbuf.Owner) outbuf.Result {
 	l := s.link
-	return l.Out.Message(m, owner, l.MaxPacket, func(dst []byte) []byte {
-		o := frame.Outgoing{Message: m, QoS: e.qos, Dup: e.dup, Retain: e.retain, ID: e.id, SubIDs: e.subIDs}
-		if !m.Expires.IsZero() {
+	return l.Out.Message(o.Message, owner, l.MaxPacket, func(dst []byte) []byte {
+		if !o.Message.Expires.IsZero() {
 			// At least a second: 0 would mean that it is over already.
-			o.Expiry = uint32(max(1, int64(time.Until(m.Expires)/time.Second)))
+			o.Expiry = uint32(max(1, int64(time.Until(o.Message.Expires)/time.Second)))
 		}
 		return o.Append(dst, l.Level)
 	})
+}
+
+func (e *Entry) outgoing() frame.Outgoing {
+	return frame.Outgoing{Message: e.m, QoS: e.qos, Dup: e.dup, Retain: e.retain, ID: e.id, SubIDs: e.subIDs}
 }
 
 // Pump sends what waits as far as the window and the buffer allow.
@@ -196,7 +194,7 @@ func (s *Session) pump() {
 		if fresh {
 			e.id = s.nextID()
 		}
-		switch s.encode(e, e.m) {
+		switch s.encode(e.outgoing(), e) {
 		case outbuf.Taken:
 			s.queue.pop()
 			s.window(e)
