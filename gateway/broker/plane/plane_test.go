@@ -1,0 +1,213 @@
+package plane_test
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/outbuf"
+	"github.com/gatehouse/gatehouse/gateway/broker/plane"
+	"github.com/gatehouse/gatehouse/gateway/broker/session"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/topic"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// yes grants everything and keeps nothing.
+type yes struct{}
+
+func (yes) Open(*principal.Principal) session.Rights                   { return yes{} }
+func (yes) Connect() message.Verdict                                   { return message.Verdict{Allowed: true} }
+func (yes) Publish(string, *message.Message) message.Verdict           { return message.Verdict{Allowed: true} }
+func (yes) Will(string) message.Verdict                                { return message.Verdict{Allowed: true} }
+func (yes) Subscribe(string) message.Verdict                           { return message.Verdict{Allowed: true} }
+func (yes) Deliver(*message.Message) bool                              { return true }
+func (yes) LoadSessions(func(message.SessionRecord) error) error       { return nil }
+func (yes) LoadQueue(string, func(message.QueuedRecord) error) error   { return nil }
+func (yes) LoadRetained(func(*message.Message) error) error            { return nil }
+func (yes) SaveSession(_ message.SessionRecord, done func(error))      { call(done) }
+func (yes) DeleteSession(_ string, done func(error))                   { call(done) }
+func (yes) Enqueue(_ string, _ message.QueuedRecord, done func(error)) { call(done) }
+func (yes) Update(_ string, _ message.QueuedRecord, done func(error))  { call(done) }
+func (yes) Dequeue(_ string, _ []uint64, done func(error))             { call(done) }
+func (yes) Retain(_ *message.Message, done func(error))                { call(done) }
+func (yes) Unretain(_ string, done func(error))                        { call(done) }
+
+func call(done func(error)) {
+	if done != nil {
+		done(nil)
+	}
+}
+
+// sink is a connection that takes everything.
+type sink struct{ io.Writer }
+
+func (sink) SetWriteDeadline(time.Time) error { return nil }
+func (sink) Close() error                     { return nil }
+func (sink) Abort() error                     { return nil }
+
+type rig struct {
+	p  *plane.Plane
+	st *session.Store
+}
+
+func newRig() *rig {
+	drop := func(string) {}
+	p := plane.New(plane.Config{Access: yes{}, Vault: yes{}, MaxRetained: 1000, MaxRetainedBytes: 1 << 20, Drop: drop, Denied: func() {}, Delivered: func() {}})
+	return &rig{p, session.NewStore(session.Config{Vault: yes{}, Judge: p.Judge, Drop: drop, Index: p,
+		QueueMessages: 1000, QueueBytes: 1 << 20, TotalQueueBytes: 1 << 30})}
+}
+
+func (r *rig) session(name string, w io.Writer) (*session.Session, *outbuf.Buffer, any) {
+	conn := new(int)
+	o := r.st.Open(session.Request{Principal: &principal.Principal{Key: "user:" + name}, Rights: yes{}, ClientID: name, Level: 4, Clean: true, Conn: conn})
+	b := outbuf.New(sink{w}, outbuf.Config{Limit: 1 << 30, Write: time.Minute, Stall: time.Millisecond})
+	o.Session.Attach(&session.Link{Out: b, Level: 4, Window: 100, Conn: conn})
+	return o.Session, b, conn
+}
+
+func (r *rig) subscribe(s *session.Session, conn any, filter string) *session.Sub {
+	t, err := topic.SplitShared(filter)
+	if err != nil {
+		panic(err)
+	}
+	sub := session.NewSub(s, message.Subscription{Filter: filter}, t)
+	s.Subscribe(conn, []*session.Sub{sub}, nil)
+	return sub
+}
+
+// A QoS 0 publish to a subscriber allocates nothing besides what travels.
+func TestPublishAllocatesNothing(t *testing.T) {
+	r := newRig()
+	s, b, conn := r.session("s", io.Discard)
+	defer b.Abort()
+	r.subscribe(s, conn, "devices/d/#")
+	b.Cork() // the writer is another goroutine's business
+	m := &message.Message{Topic: "devices/d/messages/events", Payload: make([]byte, 100), Publisher: &principal.Principal{}}
+	for range 2000 {
+		r.p.Publish(plane.Source{}, m, nil) // grow the buffer
+	}
+	b.Uncork()
+	b.Cork()
+	if n := testing.AllocsPerRun(1000, func() { r.p.Publish(plane.Source{}, m, nil) }); n > 0 {
+		t.Errorf("%v allocations for each publish", n)
+	}
+	b.Uncork()
+}
+
+// Whatever is subscribed, replaced, unsubscribed and ended: who gets a message
+// is who a list of (session, filter) says. The oracle is that list.
+func TestIndexAgainstList(t *testing.T) {
+	t.Parallel()
+	filters := []string{"#", "a/#", "a/+", "a/b", "+/b", "+", "a", "$share/g/a/b", "$share/h/#"}
+	rapid.Check(t, func(t *rapid.T) {
+		r := newRig()
+		var out [4]strings.Builder
+		var sess [4]*session.Session
+		var bufs [4]*outbuf.Buffer
+		var conns [4]any
+		for i := range sess {
+			sess[i], bufs[i], conns[i] = r.session(fmt.Sprint(i), &out[i])
+		}
+		have := map[[2]int]bool{}
+		for range rapid.IntRange(0, 30).Draw(t, "steps") {
+			who, f := rapid.IntRange(0, 3).Draw(t, "who"), rapid.IntRange(0, len(filters)-1).Draw(t, "filter")
+			switch rapid.IntRange(0, 6).Draw(t, "step") {
+			case 0:
+				sess[who].Unsubscribe(conns[who], []string{filters[f]}, nil)
+				delete(have, [2]int{who, f})
+			case 1:
+				r.st.EndIf(sess[who], time.Time{})
+				bufs[who].Abort()
+				sess[who], bufs[who], conns[who] = r.session(fmt.Sprint(who), &out[who])
+				for k := range have {
+					if k[0] == who {
+						delete(have, k)
+					}
+				}
+			default:
+				r.subscribe(sess[who], conns[who], filters[f])
+				have[[2]int{who, f}] = true
+			}
+		}
+		name := rapid.SampledFrom([]string{"a/b", "a", "b", "a/c", "a/b/c"}).Draw(t, "name")
+		want := map[int]bool{}
+		groups := 0
+		for f, filter := range filters {
+			s, _ := topic.SplitShared(filter)
+			members := 0
+			for who := range sess {
+				if have[[2]int{who, f}] && topic.Match(s.Filter, name) {
+					if members++; s.Group == "" {
+						want[who] = true
+					}
+				}
+			}
+			if s.Group != "" && members > 0 {
+				groups++
+			}
+		}
+		for i := range bufs {
+			bufs[i].Cork()
+		}
+		r.p.Publish(plane.Source{}, &message.Message{Topic: name, Payload: []byte("!"), Publisher: &principal.Principal{}}, nil)
+		copies := 0
+		for i := range sess {
+			n := bufs[i].Unsent() / (2 + 2 + len(name) + 1)
+			copies += n
+			if n == 0 && want[i] {
+				t.Fatalf("session %d did not get %s", i, name)
+			}
+			bufs[i].Abort()
+		}
+		for i := range sess {
+			r.st.EndIf(sess[i], time.Time{})
+		}
+		if n := r.p.Filters(); n != 0 {
+			t.Fatalf("%d filters are left in the index of sessions that ended", n)
+		}
+		if copies != len(want)+groups {
+			t.Fatalf("%d copies of %s, want %d and %d shared", copies, name, len(want), groups)
+		}
+	})
+}
+
+// Retained messages: limits in count and bytes, replacement and removal.
+func TestRetainedLimits(t *testing.T) {
+	t.Parallel()
+	r := newRig()
+	me := &principal.Principal{Key: "user:x"}
+	put := func(name string, size int) byte {
+		return r.p.Publish(plane.Source{}, &message.Message{Topic: name, Payload: make([]byte, size), Retain: true, Publisher: me}, nil)
+	}
+	var codes []byte
+	for i := range 1001 {
+		codes = append(codes, put(fmt.Sprint("t/", i), 10))
+	}
+	if slices.Index(codes, message.QuotaExceeded) != 1000 {
+		t.Error("the count is not limited")
+	}
+	if put("t/0", 20) != 0 || put("t/1", 1<<20) != message.QuotaExceeded {
+		t.Error("replacing")
+	}
+	if n, _ := r.p.Retained(); n != 1000 {
+		t.Errorf("%d", n)
+	}
+	if n := r.p.ForgetRetained("user:y"); n != 0 {
+		t.Errorf("forgot %d of somebody else", n)
+	}
+	if n := r.p.ForgetRetained("user:x"); n != 1000 {
+		t.Errorf("forgot %d", n)
+	}
+	if n, bytes := r.p.Retained(); n != 0 || bytes != 0 {
+		t.Errorf("left %d, %d bytes", n, bytes)
+	}
+}
