@@ -34,7 +34,7 @@ func (ix *Index) Decide(s *model.Subject, op model.Operation, at space.Path) (ou
 			out.Allowed, out.Reason, out.Assignment, out.Role = true, Granted, found.id, ix.roles.slots[found.role].role.ID
 			return out
 		}
-		if lacks == nil {
+		if lack != nil && (lacks == nil || lack.depth() > lacks.depth()) {
 			lacks = lack
 		}
 		if elsewhere == nil {
@@ -56,9 +56,9 @@ func (ix *Index) Decide(s *model.Subject, op model.Operation, at space.Path) (ou
 	return out
 }
 
-// covering returns, in the order of compareGrants, the first of the cell's
-// grants whose path covers the place and whose role allows the operation, and
-// failing that the first whose path covers it and whose role does not.
+// covering returns the shallowest of the cell's grants whose path covers the
+// place and whose role allows the operation, and failing that the deepest
+// whose path covers it and whose role does not: the nearest miss.
 func (ix *Index) covering(c *cell, op condition.Probe, path string) (found, lack *grant) {
 	for d := 0; d <= len(path)/segment; d++ {
 		key := pathKey(path, d)
@@ -83,13 +83,15 @@ func (ix *Index) covering(c *cell, op condition.Probe, path string) (found, lack
 			if ix.roles.slots[g.role].rights.Has(op) {
 				return g, nil
 			}
-			if lack == nil {
+			if lack == nil || d > lack.depth() {
 				lack = g
 			}
 		}
 	}
 	return nil, lack
 }
+
+func (g *grant) depth() int { return int(g.key >> 24) }
 
 // coversAt tells whether the grant, whose path is d levels deep, covers path,
 // which is at least as deep: whole segments are of one length.

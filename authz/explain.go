@@ -107,17 +107,17 @@ func missed(g Grant, role *roleSlot, op model.Operation, at space.Path) Miss {
 	case here && role.usable():
 		m.Why, m.rank = RoleLacksOperation, 0
 		m.Detail = fmt.Sprintf("holds %s at %s, which covers it; needs %s", g.RoleLabel(), g.Path, needs(op))
-	case role.rights.Allows(op):
+	case !here && role.rights.Allows(op):
 		m.Why, m.rank = OutsideScope, 1
 		m.Detail = fmt.Sprintf("holds %s, which allows %s, but at %s", g.RoleLabel(), needs(op), g.Path)
 	case here:
-		m.Why, m.rank = RoleUnusable, 2
+		m.Why, m.rank = RoleUnusable, 0
 		m.Detail = fmt.Sprintf("is assigned %s at %s, but that role is not defined", g.RoleLabel(), g.Path)
 		if role.err != nil {
 			m.Detail = fmt.Sprintf("is assigned %s at %s, but that role was refused: %v", g.RoleLabel(), g.Path, role.err)
 		}
 	default:
-		m.Why, m.rank = OutsideScope, 3
+		m.Why, m.rank = OutsideScope, 2
 		m.Detail = fmt.Sprintf("holds %s at %s, which is elsewhere and does not allow it", g.RoleLabel(), g.Path)
 	}
 	return m
@@ -140,8 +140,8 @@ func sharedDepth(a, b space.Path) int {
 
 // trim orders the misses and keeps the nearest.
 func (x *Explanation) trim() {
-	slices.SortFunc(x.Misses, func(a, b Miss) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(b.shared, a.shared), compareIDs(a.Assignment, b.Assignment))
+	slices.SortStableFunc(x.Misses, func(a, b Miss) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(b.shared, a.shared))
 	})
 	if len(x.Misses) > maxMisses {
 		x.Misses = x.Misses[:maxMisses]

@@ -89,6 +89,14 @@ func TestExplainGolden(t *testing.T) {
 	golden(t, "explain-action-deny-assignment.golden", forms(t, ix.ExplainAction(s, model.IotHubConfigurationsDelete, hub)))
 }
 
+func TestDecisionNamesTheNearestMiss(t *testing.T) {
+	ix, s, room := explained()
+	x := ix.Explain(s, createSensor, room)
+	if len(x.Misses) != 6 || x.Misses[0].Assignment != x.Assignment || x.Misses[0].Why != x.Reason {
+		t.Errorf("decided by %s, nearest miss %+v", x.Assignment, x.Misses[0])
+	}
+}
+
 func TestReviewersQuestions(t *testing.T) {
 	ix, s, room := explained()
 	var who []string

@@ -47,10 +47,10 @@ func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 type Decision struct {
 	Allowed bool   `json:"allowed"`
 	Reason  Reason `json:"reason"`
-	// Assignment and Role granted it, or came closest: a covering assignment
-	// whose role does not allow it is closer than an assignment elsewhere.
-	// For DenyAssignment, Assignment is the deny assignment. Zero when there
-	// is none.
+	// Assignment and Role granted it, or came closest: the deepest covering
+	// assignment whose role does not allow it; failing that, one that is held
+	// elsewhere (Explain puts those in order). For DenyAssignment, Assignment
+	// is the deny assignment. Zero when there is none.
 	Assignment space.ID `json:"assignment,omitzero"`
 	Role       space.ID `json:"role,omitzero"`
 	// Version of the policy that decided.
