@@ -95,7 +95,7 @@ func makeDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return &Error{Op: "make", Path: dir, Hint: "the state directory must be writable", Err: err}
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory needs x to be entered
 		return &Error{Op: "protect", Path: dir, Hint: "the state directory must belong to the service's user", Err: err}
 	}
 	return nil

@@ -36,7 +36,7 @@ func openSlots(path string) (*slots, error) {
 		full := make([]byte, 2*slotSize)
 		copy(full, b[:n])
 		b = full
-		if _, err := f.WriteAt(full, 0); err == nil {
+		if _, err = f.WriteAt(full, 0); err == nil {
 			err = f.Sync()
 		}
 		if err != nil {

@@ -27,7 +27,7 @@ func (b *Backoff) Next() time.Duration {
 	} else {
 		b.ceiling = min(2*b.ceiling, limit)
 	}
-	return rand.N(b.ceiling) + 1
+	return rand.N(b.ceiling) + 1 //nolint:gosec // spreads load, keeps no secret
 }
 
 // Reset starts again at the base, after a success.

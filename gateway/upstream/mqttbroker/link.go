@@ -55,7 +55,7 @@ type Options struct {
 	ProbeTopic string
 	// ProbeEvery is how often the probe is repeated; 0: one minute.
 	ProbeEvery time.Duration
-	// Bridge asks the broker not to send back what came from here (mosquitto and others know it; 3.1.1 does not).
+	// Bridge asks the broker not to send back what came from here (a bit that many brokers know; MQTT 3.1.1 does not).
 	Bridge    bool
 	MaxPacket int
 	Log       *slog.Logger
@@ -136,7 +136,7 @@ func (l *Link) Run(ctx context.Context) error {
 			back.Reset()
 			err = l.hold(ctx, conn)
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || err == nil {
 			break
 		}
 		l.mu.Lock()
@@ -145,7 +145,7 @@ func (l *Link) Run(ctx context.Context) error {
 		l.opt.Log.Warn("the link upstream is down", "address", l.address, "error", err)
 		back.Wait(ctx)
 	}
-	return nil
+	return nil //nolint:nilerr // the end of ctx is how Run ends
 }
 
 func (l *Link) connect(ctx context.Context) (*mqttconn.Conn, error) {

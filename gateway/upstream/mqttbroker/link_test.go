@@ -25,21 +25,21 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// mosquitto is a real broker on a free loopback port.
-type mosquitto struct {
+// realBroker is the Debian broker on a free loopback port.
+type realBroker struct {
 	t    *testing.T
 	dir  string
 	port int
 	cmd  *exec.Cmd
 }
 
-func newMosquitto(t *testing.T) *mosquitto {
+func newRealBroker(t *testing.T) *realBroker {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &mosquitto{t: t, dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port}
+	b := &realBroker{t: t, dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port}
 	_ = l.Close()
 	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nmax_queued_messages 0\nmax_inflight_messages 0\nuser root\n", b.port, b.dir)
 	if err := os.WriteFile(filepath.Join(b.dir, "m.conf"), []byte(conf), 0o600); err != nil {
@@ -50,9 +50,9 @@ func newMosquitto(t *testing.T) *mosquitto {
 	return b
 }
 
-func (b *mosquitto) url() string { return fmt.Sprintf("mqtt://127.0.0.1:%d", b.port) }
+func (b *realBroker) url() string { return fmt.Sprintf("mqtt://127.0.0.1:%d", b.port) }
 
-func (b *mosquitto) start() {
+func (b *realBroker) start() {
 	b.t.Helper()
 	b.cmd = exec.Command(find(b.t, "mosquitto"), "-c", filepath.Join(b.dir, "m.conf"))
 	if err := b.cmd.Start(); err != nil {
@@ -70,13 +70,13 @@ func (b *mosquitto) start() {
 
 // end stops the broker as an operator does: it saves what it has acknowledged,
 // so that whatever is missing afterwards is our fault and not the broker's.
-func (b *mosquitto) end() {
+func (b *realBroker) end() {
 	_ = b.cmd.Process.Signal(os.Interrupt)
 	_ = b.cmd.Wait()
 	b.cmd = nil
 }
 
-func (b *mosquitto) kill() {
+func (b *realBroker) kill() {
 	if b.cmd != nil {
 		_ = b.cmd.Process.Kill()
 		_ = b.cmd.Wait()
@@ -109,7 +109,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 
 var asUpstream = &principal.Principal{Kind: principal.Upstream, Key: "upstream:test", Name: "test"}
 
-func options(b *mosquitto) Options {
+func options(b *realBroker) Options {
 	return Options{URL: b.url(), ClientID: "gw", Principal: asUpstream, Bridge: false,
 		Down:   []Mapping{{Filter: "site/down/#", Strip: "site/down/", Add: "commands/"}},
 		Routes: []upstream.Route{{Name: "all", Topic: "site/up/{topic}"}}}
@@ -131,7 +131,7 @@ func run(t *testing.T, f func(context.Context) error) (stop func()) {
 }
 
 func TestDownIsMappedGuardedAndHandedOver(t *testing.T) {
-	b := newMosquitto(t)
+	b := newRealBroker(t)
 	o := options(b)
 	o.Down = append(o.Down, Mapping{Filter: "evil/#", Strip: "evil/"})
 	got := make(chan *message.Message, 10)
@@ -165,7 +165,7 @@ func TestDownIsMappedGuardedAndHandedOver(t *testing.T) {
 }
 
 func TestUnacknowledgedCommandComesAgain(t *testing.T) {
-	b := newMosquitto(t)
+	b := newRealBroker(t)
 	o := options(b)
 	first := make(chan struct{})
 	var mu sync.Mutex
@@ -231,7 +231,7 @@ func TestLoopsAndMistakesAreRefused(t *testing.T) {
 
 // TestProbeDecides puts a proxy in front that swallows the probe: a socket that is open is not a link that is up.
 func TestProbeDecides(t *testing.T) {
-	b := newMosquitto(t)
+	b := newRealBroker(t)
 	o := options(b)
 	o.ProbeTopic = "probe/here"
 	o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -65,7 +65,7 @@ func (s *memory) Load(func(uint64, string, string, int, *message.Message) error)
 
 // TestBrokerStopsMidStream: nothing that was acknowledged to a device is missing upstream, and each device's order holds.
 func TestBrokerStopsMidStream(t *testing.T) {
-	b := newMosquitto(t)
+	b := newRealBroker(t)
 	r := &reader{got: map[string][]string{}}
 	l, err := New(options(b))
 	if err != nil {

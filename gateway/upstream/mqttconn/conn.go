@@ -54,7 +54,7 @@ type Options struct {
 	Dial                         func(context.Context) (net.Conn, error)
 	ClientID, Username, Password string
 	CleanSession                 bool
-	// Bridge sets the bit by which mosquitto and others know a bridge: they do not send back what came from it.
+	// Bridge sets the bit by which many brokers know a bridge: they do not send back what came from it.
 	Bridge    bool
 	KeepAlive time.Duration // 0: 30 s
 	// MaxPacket bounds a packet from upstream in bytes; 0: DefaultMaxPacket.

@@ -32,7 +32,8 @@ func through(b []byte, codes int32) ([]byte, error) {
 }
 
 func TestGuardLetsSoundFramesThrough(t *testing.T) {
-	in := append(connack[:len(connack):len(connack)], 0x40, 2, 0, 1, 0x90, 3, 0, 2, 1, 0xd0, 0, 0xb0, 2, 0, 3)
+	in := bytes.Clone(connack)
+	in = append(in, 0x40, 2, 0, 1, 0x90, 3, 0, 2, 1, 0xd0, 0, 0xb0, 2, 0, 3)
 	in = append(in, 0x30, 5, 0, 3, 'a', '/', 'b', 0x32, 8, 0, 3, 'a', '/', 'b', 0, 9, 'x')
 	if out, err := through(in, 1); err != nil || !bytes.Equal(in, out) {
 		t.Errorf("%x, %v", out, err)
