@@ -162,7 +162,12 @@ func (s *Session) connect(ctx context.Context) (*mqttconn.Conn, time.Time, error
 		var twin []byte
 		probe, cancel := context.WithTimeout(ctx, h.opt.ProbeWait)
 		defer cancel()
-		if twin, err = s.get(probe, conn); err == nil && h.opt.Handlers.Twin != nil {
+		twin, err = s.get(probe, conn)
+		var status *StatusError
+		switch {
+		case errors.As(err, &status): // throttled, say: it came back all the same
+			err = nil
+		case err == nil && h.opt.Handlers.Twin != nil:
 			h.opt.Handlers.Twin(s.device, twin)
 		}
 	}
