@@ -2,7 +2,8 @@
 GO      ?= go
 BIN     := $(CURDIR)/bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -X main.version=$(VERSION)
+BUILT   ?= $(shell git log -1 --format=%ct 2>/dev/null)
+LDFLAGS := -X main.version=$(VERSION) -X main.built=$(BUILT)
 LINT    := $(shell $(GO) env GOPATH)/bin/golangci-lint
 LINT_VERSION := v2.15.0
 

@@ -36,6 +36,7 @@ import (
 // Options of Run, beside the configuration.
 type Options struct {
 	Version string
+	Built   time.Time // when this program was made: no clock is believed below it
 	Stderr  *os.File         // where the log goes
 	Now     func() time.Time // nil: time.Now
 }
@@ -156,7 +157,7 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 
 // buildRecords makes clock, audit, metrics: what everything else reports to.
 func (d *daemon) buildRecords() error {
-	d.clock = newClock(d.opts.Now, d.store.Cache().HighWater(), buildTime(), d.clockAlarm)
+	d.clock = newClock(d.opts.Now, d.store.Cache().HighWater(), d.opts.Built, d.clockAlarm)
 	d.staging = newStaging(d.clock, d.cfg.Offline, d.stageChanged)
 	d.registry = metrics.NewRegistry()
 	var err error
@@ -179,7 +180,7 @@ func (d *daemon) buildPolicy() error {
 	d.policy = &policy{
 		engine: d.engine, cache: d.store.Cache(), clock: d.clock, log: d.log,
 		topoOptions: device.Options{ActsForDepth: d.cfg.Access.ActsForDepth},
-		revoke:      d.revoke, problems: d.policyProblems, changed: d.policyChanged,
+		revoke:      d.revoke, problems: d.policyProblems, changed: d.policyChanged, forget: d.forget,
 	}
 	empty, _ := device.NewTopology(device.Data{}, d.policy.topoOptions)
 	d.policy.topo.Store(empty)

@@ -2,8 +2,8 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -47,7 +47,7 @@ func (d *daemon) stageChanged(from, to access.Stage, age time.Duration) {
 	}
 	d.health.Set(to != access.Fresh, "cache-age", severity, fmt.Sprintf("the policy is %s: the cloud last confirmed it %s ago", to, age.Round(time.Second)),
 		"see that cloud.management can be reached (gatehousectl sync says what fails)")
-	if d.broker == nil || from < access.Restricted && to < access.Restricted {
+	if !d.serving.Load() || from < access.Restricted && to < access.Restricted {
 		return
 	}
 	// Rights depend on the stage from here on: sessions are decided again.
@@ -102,15 +102,27 @@ func (d *daemon) policyChanged(c change) {
 // that is confirmed.
 func (d *daemon) revoke(ctx context.Context, hit func(*principal.Principal) bool) (time.Duration, error) {
 	began := time.Now()
-	if d.broker == nil || !d.serving.Load() {
-		return 0, nil // nothing is connected
+	var rechecked error
+	if d.serving.Load() {
+		_, rechecked = d.broker.Recheck(ctx, hit)
 	}
-	_, err := d.broker.Recheck(ctx, hit)
 	took := time.Since(began)
-	if err != nil {
-		return took, err
+	// The guard asks again even if a session could not be confirmed: what waits
+	// for a device must not be released by a right that is gone.
+	return took, errors.Join(rechecked, d.guard.Reauthorize(ctx))
+}
+
+// forget deletes what devices left behind that no longer exist, so that
+// another device of the same name inherits nothing.
+func (d *daemon) forget(ids []string) {
+	for _, id := range ids {
+		d.broker.Forget("device:" + id)
+		d.twins.Forget(id)
+		if err := d.guard.Forget(context.Background(), id); err != nil {
+			d.log.Error("the deployment record of a deleted device was not removed", "device", id, "err", err)
+		}
+		d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "revoke", Allowed: true, Principal: "device:" + id, Reason: "device-deleted", Detail: "sessions, queued and retained messages, twin and deployment state are gone", Count: 1})
 	}
-	return took, d.guard.Reauthorize(ctx)
 }
 
 // Handle implements broker.Services: requests to the gateway itself.
@@ -161,20 +173,3 @@ func (d *daemon) statusLine() string {
 }
 
 func (d *daemon) deployments() map[string]int64 { return d.phases.counts() }
-
-// buildTime is when this program was committed, the floor of every clock; the
-// zero time when the build does not say.
-func buildTime() time.Time {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return time.Time{}
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.time" {
-			if t, err := time.Parse(time.RFC3339, s.Value); err == nil {
-				return t
-			}
-		}
-	}
-	return time.Time{}
-}

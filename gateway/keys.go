@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -27,7 +28,11 @@ type keyring struct {
 	bucket keyStore
 	log    *slog.Logger
 	report func(error)
+	// changed is called when a set with other keys came into use: who was
+	// proved by a key that is gone must be looked at again.
+	changed func()
 
+	current []byte // as text; touched by newKeyring and Run only
 	keys atomic.Pointer[jwt.Keys]
 }
 
@@ -44,8 +49,8 @@ const (
 	maxKeySetSize = 1 << 20
 )
 
-func newKeyring(c config.JWKS, bucket keyStore, client *http.Client, log *slog.Logger, report func(error)) (*keyring, error) {
-	k := &keyring{url: c.URL, client: client, bucket: bucket, log: log, report: report}
+func newKeyring(c config.JWKS, bucket keyStore, client *http.Client, log *slog.Logger, report func(error), changed func()) (*keyring, error) {
+	k := &keyring{url: c.URL, client: client, bucket: bucket, log: log, report: report, changed: changed}
 	k.keys.Store(&jwt.Keys{})
 	if c.File != "" {
 		text, err := os.ReadFile(string(c.File))
@@ -82,6 +87,10 @@ func (k *keyring) use(text []byte) error {
 		return errors.New("the key set holds no usable key")
 	}
 	k.keys.Store(&set)
+	if k.current != nil && !bytes.Equal(k.current, text) {
+		k.changed()
+	}
+	k.current = text
 	return nil
 }
 

@@ -34,7 +34,8 @@ type policy struct {
 	topoOptions device.Options
 	revoke      func(ctx context.Context, touched func(*principal.Principal) bool) (time.Duration, error)
 	problems    func(policy []authz.Problem, topology []device.Problem)
-	changed     func(change) // audit, metrics; called after the change took effect
+	changed     func(change)       // audit, metrics; called after the change took effect
+	forget      func(ids []string) // hub ids of devices that no longer exist
 
 	mu      sync.Mutex // guards version and the order of changes
 	version model.Version
@@ -135,11 +136,15 @@ func (p *policy) Apply(ctx context.Context, d replica.Delta) error {
 
 // enforce swaps and revokes. p.mu is held.
 func (p *policy) enforce(ctx context.Context, c change, ix *authz.Index, topo *device.Topology, hit func(*principal.Principal) bool, bad []authz.Problem, badTopo []device.Problem, began time.Time) error {
+	before := p.topo.Load()
 	p.engine.Swap(ix)
 	p.topo.Store(topo)
 	p.loaded.Store(true)
 	p.problems(bad, badTopo)
 	took, err := p.revoke(ctx, hit)
+	if gone := deleted(before, topo); len(gone) > 0 {
+		p.forget(gone)
+	}
 	if err != nil {
 		return fmt.Errorf("policy %s is in force, but revocation was not confirmed: %w", c.to, err)
 	}
@@ -165,6 +170,23 @@ func (p *policy) loseOnly(ctx context.Context, losses model.ChangeSet, topo *dev
 	_, revoked := p.revoke(ctx, everyone)
 	p.changed(change{from: p.version, to: losses.To, stored: false})
 	return errors.Join(fmt.Errorf("policy not stored, only losses of rights are in force: %w", cause), dirty, revoked)
+}
+
+// deleted names the devices of before that do not exist any more. A record
+// that is merely refused (a collision) or disabled still exists.
+func deleted(before, after *device.Topology) []string {
+	if before == after {
+		return nil
+	}
+	var gone []string
+	for dev := range before.Devices() {
+		if !after.HubIDClaimed(dev.HubID) {
+			gone = append(gone, dev.HubID)
+		} else if now, ok := after.DeviceByHubID(dev.HubID); ok && now.ID != dev.ID {
+			gone = append(gone, dev.HubID) // made again under the same name: another device
+		}
+	}
+	return gone
 }
 
 func everyone(*principal.Principal) bool { return true }

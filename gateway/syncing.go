@@ -29,7 +29,7 @@ func (d *daemon) buildIdentity() error {
 	if err != nil {
 		return fmt.Errorf("identity.jwks.ca: %w", err)
 	}
-	if d.keys, err = newKeyring(c.JWKS, d.store.Bucket("keys"), fetch, d.log, d.keysFetched); err != nil {
+	if d.keys, err = newKeyring(c.JWKS, d.store.Bucket("keys"), fetch, d.log, d.keysFetched, d.keysChanged); err != nil {
 		return fmt.Errorf("identity.jwks: %w", err)
 	}
 	o := identity.Options{
@@ -55,6 +55,15 @@ func (d *daemon) buildIdentity() error {
 
 func (d *daemon) keysFetched(err error) {
 	d.health.Set(err != nil, "token-keys", health.Degraded, fmt.Sprint("the key set for tokens cannot be fetched: ", err), "see that identity.jwks.url can be reached; the stored set goes on being used")
+}
+
+// keysChanged decides again who may stay connected.
+func (d *daemon) keysChanged() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if _, err := d.revoke(ctx, everyone); err != nil {
+		d.log.Error("the new key set did not reach every session", "err", err)
+	}
 }
 
 // buildSync makes the replica of the cloud's policy; none without a management API.

@@ -15,14 +15,17 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/gatehouse/gatehouse/gateway"
 	"github.com/gatehouse/gatehouse/gateway/config"
 )
 
-// version is set by the linker.
-var version = "dev"
+// Set by the linker: the version, and when this program was made, in seconds
+// since 1970.
+var version, built = "dev", ""
 
 const (
 	exitOK      = 0
@@ -72,9 +75,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stdout, "%s: good\n", *file)
 		return exitOK
 	}
-	if err := gateway.Run(ctx, cfg, gateway.Options{Version: version, Stderr: os.Stderr}); err != nil {
+	if err := gateway.Run(ctx, cfg, gateway.Options{Version: version, Built: builtAt(), Stderr: os.Stderr}); err != nil {
 		fmt.Fprintln(stderr, "gatehoused:", err)
 		return exitFailure
 	}
 	return exitOK
+}
+
+// builtAt is the floor of the daemon's clock; the zero time when the build does not say.
+func builtAt() time.Time {
+	seconds, err := strconv.ParseInt(built, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0)
 }

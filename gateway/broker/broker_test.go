@@ -30,11 +30,12 @@ type policy struct {
 	publish map[string][]string // by principal key; "*" for everybody
 	read    map[string][]string
 	banned  map[string]bool
+	expired map[string]bool
 	route   func(name string) message.Route
 }
 
 func open() *policy {
-	return &policy{publish: map[string][]string{"*": {"#", "$iothub/#"}}, read: map[string][]string{"*": {"#", "$iothub/#"}}, banned: map[string]bool{}}
+	return &policy{publish: map[string][]string{"*": {"#", "$iothub/#"}}, read: map[string][]string{"*": {"#", "$iothub/#"}}, banned: map[string]bool{}, expired: map[string]bool{}}
 }
 
 func (p *policy) change(f func(*policy)) {
@@ -78,6 +79,9 @@ func verdict(ok bool) message.Verdict {
 func (r *rights) Connect() message.Verdict {
 	r.p.mu.Lock()
 	defer r.p.mu.Unlock()
+	if r.p.expired[r.key] {
+		return message.Verdict{Reason: "expired", Code: message.NotAuthorized}
+	}
 	return verdict(!r.p.banned[r.key])
 }
 

@@ -107,7 +107,7 @@ func (c *conn) prove() (*proof, byte) {
 	clear(h.Password)
 	h.Password, h.AuthData = nil, nil
 	if !who.Expires.IsZero() && !time.Now().Before(who.Expires) {
-		c.b.audit("connect", false, who, c, "", message.Verdict{Reason: "expired"})
+		c.b.audit("connect", false, who, c, "", message.Verdict{Reason: expired})
 		return nil, message.NotAuthorized
 	}
 	p := &proof{who: who, rights: c.b.o.Access.Open(who)}

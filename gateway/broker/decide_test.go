@@ -130,8 +130,21 @@ func TestB3WillWhenSent(t *testing.T) {
 			}
 		})
 		sub.ExpectSilence()
+		drop("expired", func() { // ends the connection like a revocation, but the will is sent
+			h.policy.change(func(p *policy) { p.expired["user:expired"] = true })
+			if r, err := h.Recheck(context.Background(), everyone); err != nil || r.Disconnected != 1 {
+				t.Errorf("recheck: %+v %v", r, err)
+			}
+		})
+		if d = sub.ExpectPublish(); d.Topic != "will/expired" {
+			t.Errorf("got %+v", d)
+		}
+		take(sub, d)
+		sub.ExpectSilence()
 		late := h.client(level, "late")
-		late.Subscribe(1, "will/#", 0)
+		late.Subscribe(1, "will/lost", 0)
+		late.Subscribe(1, "will/banned", 0)
+		late.Subscribe(1, "will/kept", 0)
 		if d := late.ExpectPublish(); d.Topic != "will/kept" || !d.Retain {
 			t.Fatalf("retained will: %+v", d)
 		}

@@ -58,12 +58,16 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 			b.audit("revoke", false, who, c, "", ch.Connect)
 			if c != nil {
 				r.Disconnected++
-				c.end(cause{code: message.NotAuthorized, reason: "not authorized"})
+				c.end(cause{code: message.NotAuthorized, reason: "not authorized", keepWill: ch.Connect.Reason == expired})
 			}
 		}
 	}
 	r.WillsDropped = b.dropWills(func(p *principal.Principal) bool {
-		return match(p) && !b.o.Access.Open(p).Connect().Allowed
+		v := message.Verdict{Allowed: true}
+		if match(p) {
+			v = b.o.Access.Open(p).Connect()
+		}
+		return !v.Allowed && v.Reason != expired
 	})
 	r.RetainedHeld = b.plane.HiddenRetained(match)
 	r.WaitedWriters = len(held)

@@ -30,6 +30,10 @@ func newWill(h *frame.Connect) *will {
 		delay: time.Duration(w.WillDelay) * time.Second}
 }
 
+// expired is the reason of a verdict that a credential has merely run out: it
+// ends the connection, but the will is still sent (semantics.md 3).
+const expired = "expired"
+
 // pendingWill is one whose delay runs.
 type pendingWill struct {
 	w     *will
@@ -127,7 +131,7 @@ func (b *Broker) sendWill(w *will, who *principal.Principal) {
 	}
 	r := b.o.Access.Open(who)
 	v := r.Connect()
-	if v.Allowed {
+	if v.Allowed || v.Reason == expired {
 		v = r.Will(w.topic)
 	}
 	if !v.Allowed {
