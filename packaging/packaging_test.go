@@ -142,11 +142,16 @@ func TestDeb(t *testing.T) {
 	}
 	need(t, "dpkg-deb")
 	t.Setenv("SOURCE_DATE_EPOCH", "1767225600") // a commit between the two builds is no difference
-	build := func() string {
-		out := run(t, "sh", "deb.sh", "--version", "v1.2.3-4-gabcdef", "--out", t.TempDir())
-		return strings.TrimSpace(out)
+	build := func(tree string) string {
+		return strings.TrimSpace(run(t, "sh", filepath.Join(tree, "packaging/deb.sh"), "--version", "v1.2.3-4-gabcdef", "--out", t.TempDir()))
 	}
-	first, second := build(), build()
+	// Copies: where the sources lie must not show, and nobody edits them meanwhile.
+	here, there := t.TempDir(), t.TempDir()
+	copySources(t, here)
+	if err := os.CopyFS(there, os.DirFS(here)); err != nil {
+		t.Fatal(err)
+	}
+	first, second := build(here), build(there)
 	if filepath.Base(first) != "gatehouse_1.2.3+4.gabcdef_"+strings.TrimSpace(run(t, "dpkg", "--print-architecture"))+".deb" {
 		t.Errorf("package %s", first)
 	}
@@ -172,6 +177,32 @@ func TestDeb(t *testing.T) {
 	runPath(t, filepath.Join(root, "usr/bin/managementd"), "-check", "-config", filepath.Join(root, "etc/gatehouse/managementd.yaml"))
 	if got := runPath(t, filepath.Join(root, "usr/bin/gatehousectl"), "--socket", filepath.Join(root, "none"), "version"); !strings.HasPrefix(got, "gatehousectl v1.2.3-4-gabcdef\n") {
 		t.Errorf("gatehousectl says it is %q", got)
+	}
+}
+
+// copySources copies the module without what is built or kept in it.
+func copySources(t *testing.T, to string) {
+	t.Helper()
+	top, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	built := map[string]bool{".git": true, "bin": true, "run": true, "dist": true}
+	entries, err := os.ReadDir(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		switch {
+		case built[e.Name()]:
+		case e.IsDir():
+			err = os.CopyFS(filepath.Join(to, e.Name()), os.DirFS(filepath.Join(top, e.Name())))
+		default:
+			err = os.WriteFile(filepath.Join(to, e.Name()), []byte(read(t, filepath.Join(top, e.Name()))), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
