@@ -75,7 +75,7 @@ func cloud(t *testing.T) *management.Server {
 		c.Devices = append(c.Devices, wire.Device{ID: num(1000 + i), Name: "dev", HardwareID: fmt.Sprint("H", i), DeviceID: fmt.Sprint("d", i), SpaceID: num(2 + i%2), Status: "Active",
 			Authentication: wire.FromAuth(device.Auth{Kind: device.AuthSAS, Primary: device.Secret("0123456789abcdef")})})
 	}
-	for i := range 2500 {
+	for i := range 1600 {
 		c.Sensors = append(c.Sensors, wire.Sensor{ID: num(100000 + 10*i), DeviceID: num(1000), SpaceID: num(2), HardwareID: fmt.Sprint("S", i)})
 	}
 	if err := s.Import(c); err != nil {
@@ -143,7 +143,7 @@ func TestFullReadsTheSite(t *testing.T) {
 		t.Error("the site's and its ancestors' assignments, nobody else's:", got)
 	}
 	d := f.Data
-	if len(d.Spaces) != 1 || d.Spaces[0].Path != site || len(d.Devices) != 15 || len(d.Sensors) != 2500 || len(d.Functions) != 1 {
+	if len(d.Spaces) != 1 || d.Spaces[0].Path != site || len(d.Devices) != 15 || len(d.Sensors) != 1600 || len(d.Functions) != 1 {
 		t.Errorf("%d spaces, %d devices, %d sensors, %d functions", len(d.Spaces), len(d.Devices), len(d.Sensors), len(d.Functions))
 	}
 	if string(d.Devices[0].Auth.Primary) != "0123456789abcdef" || d.Devices[0].HubID != "d0" {
@@ -178,7 +178,7 @@ func TestFullIsNotTorn(t *testing.T) {
 		r := httptest.NewRequest(http.MethodDelete, management.Base+"/sensors/"+num(100000+20*i).String(), nil)
 		r.Header.Set("Authorization", "Bearer owner")
 		s.ServeHTTP(httptest.NewRecorder(), r)
-		r = httptest.NewRequest(http.MethodDelete, management.Base+"/sensors/"+num(124000+20*i).String(), nil)
+		r = httptest.NewRequest(http.MethodDelete, management.Base+"/sensors/"+num(115000+20*i).String(), nil)
 		r.Header.Set("Authorization", "Bearer owner")
 		s.ServeHTTP(httptest.NewRecorder(), r)
 	}

@@ -115,7 +115,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	caller, err := s.o.Authenticate(r)
 	if err != nil {
-		s.log.Info("management API: refused", "reason", err, "remote", r.RemoteAddr)
+		s.refused.Do(func() { s.log.Info("management API: refused", "reason", err, "remote", r.RemoteAddr) })
 		writeUnauthorized(w)
 		return
 	}

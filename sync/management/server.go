@@ -47,6 +47,7 @@ type Server struct {
 	o       Options
 	mux     *http.ServeMux
 	limiter *rate.Limiter
+	refused rate.Sometimes // how often strangers reach the log
 	log     *slog.Logger
 
 	write sync.Mutex // held from the first look at the state to its replacement
@@ -74,7 +75,7 @@ func New(o Options) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{o: o, log: o.Log, release: make(chan struct{})}
+	s := &Server{o: o, log: o.Log, release: make(chan struct{}), refused: rate.Sometimes{First: 10, Interval: time.Second}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
