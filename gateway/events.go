@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,13 +117,26 @@ func (d *daemon) revoke(ctx context.Context, hit func(*principal.Principal) bool
 // another device of the same name inherits nothing.
 func (d *daemon) forget(ids []string) {
 	for _, id := range ids {
-		d.broker.Forget("device:" + id)
+		for _, key := range d.keysOf(id) {
+			d.broker.Forget(key)
+		}
 		d.twins.Forget(id)
 		if err := d.guard.Forget(context.Background(), id); err != nil {
 			d.log.Error("the deployment record of a deleted device was not removed", "device", id, "err", err)
 		}
 		d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "revoke", Allowed: true, Principal: "device:" + id, Reason: "device-deleted", Detail: "sessions, queued and retained messages, twin and deployment state are gone", Count: 1})
 	}
+}
+
+// keysOf are the principals of a device: itself, and its modules that have a session here.
+func (d *daemon) keysOf(id string) []string {
+	keys := []string{"device:" + id}
+	for _, s := range d.broker.Sessions() {
+		if p := s.Principal; p != nil && p.Kind == principal.Module && p.DeviceID == id && !slices.Contains(keys, p.Key) {
+			keys = append(keys, p.Key)
+		}
+	}
+	return keys
 }
 
 // Handle implements broker.Services: requests to the gateway itself.

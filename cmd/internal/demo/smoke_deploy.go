@@ -48,45 +48,35 @@ func (t *trial) deployments() {
 	t.f.check("6", "a deployment of the authorised service reaches the device", func() (string, error) {
 		return "desired patch and twin GET show deploy-1", dep.reaches(ctx, "deploy-1", "1.0.1")
 	})
-	t.f.check("6", "a manifest with one byte changed is stopped", func() (string, error) {
-		if err := dep.create(ctx, "deploy-tampered", "1.0.2", true); err != nil {
-			return "", err
-		}
-		if err := t.auditedDeployment("create deploy-tampered"); err != nil {
-			return "", err
-		}
-		return "audited; the device keeps seeing deploy-1", dep.sees(ctx, "deploy-1", "deploy-tampered")
-	})
 	azure := "/gateway/azure/roleassignments/" + azureContributor
-	t.f.check("6", "its IoT Hub role is withdrawn: create is stopped at the gateway", func() (string, error) {
+	t.f.check("6", "its IoT Hub role is withdrawn: retry is stopped at the gateway", func() (string, error) {
+		// The device says that deploy-1 failed: from here on a retry would be due.
+		failed := `{"deviceUpdate":{"__t":"c","agent":{"state":255,"workflow":{"action":3,"id":"deploy-1"},"lastInstallResult":{"resultCode":0}}}}`
+		if err := c.publish(ctx, "$iothub/twin/PATCH/properties/reported/?$rid=failed", []byte(failed)); err != nil {
+			return "", err
+		}
 		if status, err := t.sys.call(ctx, http.MethodDelete, azure, nil, nil); err != nil || status != http.StatusNoContent {
 			return "", fmt.Errorf("DELETE %s: %d %w", azure, status, err)
 		}
 		if err := t.contributor(ctx, false); err != nil {
 			return "", err
 		}
+		if err := dep.post(ctx, "/retry"); err != nil {
+			return "", err
+		}
+		return "audited; the device never sees a retry", errors.Join(t.auditedDeployment("retry deploy-1"), dep.sees(ctx, "deploy-1", `"retryTimestamp":"`))
+	})
+	t.f.check("6", "create is stopped", func() (string, error) {
 		if err := dep.create(ctx, "deploy-2", "1.1.0", false); err != nil {
 			return "", err
 		}
-		if err := t.auditedDeployment("create deploy-2"); err != nil {
-			return "", err
-		}
-		return "audited; the device never sees it, in PATCH or GET", dep.sees(ctx, "deploy-1", "deploy-2")
-	})
-	t.f.check("6", "retry is stopped", func() (string, error) {
-		if _, err := t.sys.callAs(ctx, "", http.MethodPost, "/hub/twins/"+updated+"/deployments/retry", struct{}{}, nil); err != nil {
-			return "", err
-		}
-		return "audited", errors.Join(t.auditedDeployment("deploy-2"), dep.sees(ctx, "deploy-1", "deploy-2"))
+		return "audited; the device never sees it, in PATCH or GET", errors.Join(t.auditedDeployment("create deploy-2"), dep.sees(ctx, "deploy-1", "deploy-2"))
 	})
 	t.f.check("6", "cancel is stopped", func() (string, error) {
-		if _, err := t.sys.callAs(ctx, "", http.MethodPost, "/hub/twins/"+updated+"/deployments/cancel", struct{}{}, nil); err != nil {
+		if err := dep.post(ctx, "/cancel"); err != nil {
 			return "", err
 		}
-		if err := t.auditedDeployment("cancel nodeployment"); err != nil {
-			return "", err
-		}
-		return "audited; the device keeps seeing deploy-1", dep.sees(ctx, "deploy-1", "nodeployment")
+		return "audited; the device keeps seeing deploy-1", errors.Join(t.auditedDeployment("cancel nodeployment"), dep.sees(ctx, "deploy-1", "nodeployment"))
 	})
 	t.f.check("6", "the role is given back: the next deployment passes", func() (string, error) {
 		body := map[string]any{"name": azureContributor, "properties": map[string]any{
@@ -100,6 +90,12 @@ func (t *trial) deployments() {
 			return "", err
 		}
 		return "deploy-3", dep.reaches(ctx, "deploy-3", "1.2.0")
+	})
+	t.f.check("6", "a manifest with one byte changed is stopped", func() (string, error) {
+		if err := dep.create(ctx, "deploy-tampered", "1.0.2", true); err != nil {
+			return "", err
+		}
+		return "audited; the device keeps seeing deploy-3", errors.Join(t.auditedDeployment("create deploy-tampered"), dep.sees(ctx, "deploy-3", "deploy-tampered"))
 	})
 }
 
@@ -154,6 +150,11 @@ func (d *deployer) create(ctx context.Context, id, version string, tamper bool) 
 	body := map[string]any{"id": id, "version": version, "manufacturer": "Contoso", "model": "Meter", "tamper": tamper,
 		"url": "http://demo--update.b.nlu.dl.adu.microsoft.com/firmware-" + version + ".bin"}
 	_, err := d.t.sys.callAs(ctx, "", http.MethodPost, "/hub/twins/"+updated+"/deployments", body, nil)
+	return err
+}
+
+func (d *deployer) post(ctx context.Context, action string) error {
+	_, err := d.t.sys.callAs(ctx, "", http.MethodPost, "/hub/twins/"+updated+"/deployments"+action, struct{}{}, nil)
 	return err
 }
 
