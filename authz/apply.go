@@ -181,9 +181,8 @@ func (ix *Index) close(b *block) {
 // put inserts a valid assignment whose id is not in the tables.
 func (d *delta) put(a *model.Assignment) {
 	d.touched[a.Who] = struct{}{}
-	path := a.Path
 	g := grant{
-		id: a.ID, at: &path,
+		id: a.ID, path: a.Path,
 		key: pathKey(a.Path.String(), a.Path.Depth()), role: d.ix.roles.slot(a.Role),
 	}
 	h := d.ix.hash.identity(&a.Who)
@@ -265,5 +264,5 @@ func (d *delta) regrow() {
 }
 
 func (ix *Index) assignment(c *cell, g *grant) model.Assignment {
-	return model.Assignment{ID: g.id, Role: ix.roles.slots[g.role].role.ID, Who: ix.identity(c), Path: *g.at}
+	return model.Assignment{ID: g.id, Role: ix.roles.slots[g.role].role.ID, Who: ix.identity(c), Path: g.path}
 }

@@ -55,23 +55,22 @@ type incoming struct {
 func (ix *Index) place(list []model.Assignment) {
 	in := make([]incoming, 0, len(list))
 	twice := duplicates(&ix.hash, list)
-	paths := make(map[string]*space.Path)
+	paths := make(map[string]space.Path)
 	for n := range list {
 		a := &list[n]
 		if err := admit(a, twice); err != nil {
 			ix.refused[a.ID] = refusedAssignment(a, err)
 			continue
 		}
-		at := paths[a.Path.String()]
-		if at == nil {
-			path := a.Path // not &a.Path: that would keep the whole list
-			at = &path
-			paths[at.String()] = at
+		path, ok := paths[a.Path.String()]
+		if !ok {
+			path = a.Path
+			paths[path.String()] = path
 		}
 		o0, o1 := halves(&a.Who.Object)
 		in = append(in, incoming{
 			hash: ix.hash.identity(&a.Who), o0: o0, o1: o1, realm: ix.realms.slot(&a.Who),
-			grant: grant{id: a.ID, at: at, key: pathKey(at.String(), at.Depth()), role: ix.roles.slot(a.Role)},
+			grant: grant{id: a.ID, path: path, key: pathKey(path.String(), path.Depth()), role: ix.roles.slot(a.Role)},
 		})
 	}
 	ix.grants = len(in)

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"math/bits"
 	"sort"
 
 	"github.com/gatehouse/gatehouse/authz/condition"
@@ -60,9 +61,10 @@ func (ix *Index) Decide(s *model.Subject, op model.Operation, at space.Path) (ou
 // place and whose role allows the operation, and failing that the deepest
 // whose path covers it and whose role does not: the nearest miss.
 func (ix *Index) covering(c *cell, op condition.Probe, path string) (found, lack *grant) {
-	for d := 0; d <= len(path)/segment; d++ {
+	for may := c.keys & (2<<(len(path)/segment) - 1); may != 0; may &= may - 1 {
+		d := bits.TrailingZeros64(may)
 		key := pathKey(path, d)
-		if c.keys>>(key%64)&1 == 0 {
+		if c.keys&keyBit(key) == 0 {
 			continue
 		}
 		held := c.held
@@ -96,7 +98,7 @@ func (g *grant) depth() int { return int(g.key >> 24) }
 // coversAt tells whether the grant, whose path is d levels deep, covers path,
 // which is at least as deep: whole segments are of one length.
 func (g *grant) coversAt(path string, d int) bool {
-	return d == 0 || g.at.String() == path[:d*segment]
+	return d == 0 || g.path.String() == path[:d*segment]
 }
 
 func (r *roleSlot) usable() bool { return r.defined && r.err == nil }

@@ -96,7 +96,7 @@ func (ix *Index) Explain(s *model.Subject, op model.Operation, at space.Path) Ex
 
 func (ix *Index) grantOf(c *cell, g *grant) Grant {
 	r := &ix.roles.slots[g.role].role
-	return Grant{Assignment: g.id, Role: r.ID, RoleName: r.Name, Who: ix.identity(c), Path: *g.at}
+	return Grant{Assignment: g.id, Role: r.ID, RoleName: r.Name, Who: ix.identity(c), Path: g.path}
 }
 
 // missed says how near the grant came.

@@ -53,7 +53,7 @@ type block [cells]cell
 type cell struct {
 	o0, o1 uint64 // object id
 	held   []grant
-	keys   uint64 // bit key%64 for each grant: most places can be told from here to be out of scope
+	keys   uint64 // summary of held: most places can be told from here to be out of scope
 	sum    uint64 // fingerprint of held and of what its roles allow
 	fp     uint32 // high half of the identity's hash
 	realm  uint32
@@ -65,9 +65,9 @@ func blockOf(hash uint64, blocks int) uint64 { return hash >> 32 * uint64(blocks
 // grant is an assignment as decisions read it.
 type grant struct {
 	id   space.ID
-	at   *space.Path // shared by the assignments at one path
-	key  uint32      // depth and end of the path: see pathKey
-	role uint32      // slot in roles
+	path space.Path // its text is shared by the assignments at one path
+	key  uint32     // depth and end of the path: see pathKey
+	role uint32     // slot in roles
 }
 
 const segment = 37 // bytes of "/" and a GUID in a canonical path
@@ -83,10 +83,19 @@ func pathKey(path string, depth int) uint32 {
 	return uint32(depth)<<24 | uint32(x*0x9E3779B97F4A7C15>>40)
 }
 
+// Of cell.keys the lower bits tell at which depths the identity holds grants,
+// the upper ones which keys may be among them.
+const depthBits = space.MaxDepth + 1
+
+// keyBit is one of the upper bits of cell.keys.
+func keyBit(key uint32) uint64 {
+	return 1 << (depthBits + uint64(key&(1<<24-1))*(64-depthBits)>>24)
+}
+
 // summary is cell.keys of a run of grants.
 func summary(held []grant) (keys uint64) {
 	for i := range held {
-		keys |= 1 << (held[i].key % 64)
+		keys |= keyBit(held[i].key) | 1<<held[i].depth()
 	}
 	return keys
 }
@@ -97,10 +106,8 @@ func compareGrants(a, b *grant) int {
 	if c := cmp.Compare(a.key, b.key); c != 0 {
 		return c
 	}
-	if a.at != b.at {
-		if c := strings.Compare(a.at.String(), b.at.String()); c != 0 {
-			return c
-		}
+	if c := strings.Compare(a.path.String(), b.path.String()); c != 0 {
+		return c
 	}
 	return compareIDs(a.id, b.id)
 }

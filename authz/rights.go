@@ -63,7 +63,7 @@ func (ix *Index) effective(grants []grant) []right {
 	sorted := make([]right, 0, len(grants))
 	for i := range grants {
 		if r := &ix.roles.slots[grants[i].role].rights; !r.Empty() {
-			sorted = append(sorted, right{*grants[i].at, r})
+			sorted = append(sorted, right{grants[i].path, r})
 		}
 	}
 	slices.SortFunc(sorted, func(a, b right) int { return strings.Compare(a.path.String(), b.path.String()) })
@@ -132,7 +132,7 @@ func (ix *Index) ReadableBelow(s *model.Subject, op model.Operation) []space.Pat
 		held := ix.held(&s.Identities[i])
 		for j := range held {
 			if ix.roles.slots[held[j].role].rights.Has(probe) {
-				paths[*held[j].at] = struct{}{}
+				paths[held[j].path] = struct{}{}
 			}
 		}
 	}
@@ -157,7 +157,7 @@ func (ix *Index) Reaches(s *model.Subject, op model.Operation, below space.Path)
 		held := ix.held(&s.Identities[i])
 		for j := range held {
 			g := &held[j]
-			if (below.Covers(*g.at) || g.at.Covers(below)) && ix.roles.slots[g.role].rights.Has(probe) {
+			if (below.Covers(g.path) || g.path.Covers(below)) && ix.roles.slots[g.role].rights.Has(probe) {
 				return true
 			}
 		}
@@ -176,7 +176,7 @@ func (ix *Index) HasAnyGrant(s *model.Subject, under space.Path, armScopes ...st
 		held := ix.held(&s.Identities[i])
 		for j := range held {
 			g := &held[j]
-			if (under.Covers(*g.at) || g.at.Covers(under)) && !ix.roles.slots[g.role].rights.Empty() {
+			if (under.Covers(g.path) || g.path.Covers(under)) && !ix.roles.slots[g.role].rights.Empty() {
 				return true
 			}
 		}

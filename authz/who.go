@@ -22,7 +22,7 @@ func (ix *Index) WhoCan(op model.Operation, at space.Path) []Grant {
 	ix.each(func(c *cell) {
 		for i := range c.held {
 			g := &c.held[i]
-			if ix.roles.slots[g.role].rights.Has(probe) && g.at.Covers(at) {
+			if ix.roles.slots[g.role].rights.Has(probe) && g.path.Covers(at) {
 				out = append(out, ix.grantOf(c, g))
 			}
 		}
