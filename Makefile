@@ -55,5 +55,8 @@ deps: ## Debian packages and Go modules, where they are missing
 $(LINT):
 	$(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
+deb: deps ## the Debian package, into dist/
+	packaging/deb.sh --version '$(VERSION)' --out $(CURDIR)/dist
+
 clean: ## what was built and what `make run` left
 	rm -rf $(BIN) $(CURDIR)/run $(CURDIR)/dist

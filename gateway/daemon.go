@@ -36,7 +36,7 @@ import (
 // Options of Run, beside the configuration.
 type Options struct {
 	Version string
-	Built   time.Time // when this program was made: no clock is believed below it
+	Built   time.Time        // when this program was made: no clock is believed below it
 	Stderr  *os.File         // where the log goes
 	Now     func() time.Time // nil: time.Now
 }
@@ -218,7 +218,7 @@ func (d *daemon) buildPolicy() error {
 func (d *daemon) buildMessages() error {
 	s := d.cfg.Sessions
 	o := broker.Options{
-		Listeners: d.doors, Authenticator: d.identity, Access: &gate{topics: d.access, identity: d.identity},
+		Listeners: d.doors, Authenticator: d.identity, Access: &gate{topics: d.access, identity: d.identity, decided: d.metrics.Decided},
 		Services: d, Outbox: routed{d}, Vault: d.store.Vault(), Auditor: d.ledger, Log: d.log,
 		QueueMessages: s.QueueMessages, QueueBytes: int(s.QueueBytes), TotalQueueBytes: int64(s.TotalBytes),
 		MaxRetained: s.Retained, MaxRetainedBytes: int64(s.RetainedBytes), MaxSessionExpiry: s.MaxExpiry, RefuseHold: d.cfg.Outbox.RefuseAfter,
@@ -240,7 +240,13 @@ func (r routed) Offer(m *message.Message, done func(error)) bool {
 	if r.d.outbox == nil {
 		return false
 	}
-	return r.d.outbox.Offer(m, done)
+	offered := time.Now()
+	return r.d.outbox.Offer(m, func(err error) {
+		if err == nil {
+			r.d.metrics.Acked(time.Since(offered))
+		}
+		done(err)
+	})
 }
 
 // buildUpdates makes the guard and the twins that stand behind it.

@@ -33,7 +33,7 @@ type keyring struct {
 	changed func()
 
 	current []byte // as text; touched by newKeyring and Run only
-	keys atomic.Pointer[jwt.Keys]
+	keys    atomic.Pointer[jwt.Keys]
 }
 
 // keyStore keeps the last good set.

@@ -13,6 +13,7 @@ import (
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/config"
@@ -55,7 +56,7 @@ func (d *daemon) status() admin.Status {
 		},
 		Sessions: admin.SessionCounts{Connected: stats.Connections, Total: stats.Sessions, Subscriptions: stats.Subscriptions, ByKind: map[string]int{}},
 		Messages: admin.MessageCounts{
-			Accepted: stats.Received - min(stats.Received, stats.Denied), Denied: stats.Denied,
+			Accepted:  stats.Received - min(stats.Received, stats.Denied),
 			Forwarded: d.forwarded(), DeniedByReason: d.ledger.DeniedByReason(),
 		},
 		Deployments: d.deployments(),
@@ -66,15 +67,20 @@ func (d *daemon) status() admin.Status {
 	for _, n := range stats.Dropped {
 		s.Messages.Dropped += n
 	}
+	for _, n := range s.Messages.DeniedByReason {
+		s.Messages.Denied += n // of every kind of operation, not of publishes alone
+	}
+	at := map[string]int{}
 	for _, info := range d.broker.Sessions() {
 		if info.Connected && info.Principal != nil {
 			s.Sessions.ByKind[info.Principal.Kind.String()]++
+			at[info.Listener]++
 		}
 	}
 	s.Outbox, s.Upstream = d.outboxState(), d.upstreamState()
 	s.Sync = d.syncState()
 	for _, l := range d.doors {
-		s.Listeners = append(s.Listeners, admin.ListenerState{Name: l.Name, Kind: kindName(l.Kind), Address: l.Listener.Addr().String()})
+		s.Listeners = append(s.Listeners, admin.ListenerState{Name: l.Name, Kind: kindName(l.Kind), Address: l.Listener.Addr().String(), Connections: at[l.Name]})
 	}
 	return s
 }
@@ -291,6 +297,9 @@ func (d *daemon) explain(q admin.Question) (admin.Explanation, error) {
 			}
 		}
 		out.Needs = strings.Join(needs, "; ")
+		if !x.Allowed {
+			out.Nearest = d.nearest(p, x.Steps)
+		}
 		return out, nil
 	}
 	x, err := d.explainOperation(p, q)
@@ -303,10 +312,31 @@ func (d *daemon) explain(q admin.Question) (admin.Explanation, error) {
 		g := grantRow(&x.Granting[0])
 		out.Grant = &g
 	}
-	for i := range x.Misses {
-		out.Nearest = append(out.Nearest, admin.Miss{Grant: grantRow(&x.Misses[i].Grant), Why: x.Misses[i].Detail})
-	}
+	out.Nearest = missRows(x.Misses)
 	return out, nil
+}
+
+// nearest are the closest misses of the first step that policy refused.
+func (d *daemon) nearest(p *principal.Principal, steps []access.Step) []admin.Miss {
+	for _, s := range steps {
+		if s.OK || s.Needs == "" {
+			continue
+		}
+		x, err := d.explainOperation(p, admin.Question{Operation: s.Needs, At: s.At})
+		if err != nil {
+			continue
+		}
+		return missRows(x.Misses)
+	}
+	return nil
+}
+
+func missRows(misses []authz.Miss) []admin.Miss {
+	rows := make([]admin.Miss, len(misses))
+	for i := range misses {
+		rows[i] = admin.Miss{Grant: grantRow(&misses[i].Grant), Why: misses[i].Detail}
+	}
+	return rows
 }
 
 func (d *daemon) explainOperation(p *principal.Principal, q admin.Question) (authz.Explanation, error) {

@@ -190,6 +190,21 @@ func BenchmarkFanOut(b *testing.B) {
 	b.ReportMetric(float64(each*subs)/b.Elapsed().Seconds(), "deliveries/s")
 }
 
+// BenchmarkRecheck: a revocation that touches one of 1,000 live sessions.
+func BenchmarkRecheck(b *testing.B) {
+	br, addr := bench(b)
+	for i := range 1000 {
+		benchClient(b, addr, fmt.Sprint("c", i)).Subscribe(1, "devices/#", 0)
+	}
+	one := func(p *principal.Principal) bool { return p.Key == "user:c7" }
+	b.ResetTimer()
+	for range b.N {
+		if r, err := br.Recheck(context.Background(), one); err != nil || r.Sessions != 1 {
+			b.Fatalf("%+v %v", r, err)
+		}
+	}
+}
+
 // BenchmarkIdle: what a connection with one subscription costs in memory,
 // the client's own end included.
 func BenchmarkIdle(b *testing.B) {

@@ -147,6 +147,12 @@ func (b *Broker) load() error {
 	}
 	for _, s := range b.store.All() {
 		i := s.Info()
+		if i.Suspended > 0 {
+			b.purgeLater(s)
+		}
+		if i.Expiry < 0 {
+			continue
+		}
 		b.clock.after(max(0, i.Offline.Add(i.Expiry).Sub(now)), func() { b.expire(s, i.Offline) })
 	}
 	return b.plane.LoadRetained()

@@ -180,6 +180,9 @@ func (c *conn) establish(p *proof) bool {
 		old.end(cause{code: message.SessionTakenOver, reason: "session taken over", keepWill: true, taken: true, resumed: o.Present})
 	}
 	c.b.arrived(o)
+	if o.Present && o.Session.Info().Suspended > 0 {
+		c.b.purgeLater(o.Session)
+	}
 	c.sock.door.proved()
 	c.rd.Max = c.b.o.MaxPacket
 	if err := c.sendConnack(h.Level, message.Success, "", o.Present); err != nil {

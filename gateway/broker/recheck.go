@@ -36,11 +36,10 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 			return r, err
 		}
 		who := s.Principal()
-		touched := match(who)
-		if touched {
+		ch := s.Recheck(match, start, b.allow(s))
+		if ch.Touched {
 			r.Sessions++
 		}
-		ch := s.Recheck(touched, start, b.allow(s))
 		r.Suspended += len(ch.Suspended)
 		r.Resumed += len(ch.Resumed)
 		r.Cut += ch.Cut
@@ -52,7 +51,7 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 			b.audit("revoke", false, who, c, sub.Filter, message.Verdict{Reason: "subscription-suspended"})
 		}
 		if len(ch.Suspended) > 0 {
-			b.clock.after(b.o.SuspendFor, func() { s.Purge(time.Now().Add(-b.o.SuspendFor)) })
+			b.purgeLater(s)
 		}
 		if !ch.Connect.Allowed {
 			b.audit("revoke", false, who, c, "", ch.Connect)
@@ -81,6 +80,12 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 	r.ConfirmedAt = time.Now()
 	r.Took = r.ConfirmedAt.Sub(start)
 	return r, nil
+}
+
+// purgeLater drops what waits for subscriptions of s that do not get their
+// right back in time.
+func (b *Broker) purgeLater(s *session.Session) {
+	b.clock.after(b.o.SuspendFor, func() { s.Purge(time.Now().Add(-b.o.SuspendFor)) })
 }
 
 // allow decides a subscription of s with the rights of its owner now. What a

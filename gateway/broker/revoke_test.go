@@ -96,6 +96,29 @@ func TestPurge(t *testing.T) {
 	}
 }
 
+// What was lost while the gateway was down, or the client away, is purged as well.
+func TestPurgeAfterRestart(t *testing.T) {
+	t.Parallel()
+	for _, resumed := range []bool{false, true} {
+		v := newMemory(t)
+		with := func(o *broker.Options) { o.Vault, o.SuspendFor = v, 100*time.Millisecond }
+		h := start(t, with)
+		sub, pub := h.connect(kept(5, "sub")), h.client(5, "pub")
+		sub.Subscribe(1, "a", 1)
+		h.offline(sub)
+		pub.Publish("a", "x", 1, 1, 0)
+		finish(pub, 1, 1)
+		if resumed {
+			h.policy.change(func(p *policy) { p.read["user:sub"] = nil })
+			h.connect(kept(5, "sub")).ExpectSilence()
+		} else {
+			h.stop()
+			h = start(t, with, func(o *broker.Options) { o.Access.(*policy).read["user:sub"] = nil })
+		}
+		h.until("purged", func() bool { return v.queued("user:sub\x00sub") == 0 && h.Stats().QueuedBytes == 0 })
+	}
+}
+
 // Losing the right to be connected disconnects with 0x87.
 func TestLosingConnect(t *testing.T) {
 	t.Parallel()

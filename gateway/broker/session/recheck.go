@@ -5,6 +5,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/gateway/broker/outbuf"
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
 // purged is the time of suspension of a subscription whose queue is gone: it
@@ -17,6 +18,7 @@ func (st *Store) Generation() { st.gen.Add(1) }
 
 // Changes is what deciding a session again took and gave back.
 type Changes struct {
+	Touched   bool // the owner matched
 	Connect   message.Verdict
 	Suspended []*Sub
 	Resumed   []*Sub
@@ -29,16 +31,17 @@ type Changes struct {
 
 // Recheck decides everything in s again. Afterwards nothing that the present
 // rights deny is appended to the output buffer, nor in it, except for Held.
-// touched is false for a session whose own rights did not change: then only
-// what others published is judged again.
-func (s *Session) Recheck(touched bool, now time.Time, allow func(*Sub) bool) Changes {
+// match tells whose rights may have changed: of a session whose owner it is not,
+// only what such publishers have published is judged again.
+func (s *Session) Recheck(match func(*principal.Principal) bool, now time.Time, allow func(*Sub) bool) Changes {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := Changes{Conn: s.claim, Connect: message.Verdict{Allowed: true}}
 	if s.dead {
 		return c
 	}
-	if touched {
+	c.Touched = match(s.who)
+	if c.Touched {
 		c.Connect = s.rights.Connect()
 		if !c.Connect.Allowed {
 			allow = func(*Sub) bool { return false }
@@ -49,6 +52,9 @@ func (s *Session) Recheck(touched bool, now time.Time, allow func(*Sub) bool) Ch
 		return c
 	}
 	cut, held := s.link.Out.Cut(func(m *message.Message, owner outbuf.Owner) bool {
+		if !c.Touched && !match(m.Publisher) {
+			return false
+		}
 		e, _ := owner.(*Entry)
 		if e == nil {
 			e = &Entry{m: m, private: Private(m.Topic)}
