@@ -108,7 +108,7 @@ func (l *listener) webServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/mqtt", l.upgrade)
 	mux.HandleFunc("/$iothub/websocket", l.upgrade)
-	return &http.Server{
+	s := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: l.Limits.Handshake,
 		ReadTimeout:       l.Limits.Handshake,
@@ -122,6 +122,8 @@ func (l *listener) webServer() *http.Server {
 			return context.WithValue(ctx, admittedKey{}, nc)
 		},
 	}
+	s.SetKeepAlivesEnabled(false) // one request, one connection: nobody stays without becoming a client
+	return s
 }
 
 // upgrade turns a request into a connection and serves it on the request's
