@@ -6,17 +6,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/cmd/managementd/internal/hub"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
-	"github.com/gatehouse/gatehouse/device/credential/sas"
 	"github.com/gatehouse/gatehouse/gateway/identity"
 	"github.com/gatehouse/gatehouse/sync/management"
 )
-
-// maxTokenLife bounds how far ahead a device's token may reach.
-const maxTokenLife = 366 * 24 * time.Hour
 
 // callers proves who sends a request: a bearer token, or a device's
 // SharedAccessSignature (semantics.md 7).
@@ -47,42 +42,18 @@ func newCallers(s settings, signer *jwt.Issuer) (*callers, error) {
 }
 
 func (c *callers) authenticate(r *http.Request) (management.Caller, error) {
-	header := r.Header.Get("Authorization")
-	scheme, rest, _ := strings.Cut(header, " ")
-	switch {
-	case strings.EqualFold(scheme, "Bearer"):
-		claims, err := c.verifier.Verify(strings.TrimSpace(rest))
-		if err != nil {
-			return management.Caller{}, err
-		}
-		return management.Caller{Subject: identity.Subject(claims), Name: claims.Object.String()}, nil
-	case strings.EqualFold(scheme, "SharedAccessSignature"):
-		return c.device(header)
+	if management.IsDeviceToken(r) {
+		return c.api.AuthenticateDevice(r)
 	}
-	return management.Caller{}, errNoCredential
-}
-
-// device accepts a Digital Twins device token as that DeviceId.
-func (c *callers) device(header string) (management.Caller, error) {
-	token, err := sas.ParseDeviceToken(header)
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return management.Caller{}, errNoCredential
+	}
+	claims, err := c.verifier.Verify(strings.TrimSpace(token))
 	if err != nil {
 		return management.Caller{}, err
 	}
-	d, ok := c.api.DeviceByHardwareID(token.ID)
-	if !ok || d.Status != device.Active {
-		return management.Caller{}, errNoCredential
-	}
-	key, ok := c.api.KeyFor(d.Space, token.KeyVersion)
-	if !ok {
-		return management.Caller{}, errNoCredential
-	}
-	if err := token.Verify(key, time.Now(), maxTokenLife); err != nil {
-		return management.Caller{}, err
-	}
-	return management.Caller{
-		Subject: model.Subject{Identities: []model.Identity{{Kind: model.DeviceID, Object: d.ID}}},
-		Name:    d.HubID,
-	}, nil
+	return management.Caller{Subject: identity.Subject(claims), Name: claims.Object.String()}, nil
 }
 
 // identities is how the development hub looks devices up.
