@@ -20,9 +20,10 @@ const yearOfSense = 2020
 // Check looks at everything that a valid configuration names and that would
 // only fail later: files, certificates, the topic map, routes, the state
 // directory, the clock. It starts nothing.
-func Check(cfg *config.Config) []config.Problem {
+func Check(cfg *config.Config) []config.Problem { return checkAt(cfg, time.Now()) }
+
+func checkAt(cfg *config.Config, now time.Time) []config.Problem {
 	problems := cfg.CheckFiles()
-	now := time.Now()
 	if now.Year() < yearOfSense {
 		problems = append(problems, config.Problem{File: "system clock", Message: fmt.Sprintf("says %s", now.Format(time.DateOnly)),
 			Hint: "set the clock (timedatectl set-time, or an NTP server) before starting: certificates and tokens cannot be judged"})

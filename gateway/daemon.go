@@ -39,6 +39,11 @@ type Options struct {
 	Built   time.Time        // when this program was made: no clock is believed below it
 	Stderr  *os.File         // where the log goes
 	Now     func() time.Time // nil: time.Now
+	// Free measures the space available at a directory; nil: statfs.
+	Free func(dir string) (uint64, error)
+	// Reload tells when to read the configuration again, by Load; nil: never.
+	Reload <-chan os.Signal
+	Load   func() (config.Config, []config.Problem)
 }
 
 // daemon is the plugged house. Everything in it is built by build and started
@@ -73,6 +78,10 @@ type daemon struct {
 	uplink   uplink
 	hub      hubUplink
 	replica  *replica.Replica
+
+	doorTLS map[string]*liveTLS           // by listener; replaced by a reload
+	level   *slog.LevelVar                // of the log
+	inForce atomic.Pointer[config.Config] // cfg, with what a reload took over
 
 	adminSocket, page net.Listener
 
@@ -110,7 +119,7 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 	if o.Stderr == nil {
 		o.Stderr = os.Stderr
 	}
-	var level slog.Level
+	level := new(slog.LevelVar)
 	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 		return nil, err
 	}
@@ -118,7 +127,8 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), engine: authz.NewEngine()}
+	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), engine: authz.NewEngine(), level: level, doorTLS: map[string]*liveTLS{}}
+	d.inForce.Store(&d.cfg)
 	d.phases.phase = map[string]update.Phase{}
 	d.health = health.New(o.Now)
 	d.health.Watch(d.healthChanged)
@@ -132,7 +142,7 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 			}
 		}
 	}()
-	if d.doors, d.adminSocket, d.page, err = doors(&d.cfg); err != nil {
+	if d.doors, d.adminSocket, d.page, err = doors(&d.cfg, d.doorTLS); err != nil {
 		return nil, err
 	}
 	for _, l := range d.doors {
@@ -143,7 +153,7 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 			undo = append(undo, l)
 		}
 	}
-	if d.store, err = store.Open(string(cfg.State.Dir), store.Options{Log: d.log, MinFree: uint64(cfg.State.MinFree), Now: o.Now}); err != nil {
+	if d.store, err = store.Open(string(cfg.State.Dir), store.Options{Log: d.log, MinFree: uint64(cfg.State.MinFree), Free: o.Free, Now: o.Now}); err != nil {
 		return nil, err
 	}
 	undo = append(undo, d.store)
@@ -322,6 +332,9 @@ func (d *daemon) run(ctx context.Context) error {
 		return errors.Join(err, d.store.Close())
 	}
 	actors = append(actors, operators...)
+	if d.opts.Reload != nil {
+		actors = append(actors, actor{name: "reload", run: d.reloader})
+	}
 	go func() {
 		<-d.broker.Ready()
 		d.serving.Store(true)

@@ -36,6 +36,8 @@ type keyring struct {
 	keys    atomic.Pointer[jwt.Keys]
 }
 
+var errNoKeys = errors.New("the key set holds no usable key")
+
 // keyStore keeps the last good set.
 type keyStore interface {
 	Get(key string) ([]byte, error)
@@ -84,7 +86,7 @@ func (k *keyring) use(text []byte) error {
 		k.log.Warn("a signing key is not used", "err", s)
 	}
 	if set.Len() == 0 {
-		return errors.New("the key set holds no usable key")
+		return errNoKeys
 	}
 	k.keys.Store(&set)
 	if k.current != nil && !bytes.Equal(k.current, text) {

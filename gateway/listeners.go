@@ -18,7 +18,7 @@ import (
 
 // doors opens every listener of the configuration: those that systemd passed
 // in by name, and the others by their address. On an error none stays open.
-func doors(cfg *config.Config) (list []broker.Listener, adminSocket, page net.Listener, err error) {
+func doors(cfg *config.Config, live map[string]*liveTLS) (list []broker.Listener, adminSocket, page net.Listener, err error) {
 	var open []net.Listener
 	defer func() {
 		if err != nil {
@@ -65,9 +65,13 @@ func doors(cfg *config.Config) (list []broker.Listener, adminSocket, page net.Li
 			door.OnDeniedPublish = broker.Ignore
 		}
 		if c.TLS != nil {
-			if door.TLS, err = serverTLS(c.TLS); err != nil {
+			t, err := serverTLS(c.TLS)
+			if err != nil {
 				return nil, nil, nil, fmt.Errorf("listener %q: %w", c.Name, err)
 			}
+			live[c.Name] = new(liveTLS)
+			live[c.Name].Store(t)
+			door.TLS = live[c.Name].config()
 		}
 		list = append(list, door)
 	}

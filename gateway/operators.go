@@ -75,7 +75,7 @@ func (d *daemon) selfTest(ctx context.Context) error {
 }
 
 func (d *daemon) redactedConfig(context.Context) ([]byte, error) {
-	return yaml.Marshal(d.cfg.Redacted())
+	return yaml.Marshal(d.inForce.Load().Redacted())
 }
 
 // doctor looks at what operators get wrong.

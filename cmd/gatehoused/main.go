@@ -60,6 +60,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, "gatehoused", version)
 		return exitOK
 	}
+	// Before anything takes time: until then a SIGHUP would be the end.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	cfg, problems := config.Load(*file)
 	if len(problems) == 0 {
 		problems = gateway.Check(&cfg)
@@ -75,7 +79,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stdout, "%s: good\n", *file)
 		return exitOK
 	}
-	if err := gateway.Run(ctx, cfg, gateway.Options{Version: version, Built: builtAt(), Stderr: os.Stderr}); err != nil {
+	err := gateway.Run(ctx, cfg, gateway.Options{
+		Version: version, Built: builtAt(), Stderr: os.Stderr,
+		Reload: hangup, Load: func() (config.Config, []config.Problem) { return config.Load(*file) },
+	})
+	if err != nil {
 		fmt.Fprintln(stderr, "gatehoused:", err)
 		return exitFailure
 	}

@@ -1,0 +1,195 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/gatehouse/gatehouse/device/credential/jwt"
+	"github.com/gatehouse/gatehouse/gateway/access"
+	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+// A reload reads the configuration again while the daemon serves. Live are
+// what listeners show (listeners[].tls), the topic map, the file of token keys
+// and the log level. All of it is read and checked before any of it is
+// taken over, so a broken file changes nothing. Every other difference
+// is named and waits for a restart.
+
+// liveTLS is a listener's TLS, which a reload replaces: handshakes from then
+// on see the new one, connections stay as they are.
+type liveTLS struct{ atomic.Pointer[tls.Config] }
+
+// config is what the listener is given once.
+func (l *liveTLS) config() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, SessionTicketsDisabled: true,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return l.Load(), nil },
+	}
+}
+
+// renewal is a new configuration's live part, ready to be taken over.
+type renewal struct {
+	cfg   config.Config // what is in force once it is
+	tls   map[string]*tls.Config
+	table *access.Table
+	keys  *jwt.Keys
+	held  []string // fields that wait for a restart
+}
+
+// reloader waits for Options.Reload.
+func (d *daemon) reloader(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.opts.Reload:
+			d.notify.Reloading()
+			d.reload(ctx)
+			d.notify.Ready(d.statusLine())
+		}
+	}
+}
+
+func (d *daemon) reload(ctx context.Context) {
+	next, problems := d.opts.Load()
+	if len(problems) == 0 {
+		problems = Check(&next)
+	}
+	var r renewal
+	if len(problems) == 0 {
+		r, problems = d.renew(&next)
+	}
+	d.health.Set(len(problems) > 0, "reload", health.Degraded,
+		listed("problems in the changed configuration, which was not taken over", problems), "correct them (gatehoused -check names them all) and reload again")
+	if len(problems) > 0 {
+		for _, p := range problems {
+			d.log.Error("reload refused", "problem", p.String())
+		}
+		d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "reload", Reason: "broken-configuration", Detail: problems[0].String(), Count: 1})
+		return
+	}
+	for name, t := range r.tls {
+		d.doorTLS[name].Store(t)
+	}
+	d.access.SetTable(r.table)
+	if r.keys != nil {
+		d.keys.keys.Store(r.keys)
+	}
+	_ = d.level.UnmarshalText([]byte(r.cfg.Log.Level)) // Check has read it
+	d.inForce.Store(&r.cfg)
+	took, err := d.revoke(ctx, everyone)
+	if err != nil {
+		d.log.Error("the reload did not reach every session", "err", err)
+	}
+	d.health.Set(len(r.held) > 0, "restart-needed", health.Notice,
+		"changed in the configuration and not in force: "+strings.Join(r.held, ", "), "systemctl restart gatehoused; other settings are in force")
+	d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "reload", Allowed: true, Reason: "reloaded", Detail: fmt.Sprintf("confirmed after %s", took), Count: 1})
+	d.log.Info("reloaded", "waiting for a restart", r.held)
+}
+
+// renew reads everything live that next names. It changes nothing.
+func (d *daemon) renew(next *config.Config) (renewal, []config.Problem) {
+	r := renewal{cfg: *d.inForce.Load(), tls: map[string]*tls.Config{}, table: access.NewTable()}
+	var problems []config.Problem
+	wrong := func(field string, err error) {
+		problems = append(problems, next.Problem(field, err.Error(), "correct the file and reload again"))
+	}
+	r.cfg.Listeners = slices.Clone(r.cfg.Listeners)
+	sameDoors := len(next.Listeners) == len(r.cfg.Listeners)
+	for i := range r.cfg.Listeners {
+		own := &r.cfg.Listeners[i]
+		if !sameDoors || own.TLS == nil || next.Listeners[i].TLS == nil || next.Listeners[i].Name != own.Name {
+			continue
+		}
+		t, err := serverTLS(next.Listeners[i].TLS)
+		if err != nil {
+			wrong(fmt.Sprintf("listeners[%d].tls", i), err)
+			continue
+		}
+		r.tls[own.Name], own.TLS = t, next.Listeners[i].TLS
+	}
+	if r.cfg.Access.Map = next.Access.Map; r.cfg.Access.Map != "" {
+		table, more := loadTopicMap(next)
+		problems = append(problems, more...)
+		r.table = table
+	}
+	if r.cfg.Identity.JWKS.File != "" && next.Identity.JWKS.File != "" {
+		keys, err := readKeys(next.Identity.JWKS.File)
+		if err != nil {
+			wrong("identity.jwks.file", err)
+		}
+		r.keys, r.cfg.Identity.JWKS.File = keys, next.Identity.JWKS.File
+	}
+	r.cfg.Log.Level = next.Log.Level
+	r.held = differences(&r.cfg, next)
+	return r, problems
+}
+
+func readKeys(file config.File) (*jwt.Keys, error) {
+	text, err := os.ReadFile(string(file))
+	if err != nil {
+		return nil, err
+	}
+	set, _, err := jwt.ParseKeys(text)
+	if err == nil && set.Len() == 0 {
+		err = errNoKeys
+	}
+	return &set, err
+}
+
+// differences names the fields in which two configurations differ, in order.
+func differences(a, b *config.Config) []string {
+	left, right := flat(a), flat(b)
+	var list []string
+	for field, value := range left {
+		if other, ok := right[field]; !ok || other != value {
+			list = append(list, field)
+		}
+	}
+	for field := range right {
+		if _, ok := left[field]; !ok {
+			list = append(list, field)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// flat is every value of a configuration by its field, as the file would name it.
+func flat(c *config.Config) map[string]string {
+	out := map[string]string{}
+	text, err := c.YAML()
+	var tree any
+	if err == nil {
+		err = yaml.Unmarshal(text, &tree)
+	}
+	if err != nil {
+		out["configuration"] = err.Error() // a difference, rather than silence
+	}
+	flatten(tree, "", out)
+	return out
+}
+
+func flatten(v any, at string, out map[string]string) {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, value := range v {
+			flatten(value, strings.TrimPrefix(at+"."+key, "."), out)
+		}
+	case []any:
+		for i, value := range v {
+			flatten(value, fmt.Sprintf("%s[%d]", at, i), out)
+		}
+	default:
+		out[at] = fmt.Sprint(v)
+	}
+}
