@@ -158,8 +158,19 @@ func (s *Session) kill() {
 	}
 	s.dead = true
 	s.link, s.claim = nil, nil
-	s.store.queued.Add(-s.bytes.Swap(0))
-	s.count.Store(0)
+	// Entry by entry: a delivery that has reserved and not arrived yet gives
+	// back its own.
+	for _, e := range s.queue.each() {
+		s.Release(e.m)
+	}
+	for _, e := range s.held {
+		s.Release(e.m)
+	}
+	for _, e := range s.ids {
+		if e.sent {
+			s.Release(e.m)
+		}
+	}
 	s.queue, s.held, s.ids, s.sent = queue{}, nil, map[uint16]*Entry{}, 0
 	s.store.c.Index.Remove(s.list()...)
 	s.subs = map[string]*Sub{}
