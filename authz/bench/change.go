@@ -33,7 +33,7 @@ func delta(w *world, ix *authz.Index, pairs int) result {
 	var all, control []float64
 	once := func() float64 {
 		c := w.changes(ix.Version())
-		return 1000 * inProcess(func() {
+		return 1000 * onThread(func() {
 			if _, _, err := ix.Apply(c); err != nil {
 				panic(err)
 			}

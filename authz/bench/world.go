@@ -15,6 +15,7 @@ type world struct {
 	subjects    []*model.Subject // devices first
 	identities  []model.Identity // all that are assigned to
 	assignments []model.Assignment
+	bySubject   map[model.Identity]int // by a subject's own identity
 	rand        *rand.Rand
 }
 
@@ -41,7 +42,7 @@ var operations = []model.Operation{
 }
 
 func newWorld(assignments int) *world {
-	w := &world{rand: rand.New(rand.NewPCG(7, uint64(assignments)))}
+	w := &world{rand: rand.New(rand.NewPCG(7, uint64(assignments))), bySubject: map[model.Identity]int{}}
 	site := space.Root.Join(w.id())
 	w.paths = append(w.paths, site)
 	for len(w.paths) < spaces {
@@ -95,6 +96,7 @@ func (w *world) id() (id space.ID) {
 
 func (w *world) add(ids ...model.Identity) {
 	w.identities = append(w.identities, ids[0])
+	w.bySubject[ids[0]] = len(w.subjects)
 	s := &model.Subject{Identities: ids}
 	if ids[0].Kind == model.UserID {
 		s.Object = ids[0].Object
@@ -110,16 +112,12 @@ func (w *world) random() question {
 // questions are n random ones; every other one is asked at or below a place
 // where the subject holds something, so that about half of those are allowed.
 func (w *world) questions(n int) []question {
-	bySubject := map[model.Identity]int{}
-	for i, s := range w.subjects {
-		bySubject[s.Identities[0]] = i
-	}
 	out := make([]question, 0, n)
 	for len(out) < n {
 		q := w.random()
 		if len(out)%2 == 0 {
 			a := w.assignments[w.rand.IntN(len(w.assignments))]
-			who, ok := bySubject[a.Who]
+			who, ok := w.bySubject[a.Who]
 			if !ok {
 				continue
 			}

@@ -67,6 +67,9 @@ func Role(r *model.Role) (Rights, error) {
 		if err != nil {
 			return Rights{}, fmt.Errorf("permission %d: %w", i+1, err)
 		}
+		// A Space always has a category when it is asked about (model.Operation.Resolved):
+		// rights that differ only there would be different without deciding differently.
+		set.remove(model.Space, model.NoCategory)
 		effective := p.Actions &^ p.NotActions
 		for n := range accessTypes {
 			if effective&(1<<n) != 0 {

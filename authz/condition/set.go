@@ -33,6 +33,11 @@ func (s *Set) add(t model.ResourceType, c model.Category) {
 	s[n/64] |= 1 << (n % 64)
 }
 
+func (s *Set) remove(t model.ResourceType, c model.Category) {
+	n := uint(t)*uint(model.Categories) + uint(c)
+	s[n/64] &^= 1 << (n % 64)
+}
+
 // Empty tells whether nothing is in the set.
 func (s *Set) Empty() bool { return *s == Set{} }
 
