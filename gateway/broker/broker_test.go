@@ -2,7 +2,6 @@ package broker_test
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -168,7 +167,6 @@ type house struct {
 	trail    *trail
 	log      *lines
 	stop     func()
-	tls      *tls.Config
 	tripwire uint64 // expected
 	panics   uint64
 }
@@ -279,7 +277,7 @@ func (h *house) until(what string, f func() bool) {
 func matrix(t *testing.T, f func(t *testing.T, level, qos byte)) {
 	for _, level := range []byte{4, 5} {
 		for qos := range byte(3) {
-			t.Run(string("v311 v5  "[(level-4)*5:][:4])+" qos"+string('0'+rune(qos)), func(t *testing.T) {
+			t.Run("v311 v5  "[(level-4)*5:][:4]+" qos"+string('0'+rune(qos)), func(t *testing.T) {
 				t.Parallel()
 				f(t, level, qos)
 			})

@@ -80,26 +80,25 @@ func (h *hook) OnAuthPacket(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 	return pk, nil
 }
 
-func (h *hook) OnConnectAuthenticate(*mqtt.Client, packets.Packet) bool { return h.tripped(false) }
+func (h *hook) OnConnectAuthenticate(*mqtt.Client, packets.Packet) bool { h.tripped(); return false }
 
-func (h *hook) OnACLCheck(*mqtt.Client, string, bool) bool { return h.tripped(false) }
+func (h *hook) OnACLCheck(*mqtt.Client, string, bool) bool { h.tripped(); return false }
 
 func (h *hook) OnPublish(_ *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
-	h.tripped(false)
+	h.tripped()
 	return pk, packets.ErrRejectPacket
 }
 
-func (h *hook) OnPublished(*mqtt.Client, packets.Packet) { h.tripped(false) }
+func (h *hook) OnPublished(*mqtt.Client, packets.Packet) { h.tripped() }
 
 func (h *hook) OnWill(_ *mqtt.Client, w mqtt.Will) (mqtt.Will, error) {
-	h.tripped(false)
+	h.tripped()
 	return w, nil
 }
 
-func (h *hook) OnQosPublish(*mqtt.Client, packets.Packet, int64, int) { h.tripped(false) }
+func (h *hook) OnQosPublish(*mqtt.Client, packets.Packet, int64, int) { h.tripped() }
 
-func (h *hook) tripped(answer bool) bool {
+func (h *hook) tripped() {
 	h.b.count.tripwire.Add(1)
 	h.b.o.Log.Error("the embedded library touched a message; this must never happen")
-	return answer
 }

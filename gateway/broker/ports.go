@@ -8,12 +8,15 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// The questions that the broker asks and the places where it keeps things.
-// Their contracts stand in package session, which asks most of them.
+// The contracts of these stand in package session, which asks most of them.
 type (
-	Access  = session.Access
-	Rights  = session.Rights
-	Vault   = session.Vault
+	// Access opens the rights of a principal.
+	Access = session.Access
+	// Rights answers for one principal.
+	Rights = session.Rights
+	// Vault keeps what must survive of sessions and retained messages.
+	Vault = session.Vault
+	// Auditor keeps records of decisions.
 	Auditor = session.Auditor
 )
 

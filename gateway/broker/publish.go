@@ -38,7 +38,7 @@ func (c *conn) publish(f frame.Frame) error {
 	pr := c.proof.Load()
 	now := time.Now()
 	m := &message.Message{ID: c.b.nextID.Add(1), Topic: name, Payload: append([]byte(nil), p.Payload...), QoS: p.QoS,
-		Retain: p.Retain, Props: p.Properties.Message(), Accepted: now, Publisher: pr.who}
+		Retain: p.Retain, Props: p.Message(), Accepted: now, Publisher: pr.who}
 	if p.HasMessageExpiry() {
 		m.Expires = now.Add(time.Duration(p.MessageExpiry) * time.Second)
 	}

@@ -1,3 +1,4 @@
+//nolint:misspell // the client is called so
 package broker_test
 
 import (

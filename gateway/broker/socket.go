@@ -27,8 +27,7 @@ type socket struct {
 type halfCloser interface{ CloseWrite() error }
 
 func (s *socket) Close() error {
-	switch c := s.Conn.(type) {
-	case halfCloser:
+	if c, ok := s.Conn.(halfCloser); ok {
 		_ = s.SetWriteDeadline(time.Now().Add(s.flush))
 		_ = c.CloseWrite() // TLS: close_notify
 	}

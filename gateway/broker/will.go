@@ -26,7 +26,7 @@ type will struct {
 func newWill(h *frame.Connect) *will {
 	w := h.Will
 	return &will{topic: w.Topic, payload: append([]byte(nil), w.Payload...), qos: w.QoS, retain: w.Retain,
-		props: w.Properties.Message(), expires: w.HasMessageExpiry(), expiry: time.Duration(w.MessageExpiry) * time.Second,
+		props: w.Message(), expires: w.HasMessageExpiry(), expiry: time.Duration(w.MessageExpiry) * time.Second,
 		delay: time.Duration(w.WillDelay) * time.Second}
 }
 

@@ -34,7 +34,7 @@ func (q *queue) putBack(back []*Entry) {
 	if len(back) == 0 {
 		return
 	}
-	all := append(back, q.each()...)
+	all := slices.Concat(back, q.each())
 	slices.SortFunc(all, bySeq)
 	q.list, q.head = all, 0
 }
