@@ -3,7 +3,6 @@ package gateway
 import (
 	"maps"
 	"sync"
-	"sync/atomic"
 
 	"github.com/gatehouse/gatehouse/gateway/audit"
 	"github.com/gatehouse/gatehouse/gateway/message"
@@ -17,8 +16,6 @@ type ledger struct {
 	audit   *audit.Log
 	metrics *metrics.Set
 	version func() string // policy version in force
-
-	forwarded atomic.Uint64
 
 	mu     sync.Mutex
 	denied map[string]uint64 // by reason; guarded by mu; bounded by maxDeniedReasons

@@ -172,7 +172,8 @@ func (d *daemon) assignments(ctx context.Context, q admin.AssignmentQuery) ([]ad
 	}
 	list := []admin.Assignment{}
 	for _, a := range g.Policy.Assignments {
-		if a.Path != at && !(q.Down || q.Path == "") || !at.Covers(a.Path) {
+		below := q.Down || q.Path == ""
+		if !at.Covers(a.Path) || a.Path != at && !below {
 			continue
 		}
 		row := admin.Assignment{
@@ -299,6 +300,11 @@ func (d *daemon) explain(q admin.Question) (admin.Explanation, error) {
 		out.Needs = strings.Join(needs, "; ")
 		if !x.Allowed {
 			out.Nearest = d.nearest(p, x.Steps)
+			for _, s := range x.Steps {
+				if !s.OK && s.Check != "" && out.Detail == "" {
+					out.Detail = fmt.Sprintf("%s: %s %s does not hold", p.Name, s.Check, s.At)
+				}
+			}
 		}
 		return out, nil
 	}

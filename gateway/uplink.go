@@ -59,7 +59,7 @@ func overflowOf(own, standard string) upstream.Overflow {
 // buildUplink makes the outbox and the link of the configured mode.
 func (d *daemon) buildUplink() error {
 	var connector upstream.Connector
-	window := 0
+	var window int
 	switch d.cfg.Upstream.Mode {
 	case config.UpstreamIoTHub:
 		if err := d.hub.open(d); err != nil {

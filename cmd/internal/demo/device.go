@@ -19,7 +19,6 @@ type endpoint struct {
 	clientID string
 	username string
 	password string
-	version  uint // 4: MQTT 3.1.1
 	clean    bool
 }
 
