@@ -14,7 +14,6 @@ type Report struct {
 	Resumed       int // suspended ones that have it again
 	Cut           int // encoded messages taken out before the kernel had them
 	Closed        int // connections closed because such a message was half written
-	Dropped       int // queued messages purged
 	WillsDropped  int
 	RetainedHeld  int // retained messages whose publisher may not publish there now
 	Took          time.Duration
