@@ -80,7 +80,9 @@ func (e *azureEdit) put(roles []model.AzureRole, assignments []model.AzureAssign
 		c := &azureAssignment{AzureAssignment: a, where: where, when: parseCondition(a.Condition)}
 		c.sum = e.hash.text(fmt.Sprintf("%q", []any{a.ID, a.Role, a.Who, c.where, a.Condition}))
 		e.assignments[a.ID] = c
-		e.hold(a.Who.ID, append(slices.Clone(e.held[a.Who.ID]), c))
+		if names(a.Who) {
+			e.hold(a.Who.ID, append(slices.Clone(e.held[a.Who.ID]), c))
+		}
 	}
 	for _, d := range denies {
 		e.removeDeny(d.ID)
@@ -115,6 +117,9 @@ func (e *azureEdit) removeAssignment(id space.ID) {
 	delete(e.refused, id)
 	if a, ok := e.assignments[id]; ok {
 		delete(e.assignments, id)
+		if !names(a.Who) {
+			return
+		}
 		e.hold(a.Who.ID, slices.DeleteFunc(slices.Clone(e.held[a.Who.ID]), func(b *azureAssignment) bool { return b == a }))
 	}
 }
@@ -139,11 +144,17 @@ func (e *azureEdit) removeDeny(id space.ID) {
 	})
 }
 
+// names tells whether it is one principal that is named, not everyone and not
+// something unknown.
+func names(who model.AzurePrincipal) bool {
+	return who.Type != model.UnknownPrincipal && who.Type != model.AzureEveryone && !who.ID.IsZero()
+}
+
 // touchDeny marks whom the deny is for.
 func (e *azureEdit) touchDeny(d *azureDeny) {
 	e.all = e.all || len(d.Principals) == 0
 	for _, who := range d.Principals {
-		if known := who.Type == model.AzureUser || who.Type == model.AzureServicePrincipal || who.Type == model.AzureGroup; known && !who.ID.IsZero() {
+		if names(who) {
 			e.touched[who.ID] = true
 		} else {
 			e.all = true
@@ -175,7 +186,7 @@ func (e *azureEdit) keys(before *azure) []Key {
 func (z *azure) principalSum(id space.ID) uint64 {
 	sum := z.heldSum(id)
 	for _, d := range z.denies {
-		if slices.ContainsFunc(d.Principals, func(p model.AzurePrincipal) bool { return p.ID == id }) {
+		if slices.ContainsFunc(d.Principals, func(p model.AzurePrincipal) bool { return p.ID == id && names(p) }) {
 			sum += d.sum
 		}
 	}

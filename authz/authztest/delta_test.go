@@ -57,6 +57,9 @@ func TestDeltasEqualRebuild(t *testing.T) {
 					t.Fatalf("seed %d: decisions differ, rights version does not", seed)
 				}
 			}
+			if replaced, again, _ := ix.Replace(w.Policy); !slices.Equal(keys, again) || replaced.Len() != next.Len() {
+				t.Fatalf("seed %d: a delta names %v, replacing names %v", seed, keys, again)
+			}
 			for _, k := range keys {
 				if k.Identity.Kind != model.NoIdentity && !differs(w, before.Assignments, k.Identity, oracleBefore) {
 					t.Fatalf("seed %d: %v is named, but decides as before", seed, k.Identity)
