@@ -106,7 +106,7 @@ func (k *keyring) Run(ctx context.Context) error {
 		}
 		err := k.fetch(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // being told to stop is no error
 		}
 		if err != nil {
 			wait = retryKeys

@@ -149,7 +149,7 @@ func writeSecret(file string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // gone once it has been renamed
 	if _, err := f.Write(b); err != nil {
 		f.Close()
 		return err

@@ -174,7 +174,7 @@ func (c *call) checkAssignment() error {
 	if err != nil {
 		return err
 	}
-	if !c.isMe(subject.Identities[0]) && !c.view.may(model.Read, model.SpaceRoleAssignment, at) {
+	if !c.isMe(subject.Identities[0]) && !c.view.mayRead(model.SpaceRoleAssignment, at) {
 		return forbidden()
 	}
 	return c.ok(c.state.exists(at) && c.state.policy.allowed(subject, access, resource, at))

@@ -63,7 +63,7 @@ func (c *call) getRights() error {
 	if !c.state.exists(at) {
 		return notFound("The site does not exist.")
 	}
-	may := func(t model.ResourceType) bool { return c.view.may(model.Read, t, at) }
+	may := func(t model.ResourceType) bool { return c.view.mayRead(t, at) }
 	return c.ok(wire.Rights{
 		Assignments: may(model.SpaceRoleAssignment), Spaces: may(model.Space), Devices: may(model.Device),
 		Sensors: may(model.Sensor), Functions: may(model.UserDefinedFunction), Keys: may(model.KeyStore),

@@ -23,8 +23,8 @@ func badRequest(format string, args ...any) error {
 	return &failure{http.StatusBadRequest, "400.600.000.000", fmt.Sprintf(format, args...)}
 }
 
-func notFound(format string, args ...any) error {
-	return &failure{http.StatusNotFound, "404.600.000.000", fmt.Sprintf(format, args...)}
+func notFound(text string) error {
+	return &failure{http.StatusNotFound, "404.600.000.000", text}
 }
 
 func gone() error {

@@ -203,7 +203,8 @@ func TestRestartKeepsEverything(t *testing.T) {
 		t.Error("a restored store needs a new epoch")
 	}
 	restored.want(410, "admin", "GET", "/changes?since="+since, nil)
-	if open2(t, NewMemoryStore()).server.Version().Epoch == open2(t, NewMemoryStore()).server.Version().Epoch {
+	one, other := open2(t, NewMemoryStore()), open2(t, NewMemoryStore())
+	if one.server.Version().Epoch == other.server.Version().Epoch {
 		t.Error("two new stores with one epoch")
 	}
 }

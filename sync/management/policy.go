@@ -45,7 +45,6 @@ type view struct {
 }
 
 type question struct {
-	access model.Access
 	t      model.ResourceType
 	at     space.Path
 }
@@ -54,12 +53,12 @@ func newView(p policy, s *model.Subject, site space.Path) *view {
 	return &view{policy: p, subject: s, site: site, known: map[question]bool{}}
 }
 
-// may remembers: a collection asks the same few questions for each row.
-func (v *view) may(access model.Access, t model.ResourceType, at space.Path) bool {
-	q := question{access, t, at}
+// mayRead remembers: a collection asks the same few questions for each row.
+func (v *view) mayRead(t model.ResourceType, at space.Path) bool {
+	q := question{t, at}
 	ok, known := v.known[q]
 	if !known {
-		ok = v.policy.allowed(v.subject, access, t, at)
+		ok = v.policy.allowed(v.subject, model.Read, t, at)
 		v.known[q] = ok
 	}
 	return ok
@@ -75,17 +74,17 @@ func (v *view) sees(kind string, at space.Path) bool {
 	}
 	t := resourceOf(kind)
 	if v.site.IsZero() || v.site.Covers(at) {
-		return v.may(model.Read, t, at)
+		return v.mayRead(t, at)
 	}
 	switch kind {
 	case wire.TypeAssignment, wire.TypeCA, wire.TypeAzureAssignment, wire.TypeAzureRole, wire.TypeAzureDeny:
-		return at.Covers(v.site) && v.may(model.Read, t, v.site)
+		return at.Covers(v.site) && v.mayRead(t, v.site)
 	}
 	return false
 }
 
 // keys tells whether credentials of objects at the place are shown.
-func (v *view) keys(at space.Path) bool { return v.may(model.Read, model.KeyStore, at) }
+func (v *view) keys(at space.Path) bool { return v.mayRead(model.KeyStore, at) }
 
 // resourceOf says which right protects a type of the feed. Azure items have no
 // place of their own and count as at "/"; who may read assignments may read them.

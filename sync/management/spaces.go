@@ -132,8 +132,7 @@ func (c *call) moveSpace(t *tx, w *wire.Space) error {
 	if err := c.need(t, model.Create, model.Space, up); err != nil {
 		return err
 	}
-	switch {
-	case from.Covers(up):
+	if from.Covers(up) {
 		return badRequest("A space cannot be moved below itself.")
 	}
 	deepest := 0

@@ -13,10 +13,12 @@ import (
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
-// What travels from source to sink.
 type (
-	Full   = wire.Full
-	Delta  = wire.Delta
+	// Full is everything that concerns the site, as of one version.
+	Full = wire.Full
+	// Delta is what changed between two versions.
+	Delta = wire.Delta
+	// Rights is what the gateway's own identity may read.
 	Rights = wire.Rights
 )
 
@@ -121,10 +123,10 @@ func (r *Replica) Run(ctx context.Context) error {
 	failures := 0
 	for ctx.Err() == nil {
 		err := r.step(ctx)
-		if ctx.Err() != nil {
-			break
-		}
-		if err == nil {
+		switch {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // being told to stop is no error
+		case err == nil:
 			failures = 0
 			continue
 		}

@@ -40,11 +40,13 @@ func live(ctx context.Context, bin, dir, seedFile string, p ports) (err error) {
 		err = errors.Join(err, sys.stop())
 		fmt.Println(st.dim("stopped; everything is kept in " + dir + ", the next make run goes on from it"))
 	}()
-	if err := sys.startCloud(ctx); err != nil {
-		return stopped(ctx, err)
-	}
-	if err := sys.startGateway(ctx); err != nil {
-		return stopped(ctx, err)
+	for _, start := range []func(context.Context) error{sys.startCloud, sys.startGateway} {
+		if err := start(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil // Ctrl-C during the start is an orderly end
+		}
 	}
 	tour(sys, st, bin)
 	play, cancel := context.WithCancel(ctx)
@@ -57,14 +59,6 @@ func live(ctx context.Context, bin, dir, seedFile string, p ports) (err error) {
 	cancel()
 	devices.Wait()
 	return nil
-}
-
-// stopped makes an interrupted start an orderly end.
-func stopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 // performers are the devices that publish in the live demo.

@@ -17,8 +17,9 @@ import (
 )
 
 const usage = `usage: demo run   [--bin DIR] [--dir DIR] [--base-port N]   the whole system, live, until Ctrl-C
-       demo smoke [--bin DIR]                              the same, asserting, at most 60 s
-`
+       demo smoke [--bin DIR]                              the same, asserting, at most 60 s`
+
+var errUsage = errors.New(usage)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -32,7 +33,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New(usage)
+		return errUsage
 	}
 	flags := flag.NewFlagSet("demo "+args[0], flag.ContinueOnError)
 	bin := flags.String("bin", "bin", "directory of the binaries")
@@ -59,5 +60,5 @@ func run(ctx context.Context, args []string) error {
 		defer cancel()
 		return smoke(ctx, *bin, seed, *keep)
 	}
-	return errors.New(usage)
+	return errUsage
 }
