@@ -45,8 +45,8 @@ type view struct {
 }
 
 type question struct {
-	t      model.ResourceType
-	at     space.Path
+	t  model.ResourceType
+	at space.Path
 }
 
 func newView(p policy, s *model.Subject, site space.Path) *view {
