@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -318,9 +319,25 @@ func (g *Guard) Reauthorize(ctx context.Context) error {
 	return nil
 }
 
-// Forget drops everything known of a device: it is gone from the registry, and
-// another of the same name is another device.
+// Forget drops everything known of a device and its modules: it is gone from
+// the registry, and another of the same name is another device.
 func (g *Guard) Forget(ctx context.Context, device string) error {
+	g.mu.Lock()
+	names := []string{device}
+	for n := range g.devices {
+		if strings.HasPrefix(n, device+"/") {
+			names = append(names, n)
+		}
+	}
+	g.mu.Unlock()
+	var failed error
+	for _, n := range names {
+		failed = errors.Join(failed, g.forget(ctx, n))
+	}
+	return failed
+}
+
+func (g *Guard) forget(ctx context.Context, device string) error {
 	d := g.device(device)
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gatehouse/gatehouse/device/twin/strictjson"
@@ -77,12 +78,21 @@ func (g *Guard) localCreate(ctx context.Context, r Request) (Answer, error) {
 	if !ok1 || !ok2 || !ok3 {
 		return refusal(http.StatusBadRequest, "BadRequest", "update.updateId needs provider, name and version"), nil
 	}
+	if !deploymentID(r.Deployment) {
+		return refusal(http.StatusBadRequest, "BadRequest", "the deployment id is not one that the service would take"), nil
+	}
 	s, ok := g.o.Updates.Find(ctx, p+"/"+n+"/"+w)
 	if !ok {
 		return refusal(http.StatusNotFound, "UpdateNotFound", "the update is not in this gateway's store"), nil
 	}
 	s.Cancel, s.ID, s.Retry = false, r.Deployment, ""
 	return g.localOffer(ctx, r, s)
+}
+
+// deploymentID tells whether the service would take the id of a deployment
+// (device-update-protocol.md 2.2), and whether it can be told from none.
+func deploymentID(id string) bool {
+	return id != "" && len(id) <= 73 && plain(id) && !strings.ContainsAny(id, "& ^[]{}|<>/\\\"") && !strings.EqualFold(id, noDeployment)
 }
 
 func (g *Guard) localCancel(ctx context.Context, r Request) (Answer, error) {

@@ -56,7 +56,7 @@ func TestWhatTheDeviceSees(t *testing.T) {
 				if _, no := b.denied[action]; no && len(b.asked) > asked {
 					r.Fatalf("%q became %q although %s is denied", shown, got, action)
 				}
-				if len(b.asked) == asked && shown != "-" {
+				if len(b.asked) == asked {
 					r.Fatalf("%q became %q and nobody was asked", shown, got)
 				}
 			}
@@ -84,6 +84,11 @@ func TestWhatTheDeviceSees(t *testing.T) {
 				}
 			},
 			"look": func(*rapid.T) { look(true) },
+			"withdraw": func(*rapid.T) {
+				b.desired = strictjson.Merge(b.desired, js(t, `{"deviceUpdate":null}`))
+				b.version++
+				look(true)
+			},
 			"deny": func(r *rapid.T) {
 				b.denied[rapid.SampledFrom([]Action{Create, Cancel, Retry}).Draw(r, "action")] = unauthorised
 			},

@@ -20,6 +20,12 @@ func answered(s State, e Answered) (State, []Effect) {
 		if !d.Who.Hub {
 			s.LocalVersion = s.Version
 		}
+		if d.Action == Cancel && d.Binds == "" && s.active() != nil {
+			// What it names only waited and has ended here. The device would
+			// cancel what runs, whatever id it was told.
+			s.candidate, s.Refusal = nil, nil
+			return s, effects
+		}
 		d.Phase = Queued
 		s.candidate, s.Pending, s.Refusal = nil, &d, nil
 		if !c.present {
@@ -53,8 +59,12 @@ func release(s State) (State, []Effect) {
 	if p == nil || p.Phase != Queued {
 		return s, nil
 	}
-	if p.Action == Cancel && p.Binds != "" {
-		if c := s.active(); c == nil || c.ID != p.Binds {
+	if p.Action == Cancel {
+		current := ""
+		if c := s.active(); c != nil {
+			current = c.ID
+		}
+		if p.Binds != current {
 			old := *p
 			old.Phase, old.Reason = Superseded, "another workflow is current"
 			s.Pending = nil
@@ -88,11 +98,14 @@ func released(s State, e Answered) (State, []Effect) {
 		old.Phase = Superseded
 		effects = append(effects, Note{Allowed: true, Deployment: old})
 	}
-	s.Pending, s.Refusal, s.Shown = nil, nil, &d
-	if d.Action != Cancel {
-		s.Current = &d
+	s.Pending, s.Shown = nil, &d
+	if again := d.Action == Create && s.Current != nil && s.Current.ID == d.ID; d.Action != Cancel && !again {
+		s.Current = &d // what is known of one that comes back stays
 	}
-	s.endWithheld(d.Version)
+	if s.Refusal == nil || s.Refusal.Phase != Held || s.Refusal.Who.Hub == d.Who.Hub {
+		s.Refusal = nil
+		s.endWithheld(d.Version)
+	}
 	return s, append(effects, Note{Allowed: true, Deployment: d})
 }
 
@@ -101,12 +114,24 @@ func hold(s State, d Deployment, why Decision) (State, []Effect) {
 	d.Phase, d.Reason = Held, why.Reason
 	s.candidate = nil
 	known := s.Refusal != nil && s.Refusal.Phase == Held && s.Refusal.Version == d.Version && s.Refusal.Reason == why.Reason
-	s.Pending, s.Refusal = &d, &d
-	s.withhold(d.Version, true, why.Reason)
-	if known {
-		return s, nil
+	var effects []Effect
+	switch p := s.Pending; {
+	case p != nil && p.Phase == Queued && p.Who.Hub != d.Who.Hub:
+		// Another one was allowed that: nobody has been allowed yet to end it.
+		s.Refusal = &d
+	case p != nil:
+		old := *p
+		old.Phase = Superseded
+		effects = append(effects, Note{Detail: "its initiator wants something else, which is held", Deployment: old})
+		fallthrough
+	default:
+		s.Pending, s.Refusal = &d, &d
 	}
-	return s, []Effect{Note{Deployment: d, Detail: why.Detail}}
+	s.withhold(d.Version, true, why.Reason)
+	if !known {
+		effects = append(effects, Note{Deployment: d, Detail: why.Detail})
+	}
+	return s, effects
 }
 
 // refuse: not forwarded, the last good state stays, audited and reported once

@@ -102,7 +102,7 @@ var resultNumbers = map[string]uint32{
 	"malformed-service": 0x10, "bad-structure": 0x11, "bad-algorithm": 0x12, "missing-root": 0x13, "unknown-root": 0x14,
 	"disabled-root": 0x15, "disabled-signing-key": 0x16, "bad-signing-key": 0x17, "bad-signature": 0x18, "hash-mismatch": 0x19,
 	"bad-manifest": 0x1a, "unsupported-version": 0x1b, "bad-url": 0x1c, "unknown-file": 0x1d, "incompatible": 0x1e,
-	"retry-not-applicable": 0x20, "retry-of-another-update": 0x21, "cancel-of-another-workflow": 0x22,
+	"retry-not-applicable": 0x20, "retry-of-another-update": 0x21, "cancel-of-another-workflow": 0x22, "same-id-another-update": 0x23,
 }
 
 // ExtendedResultCode is the number under which a refusal is reported: 1 for

@@ -79,6 +79,9 @@ func ParseService(v strictjson.Value) (Service, error) {
 	if s.Cancel {
 		return s, nil
 	}
+	if strings.EqualFold(s.ID, noDeployment) {
+		return Service{}, malformed("an apply under the name of no deployment")
+	}
 	if s.Manifest, ok = v.Get("updateManifest").Str(); !ok || s.Manifest == "" {
 		return Service{}, malformed("no updateManifest")
 	}

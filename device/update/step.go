@@ -130,15 +130,18 @@ func (r Rules) offer(s State, e Offer) (State, []Effect) {
 		return pendingAgain(s, e)
 	}
 	if c := s.Current; c != nil && c.ID == d.ID {
+		stuck := !c.Phase.terminal() && (c.idle(e.Now) >= r.StuckAfter || s.cancelling())
+		switch {
+		case d.Retry != c.Retry && d.Retry != "":
+			d.Action = Retry
+			if c.Phase != Failed && c.Phase != Cancelled && !stuck {
+				return refuse(s, d, "retry-not-applicable", "the deployment is "+string(c.Phase))
+			}
 		// A timestamp that disappears is no retry (device-update-protocol.md 3.4).
-		if d.Retry == c.Retry || d.Retry == "" {
+		case s.Shown != nil:
 			return duplicate(s, d)
 		}
-		d.Action = Retry
-		stuck := !c.Phase.terminal() && (c.idle(e.Now) >= r.StuckAfter || s.cancelling())
-		if c.Phase != Failed && c.Phase != Cancelled && !stuck {
-			return refuse(s, d, "retry-not-applicable", "the deployment is "+string(c.Phase))
-		}
+		// Else it was taken away and comes back: showing it is an action again.
 	}
 	s.candidate = &candidate{d: d, service: e.Service, present: e.Present}
 	return s, []Effect{Verify{e.Service}}
@@ -177,9 +180,6 @@ func (d *Deployment) same(o Deployment) bool {
 func duplicate(s State, d Deployment) (State, []Effect) {
 	s.endWithheld(d.Version)
 	s.Refusal = nil
-	if s.Shown == nil {
-		s.Shown = s.Current // taken away meanwhile, and back
-	}
 	return s, nil
 }
 
@@ -226,8 +226,12 @@ func checked(s State, e Checked) (State, []Effect) {
 	}
 	// An agent that retries runs the manifest it has; another one under the
 	// same name would be authorised as something it is not.
-	if d.Action == Retry && s.Current != nil && s.Current.Update != e.Update {
-		return refuse(s, d, "retry-of-another-update", "")
+	if again := s.Current; again != nil && again.ID == d.ID && again.Update != e.Update {
+		reason := "same-id-another-update"
+		if d.Action == Retry {
+			reason = "retry-of-another-update"
+		}
+		return refuse(s, d, reason, "")
 	}
 	d.Update, d.Phase = e.Update, Verified
 	s.candidate = &candidate{d: d, service: c.service, present: c.present}
