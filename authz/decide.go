@@ -42,6 +42,12 @@ func (ix *Index) Decide(s *model.Subject, op model.Operation, at space.Path) (ou
 			elsewhere = &c.held[0]
 		}
 	}
+	ix.refuse(&out, lacks, elsewhere)
+	return out
+}
+
+// refuse fills in why: the nearest miss.
+func (ix *Index) refuse(out *Decision, lacks, elsewhere *grant) {
 	switch {
 	case lacks != nil:
 		role := ix.roles.slots[lacks.role]
@@ -54,7 +60,6 @@ func (ix *Index) Decide(s *model.Subject, op model.Operation, at space.Path) (ou
 	default:
 		out.Reason = NoAssignment
 	}
-	return out
 }
 
 // covering returns the shallowest of the cell's grants whose path covers the
