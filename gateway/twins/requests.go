@@ -133,10 +133,8 @@ func (s *Service) place(r *record, reports update.Reports) {
 
 func overlaps(queue []strictjson.Value, patch strictjson.Value) bool {
 	for _, q := range queue {
-		for _, m := range patch.Members() {
-			if q.Get(m.Name).Kind() != strictjson.Absent {
-				return true
-			}
+		if strictjson.Overlap(q, patch) {
+			return true
 		}
 	}
 	return false

@@ -49,27 +49,36 @@ func Join(first, second Value) (Value, bool) {
 	if second.kind != Object || first.kind != Object {
 		return second, second.kind != Object
 	}
-	out := first
+	at := first.index()
+	members := append(make([]Member, 0, len(first.members)+len(second.members)), first.members...)
 	for _, m := range second.members {
-		old := out.Get(m.Name)
-		if m.Value.kind == Object && old.kind != Absent {
-			joined, ok := Join(old, m.Value)
+		i, known := at[m.Name]
+		if !known {
+			members = append(members, m)
+			continue
+		}
+		if m.Value.kind == Object {
+			joined, ok := Join(members[i].Value, m.Value)
 			if !ok {
 				return Value{}, false
 			}
 			m.Value = joined
 		}
-		out = out.With(m.Name, m.Value)
+		members[i].Value = m.Value
 	}
-	return out, true
+	return Value{kind: Object, members: members}, true
 }
 
 // Diff is a patch that leads from one object to another under Merge; false
 // when there is nothing to change.
 func Diff(from, to Value) (Value, bool) {
 	var members []Member
+	before := from.index()
 	for _, m := range to.members {
-		old := from.Get(m.Name)
+		var old Value
+		if i, ok := before[m.Name]; ok {
+			old = from.members[i].Value
+		}
 		switch {
 		case old.kind == Object && m.Value.kind == Object:
 			if d, changed := Diff(old, m.Value); changed {
@@ -79,8 +88,9 @@ func Diff(from, to Value) (Value, bool) {
 			members = append(members, Member{m.Name, m.Value})
 		}
 	}
+	after := to.index()
 	for _, m := range from.members {
-		if to.Get(m.Name).kind == Absent {
+		if _, stays := after[m.Name]; !stays {
 			members = append(members, Member{m.Name, NullValue()})
 		}
 	}

@@ -142,16 +142,36 @@ func (v Value) With(name string, w Value) Value {
 // Without is the object without the named keys.
 func (v Value) Without(names ...string) Value {
 	members := make([]Member, 0, len(v.members))
-next:
+	gone := make(map[string]bool, len(names))
+	for _, n := range names {
+		gone[n] = true
+	}
 	for _, m := range v.members {
-		for _, n := range names {
-			if m.Name == n {
-				continue next
-			}
+		if !gone[m.Name] {
+			members = append(members, m)
 		}
-		members = append(members, m)
 	}
 	return Value{kind: Object, members: members}
+}
+
+// index is where each key is, for work on many keys: strangers choose how many.
+func (v Value) index() map[string]int {
+	at := make(map[string]int, len(v.members))
+	for i := range v.members {
+		at[v.members[i].Name] = i
+	}
+	return at
+}
+
+// Overlap tells whether two objects have a key in common.
+func Overlap(a, b Value) bool {
+	at := a.index()
+	for _, m := range b.members {
+		if _, ok := at[m.Name]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // Equal tells whether two values mean the same: objects without regard to the
@@ -168,12 +188,9 @@ func Equal(a, b Value) bool {
 	if len(a.members) == 0 {
 		return true
 	}
-	index := make(map[string]Value, len(b.members))
-	for _, m := range b.members {
-		index[m.Name] = m.Value
-	}
+	index := b.index()
 	for _, m := range a.members {
-		if w, ok := index[m.Name]; !ok || !Equal(m.Value, w) {
+		if i, ok := index[m.Name]; !ok || !Equal(m.Value, b.members[i].Value) {
 			return false
 		}
 	}
