@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gatehouse/gatehouse/device/update/manifest"
@@ -22,6 +24,20 @@ const yearOfSense = 2020
 // directory, the clock. It starts nothing.
 func Check(cfg *config.Config) []config.Problem { return checkAt(cfg, time.Now()) }
 
+// CheckAll is what config.Load found and, if it could read the file at all,
+// what Check finds beyond that: everything at once, and one mistake once.
+func CheckAll(cfg *config.Config, loaded []config.Problem) []config.Problem {
+	known := func(p config.Problem) bool {
+		return slices.ContainsFunc(loaded, func(l config.Problem) bool {
+			return l.File == p.File && (strings.HasPrefix(p.Field, l.Field) || strings.HasPrefix(l.Field, p.Field))
+		})
+	}
+	if slices.ContainsFunc(loaded, func(p config.Problem) bool { return p.Field == "" }) {
+		return loaded
+	}
+	return append(loaded, slices.DeleteFunc(Check(cfg), known)...)
+}
+
 func checkAt(cfg *config.Config, now time.Time) []config.Problem {
 	problems := cfg.CheckFiles()
 	if now.Year() < yearOfSense {
@@ -29,9 +45,11 @@ func checkAt(cfg *config.Config, now time.Time) []config.Problem {
 			Hint: "set the clock (timedatectl set-time, or an NTP server) before starting: certificates and tokens cannot be judged"})
 	}
 	for i := range cfg.Listeners {
-		if cfg.Listeners[i].TLS != nil {
+		at := fmt.Sprintf("listeners[%d].tls.", i)
+		said := slices.ContainsFunc(problems, func(p config.Problem) bool { return strings.HasPrefix(p.Field, at) })
+		if cfg.Listeners[i].TLS != nil && !said {
 			if message, hint := checkCertificate(cfg.Listeners[i].TLS, now); message != "" {
-				problems = append(problems, cfg.Problem(fmt.Sprintf("listeners[%d].tls.cert", i), message, hint))
+				problems = append(problems, cfg.Problem(at+"cert", message, hint))
 			}
 		}
 	}
@@ -48,7 +66,7 @@ func checkAt(cfg *config.Config, now time.Time) []config.Problem {
 		problems = append(problems, cfg.Problem("deviceUpdate.trustedRoots", err.Error(), "name a JWK Set of RSA keys, or remove the setting"))
 	}
 	if err := writable(string(cfg.State.Dir)); err != nil {
-		problems = append(problems, cfg.Problem("state.dir", fmt.Sprintf("cannot be used: %v", err), "make the directory and give it to the user that gatehoused runs as (0700)"))
+		problems = append(problems, cfg.Problem("state.dir", fmt.Sprintf("%s cannot be used: %v", cfg.State.Dir, err), "make the directory and give it to the user that gatehoused runs as (0700)"))
 	}
 	return problems
 }
@@ -73,12 +91,24 @@ func checkCertificate(c *config.TLS, now time.Time) (message, hint string) {
 	return "", ""
 }
 
-// writable makes the directory if it is missing, as the daemon would, and tries it.
+// writable tries the directory, or where the daemon would make it: whoever
+// checks may be another user, and what that one made the daemon could not use.
 func writable(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+	for {
+		_, err := os.Stat(dir)
+		if err == nil {
+			break
+		}
+		up := filepath.Dir(dir)
+		if !errors.Is(err, os.ErrNotExist) || up == dir {
+			return err
+		}
+		dir = up
 	}
 	f, err := os.CreateTemp(dir, ".writable-*")
+	if e := (*os.PathError)(nil); errors.As(err, &e) {
+		return e.Err // the name of our own attempt helps nobody
+	}
 	if err != nil {
 		return err
 	}

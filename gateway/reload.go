@@ -61,9 +61,7 @@ func (d *daemon) reloader(ctx context.Context) error {
 
 func (d *daemon) reload(ctx context.Context) {
 	next, problems := d.opts.Load()
-	if len(problems) == 0 {
-		problems = Check(&next)
-	}
+	problems = CheckAll(&next, problems)
 	var r renewal
 	if len(problems) == 0 {
 		r, problems = d.renew(&next)

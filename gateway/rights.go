@@ -26,13 +26,23 @@ const sampleEvery = 64
 
 // Open implements the broker's Access.
 func (g *gate) Open(p *principal.Principal) broker.Rights {
-	return &gatedRights{Rights: g.topics.Open(p), p: p, gate: g}
+	return &gatedRights{Rights: g.topics.Open(p), wide: g.topics.Open(p, access.Filtered()), p: p, gate: g}
 }
 
 type gatedRights struct {
 	*access.Rights
+	wide *access.Rights // as a filtered listener sees them
 	p    *principal.Principal
 	gate *gate
+}
+
+// Subscribe implements broker.Rights. What a listener may make of a refusal is said with it.
+func (r *gatedRights) Subscribe(filter string) message.Verdict {
+	v := r.Rights.Subscribe(filter)
+	if !v.Allowed {
+		v.Filterable = r.wide.Subscribe(filter).Allowed
+	}
+	return v
 }
 
 // Publish implements broker.Rights.

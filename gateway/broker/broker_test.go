@@ -96,7 +96,9 @@ func (r *rights) Will(name string) message.Verdict { return r.Publish(name, nil)
 
 func (r *rights) Subscribe(filter string) message.Verdict {
 	s, err := topic.SplitShared(filter)
-	return verdict(err == nil && r.any(r.p.read, func(f string) bool { return topic.Contains(f, s.Filter) }))
+	v := verdict(err == nil && r.any(r.p.read, func(f string) bool { return topic.Contains(f, s.Filter) }))
+	v.Filterable = err == nil && !topic.IsExact(s.Filter)
+	return v
 }
 
 func (r *rights) Deliver(m *message.Message) bool {

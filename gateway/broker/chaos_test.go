@@ -165,6 +165,9 @@ func TestFilteredListener(t *testing.T) {
 		if code := s.Subscribe(2, "$iothub/twin/res/#", 0); code < 0x80 {
 			t.Error("a private filter was granted")
 		}
+		if code := s.Subscribe(3, "secret", 0); code < 0x80 {
+			t.Error("a filter that is refused for good was granted")
+		}
 		send := func() {
 			pub.Publish("secret", "x", 1, 1, 1)
 			finish(pub, 1, 1)

@@ -208,7 +208,8 @@ func (c *conn) expiry(seconds uint32) (time.Duration, bool) {
 // allow decides a stored subscription again.
 func (c *conn) allow(r session.Rights) func(*session.Sub) bool {
 	return func(s *session.Sub) bool {
-		return r.Subscribe(s.Filter).Allowed || c.l.Filtered && !s.Private
+		v := r.Subscribe(s.Filter)
+		return v.Allowed || v.Filterable && c.l.Filtered && !s.Private
 	}
 }
 

@@ -92,11 +92,12 @@ func (b *Broker) purgeLater(s *session.Session) {
 // filtered listener accepted wider than that stays: its deliveries are decided.
 func (b *Broker) allow(s *session.Session) func(*session.Sub) bool {
 	return func(sub *session.Sub) bool {
-		if s.Asks(sub.Filter) {
-			return true
+		v := s.Asks(sub.Filter)
+		if v.Allowed || !v.Filterable || sub.Private {
+			return v.Allowed
 		}
 		c, ok := s.Claimed().(*conn)
-		return ok && c != nil && c.l.Filtered && !sub.Private
+		return ok && c != nil && c.l.Filtered
 	}
 }
 

@@ -60,7 +60,7 @@ func (c *conn) judge(m message.Subscription) (*session.Sub, byte) {
 	}
 	p := c.proof.Load()
 	v := p.rights.Subscribe(m.Filter)
-	if !v.Allowed && c.l.Filtered && !sub.Private {
+	if !v.Allowed && v.Filterable && c.l.Filtered && !sub.Private {
 		v = message.Verdict{Allowed: true, Reason: "filtered"}
 	}
 	if !v.Allowed || v.ReportOnly {

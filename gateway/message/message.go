@@ -99,6 +99,10 @@ type Verdict struct {
 	// ReportOnly: the topic map row is watched, not enforced. Allowed is then
 	// true and Reason says what enforcement would have answered.
 	ReportOnly bool
+	// Filterable, of a refused SUBSCRIBE: a filtered listener may accept it all the
+	// same, because the filter is only wider than what is readable and each
+	// delivery is decided (semantics.md 3).
+	Filterable bool
 	Route      Route
 }
 

@@ -58,6 +58,8 @@ type Guard interface {
 	Desired(ctx context.Context, device string, desired twin.Properties, present bool) (update.View, error)
 	Reported(ctx context.Context, device string, patch strictjson.Value) (update.Reports, error)
 	MayReport(ctx context.Context, device string) bool
+	// Forget drops what is known of an identity, and of its modules.
+	Forget(ctx context.Context, device string) error
 	Local(ctx context.Context, r update.Request) (update.Answer, error)
 }
 
@@ -74,6 +76,10 @@ type Options struct {
 	// Present tells whether the principal has a connected session that is
 	// subscribed to desired patches: what is released now would reach it.
 	Present func(principalKey string) bool
+	// Owner names the very device that now goes by an identity's name, "" if
+	// nobody is known to. A record of another owner is forgotten, whenever that
+	// one left. nil: names are never given again.
+	Owner func(id string) string
 	// Initiator records who asks for a local deployment action.
 	Initiator func(*principal.Principal) update.Initiator
 	// Self is the publisher of what the gateway itself sends.

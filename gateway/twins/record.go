@@ -10,6 +10,8 @@ import (
 // record is what is kept of one identity. Values are immutable; a record is
 // changed only on its identity's goroutine.
 type record struct {
+	// Owner is whose record it is: a name can be given again.
+	Owner string `json:"owner,omitempty"`
 	// Local: there is no twin upstream, this is the twin.
 	Local bool `json:"local,omitempty"`
 	// Known: Desired and Reported have been read from upstream at least once.

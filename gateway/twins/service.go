@@ -104,12 +104,37 @@ func (s *Service) do(id string, job func(ctx context.Context, i *identity)) bool
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := s.identityLocked(id)
-	if len(i.jobs) >= maxJobs || s.ctx != nil && s.ctx.Err() != nil {
+	return len(i.jobs) < maxJobs && s.queue(i, job)
+}
+
+// queue is do without a bound, for what a device must not be able to prevent.
+// Called with mu held.
+func (s *Service) queue(i *identity, job func(ctx context.Context, i *identity)) bool {
+	if s.ctx != nil && s.ctx.Err() != nil {
 		return false
 	}
-	i.jobs = append(i.jobs, func(ctx context.Context) { job(ctx, i) })
+	i.jobs = append(i.jobs, func(ctx context.Context) {
+		s.settle(ctx, i)
+		job(ctx, i)
+	})
 	s.wake(i)
 	return true
+}
+
+// settle sees to it that the record is that of the device which has the name
+// now, also if nobody said that the last one left.
+func (s *Service) settle(ctx context.Context, i *identity) {
+	if s.o.Owner == nil || strings.HasPrefix(i.id, deploymentQueue) {
+		return
+	}
+	owner := s.o.Owner(i.id)
+	if owner == "" || owner == i.rec.Owner {
+		return
+	}
+	if i.rec.Owner != "" {
+		s.forget(ctx, i)
+	}
+	i.rec.Owner = owner
 }
 
 // wake starts the worker if there is work and none runs. Called with mu held.

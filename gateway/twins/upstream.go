@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/gatehouse/gatehouse/device/twin"
 	"github.com/gatehouse/gatehouse/device/twin/strictjson"
@@ -76,18 +77,30 @@ func (s *Service) Recheck(id string) {
 	})
 }
 
-// Forget drops the twin of an identity that is gone from the registry, with
-// what was queued for it.
+// Forget drops the twin of an identity that is gone from the registry, those
+// of its modules, what was queued for them, and their deployments. It waits
+// for its turn, however much is waiting before it.
 func (s *Service) Forget(id string) {
-	s.do(id, func(_ context.Context, i *identity) {
-		gone := make(chan error, 1)
-		s.o.Store.Delete(i.id, func(err error) { gone <- err })
-		if err := <-gone; err != nil {
-			s.o.Log.Error("twin record not deleted", "device", i.id, "err", err)
-			return
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue(s.identityLocked(id), s.forget)
+	for name, i := range s.twins {
+		if strings.HasPrefix(name, id+"/") {
+			s.queue(i, s.forget)
 		}
-		i.rec, i.saved = newRecord(), nil
-	})
+	}
+}
+
+// forget runs on the identity's worker, so that nothing of the old one comes
+// after it. If the disk fails the record is empty all the same, and what is
+// written next replaces it.
+func (s *Service) forget(ctx context.Context, i *identity) {
+	gone := make(chan error, 1)
+	s.o.Store.Delete(i.id, func(err error) { gone <- err })
+	if err := errors.Join(<-gone, s.o.Guard.Forget(ctx, i.id)); err != nil {
+		s.o.Log.Error("the record of a device that is gone was not deleted", "device", i.id, "err", err)
+	}
+	i.rec, i.saved = newRecord(), nil
 }
 
 // show sends the device what it may see and has not been shown, as one patch

@@ -3,6 +3,7 @@ package session
 import (
 	"time"
 
+	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
@@ -38,7 +39,7 @@ func (s *Session) Info() Info {
 
 // Asks asks the present rights for a filter. The lock is held already: Recheck
 // calls it through its caller's allow.
-func (s *Session) Asks(filter string) bool { return s.rights.Subscribe(filter).Allowed }
+func (s *Session) Asks(filter string) message.Verdict { return s.rights.Subscribe(filter) }
 
 // Claimed is the connection that owns the session; for allow, as Asks.
 func (s *Session) Claimed() any { return s.claim }
