@@ -65,10 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	cfg, problems := config.Load(*file)
-	if len(problems) == 0 {
-		problems = gateway.Check(&cfg)
-	}
-	if len(problems) > 0 {
+	if problems = gateway.CheckAll(&cfg, problems); len(problems) > 0 {
 		for _, p := range problems {
 			fmt.Fprintln(stderr, p)
 		}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
+)
+
+// TestLifeUnderSystemd: what the service manager is told, from the start to the end.
+func TestLifeUnderSystemd(t *testing.T) {
+	t.Parallel()
+	g := house.NewGateway(t, e2e.Settings{})
+	const interval = 900 * time.Millisecond
+	g.Launch(t, "WATCHDOG_USEC="+itoa(int(interval/time.Microsecond)))
+	up := g.Ready(t)
+	ready := up[len(up)-1]
+	if !ready.Has("STATUS=") || !strings.Contains(ready.Text, "serving; policy") {
+		t.Errorf("ready with %q", ready.Text)
+	}
+	// Ready means served: nothing else has to be waited for.
+	if err := g.Get("/healthz", nil); err != nil && !strings.Contains(err.Error(), "503") {
+		t.Errorf("after READY=1: %v", err)
+	}
+	var pings []e2e.Notice
+	for len(pings) < 6 {
+		n := g.Supervisor.Await(t, "WATCHDOG=1")
+		pings = append(pings, n[len(n)-1])
+	}
+	// A third of the interval; the mean is judged, because the machine may be busy.
+	mean := pings[5].At.Sub(pings[0].At) / 5
+	if mean < interval/4 || mean > interval*2/3 {
+		t.Errorf("a ping every %v, want %v", mean, interval/3)
+	}
+	g.Signal(t, syscall.SIGTERM)
+	end := g.Supervisor.Await(t, "STOPPING=1")
+	if !end[len(end)-1].Has("STATUS=") {
+		t.Errorf("stopping with %q", end[len(end)-1].Text)
+	}
+	if code := g.Exit(t); code != exitOK {
+		t.Errorf("exit code %d after SIGTERM", code)
+	}
+}
+
+// TestWatchdogNeedsTheRoundTrip: a daemon whose process runs but whose round trip does not
+// finish is not pinged for. It is stopped in the middle of its life, as a hang is.
+func TestWatchdogNeedsTheRoundTrip(t *testing.T) {
+	t.Parallel()
+	g := house.NewGateway(t, e2e.Settings{})
+	const interval = 600 * time.Millisecond
+	g.Launch(t, "WATCHDOG_USEC="+itoa(int(interval/time.Microsecond)))
+	g.Supervisor.Await(t, "WATCHDOG=1")
+	g.Signal(t, syscall.SIGSTOP)
+	for { // what was on its way
+		if _, more := g.Supervisor.Next(50 * time.Millisecond); !more {
+			break
+		}
+	}
+	if n, ok := g.Supervisor.Next(interval); ok {
+		t.Errorf("a stopped daemon says %q", n.Text)
+	}
+	g.Signal(t, syscall.SIGCONT)
+	g.Supervisor.Await(t, "WATCHDOG=1")
+}
+
+// TestSocketActivation: systemd's own tool hands over the MQTT port, and the first device that
+// knocks is served.
+func TestSocketActivation(t *testing.T) {
+	t.Parallel()
+	g := house.NewGateway(t, e2e.Settings{})
+	address := "127.0.0.1:" + itoa(g.MQTT)
+	g.Process = e2e.Start(t, nil, "systemd-socket-activate", "-l", address, "--fdname=mqtts", "-E", "NOTIFY_SOCKET="+strings.TrimPrefix(g.Supervisor.Env()[0], "NOTIFY_SOCKET="),
+		house.Bin("gatehoused"), "-config", g.File)
+	g.Line(t, "Listening on "+address)
+	// The tool starts the daemon at the first connection, which waits in the queue of the socket.
+	e2e.Eventually(t, "a device that knocked first is served", func() error {
+		_, err := g.Pub(g.Device("lobby-thermostat"), e2e.Telemetry("lobby-thermostat", "lobby-thermostat-humidity"), "40")
+		return err
+	})
+	g.Ready(t)
+	if code := g.Stop(t); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestSocketOfNobody: a socket under a name that the configuration does not know is a silent outage, so it is an error.
+func TestSocketOfNobody(t *testing.T) {
+	t.Parallel()
+	g := house.NewGateway(t, e2e.Settings{})
+	port, err := e2e.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "127.0.0.1:" + itoa(port)
+	p := e2e.Start(t, nil, "systemd-socket-activate", "-l", address, "--fdname=mqtt-old", "-E", "NOTIFY_SOCKET=", house.Bin("gatehoused"), "-config", g.File)
+	p.Line(t, "Listening on")
+	g.MQTT = port
+	_, _ = g.Pub(g.Device("ups-1"), "x", "knock")
+	p.Line(t, `"mqtt-old"`)
+	if code := p.Exit(t); code != exitFailure {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func servedName(t *testing.T, g *e2e.Gateway) string {
+	t.Helper()
+	return handshake(t, "127.0.0.1:"+itoa(g.MQTT)).Subject.CommonName
+}
+
+// TestReload: SIGHUP takes over certificates, topic map and log level; a broken
+// file changes nothing; what needs a restart is named; nobody loses the connection.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	g := house.NewGateway(t, e2e.Settings{})
+	pem, key := filepath.Join(g.Dir, "own.pem"), filepath.Join(g.Dir, "own.key")
+	install := func(host string) {
+		if err := e2e.WritePair(newServer(t, host), pem, key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install("localhost")
+	good := strings.NewReplacer(house.PKI("server.pem"), pem, house.PKI("server.key"), key).Replace(g.Config(e2e.Settings{Sections: "access: {map: topics.yaml}"}))
+	topics := filepath.Join(g.Dir, "topics.yaml")
+	put(t, topics, 0o600, "rows:\n  - {name: a, topic: 'first/{sensor}', publish: {anyOf: [Create Sensor]}, subscribe: {anyOf: [Read Sensor]}}\n")
+	g.Write(t, good)
+	g.Up(t)
+	installer := g.Device("ups-1").Five()
+	g.MustPub(t, installer, "first/ups-1-load", "1")
+	if _, err := g.Pub(installer, "second/ups-1-load", "1"); err == nil {
+		t.Fatal("a topic that no row matches was accepted")
+	}
+	live := g.Sub(t, g.Person(t, "dashboard", "dash-reload"), "spaces"+e2e.Site+"/#")
+	withdrawn := g.Sub(t, g.Person(t, "dashboard", "dash-first"), "first/ups-1-load")
+	g.MustPub(t, installer, "first/ups-1-load", "before")
+	withdrawn.Line(t, "MSG first/ups-1-load 1 0 before")
+
+	hup := func() string {
+		t.Helper()
+		before := len(g.Lines())
+		g.Signal(t, syscall.SIGHUP)
+		begun := g.Supervisor.Await(t, "RELOADING=1")
+		if !begun[len(begun)-1].Has("MONOTONIC_USEC=") {
+			t.Errorf("%q has no MONOTONIC_USEC", begun[len(begun)-1].Text)
+		}
+		g.Supervisor.Await(t, "READY=1")
+		return strings.Join(g.Lines()[before:], "\n")
+	}
+
+	// Broken in two places, and a new certificate and map beside it: nothing changes.
+	install("renewed.example")
+	put(t, topics, 0o600, "rows:\n  - {name: b, topic: 'second/{sensor}', publish: {anyOf: [Create Sensor]}}\n")
+	g.Write(t, strings.Replace(good, "level: info", "level: loud", 1)+"\nnonsense: 1\n")
+	said := hup()
+	e2e.Eventually(t, "both mistakes are said", func() error { return lacks(g.Text(), "reload refused", "log.level", "nonsense") })
+	if got := servedName(t, g); got != "localhost" {
+		t.Errorf("after a broken reload the certificate is %q", got)
+	}
+	g.MustPub(t, installer, "first/ups-1-load", "2")
+	if warned(t, g, "reload") == "" {
+		t.Errorf("health does not say that the reload was refused:\n%s", said)
+	}
+
+	// Good: certificate, map and log level are new, the state directory is named as waiting.
+	g.Write(t, strings.Replace(strings.Replace(good, "level: info", "level: debug", 1), "minFree: 16 MiB", "minFree: 17 MiB", 1))
+	hup()
+	if got := servedName(t, g); got != "renewed.example" {
+		t.Errorf("the new certificate is not served, but %q", got)
+	}
+	if warned(t, g, "reload") != "" {
+		t.Error("the refused reload is still in health")
+	}
+	if w := warned(t, g, "restart-needed"); !strings.Contains(w, "state.minFree") || strings.Contains(w, "level") || strings.Contains(w, "tls") {
+		t.Errorf("waiting for a restart: %q, want state.minFree alone", w)
+	}
+	insecure := installer.With("--insecure") // the name of the new certificate is not localhost
+	g.MustPub(t, insecure, "second/ups-1-load", "3")
+	if _, err := g.Pub(insecure, "first/ups-1-load", "3"); err == nil {
+		t.Error("a row that the new map does not have still grants")
+	}
+	// The session that was there before goes on, and hears what comes after.
+	g.MustPub(t, insecure, e2e.Telemetry("ups-1", "ups-1-load"), "after the reload")
+	live.Line(t, "after the reload")
+	for _, m := range withdrawn.Messages() {
+		if m == "3" {
+			t.Error("a subscription outlived its row")
+		}
+	}
+}
+
+// warned is the text of a warning of health, "" without it.
+func warned(t *testing.T, g *e2e.Gateway, name string) string {
+	t.Helper()
+	s, err := g.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range s.Health.Warnings {
+		if w.Name == name {
+			return w.Text
+		}
+	}
+	return ""
+}

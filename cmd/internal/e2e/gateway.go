@@ -1,0 +1,168 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/gatehouse/gatehouse/gateway/admin"
+)
+
+// Gateway is one gatehoused of the house, with a state of its own.
+type Gateway struct {
+	*Process
+	House      *House
+	Supervisor *Supervisor
+	Dir, File  string
+	MQTT, Page int
+
+	env []string
+}
+
+// Settings is the part of the configuration that tests vary, as YAML.
+type Settings struct {
+	Listeners string // further elements of listeners
+	Door      string // further keys of the listener mqtts
+	State     string // "{dir: state, minFree: 16 MiB}"
+	Sections  string // further sections
+}
+
+// NewGateway writes a configuration for a gateway and starts nothing.
+func (h *House) NewGateway(t testing.TB, s Settings) *Gateway {
+	t.Helper()
+	g := &Gateway{House: h, Dir: ShortDir(t), Supervisor: NewSupervisor(t)}
+	var err1, err2 error
+	g.MQTT, err1 = FreePort()
+	g.Page, err2 = FreePort()
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	g.File = filepath.Join(g.Dir, "gatehoused.yaml")
+	g.Write(t, g.Config(s))
+	return g
+}
+
+// Config is the configuration with these settings, in which HOUSE is the directory of the
+// house and MQTT and PAGE are this gateway's ports.
+func (g *Gateway) Config(s Settings) string {
+	if s.State == "" {
+		s.State = "{dir: state, minFree: 16 MiB}"
+	}
+	sections := strings.NewReplacer("STATE", s.State, "DOOR", s.Door, "LISTENERS", s.Listeners, "SECTIONS", s.Sections)
+	names := strings.NewReplacer("HOUSE", g.House.Dir, "PORT", fmt.Sprint(g.House.port), "TENANT", g.House.Topology.HomeTenant.String(),
+		"MQTT", fmt.Sprint(g.MQTT), "PAGE", fmt.Sprint(g.Page), "SITE", Site)
+	return names.Replace(sections.Replace(`instance:
+  tenant: TENANT
+  site: SITE
+  hub: {host: demo-hub.azure-devices.net}
+listeners:
+  - name: mqtts
+    address: 127.0.0.1:MQTT
+    tls: {cert: HOUSE/pki/server.pem, key: HOUSE/pki/server.key}
+    limits: {ratePerAddress: 1000}
+    DOOR
+LISTENERS
+identity:
+  tenants:
+    - {id: TENANT, issuers: ["https://localhost:PORT/TENANT/v2.0"], verifiedDomains: [harbour.example]}
+  audiences: {mqtt: ["api://gatehouse"]}
+  jwks: {url: "https://localhost:PORT/TENANT/discovery/v2.0/keys", ca: HOUSE/pki/ca.pem}
+cloud:
+  management:
+    url: https://localhost:PORT/management/api/v1.0
+    ca: HOUSE/pki/ca.pem
+    credential:
+      kind: client-secret
+      tokenUrl: https://localhost:PORT/TENANT/oauth2/v2.0/token
+      clientId: gatehoused
+      clientSecret: HOUSE/gatehoused.secret
+      scope: https://management.demo.example/.default
+state: STATE
+admin: {socket: admin.sock, address: "127.0.0.1:PAGE"}
+log: {level: info, format: json}
+SECTIONS
+`))
+}
+
+// Write replaces the configuration file.
+func (g *Gateway) Write(t testing.TB, text string) {
+	t.Helper()
+	if err := os.WriteFile(g.File, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Launch starts it and waits for nothing.
+func (g *Gateway) Launch(t testing.TB, env ...string) {
+	t.Helper()
+	g.Process = Start(t, g.Supervisor.Env(env...), g.House.Bin("gatehoused"), "-config", g.File)
+}
+
+// Up starts it and waits until it is ready and holds the cloud's policy.
+func (g *Gateway) Up(t testing.TB, env ...string) {
+	t.Helper()
+	g.Launch(t, env...)
+	g.Ready(t)
+	g.Synced(t)
+}
+
+// Ready waits for READY=1; if the daemon ends instead, its words are the failure.
+func (g *Gateway) Ready(t testing.TB) []Notice {
+	t.Helper()
+	return g.Supervisor.Await(t, "READY=1")
+}
+
+// Synced waits until the policy is the cloud's.
+func (g *Gateway) Synced(t testing.TB) {
+	t.Helper()
+	Eventually(t, "the gateway holds the cloud's policy and token keys", func() error {
+		s, err := g.Status()
+		switch {
+		case err != nil:
+			return err
+		case s.Cache.Stage != "fresh" || s.Cache.Devices == 0:
+			return fmt.Errorf("cache: %+v", s.Cache)
+		}
+		return nil
+	})
+}
+
+// Status is the status document.
+func (g *Gateway) Status() (admin.Status, error) {
+	var s admin.Status
+	return s, g.Get("/v1/status", &s)
+}
+
+// Get reads from the loopback page.
+func (g *Gateway) Get(path string, into any) error {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", g.Page, path), nil)
+	if err != nil {
+		return err
+	}
+	_, err = fetch(http.DefaultClient, req, into)
+	return err
+}
+
+// Stop asks it to end as systemd would, and returns the exit code.
+func (g *Gateway) Stop(t testing.TB) int {
+	t.Helper()
+	g.Signal(t, syscall.SIGTERM)
+	return g.Exit(t)
+}
+
+// Serves proves that it still does its work: a device publishes and is acknowledged.
+func (g *Gateway) Serves(t testing.TB) {
+	t.Helper()
+	if !g.Running() {
+		t.Fatalf("the gateway ended:\n%s", Tail(g.Text(), 30))
+	}
+	if out, err := g.Pub(g.Device("ups-1"), Telemetry("ups-1", "ups-1-charge"), "still here"); err != nil {
+		t.Fatalf("the gateway no longer serves: %v\n%s", err, out)
+	}
+}

@@ -1,0 +1,110 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// Peer is how somebody connects with mosquitto's own clients.
+type Peer struct {
+	ID, User, Password string
+	Cert               string // name in pki
+	V5                 bool
+	Args               []string // further arguments
+}
+
+// Device is a device of the building with its own credential.
+func (g *Gateway) Device(id string) Peer {
+	p := Peer{ID: id, User: HubHost + "/" + id + "/?api-version=2021-04-12"}
+	if _, ok := g.House.sas[id]; ok {
+		p.Password = g.House.SAS(id)
+	} else {
+		p.Cert = id
+	}
+	return p
+}
+
+// Person is a user or a service principal with a bearer token.
+func (g *Gateway) Person(t testing.TB, name, clientID string) Peer {
+	t.Helper()
+	return Peer{ID: clientID, User: name, Password: g.House.Token(t, name)}
+}
+
+// Five is the same peer with MQTT 5.
+func (p Peer) Five() Peer { p.V5 = true; return p }
+
+// With adds arguments.
+func (p Peer) With(args ...string) Peer {
+	p.Args = append(p.Args[:len(p.Args):len(p.Args)], args...)
+	return p
+}
+
+// Telemetry is the topic of a sensor's reading.
+func Telemetry(device, sensor string) string {
+	return "devices/" + device + "/messages/events/DigitalTwins-Telemetry=1.0&DigitalTwins-SensorHardwareId=" + sensor
+}
+
+func (g *Gateway) args(p Peer) []string {
+	a := []string{"-h", "localhost", "-p", fmt.Sprint(g.MQTT), "--cafile", g.House.PKI("ca.pem"), "-i", p.ID, "-q", "1"}
+	if p.User != "" {
+		a = append(a, "-u", p.User)
+	}
+	if p.Password != "" {
+		a = append(a, "-P", p.Password)
+	}
+	if p.Cert != "" {
+		a = append(a, "--cert", g.House.PKI(p.Cert+".pem"), "--key", g.House.PKI(p.Cert+".key"))
+	}
+	if p.V5 {
+		a = append(a, "-V", "5")
+	}
+	return append(a, p.Args...)
+}
+
+// Pub publishes with QoS 1 and waits for the acknowledgement: mosquitto_pub
+// says so by its exit code, and for MQTT 5 in words.
+func (g *Gateway) Pub(p Peer, topic, payload string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "mosquitto_pub", append(g.args(p), "-t", topic, "-m", payload)...).CombinedOutput()
+	if err == nil && strings.Contains(string(out), "failed:") {
+		err = fmt.Errorf("refused: %s", strings.TrimSpace(string(out)))
+	}
+	return string(out), err
+}
+
+// MustPub publishes and fails the test if that is not acknowledged.
+func (g *Gateway) MustPub(t testing.TB, p Peer, topic, payload string) {
+	t.Helper()
+	if out, err := g.Pub(p, topic, payload); err != nil {
+		t.Fatalf("%s publishes to %s: %v\n%s", p.ID, topic, err, out)
+	}
+}
+
+// Sub subscribes and waits for the SUBACK. Each message becomes the line
+// "MSG topic qos retained payload".
+func (g *Gateway) Sub(t testing.TB, p Peer, filters ...string) *Process {
+	t.Helper()
+	args := append([]string{"-oL", "mosquitto_sub"}, g.args(p)...)
+	args = append(args, "-d", "-F", "MSG %t %q %r %p")
+	for _, f := range filters {
+		args = append(args, "-t", f)
+	}
+	s := Start(t, nil, "stdbuf", args...)
+	s.Line(t, "Subscribed (mid:")
+	return s
+}
+
+// Messages are the payloads that a subscriber has received, in order.
+func (p *Process) Messages() []string {
+	var list []string
+	for _, line := range p.Lines() {
+		if f := strings.SplitN(line, " ", 5); f[0] == "MSG" && len(f) == 5 {
+			list = append(list, f[4])
+		}
+	}
+	return list
+}
