@@ -341,10 +341,11 @@ func (g *Guard) forget(ctx context.Context, device string) error {
 	d := g.device(device)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	// Also if the journal fails: what is written next replaces the record.
+	d.state, d.saved = State{}, nil
 	if err := g.o.Journal.Delete(ctx, device); err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
-	d.state, d.saved = State{}, nil
 	return nil
 }
 

@@ -1,0 +1,86 @@
+package twins
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+var module = &principal.Principal{Kind: principal.Module, Key: "module:d1/m", DeviceID: "d1", ModuleID: "m"}
+
+// A device must not be able to leave anything to its successor: neither by
+// keeping its twin busy while it is deleted, nor in a module.
+func TestForgetCannotBePrevented(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.up.set(func() {
+			h.up.desired = `{"deviceUpdate":{"__t":"c","service":` + service("w1", "1.1") + `},"$version":3}`
+		})
+		h.ask(dev, message.TwinGet, "")
+		h.ask(module, message.TwinGet, "")
+		h.up.set(func() { h.up.err = ErrOffline })
+		h.ask(module, message.TwinReported, `{"a":1}`)
+		block, gate := make(chan struct{}), make(chan struct{})
+		h.s.do("d1", func(context.Context, *identity) { close(block); <-gate })
+		<-block
+		for range maxJobs {
+			h.s.Handle(dev, "s", &message.Message{Publisher: dev, Via: message.Route{Handling: message.TwinGet, Request: "r"}}, func(byte) {})
+		}
+		if err := h.guard.Forget(t.Context(), "d1"); err != nil {
+			t.Fatal(err)
+		}
+		h.s.Forget("d1")
+		close(gate)
+		h.took()
+		if len(h.store.values) != 0 || len(h.journal.values) != 0 {
+			t.Errorf("left: %q %q", h.store.values, h.journal.values)
+		}
+		for _, p := range []*principal.Principal{dev, module} {
+			h.ask(p, message.TwinGet, "")
+		}
+		if got := h.one(); !strings.HasPrefix(got, "$iothub/twin/res/503/") {
+			t.Errorf("inherited: %s", got)
+		}
+	})
+}
+
+// The process may end between the deletion and the forgetting: the record
+// knows whose it is.
+func TestARecordKnowsWhoseItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		owner := "first"
+		mine := func(o *Options) { o.Owner = func(string) string { return owner } }
+		h := start(t, mine)
+		defer func() { h.stop() }()
+		h.up.set(func() {
+			h.up.desired = `{"deviceUpdate":{"__t":"c","service":` + service("w1", "1.1") + `},"$version":3}`
+		})
+		h.ask(dev, message.TwinGet, "")
+		if got := h.one(); !strings.Contains(got, "updateManifest") {
+			t.Fatal(got)
+		}
+		h.up.set(func() { h.up.err = ErrOffline })
+		h.restart(mine)
+		h.ask(dev, message.TwinGet, "")
+		if got := h.one(); !strings.Contains(got, "updateManifest") {
+			t.Errorf("forgotten at a restart: %s", got)
+		}
+		h.stop()
+		owner = ""
+		h.stop = nil
+		h.restart(mine) // nobody known yet: nothing is decided by that
+		owner = "second"
+		h.ask(dev, message.TwinGet, "")
+		if got := h.one(); !strings.HasPrefix(got, "$iothub/twin/res/503/") {
+			t.Errorf("inherited: %s", got)
+		}
+		if len(h.journal.values) != 0 {
+			t.Errorf("deployments left: %q", h.journal.values)
+		}
+	})
+}
