@@ -142,7 +142,7 @@ func tour(sys *system, st style, bin string) {
 	line(sys.page("/") + st.dim("   the status page"))
 	line(ctl + " status")
 	line(ctl + " audit --follow")
-	section("Publish as a device whose certificate is registered (stop its simulated twin's place with your own)")
+	section("Publish as a registered device (takes over from the simulated one, which comes back)")
 	line(pub("ups-1", s.topic("ups-1", "ups-1-charge"), `{"SensorValue":"98"}`))
 	section("Be refused: another device's topic, with the reason in the audit")
 	line(pub("ups-1", s.topic("door-1", "door-1-lock"), `{"SensorValue":"open"}`))
@@ -153,6 +153,7 @@ func tour(sys *system, st style, bin string) {
 	section("Give reader-1 the right to publish, then take it away (bearer tokens come from the development issuer)")
 	line(fmt.Sprintf(`TOKEN=$(curl -s --cacert %s/ca.pem -d 'grant_type=password&username=alice@harbour.example&password=alice&client_id=demo&scope=%s/.default' %s | sed 's/.*"access_token":"\([^"]*\).*/\1/')`, pki, managementResource, sys.api("/"+s.building.HomeTenant.String()+"/oauth2/v2.0/token")))
 	line(fmt.Sprintf(`curl -s --cacert %s/ca.pem -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %s -d '{"roleId":"d4c69766-e9bd-4e61-bfc1-d8b6e686c7a8","objectId":"de71ce00-0000-4000-8000-000000000020","objectIdType":"DeviceId","path":"%s"}'`, pki, sys.api(apiPath+"/roleassignments"), s.path("kitchen")))
+	line(fmt.Sprintf(`curl -s --cacert %s/ca.pem -H "Authorization: Bearer $TOKEN" -X DELETE %s/{the id that came back}`, pki, sys.api(apiPath+"/roleassignments")))
 	fmt.Printf("\n  %s\n\n", st.dim("logs: "+rel(filepath.Join(s.Dir, "log"))+"   ·   Ctrl-C stops everything"))
 }
 
