@@ -16,7 +16,11 @@ import (
 // named, whoever is named differs, and parents are not disturbed.
 func TestDeltasEqualRebuild(t *testing.T) {
 	seed := seed(t)
-	for round := range 30 {
+	rounds := 12
+	if testing.Short() {
+		rounds = 3
+	}
+	for round := range rounds {
 		r := rand.New(rand.NewPCG(seed, uint64(round)))
 		w := authztest.NewWorld(r, []int{0, 5, 40}[round%3])
 		ix, _ := authz.Compile(w.Policy)
