@@ -100,3 +100,37 @@ func TestPrefixesAreNotMatches(t *testing.T) {
 	w.want(dev1.Subscribe("devices/dev10/messages/devicebound/#"), false, NotActingFor, "dev1 reads dev10")
 	w.want(dev1.Subscribe("spaces"+floor1Path.String()+"/#"), false, "outside-scope", "the floor above")
 }
+
+// A refusal that rests on more than the topic is not remembered under the topic.
+func TestARefusedRequestMayBeMended(t *testing.T) {
+	w := newWorld(t)
+	w.azure(0x31, "Device Update Deployments Administrator", instanceScope)
+	r := w.open().Open(userPrincipal(0x31))
+	const name = "deviceupdate/devices/dev1/deployments/w1/create"
+	answered := func(topic string) *message.Message {
+		m := from(userPrincipal(0x31), name)
+		m.Props.ResponseTopic = topic
+		return m
+	}
+	w.want(r.Publish(name, answered("deviceupdate/responses/r1")), true, Granted, "a good request")
+	w.want(r.Publish(name, answered("devices/dev1/messages/events/")), false, BadResponse, "an answer elsewhere")
+	w.want(r.Publish(name, answered("deviceupdate/responses/r2")), true, Granted, "a good request after a bad one")
+}
+
+// A device commands only those for whom it acts, whatever it may update; a
+// module commands nobody: not its siblings, not its own device.
+func TestDevicesCommandOnlyThoseTheyActFor(t *testing.T) {
+	w := newWorld(t)
+	for _, n := range []byte{1, 3} {
+		w.assign(deviceIdentity(n), model.SpaceAdministratorRole, sitePath)
+	}
+	m := w.open()
+	dev1, gw, module := m.Open(devicePrincipal(1, "dev1")), m.Open(devicePrincipal(3, "gw")), m.Open(modulePrincipal(1, "dev1", "m1"))
+	const tail = "/messages/devicebound/"
+	w.want(gw.Publish("devices/child"+tail, nil), true, Granted, "a gateway and its child")
+	w.want(gw.Publish("devices/stray"+tail, nil), false, NotActingFor, "a gateway and another's device")
+	w.want(dev1.Publish("devices/dev1"+tail, nil), true, Granted, "a device and itself")
+	w.want(dev1.Publish("devices/dev10"+tail, nil), false, NotActingFor, "a device and its neighbour")
+	w.want(module.Publish("devices/dev1"+tail, nil), false, NotActingFor, "a module and its device")
+	w.want(module.Publish("devices/dev10"+tail, nil), false, NotActingFor, "a module and another device")
+}

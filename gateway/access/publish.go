@@ -102,7 +102,9 @@ func mirror(at place, owner *device.Device) string {
 	return "spaces" + path + "/devices/" + owner.HubID + "/events"
 }
 
-// publishDevicebound: Update Device at D's path, on D's behalf.
+// publishDevicebound: Update Device at D's path, on D's behalf. The row is
+// open to who acts for no device; a device must act for D here as anywhere,
+// and a module acts for none.
 func (d *decider) publishDevicebound(b *binding, name string, r *message.Route) outcome {
 	r.Handling, r.Origin = message.CloudToDevice, b.device.text
 	r.OnBehalf = d.p.Kind != principal.Device && d.p.Kind != principal.Module
@@ -121,6 +123,9 @@ func (d *decider) publishDevicebound(b *binding, name string, r *message.Route) 
 	dev, ok := d.topology.DeviceByHubID(b.device.text)
 	if !ok {
 		return refuse(UnknownDevice, b.device.text)
+	}
+	if !r.OnBehalf && !d.actsFor(dev) {
+		return refuse(NotActingFor, "")
 	}
 	return d.meets(updateDevice, d.devicePlace(dev))
 }

@@ -65,8 +65,12 @@ func (r *Rights) Publish(topic string, m *message.Message) message.Verdict {
 		return s.connect
 	}
 	v := d.publishVerdict(topic, m)
-	if v.Route.Handling == message.Telemetry || v.Route.Handling == message.Fanout || v.Route.Handling == message.CloudToDevice {
-		s.cache.keepPublished(topic, v)
+	switch v.Route.Handling {
+	case message.Telemetry, message.Fanout, message.CloudToDevice:
+		// A refusal (its route is empty) may rest on the response topic.
+		if v.Allowed || m == nil || m.Props.ResponseTopic == "" {
+			s.cache.keepPublished(topic, v)
+		}
 	}
 	return v
 }
