@@ -10,7 +10,7 @@ LINT_VERSION := v2.15.0
 # What the project needs from Debian, as package:command; a part that cannot be had fails by name.
 DEBIAN := mosquitto:mosquitto mosquitto-clients:mosquitto_pub systemd:systemd-socket-activate chromium:chromium dpkg-dev:dpkg-deb
 
-.PHONY: help run smoke test race lint check fuzz build deps deb bench-authz clean
+.PHONY: help run smoke test race lint check fuzz fuzz-authz build deps deb appliance bench-authz clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ deps: ## Debian packages and Go modules, where they are missing
 
 $(LINT):
 	$(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+bench-authz: ## the authorization engine against its bars and its peers (CHECK=1: verdicts, exit code)
+	cd authz/bench && $(GO) run . $(BENCHFLAGS)
+
+fuzz-authz: ## ten million random decisions, engine against oracle
+	AUTHZ_DECISIONS=10000000 $(GO) test -run TestEngineIsTheOracle -timeout 30m ./authz/authztest
 
 deb: deps ## the Debian package, into dist/
 	packaging/deb.sh --version '$(VERSION)' --out $(CURDIR)/dist

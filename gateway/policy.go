@@ -86,7 +86,9 @@ func (p *policy) Replace(ctx context.Context, f replica.Full) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	began := time.Now()
-	ix, bad := authz.Compile(f.Policy)
+	// Derived from the last index, so that whose rights are the same keeps what
+	// was decided for it.
+	ix, _, bad := p.engine.Index().Replace(f.Policy)
 	options := p.topoOptions
 	options.Version = p.topo.Load().Version() + 1
 	topo, badTopo := device.NewTopology(f.Data, options)

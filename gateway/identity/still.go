@@ -14,14 +14,24 @@ import (
 // nil, or why the connection must end. It is asked of every live principal
 // when the registry, the key set or the configuration changes, and when one
 // expires. A device that was removed and made again under the same name is another.
+// Expiry is what is said last: it lets a will be sent and a stored session
+// wait, which revoking, disabling and deleting do not.
 func (a *Authenticator) Still(p *principal.Principal) *principal.Refusal {
 	switch p.Kind {
 	case principal.Upstream, principal.Gateway:
 		return nil
 	}
+	if r := a.stillGood(p); r != nil {
+		return r
+	}
 	if !p.Expires.IsZero() && !p.Expires.After(a.o.Now()) {
 		return gone("expired")
 	}
+	return nil
+}
+
+// stillGood is Still, whatever the time.
+func (a *Authenticator) stillGood(p *principal.Principal) *principal.Refusal {
 	t := a.o.Topology()
 	if t == nil {
 		return refuse(message.ServerUnavailable, "no-registry", "")

@@ -56,6 +56,19 @@ func TestStill(t *testing.T) {
 		{"hub id changed", sasCreds, device1("sas1", func(d *device.Device) { d.HubID = "other" }), "unknown-device"},
 		{"collides", sasCreds, device1("sas10", func(d *device.Device) { d.HubID = "sas1" }), "record-refused"},
 		{"expired", sasCreds, func(f *fixture) { f.now = now.Add(hour) }, "expired"},
+		// An expiry lets the will be sent; it must not hide what does not.
+		{"expired and disabled", sasCreds, func(f *fixture) {
+			f.now = now.Add(hour)
+			f.change("sas1", func(d *device.Device) { d.Status = device.Disabled })
+		}, "not-active"},
+		{"expired and key rolled", sasCreds, func(f *fixture) {
+			f.now = now.Add(hour)
+			f.change("sas1", func(d *device.Device) { d.Auth.Primary = keyOf("new") })
+		}, "wrong-key"},
+		{"certificate expired and replaced", self, func(f *fixture) {
+			f.now = now.Add(200 * hour)
+			f.change("self1", func(d *device.Device) { d.Auth.Thumbprints = []device.Thumbprint{{5}} })
+		}, "unknown-certificate"},
 		{"registry lost", sasCreds, func(f *fixture) { f.top = nil }, "no-registry"},
 		{"module, device disabled", module, device1("sas1", func(d *device.Device) { d.Status = device.Disabled }), "not-active"},
 		{"module removed", module, device1("sas1", func(d *device.Device) { d.Modules = nil }), "unknown-module"},

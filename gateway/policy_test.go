@@ -1,0 +1,202 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz"
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/store"
+	"github.com/gatehouse/gatehouse/sync/replica"
+)
+
+// memoryCache is a cache that can be told to fail.
+type memoryCache struct {
+	held  store.Generation
+	fail  error
+	dirty string
+	log   *[]string
+}
+
+func (m *memoryCache) WriteGeneration(_ context.Context, g store.Generation) error {
+	*m.log = append(*m.log, "write")
+	if m.fail == nil {
+		m.held = g
+	}
+	return m.fail
+}
+
+func (m *memoryCache) WriteDelta(context.Context, store.Delta) error {
+	*m.log = append(*m.log, "write")
+	return m.fail
+}
+
+func (m *memoryCache) Load(context.Context) (store.Generation, error) { return m.held, nil }
+
+func (m *memoryCache) MarkDirty(reason string) error {
+	m.dirty = reason
+	return nil
+}
+
+type policyHouse struct {
+	*policy
+	cache *memoryCache
+	log   []string
+	seen  []change
+	gone  []string
+}
+
+var (
+	room   = space.MustPath("/5bace000-0000-4000-8000-000000000001")
+	first  = space.MustID("de71ce00-0000-4000-8000-000000000001")
+	second = space.MustID("de71ce00-0000-4000-8000-000000000002")
+)
+
+func grant(id string, dev space.ID) model.Assignment {
+	return model.Assignment{ID: space.MustID(id), Role: space.MustID(model.GatewayDeviceRole), Who: model.Identity{Kind: model.DeviceID, Object: dev}, Path: room}
+}
+
+var (
+	one = grant("a5510000-0000-4000-8000-000000000001", first)
+	two = grant("a5510000-0000-4000-8000-000000000002", second)
+)
+
+func version(n uint64) model.Version { return model.Version{Epoch: 7, Number: n} }
+
+func building(hubIDs ...string) device.Data {
+	d := device.Data{Spaces: []device.Space{{ID: room.Space(), Name: "room", Path: room}}}
+	for i, id := range hubIDs {
+		d.Devices = append(d.Devices, device.Device{ID: []space.ID{first, second}[i], HubID: id, HardwareID: id, Space: room.Space(), Status: device.Active})
+	}
+	return d
+}
+
+func newPolicyHouse(t *testing.T) *policyHouse {
+	t.Helper()
+	h := &policyHouse{}
+	h.cache = &memoryCache{log: &h.log}
+	start := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	h.policy = &policy{
+		engine: authz.NewEngine(), cache: h.cache, clock: newClock((&fakeTime{start}).now, start, start, nil), log: slog.New(slog.DiscardHandler),
+		revoke: func(context.Context, func(*principal.Principal) bool) (time.Duration, error) {
+			// What is revoked is judged by what is in force by now.
+			h.log = append(h.log, "revoke")
+			return 0, nil
+		},
+		problems: func([]authz.Problem, []device.Problem) {},
+		changed:  func(c change) { h.seen = append(h.seen, c) },
+		forget:   func(ids []string) { h.gone = append(h.gone, ids...) },
+	}
+	topo, _ := device.NewTopology(device.Data{}, device.Options{})
+	h.topo.Store(topo)
+	full := replica.Full{Version: version(1), Policy: model.Snapshot{Version: version(1), Assignments: []model.Assignment{one}}, Data: building("d1", "d2")}
+	if err := h.Replace(t.Context(), full); err != nil {
+		t.Fatal(err)
+	}
+	h.log = nil
+	return h
+}
+
+func (h *policyHouse) may(dev space.ID) bool {
+	s := &model.Subject{Identities: []model.Identity{{Kind: model.DeviceID, Object: dev}}}
+	return h.engine.Index().Decide(s, model.Operation{Access: model.Create, Type: model.Sensor}, room).Allowed
+}
+
+// swapOne takes one's right away and gives it to two.
+var swapOne = model.ChangeSet{From: version(1), To: version(2), RemoveAssigns: []space.ID{one.ID}, PutAssignments: []model.Assignment{two}}
+
+func TestPolicyIsStoredBeforeItIsInForce(t *testing.T) {
+	h := newPolicyHouse(t)
+	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(h.log, []string{"write", "revoke"}) {
+		t.Errorf("order %v, want write, then revoke", h.log)
+	}
+	if h.may(first) || !h.may(second) {
+		t.Errorf("first may %v, second may %v", h.may(first), h.may(second))
+	}
+}
+
+// A full disk takes rights away at once and gives none (semantics.md 4).
+func TestPolicyThatCannotBeStoredOnlyTakesAway(t *testing.T) {
+	full := errors.New("no space left on device")
+	for name, apply := range map[string]func(*policyHouse) error{
+		"delta": func(h *policyHouse) error {
+			return h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne})
+		},
+		"full": func(h *policyHouse) error {
+			return h.Replace(t.Context(), replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2), Assignments: []model.Assignment{two}}, Data: building("d1", "d2")})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newPolicyHouse(t)
+			h.cache.fail = full
+			if err := apply(h); !errors.Is(err, full) {
+				t.Fatalf("err = %v, want the store's: the cursor must stay", err)
+			}
+			if h.may(first) || h.may(second) {
+				t.Errorf("first may %v, second may %v; want both refused", h.may(first), h.may(second))
+			}
+			if h.cache.dirty == "" || !slices.Contains(h.log, "revoke") {
+				t.Errorf("dirty %q, log %v: live sessions must lose it, and a restart must know", h.cache.dirty, h.log)
+			}
+			h.cache.fail = nil // space again: the same change is offered once more
+			if err := apply(h); err != nil {
+				t.Fatalf("after recovery: %v", err)
+			}
+			if h.may(first) || !h.may(second) {
+				t.Errorf("after recovery: first may %v, second may %v", h.may(first), h.may(second))
+			}
+		})
+	}
+}
+
+func TestPolicyGapAsksForAFullAnswer(t *testing.T) {
+	h := newPolicyHouse(t)
+	late := model.ChangeSet{From: version(5), To: version(6), PutAssignments: []model.Assignment{two}}
+	if err := h.Apply(t.Context(), replica.Delta{From: version(5), To: version(6), Policy: late}); !errors.Is(err, replica.ErrGap) {
+		t.Fatalf("err = %v, want a gap", err)
+	}
+	h.cache.fail = store.ErrTooLarge
+	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); !errors.Is(err, replica.ErrGap) {
+		t.Fatalf("a delta too large for one transaction: err = %v, want a gap", err)
+	}
+	if !h.may(first) || h.may(second) {
+		t.Error("a change that was not taken is in force")
+	}
+}
+
+// A deleted device leaves nothing to one of the same name; a disabled or
+// colliding record still exists.
+func TestDeletedDevicesAreForgotten(t *testing.T) {
+	h := newPolicyHouse(t)
+	step := func(to uint64, c device.Changes) {
+		t.Helper()
+		if err := h.Apply(t.Context(), replica.Delta{From: version(to - 1), To: version(to), Policy: model.ChangeSet{From: version(to - 1), To: version(to)}, Data: c}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disabled := building("d1").Devices[0]
+	disabled.Status = device.Disabled
+	step(2, device.Changes{PutDevices: []device.Device{disabled}})
+	if len(h.gone) > 0 {
+		t.Fatalf("forgot %v: it is only disabled", h.gone)
+	}
+	step(3, device.Changes{RemoveDevices: []space.ID{first}})
+	if !slices.Equal(h.gone, []string{"d1"}) {
+		t.Fatalf("forgot %v, want d1", h.gone)
+	}
+	again := building("d2").Devices[0] // another record under d2's name
+	step(4, device.Changes{RemoveDevices: []space.ID{second}, PutDevices: []device.Device{again}})
+	if !slices.Equal(h.gone, []string{"d1", "d2"}) {
+		t.Fatalf("forgot %v, want d1 and d2", h.gone)
+	}
+}
