@@ -84,18 +84,29 @@ func (g *Gateway) MustPub(t testing.TB, p Peer, topic, payload string) {
 	}
 }
 
-// Sub subscribes and waits for the SUBACK. Each message becomes the line
+// Sub subscribes and waits for the SUBACK, which must grant everything. Each message becomes the line
 // "MSG topic qos retained payload".
 func (g *Gateway) Sub(t testing.TB, p Peer, filters ...string) *Process {
+	t.Helper()
+	s := g.Ask(t, p, filters...)
+	_, codes, _ := strings.Cut(s.Line(t, "Subscribed (mid:"), "): ")
+	for code := range strings.SplitSeq(codes, ", ") {
+		if len(code) > 1 { // 128 and above
+			t.Fatalf("%s subscribes to %v: %s", p.ID, filters, codes)
+		}
+	}
+	return s
+}
+
+// Ask subscribes and waits for nothing.
+func (g *Gateway) Ask(t testing.TB, p Peer, filters ...string) *Process {
 	t.Helper()
 	args := append([]string{"-oL", "mosquitto_sub"}, g.args(p)...)
 	args = append(args, "-d", "-F", "MSG %t %q %r %p")
 	for _, f := range filters {
 		args = append(args, "-t", f)
 	}
-	s := Start(t, nil, "stdbuf", args...)
-	s.Line(t, "Subscribed (mid:")
-	return s
+	return Start(t, nil, "stdbuf", args...)
 }
 
 // Messages are the payloads that a subscriber has received, in order.

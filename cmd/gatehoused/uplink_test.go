@@ -1,0 +1,159 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
+)
+
+// cloudBroker is Debian's mosquitto as what is upstream, with its own memory.
+type cloudBroker struct {
+	*e2e.Process
+	conf string
+	port int
+}
+
+func newCloudBroker(t *testing.T) *cloudBroker {
+	t.Helper()
+	dir := t.TempDir()
+	port, err := e2e.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &cloudBroker{conf: filepath.Join(dir, "mosquitto.conf"), port: port}
+	put(t, b.conf, 0o644, fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nuser root\nlog_dest stderr\n", port, dir))
+	return b
+}
+
+func (b *cloudBroker) up(t *testing.T) {
+	t.Helper()
+	b.Process = e2e.Start(t, nil, "mosquitto", "-c", b.conf)
+	b.Line(t, "running")
+}
+
+// watch has a persistent subscription, so that nothing is missed between two looks.
+func (b *cloudBroker) watch(t *testing.T) *e2e.Process {
+	t.Helper()
+	s := e2e.Start(t, nil, "stdbuf", "-oL", "mosquitto_sub", "-p", itoa(b.port), "-i", "watch", "-c", "-q", "1", "-d", "-F", "MSG %t %q %r %p", "-t", "site/#")
+	s.Line(t, "Subscribed (mid:")
+	return s
+}
+
+// TestUplinkLosesNothing: the broker upstream goes and comes, the gateway is
+// killed in between, and everything that was acknowledged to a device arrives, in order.
+func TestUplinkLosesNothing(t *testing.T) {
+	t.Parallel()
+	b := newCloudBroker(t)
+	b.up(t)
+	g := serving(t, e2e.Settings{Sections: uplinkTo(b.port)})
+	var acked []string
+	phase := func(name string) {
+		t.Helper()
+		for i := range 4 {
+			payload := fmt.Sprintf("%s-%d", name, i)
+			p := g.Device("thermostat-101")
+			p.V5 = i%2 == 1
+			g.MustPub(t, p, e2e.Telemetry("thermostat-101", "thermostat-101-temperature"), payload)
+			acked = append(acked, payload)
+		}
+	}
+	watch := b.watch(t)
+	phase("connected")
+	watch.Line(t, "connected-3")
+	seen := watch.Messages()
+	watch.Kill()
+	b.Kill()
+	phase("broker-gone")
+	g.Kill()
+	g.Up(t)
+	phase("after-the-kill")
+	b.up(t)
+	watch = b.watch(t)
+	phase("broker-back")
+	watch.Line(t, "broker-back-3")
+	seen = append(seen, watch.Messages()...)
+	last := -1
+	for _, payload := range acked {
+		at := slices.Index(seen, payload)
+		if at < 0 {
+			t.Errorf("%s was acknowledged and never arrived", payload)
+		} else if at < last {
+			t.Errorf("%s overtook an earlier one", payload)
+		}
+		last = max(last, at)
+	}
+	for _, line := range watch.Lines() {
+		if strings.HasPrefix(line, "MSG ") && !strings.HasPrefix(line, "MSG site/7/devices/thermostat-101/messages/events/") {
+			t.Errorf("arrived elsewhere: %q", line)
+		}
+	}
+	if code := g.Stop(t); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func uplinkTo(port int) string {
+	return fmt.Sprintf(`upstream:
+  mode: mqtt
+  mqtt: {url: "mqtt://127.0.0.1:%d", clientId: gate-7, topics: {up: [{filter: "devices/+/messages/events/#", to: site/7/}]}}
+  routes: [{name: telemetry, filter: "devices/+/messages/events/#"}]
+`, port)
+}
+
+// TestFullDisk: a real file system without room. The gateway refuses what it could not keep,
+// goes on running, and takes it again when there is room.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	g := house.NewGateway(t, e2e.Settings{State: "{dir: state, minFree: 16 MiB}", Sections: uplinkTo(1) + "outbox: {refuseAfter: 1s}\n"})
+	smallDisk(t, filepath.Join(g.Dir, "state"), "160m")
+	g.Up(t)
+	topic := e2e.Telemetry("ups-1", "ups-1-load")
+	g.MustPub(t, g.Device("ups-1").Five(), topic, "room")
+	filler := filepath.Join(g.Dir, "state", "filler")
+	f, err := os.Create(filler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for chunk := make([]byte, 1<<20); ; {
+		if _, err := f.Write(chunk); err != nil {
+			break // the disk is full
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := g.Pub(g.Device("ups-1").Five(), topic, "no room"); err == nil || !strings.Contains(out, "Quota exceeded") {
+		t.Errorf("MQTT 5 with a full disk: %v %q, want 0x97 (quota exceeded)", err, out)
+	}
+	if out, err := g.Pub(g.Device("ups-1"), topic, "no room"); err == nil {
+		t.Errorf("MQTT 3.1.1 with a full disk was acknowledged: %q", out)
+	}
+	e2e.Eventually(t, "health says that the disk is full", func() error {
+		if warned(t, g, "store-refuses") == "" {
+			return fmt.Errorf("no warning")
+		}
+		return nil
+	})
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	e2e.Eventually(t, "it recovers by itself", func() error {
+		_, err := g.Pub(g.Device("ups-1").Five(), topic, "room again")
+		return err
+	})
+	g.Serves(t)
+	// What was acknowledged before and after is there after a restart.
+	if code := g.Stop(t); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	g.Up(t)
+	s, err := g.Status()
+	if err != nil || s.Outbox.Messages < 3 {
+		t.Errorf("the outbox holds %d, want at least the 3 acknowledged (%v)", s.Outbox.Messages, err)
+	}
+}
