@@ -1,0 +1,168 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gatehouse/gatehouse/device/space"
+)
+
+// outcome is what became of one attempt.
+type outcome struct {
+	final  bool // the answer stands, and the create is done with
+	answer answer
+	reason string // for the audit
+	detail string
+
+	why    error // not final: why it waits
+	nobody bool  // not final: the cloud answers nobody now, so others need not be tried
+}
+
+// send carries creates to the cloud until ctx ends.
+func (s *Service) send(ctx context.Context) {
+	wait := s.o.RetryMin
+	for {
+		left, sent, why := s.round(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		s.o.Report(left, why)
+		if sent || why == nil {
+			wait = s.o.RetryMin
+		}
+		// While something waits, new requests are told so and wait with it:
+		// they must not hurry a cloud that has trouble.
+		next := s.work
+		var retry <-chan time.Time
+		if why != nil {
+			next, retry = nil, time.After(wait)
+			wait = min(2*wait, s.o.RetryMax)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-next:
+		case <-retry:
+		}
+	}
+}
+
+// round tries everything that waits once, in order. What waits holds up the
+// rest of its device, whose order is promised; nobody else. why is nil when
+// nothing is left that a later round has to try.
+func (s *Service) round(ctx context.Context) (left int, sent bool, why error) {
+	s.mu.Lock()
+	todo := slices.Clone(s.queue)
+	s.mu.Unlock()
+	held := map[space.ID]bool{}
+	nobody := false
+	for _, e := range todo {
+		if ctx.Err() != nil {
+			return 0, sent, ctx.Err()
+		}
+		if nobody || held[e.Node] {
+			continue
+		}
+		out := s.attempt(ctx, e)
+		if out.final {
+			s.finish(e, out)
+			sent = true
+			continue
+		}
+		why, nobody = out.why, out.nobody
+		held[e.Node] = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = why != nil
+	if s.away {
+		for _, e := range s.queue {
+			for i := range e.asks {
+				if a := &e.asks[i]; !a.told {
+					a.told = true
+					session, request := a.session, a.request
+					s.tell(func() { s.say(session, request, waiting()) })
+				}
+			}
+		}
+	}
+	return len(s.queue), sent, why
+}
+
+// attempt decides again, and asks the cloud if that is still needed.
+func (s *Service) attempt(ctx context.Context, e *entry) outcome {
+	p := e.Who.principal()
+	switch may := s.o.May(p, e.Device, e.HardwareID); {
+	case may.Allowed:
+	case may.Hold:
+		return outcome{why: fmt.Errorf("held: %s", may.Reason)}
+	default:
+		return outcome{final: true, answer: refusal(http.StatusForbidden, "Forbidden", "not authorised"), reason: may.Reason, detail: may.Detail}
+	}
+	t := s.o.Topology()
+	d, ok := t.DeviceByHubID(e.Device)
+	if !ok || d.ID != e.Node {
+		return outcome{final: true, answer: refusal(http.StatusNotFound, "NotFound", "no such device"), reason: "unknown-device", detail: "it was removed while the request waited"}
+	}
+	if n, ok := t.SensorByHardwareID(e.HardwareID); ok {
+		if n.Device != d.ID {
+			return conflict()
+		}
+		return created(n.ID.String(), http.StatusOK, e.HardwareID)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.o.Attempt)
+	defer cancel()
+	id, status, err := s.o.Creator.CreateSensor(ctx, Sensor{Device: d.ID, Space: d.Space, HardwareID: e.HardwareID, Attributes: e.Attributes})
+	switch {
+	case err != nil:
+		// A server's own fault may come from this very request; all others mean
+		// that it would answer the next request no better.
+		own := status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable
+		return outcome{why: err, nobody: !own}
+	case status == http.StatusOK || status == http.StatusCreated:
+		return created(id, status, e.HardwareID)
+	case status == http.StatusConflict:
+		return conflict()
+	}
+	return outcome{final: true, answer: refusal(status, "Refused", "the management API refuses"), reason: "refused-by-cloud", detail: fmt.Sprintf("the management API answered %d", status)}
+}
+
+func created(id string, status int, hardwareID string) outcome {
+	body := struct {
+		ID         string `json:"id"`
+		HardwareID string `json:"hardwareId"`
+	}{id, hardwareID}
+	reason := "created"
+	if status == http.StatusOK {
+		reason = "exists"
+	}
+	return outcome{final: true, answer: answer{status, body}, reason: reason, detail: "sensor " + id}
+}
+
+func conflict() outcome {
+	return outcome{final: true, answer: refusal(http.StatusConflict, "Conflict", "another sensor has this hardware id"), reason: "hardware-id-taken"}
+}
+
+// finish removes a create for good, audits it and answers whoever asked. If
+// it cannot be removed it is asked again after the next start, which does no harm.
+func (s *Service) finish(e *entry, out outcome) {
+	gone := make(chan error, 1)
+	s.o.Store.Delete(keyOf(e.number), func(err error) { gone <- err })
+	if err := <-gone; err != nil {
+		s.o.Log.Warn("a finished create stays in the store and will be sent again", "device", e.Device, "err", err)
+	}
+	ok := out.answer.Status < 300
+	s.o.Audit(s.record(e.Who.Key, e.topic(), ok, out.reason, out.detail))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.queue, e); i >= 0 {
+		s.queue = slices.Delete(s.queue, i, i+1)
+	}
+	s.release(e)
+	for _, a := range e.asks {
+		s.tell(func() { s.say(a.session, a.request, out.answer) })
+	}
+}

@@ -1,0 +1,305 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// Service answers registry requests.
+type Service struct {
+	o      Options
+	work   chan struct{} // there is something to send; holds one
+	spoken chan struct{} // there is something to say; holds one
+
+	mu     sync.Mutex
+	queue  []*entry       // durable, in order of acceptance; guarded by mu
+	held   map[string]int // by principal: queued or being written; guarded by mu
+	all    int            // the sum of held; guarded by mu
+	next   uint64         // number of the next record; guarded by mu
+	away   bool           // the last round left something behind; guarded by mu
+	words  []func()       // what the speaker has to do; guarded by mu
+	closed bool           // Run has ended; guarded by mu
+}
+
+// entry is one create in the queue.
+type entry struct {
+	record
+	number uint64
+	asks   []ask // who waits for the answer; guarded by Service.mu
+}
+
+type ask struct {
+	session, request string
+	told             bool // that it is queued
+}
+
+const (
+	maxWords   = 256          // requests that wait for the speaker
+	maxAnswers = 8 * maxWords // answers to creates included; what is more is not said
+	maxAsks    = 8            // of one create: the oldest is forgotten
+)
+
+// New prepares a service; Load, then Run.
+func New(o Options) (*Service, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	return &Service{o: o, work: make(chan struct{}, 1), spoken: make(chan struct{}, 1), held: map[string]int{}}, nil
+}
+
+// Load reads what was queued. A record that cannot be read is said and left out.
+func (s *Service) Load() error {
+	defer func() {
+		slices.SortFunc(s.queue, func(a, b *entry) int { return cmp.Compare(a.number, b.number) })
+	}()
+	return s.o.Store.Load(func(key string, text []byte) error {
+		n, err := numberOf(key)
+		var r record
+		if err == nil {
+			r, err = decodeRecord(text)
+		}
+		if err != nil {
+			s.o.Log.Error("queued create dropped: unreadable", "key", key, "err", err)
+			s.o.Store.Delete(key, func(error) {})
+			return nil
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.queue = append(s.queue, &entry{record: r, number: n, asks: []ask{{session: r.Session, request: r.Request, told: true}}})
+		s.held[r.Who.Key]++
+		s.all++
+		s.next = max(s.next, n+1)
+		return nil
+	})
+}
+
+// Run works until ctx ends, and returns when all work has ended with it. What
+// was not sent by then is sent after the next start.
+func (s *Service) Run(ctx context.Context) error {
+	var working sync.WaitGroup
+	working.Go(func() { s.send(ctx) })
+	working.Go(func() { s.speak(ctx) })
+	working.Wait()
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	return nil
+}
+
+// Waiting is how many creates are queued.
+func (s *Service) Waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue)
+}
+
+// Handle takes the requests that this room answers; done is called exactly
+// once. False: m is for another service, and done is not called.
+func (s *Service) Handle(p *principal.Principal, session string, m *message.Message, done func(code byte)) bool {
+	if m.Via.Handling != message.Registry {
+		return false
+	}
+	switch m.Via.Name {
+	case "get":
+		s.get(p, session, m, done)
+	case "create":
+		s.create(p, session, m, done)
+	default:
+		done(message.ImplementationSpecificError)
+	}
+	return true
+}
+
+func (s *Service) get(p *principal.Principal, session string, m *message.Message, done func(code byte)) {
+	id, request := m.Via.Device, m.Via.Request
+	if !s.later(func() {
+		t := s.o.Topology()
+		d, ok := t.DeviceByHubID(id)
+		if !ok {
+			s.say(session, request, refusal(http.StatusNotFound, "NotFound", "no such device"))
+			return
+		}
+		s.say(session, request, answer{http.StatusOK, s.view(p, t, d)})
+	}) {
+		done(message.QuotaExceeded)
+		return
+	}
+	done(message.Success)
+}
+
+func (s *Service) create(p *principal.Principal, session string, m *message.Message, done func(code byte)) {
+	refuse := func(code byte, a answer) {
+		s.later(func() { s.say(session, m.Via.Request, a) })
+		done(code)
+	}
+	if s.o.Creator == nil {
+		refuse(message.ImplementationSpecificError, refusal(http.StatusServiceUnavailable, "NoManagementAPI", "this gateway has no management API to forward to"))
+		return
+	}
+	attributes, err := parseCreate(m.Payload)
+	if err == nil {
+		err = checkHardwareID(m.Via.Object)
+	}
+	if err != nil {
+		s.o.Audit(s.record(p.Key, m.Topic, false, "bad-request", err.Error()))
+		refuse(message.PayloadFormatInvalid, refusal(http.StatusBadRequest, "BadRequest", err.Error()))
+		return
+	}
+	d, ok := s.o.Topology().DeviceByHubID(m.Via.Device)
+	if !ok {
+		refuse(message.NotAuthorized, refusal(http.StatusNotFound, "NotFound", "no such device"))
+		return
+	}
+	r := record{Device: d.HubID, Node: d.ID, HardwareID: m.Via.Object, Attributes: attributes,
+		Session: session, Request: m.Via.Request, Accepted: s.o.Now(), Who: whoIs(p)}
+	joined, err := s.enqueue(r, done)
+	if joined {
+		done(message.Success) // what waits already is durable
+	}
+	if err != nil {
+		s.o.Audit(s.record(p.Key, m.Topic, false, "queue-full", err.Error()))
+		refuse(message.QuotaExceeded, refusal(http.StatusTooManyRequests, "TooManyRequests", "too much is waiting for the cloud"))
+	}
+}
+
+// errFull says that the queue takes no more.
+var errFull = errors.New("the queue is full")
+
+// enqueue keeps a create and acknowledges it once it is durable. The same
+// request of the same principal that still waits is kept once: joined tells
+// so, and done is then not called.
+func (s *Service) enqueue(r record, done func(code byte)) (joined bool, err error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false, errors.New("the gateway stops")
+	}
+	if e := s.same(&r); e != nil {
+		s.join(e, ask{session: r.Session, request: r.Request})
+		return true, nil
+	}
+	if s.all >= s.o.MaxQueued || s.held[r.Who.Key] >= s.o.MaxPerPrincipal {
+		return false, errFull
+	}
+	e := &entry{record: r, number: s.next}
+	s.next++
+	s.held[r.Who.Key]++
+	s.all++
+	// Under the lock, so that the bucket sees the records in the order of their numbers.
+	s.o.Store.Put(keyOf(e.number), text, func(err error) { s.stored(e, err, done) })
+	return false, nil
+}
+
+// stored runs after the sync.
+func (s *Service) stored(e *entry, err error, done func(code byte)) {
+	s.mu.Lock()
+	if err != nil {
+		s.release(e)
+		s.mu.Unlock()
+		s.o.Log.Error("create not queued", "device", e.Device, "err", err)
+		s.later(func() {
+			s.say(e.Session, e.Request, refusal(http.StatusInternalServerError, "NotStored", "the request could not be kept"))
+		})
+		done(message.UnspecifiedError)
+		return
+	}
+	s.queue = append(s.queue, e)
+	s.join(e, ask{session: e.Session, request: e.Request})
+	s.mu.Unlock()
+	done(message.Success)
+	signal(s.work)
+}
+
+// join adds a requester to a create. Called with mu held.
+func (s *Service) join(e *entry, a ask) {
+	if s.away {
+		a.told = true
+		s.tell(func() { s.say(a.session, a.request, waiting()) })
+	}
+	if len(e.asks) == maxAsks {
+		e.asks = e.asks[1:]
+	}
+	e.asks = append(e.asks, a)
+}
+
+func (s *Service) same(r *record) *entry {
+	for _, e := range s.queue {
+		if e.Who.Key == r.Who.Key && e.Node == r.Node && e.HardwareID == r.HardwareID && e.Attributes == r.Attributes {
+			return e
+		}
+	}
+	return nil
+}
+
+// release gives back the room of an entry. Called with mu held.
+func (s *Service) release(e *entry) {
+	s.all--
+	if s.held[e.Who.Key]--; s.held[e.Who.Key] <= 0 {
+		delete(s.held, e.Who.Key)
+	}
+}
+
+// later leaves something to the speaker; false when too much waits.
+func (s *Service) later(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.words) >= maxWords {
+		return false
+	}
+	s.tell(f)
+	return true
+}
+
+// tell is later for the answers to creates, for which room is kept. Called
+// with mu held.
+func (s *Service) tell(f func()) {
+	if len(s.words) < maxAnswers {
+		s.words = append(s.words, f)
+		signal(s.spoken)
+	}
+}
+
+// speak answers clients: a client that does not read may hold up answers to
+// others for a moment, and never a reader or the cloud.
+func (s *Service) speak(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		words := s.words
+		s.words = nil
+		s.mu.Unlock()
+		for _, f := range words {
+			f()
+		}
+		if len(words) > 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.spoken:
+		}
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Service) record(who, topic string, allowed bool, reason, detail string) message.Record {
+	return message.Record{Time: s.o.Now(), Event: "registry", Allowed: allowed, Principal: who, Topic: topic, Reason: reason, Detail: detail, Count: 1}
+}

@@ -1,0 +1,133 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/sync/wire"
+)
+
+// NewSensor is a sensor to be created. A type is named or numbered, never both.
+type NewSensor struct {
+	DeviceID   space.ID `json:"deviceId"`
+	SpaceID    space.ID `json:"spaceId,omitzero"`
+	HardwareID string   `json:"hardwareId"`
+	Port       string   `json:"port,omitempty"`
+	PollRate   int      `json:"pollRate,omitempty"`
+	Type       string   `json:"type,omitempty"`
+	TypeID     int      `json:"typeId,omitempty"`
+	DataType   string   `json:"dataType,omitempty"`
+	DataTypeID int      `json:"dataTypeId,omitempty"`
+}
+
+// maxRefusal bounds what is read of an answer to a write.
+const maxRefusal = 64 << 10
+
+// CreateSensor asks the server for a sensor and returns its id with 201. It
+// may be repeated: if the server refuses because the hardware id is taken, and the
+// sensor that has it is one of the same device, that sensor's id is returned
+// with 200, and with 409 if it is another device's. A status without an error is the server's
+// last word (400, 403, 404, 409). An error means that it may be tried again;
+// the status is then what the server answered, 0 if nothing.
+func (c *Client) CreateSensor(ctx context.Context, n NewSensor) (space.ID, int, error) {
+	const path = "/sensors"
+	status, body, err := c.post(ctx, path, n)
+	if err != nil {
+		return space.ID{}, status, err
+	}
+	switch status {
+	case http.StatusCreated:
+		var text string
+		if err := json.Unmarshal(body, &text); err != nil {
+			return space.ID{}, status, malformed(path, err)
+		}
+		id, err := space.ParseID(text)
+		if err != nil {
+			return space.ID{}, status, malformed(path, err)
+		}
+		return id, status, nil
+	case http.StatusBadRequest, http.StatusConflict:
+		return c.taken(ctx, path, n)
+	case http.StatusForbidden, http.StatusNotFound:
+		return space.ID{}, status, nil
+	}
+	err = statusError(path, status)
+	var e *Error
+	if errors.As(err, &e) {
+		e.Op = http.MethodPost
+	}
+	return space.ID{}, status, err
+}
+
+// taken finds out whether a refused sensor is there already.
+func (c *Client) taken(ctx context.Context, path string, n NewSensor) (space.ID, int, error) {
+	text, err := c.get(ctx, path, url.Values{"hardwareIds": {n.HardwareID}}, 0)
+	if err != nil {
+		return space.ID{}, 0, err
+	}
+	list, err := wire.ParseList(text)
+	if err != nil {
+		return space.ID{}, 0, malformed(path, err)
+	}
+	for _, o := range list {
+		s, err := wire.ParseSensor(o)
+		if err != nil {
+			return space.ID{}, 0, malformed(path, err)
+		}
+		// A server that ignores the question answers with everything.
+		if !strings.EqualFold(s.HardwareID, n.HardwareID) {
+			continue
+		}
+		if s.DeviceID == n.DeviceID && !s.ID.IsZero() {
+			return s.ID, http.StatusOK, nil
+		}
+		return space.ID{}, http.StatusConflict, nil
+	}
+	return space.ID{}, http.StatusBadRequest, nil
+}
+
+// post sends one request, once: how often a write is repeated is its owner's business.
+func (c *Client) post(ctx context.Context, path string, document any) (int, []byte, error) {
+	fail := func(err error, hint string) (int, []byte, error) {
+		return 0, nil, &Error{Op: http.MethodPost, Path: path, Hint: hint, Err: err}
+	}
+	text, err := json.Marshal(document)
+	if err != nil {
+		return fail(err, "")
+	}
+	if err := c.limiter.Wait(ctx); err != nil {
+		return fail(err, "")
+	}
+	auth, err := c.o.Token.Authorization(ctx)
+	if err != nil {
+		return fail(err, "look at cloud.management.credential")
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
+	defer cancel()
+	u := *c.url
+	u.Path = strings.TrimRight(u.Path, "/") + base + path
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(text))
+	if err != nil {
+		return fail(err, "")
+	}
+	r.Header.Set("Authorization", auth)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json")
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return fail(err, "")
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	if err != nil {
+		return fail(err, "")
+	}
+	return resp.StatusCode, body, nil
+}
