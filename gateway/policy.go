@@ -92,7 +92,7 @@ func (p *policy) Replace(ctx context.Context, f replica.Full) error {
 	options := p.topoOptions
 	options.Version = p.topo.Load().Version() + 1
 	topo, badTopo := device.NewTopology(f.Data, options)
-	g := store.Generation{Version: f.Version, Taken: p.clock.Now(), Policy: f.Policy, Data: f.Data}
+	g := store.Generation{Version: f.Version, Taken: p.clock.Steady(), Policy: f.Policy, Data: f.Data}
 	c := change{from: p.version, to: f.Version, full: true, stored: true}
 	if err := p.cache.WriteGeneration(ctx, g); err != nil {
 		return p.loseOnly(ctx, p.lossesTo(ctx, &f.Policy), topo, err)
@@ -119,7 +119,7 @@ func (p *policy) Apply(ctx context.Context, d replica.Delta) error {
 		topo, badTopo = topo.Apply(d.Data)
 	}
 	c := change{from: d.From, to: d.To, stored: true}
-	err = p.cache.WriteDelta(ctx, store.Delta{Taken: p.clock.Now(), Policy: d.Policy, Registry: d.Data})
+	err = p.cache.WriteDelta(ctx, store.Delta{Taken: p.clock.Steady(), Policy: d.Policy, Registry: d.Data})
 	if errors.Is(err, store.ErrTooLarge) {
 		return fmt.Errorf("%w: %w", replica.ErrGap, err) // a full answer is written in batches
 	}
