@@ -53,6 +53,7 @@ func checkAt(cfg *config.Config, now time.Time) []config.Problem {
 			}
 		}
 	}
+	problems = append(problems, unserved(cfg)...)
 	if cfg.Access.Map != "" {
 		_, more := loadTopicMap(cfg)
 		problems = append(problems, more...)
@@ -67,6 +68,25 @@ func checkAt(cfg *config.Config, now time.Time) []config.Problem {
 	}
 	if err := writable(string(cfg.State.Dir)); err != nil {
 		problems = append(problems, cfg.Problem("state.dir", fmt.Sprintf("%s cannot be used: %v", cfg.State.Dir, err), "make the directory and give it to the user that gatehoused runs as (0700)"))
+	}
+	return problems
+}
+
+// webPaths are what a WebSocket listener serves: MQTT's usual path, and IoT Hub's.
+var webPaths = []string{"", "/mqtt", "/$iothub/websocket"}
+
+// unserved names settings that this build would ignore: an operator who wrote
+// them relies on them.
+func unserved(cfg *config.Config) []config.Problem {
+	var problems []config.Problem
+	for i := range cfg.Listeners {
+		l := &cfg.Listeners[i]
+		if len(l.ProxyFrom) > 0 {
+			problems = append(problems, cfg.Problem(fmt.Sprintf("listeners[%d].proxyFrom", i), "PROXY v2 is not served by this build", "remove it: every client would be taken for the proxy"))
+		}
+		if l.Kind == config.KindWebSocket && !slices.Contains(webPaths, l.Path) {
+			problems = append(problems, cfg.Problem(fmt.Sprintf("listeners[%d].path", i), fmt.Sprintf("%q is not served", l.Path), "write /mqtt; /$iothub/websocket is served beside it"))
+		}
 	}
 	return problems
 }

@@ -1,0 +1,68 @@
+package gateway
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/config"
+)
+
+func fieldsOf(problems []config.Problem) []string {
+	var list []string
+	for _, p := range problems {
+		list = append(list, p.Field)
+	}
+	return list
+}
+
+// TestClockBefore2020: a clock that was never set is said plainly, and nothing is
+// blamed on the certificates alone.
+func TestClockBefore2020(t *testing.T) {
+	cfg := config.Default()
+	cfg.State.Dir = config.File(t.TempDir())
+	for _, c := range []struct {
+		now  time.Time
+		said bool
+	}{
+		{time.Date(1970, 1, 1, 0, 5, 0, 0, time.UTC), true}, {time.Date(2019, 12, 31, 23, 59, 0, 0, time.UTC), true},
+		{time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), false},
+	} {
+		said := slices.ContainsFunc(checkAt(&cfg, c.now), func(p config.Problem) bool {
+			return p.File == "system clock" && strings.Contains(p.Message, c.now.Format(time.DateOnly)) && strings.Contains(p.Hint, "set the clock")
+		})
+		if said != c.said {
+			t.Errorf("clock %v: said is %v", c.now, said)
+		}
+	}
+}
+
+// TestCheckMakesNothing: whoever checks need not be who runs.
+func TestCheckMakesNothing(t *testing.T) {
+	dir := t.TempDir()
+	cfg := config.Default()
+	cfg.State.Dir = config.File(filepath.Join(dir, "var", "lib", "gatehouse"))
+	if p := Check(&cfg); len(p) > 0 {
+		t.Errorf("a directory that can be made is refused: %v", p)
+	}
+	if made, _ := filepath.Glob(filepath.Join(dir, "*")); len(made) > 0 {
+		t.Errorf("the check made %v", made)
+	}
+}
+
+// TestCheckAllSaysAMistakeOnce: what Load has said about a field is not said again in other words.
+func TestCheckAllSaysAMistakeOnce(t *testing.T) {
+	cfg := config.Default()
+	cfg.State.Dir = "/proc/none"
+	cfg.Listeners = []config.Listener{{Kind: config.KindWebSocket, Path: "/chat", ProxyFrom: []string{"10.0.0.0/8"}}}
+	loaded := []config.Problem{{Field: "state.dir"}}
+	if got := fieldsOf(CheckAll(&cfg, loaded)); !slices.Equal(got, []string{"state.dir", "listeners[0].proxyFrom", "listeners[0].path"}) {
+		t.Errorf("problems of %v", got)
+	}
+	unread := []config.Problem{{Message: "no such file"}}
+	if got := CheckAll(&cfg, unread); len(got) != 1 {
+		t.Errorf("a file that was not read has %v", got)
+	}
+}
