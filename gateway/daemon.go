@@ -26,10 +26,12 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/metrics"
 	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/registry"
 	"github.com/gatehouse/gatehouse/gateway/store"
 	"github.com/gatehouse/gatehouse/gateway/systemd"
 	"github.com/gatehouse/gatehouse/gateway/twins"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
+	"github.com/gatehouse/gatehouse/sync/client"
 	"github.com/gatehouse/gatehouse/sync/replica"
 )
 
@@ -63,21 +65,23 @@ type daemon struct {
 	ledger   *ledger
 	notify   *systemd.Notifier
 
-	store    *store.Store
-	engine   *authz.Engine
-	policy   *policy
-	keys     *keyring
-	identity *identity.Authenticator
-	access   *access.Map
-	broker   *broker.Broker
-	doors    []broker.Listener
-	guard    *update.Guard
-	phases   deploymentPhases
-	twins    *twins.Service
-	outbox   *upstream.Outbox
-	uplink   uplink
-	hub      hubUplink
-	replica  *replica.Replica
+	store     *store.Store
+	engine    *authz.Engine
+	policy    *policy
+	keys      *keyring
+	identity  *identity.Authenticator
+	access    *access.Map
+	broker    *broker.Broker
+	doors     []broker.Listener
+	guard     *update.Guard
+	phases    deploymentPhases
+	twins     *twins.Service
+	registrar *registry.Service
+	cloud     *client.Client // nil without a management API
+	outbox    *upstream.Outbox
+	uplink    uplink
+	hub       hubUplink
+	replica   *replica.Replica
 
 	doorTLS map[string]*liveTLS           // by listener; replaced by a reload
 	level   *slog.LevelVar                // of the log
@@ -157,7 +161,7 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 		return nil, err
 	}
 	undo = append(undo, d.store)
-	for _, step := range []func() error{d.buildRecords, d.buildPolicy, d.buildIdentity, d.buildMessages, d.buildUpdates, d.buildUplink, d.buildSync} {
+	for _, step := range []func() error{d.buildRecords, d.buildPolicy, d.buildIdentity, d.buildMessages, d.buildUpdates, d.buildUplink, d.buildSync, d.buildRegistry} {
 		if err = step(); err != nil {
 			return nil, err
 		}
@@ -316,6 +320,7 @@ func (d *daemon) run(ctx context.Context) error {
 		{name: "stages", run: func(ctx context.Context) error { return d.staging.Run(ctx, d.keepMark) }},
 		{name: "keys", run: d.keys.Run},
 		{name: "twins", run: d.twins.Run},
+		{name: "registry", run: d.registrar.Run},
 		{name: "broker", run: d.broker.Run, ready: d.broker.Ready()},
 	}
 	if d.outbox != nil {

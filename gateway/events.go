@@ -141,11 +141,10 @@ func (d *daemon) keysOf(id string) []string {
 
 // Handle implements broker.Services: requests to the gateway itself.
 func (d *daemon) Handle(p *principal.Principal, session string, m *message.Message, done func(code byte)) {
-	if d.twins.Handle(p, session, m, done) {
+	if d.twins.Handle(p, session, m, done) || d.registrar.Handle(p, session, m, done) {
 		return
 	}
-	// Registry requests are forwarded to the management API by a later release; until then they are refused aloud.
-	d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "registry", Principal: p.Key, Topic: m.Topic, Reason: "not-served", Detail: "this gateway does not forward registry requests", Count: 1})
+	d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "publish", Principal: p.Key, Topic: m.Topic, Reason: "not-served", Detail: "no service answers this", Count: 1})
 	done(message.ImplementationSpecificError)
 }
 

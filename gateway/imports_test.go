@@ -49,7 +49,7 @@ var mayImport = []rule{
 
 // adapters may not import each other: they meet as values or through
 // interfaces that the consumer declares.
-var adapters = []string{"broker", "access", "identity", "store", "upstream", "twins", "admin", "console", "audit", "health", "metrics", "systemd"}
+var adapters = []string{"broker", "access", "identity", "store", "upstream", "twins", "registry", "duapi", "admin", "console", "audit", "health", "metrics", "systemd"}
 
 // joints are the value packages that every adapter may import.
 var joints = []string{"gateway/principal", "gateway/message", "gateway/topic", "gateway/config", "authz", "authz/...", "device", "device/..."}

@@ -88,6 +88,7 @@ func (d *daemon) buildSync() error {
 	if err != nil {
 		return err
 	}
+	d.cloud = source
 	held, resume := replica.Held{}, false
 	if d.policy.loaded.Load() {
 		g, err := d.store.Cache().Load(context.Background())
