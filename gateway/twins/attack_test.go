@@ -84,3 +84,36 @@ func TestARecordKnowsWhoseItIs(t *testing.T) {
 		}
 	})
 }
+
+// A duplicate that comes and goes takes nothing of whom it collided with; a
+// module is gone when it is said to be.
+func TestForgetSparesWhoHasTheName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		owner := "first"
+		h := start(t, func(o *Options) { o.Owner = func(string) string { return owner } })
+		defer func() { h.stop() }()
+		h.up.set(func() { h.up.err = ErrOffline })
+		for _, p := range []*principal.Principal{dev, module} {
+			if code := h.ask(p, message.TwinReported, `{"a":1}`); code != 0 {
+				t.Fatalf("%s: code %d", p.Key, code)
+			}
+		}
+		h.took()
+		h.s.Forget("d1")
+		h.took()
+		if len(h.store.values) != 2 {
+			t.Errorf("%d records left, want both: they are its own", len(h.store.values))
+		}
+		h.s.Forget("d1/m")
+		h.took()
+		if _, left := h.store.values["d1/m"]; left || len(h.store.values) != 1 {
+			t.Errorf("left: %q", h.store.values)
+		}
+		owner = "" // deleted
+		h.s.Forget("d1")
+		h.took()
+		if len(h.store.values) != 0 {
+			t.Errorf("left: %q", h.store.values)
+		}
+	})
+}

@@ -79,14 +79,25 @@ func (s *Service) Recheck(id string) {
 
 // Forget drops the twin of an identity that is gone from the registry, those
 // of its modules, what was queued for them, and their deployments. It waits
-// for its turn, however much is waiting before it.
+// for its turn, however much is waiting before it. With Owner, what already is
+// the record of who has the name now stays: a duplicate that comes and goes
+// takes nothing with it. A module has no other owner than its device; named
+// itself, it is forgotten in any case.
 func (s *Service) Forget(id string) {
+	forget := s.forget
+	if !strings.Contains(id, "/") {
+		forget = func(ctx context.Context, i *identity) {
+			if s.o.Owner == nil || i.rec.Owner == "" || s.o.Owner(i.id) != i.rec.Owner {
+				s.forget(ctx, i)
+			}
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queue(s.identityLocked(id), s.forget)
+	s.queue(s.identityLocked(id), forget)
 	for name, i := range s.twins {
 		if strings.HasPrefix(name, id+"/") {
-			s.queue(i, s.forget)
+			s.queue(i, forget)
 		}
 	}
 }
