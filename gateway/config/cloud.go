@@ -113,6 +113,10 @@ type DeviceUpdate struct {
 	TrustedRoots File          `yaml:"trustedRoots"`
 	AllowedHosts []string      `yaml:"allowedHosts"`
 	StuckAfter   time.Duration `yaml:"stuckAfter"`
+	// Endpoint is the Device Update account to which authorised requests of the
+	// REST API are sent, with the caller's own token; CA its authority (empty: the system's).
+	Endpoint string `yaml:"endpoint"`
+	CA       File   `yaml:"ca"`
 	// Silent suppresses the refusal reported upstream.
 	Silent bool `yaml:"silent"`
 }

@@ -13,6 +13,7 @@
 package config
 
 import (
+	"strings"
 	"time"
 
 	"github.com/gatehouse/gatehouse/device/space"
@@ -35,6 +36,7 @@ type Config struct {
 	Outbox       Outbox       `yaml:"outbox"`
 	Upstream     Upstream     `yaml:"upstream"`
 	DeviceUpdate DeviceUpdate `yaml:"deviceUpdate"`
+	API          API          `yaml:"api"`
 	Admin        Admin        `yaml:"admin"`
 	Audit        Audit        `yaml:"audit"`
 	Log          Log          `yaml:"log"`
@@ -65,6 +67,23 @@ type Hub struct {
 type UpdateInstance struct {
 	ARMScope  string    `yaml:"armScope"`
 	Principal Principal `yaml:"principal"`
+}
+
+// Name is the instance's own name, the last part of its ARM id; "" when the id
+// is not that of an instance.
+func (u UpdateInstance) Name() string {
+	parts := strings.Split(u.ARMScope, "/")
+	if n := len(parts); n >= 5 && strings.EqualFold(parts[n-2], "instances") && strings.EqualFold(parts[n-4], "accounts") {
+		return parts[n-1]
+	}
+	return ""
+}
+
+// API is the listener for REST, for the Device Update actions; without an
+// address there is none.
+type API struct {
+	Address string `yaml:"address"`
+	TLS     *TLS   `yaml:"tls,omitempty"`
 }
 
 // Principal is a service principal by object id and tenant.

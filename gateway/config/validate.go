@@ -22,6 +22,8 @@ func (c *Config) Validate() []Problem {
 	v.limits()
 	v.upstream()
 	v.deviceUpdate()
+	v.updateEndpoint()
+	v.api()
 	v.operator()
 	sortProblems(v.problems)
 	return v.problems
