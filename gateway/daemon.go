@@ -82,6 +82,7 @@ type daemon struct {
 	uplink    uplink
 	hub       hubUplink
 	replica   *replica.Replica
+	idle      []func() // end the cloud connections that nobody uses any more
 
 	doorTLS map[string]*liveTLS           // by listener; replaced by a reload
 	level   *slog.LevelVar                // of the log
@@ -349,6 +350,9 @@ func (d *daemon) run(ctx context.Context) error {
 		d.log.Info("gatehoused serves", "version", d.opts.Version, "site", d.cfg.Instance.Site.String(), "policy", d.engine.Index().Version().String(), "stage", d.staging.Stage().String())
 		context.AfterFunc(ctx, func() { d.notify.Stopping("stopping: closing connections, syncing the store") })
 	})
+	for _, end := range d.idle {
+		end()
+	}
 	return errors.Join(err, d.store.Close())
 }
 

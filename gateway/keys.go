@@ -98,6 +98,7 @@ func (k *keyring) use(text []byte) error {
 
 // Run fetches the set again and again; without a URL it only waits.
 func (k *keyring) Run(ctx context.Context) error {
+	defer k.client.CloseIdleConnections()
 	for {
 		wait := refreshKeys
 		if k.url == "" {

@@ -88,7 +88,7 @@ func (d *daemon) buildSync() error {
 	if err != nil {
 		return err
 	}
-	d.cloud = source
+	d.cloud, d.idle = source, append(d.idle, source.Close)
 	held, resume := replica.Held{}, false
 	if d.policy.loaded.Load() {
 		g, err := d.store.Cache().Load(context.Background())
@@ -180,6 +180,7 @@ func (d *daemon) cloudCredential(m config.Management) (client.TokenSource, error
 		if err != nil {
 			return nil, err
 		}
+		d.idle = append(d.idle, h.CloseIdleConnections)
 		return bearer{&clientSecret{url: c.TokenURL, clientID: c.ClientID, secretFile: c.ClientSecret, scope: c.Scope, http: h, now: d.opts.Now}}, nil
 	case config.CredentialTokenFile:
 		return tokenFile{c.TokenFile}, nil

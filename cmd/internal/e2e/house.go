@@ -114,7 +114,7 @@ func (h *House) Bin(name string) string { return filepath.Join(h.Dir, "bin", nam
 func (h *House) PKI(name string) string { return filepath.Join(h.Dir, "pki", name) }
 
 func (h *House) keys() error {
-	from, life := time.Now().Add(-time.Hour), 24*time.Hour
+	from, life := time.Now().Add(-time.Hour), 90*24*time.Hour // offline stages are played through
 	var errs []error
 	keep := func(name string, p x509.Pair, err error) {
 		errs = append(errs, err)
