@@ -16,6 +16,7 @@ type acks struct {
 
 	mu    sync.Mutex // guards the rest
 	fifo  []*slot
+	acks  int  // PUBACKs among them
 	held  bool // a refused 3.1.1 publish: nothing more is answered
 	moved chan struct{}
 }
@@ -32,6 +33,9 @@ func (a *acks) expect(kind byte, id uint16) *slot {
 	s := &slot{id: id, kind: kind}
 	a.mu.Lock()
 	a.fifo = append(a.fifo, s)
+	if kind == frame.PUBACK {
+		a.acks++
+	}
 	a.mu.Unlock()
 	return s
 }
@@ -40,9 +44,6 @@ func (a *acks) expect(kind byte, id uint16) *slot {
 // the first open one.
 func (a *acks) answer(s *slot, code byte) {
 	c := a.c
-	if s.kind == frame.PUBREC && code >= 0x80 {
-		c.sess.Released(s.id) // the exchange ends here; the identifier is free
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s.ready, s.code = true, code
@@ -58,6 +59,9 @@ func (a *acks) answer(s *slot, code byte) {
 			break
 		}
 		out = frame.AppendAck(out, s.kind, s.id, s.code, c.level)
+		if s.kind == frame.PUBACK {
+			a.acks--
+		}
 		n++
 	}
 	if n == 0 {
@@ -106,6 +110,13 @@ func (a *acks) waiting() int {
 		return 1 << 16
 	}
 	return len(a.fifo)
+}
+
+// ones is how many QoS 1 publishes are not answered.
+func (a *acks) ones() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.acks
 }
 
 // progress is closed at the next answer that is sent.

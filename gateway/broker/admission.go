@@ -30,9 +30,10 @@ type admission struct {
 
 // address counts one remote address; tokens is a bucket of one second.
 type address struct {
-	open   int
-	tokens float64
-	last   time.Time
+	open    int
+	pending int
+	tokens  float64
+	last    time.Time
 }
 
 // admitted is a connection that was let in. It gives its place back when it is closed.
@@ -76,7 +77,7 @@ func (a *admission) Accept() (net.Conn, error) {
 }
 
 func (a *admission) admit(nc net.Conn) *admitted {
-	addr := addrPort(nc.RemoteAddr()).Addr()
+	addr := holder(addrPort(nc.RemoteAddr()).Addr())
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.open >= a.lim.MaxConnections || a.pending >= a.lim.Pending {
@@ -92,11 +93,12 @@ func (a *admission) admit(nc net.Conn) *admitted {
 		}
 		e.tokens = min(max(1, a.lim.RatePerAddress), e.tokens+now.Sub(e.last).Seconds()*a.lim.RatePerAddress)
 		e.last = now
-		if e.open >= a.lim.PerAddress || e.tokens < 1 {
+		if e.open >= a.lim.PerAddress || e.pending >= a.lim.PendingAddress || e.tokens < 1 {
 			return nil
 		}
 		e.tokens--
 		e.open++
+		e.pending++
 	}
 	a.open++
 	a.pending++
@@ -125,7 +127,7 @@ func (c *admitted) proved() {
 		return
 	}
 	c.proved_ = true
-	c.door.leave(0, 1, netip.Addr{})
+	c.door.leave(0, 1, c.addr)
 }
 
 func (c *admitted) Close() error {
@@ -148,9 +150,20 @@ func (a *admission) leave(open, pending int, addr netip.Addr) {
 	a.open -= open
 	a.pending -= pending
 	a.b.count.pending.Add(-int64(pending))
-	if e := a.byAddr[addr]; e != nil && open > 0 && e.open > 0 {
-		e.open--
+	if e := a.byAddr[addr]; e != nil {
+		e.open -= open
+		e.pending -= pending
 	}
+}
+
+// holder is who is counted for an address: whoever has one of IPv6 has the
+// whole network of 64 bits behind it.
+func holder(a netip.Addr) netip.Addr {
+	if !a.Is6() {
+		return a
+	}
+	p, _ := a.Prefix(64)
+	return p.Addr()
 }
 
 // addrPort is the remote address; invalid for a unix socket.

@@ -57,6 +57,7 @@ type Broker struct {
 	mu    sync.Mutex // guards the rest
 	live  map[*conn]struct{}
 	wills map[string]*pendingWill // by session key
+	ends  map[string]*timer       // of sessions that are offline, by key
 }
 
 // ErrOptions is what New returns for options that cannot work.
@@ -86,13 +87,13 @@ func New(o Options) (*Broker, error) {
 	}
 	b := &Broker{o: o, shape: frame.Limits{UserProperties: o.MaxUserProperties, Filters: o.MaxFilters},
 		names: topic.Limits{Bytes: o.MaxTopic, Levels: o.MaxLevels}, ready: make(chan struct{}), ctx: context.Background(),
-		live: map[*conn]struct{}{}, wills: map[string]*pendingWill{}}
+		live: map[*conn]struct{}{}, wills: map[string]*pendingWill{}, ends: map[string]*timer{}}
 	// Rises across restarts as well, and with acceptance order.
 	b.nextID.Store(uint64(time.Now().UnixNano()))
-	b.plane = plane.New(plane.Config{Access: o.Access, Vault: o.Vault, MaxRetained: o.MaxRetained, MaxRetainedBytes: o.MaxRetainedBytes,
+	b.plane = plane.New(plane.Config{Access: o.Access, Vault: o.Vault, MaxRetained: o.MaxRetained, MaxRetainedBytes: o.MaxRetainedBytes, Stall: o.Stall,
 		Drop: b.count.drop, Denied: func() { b.count.denied.Add(1) }, Delivered: func() { b.count.delivered.Add(1) }})
 	b.store = session.NewStore(session.Config{Vault: o.Vault, Judge: b.plane.Judge, Drop: b.count.drop, Index: b.plane,
-		QueueMessages: o.QueueMessages, QueueBytes: o.QueueBytes, TotalQueueBytes: o.TotalQueueBytes})
+		QueueMessages: o.QueueMessages, QueueBytes: o.QueueBytes, TotalQueueBytes: o.TotalQueueBytes, MaxSessions: o.MaxSessions})
 	return b, nil
 }
 
@@ -153,7 +154,7 @@ func (b *Broker) load() error {
 		if i.Expiry < 0 {
 			continue
 		}
-		b.clock.after(max(0, i.Offline.Add(i.Expiry).Sub(now)), func() { b.expire(s, i.Offline) })
+		b.expireAfter(s, i.Offline, max(0, i.Offline.Add(i.Expiry).Sub(now)))
 	}
 	return b.plane.LoadRetained()
 }

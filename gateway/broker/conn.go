@@ -155,7 +155,7 @@ func (c *conn) end(why cause) {
 	close(c.ended)
 	c.mu.Unlock()
 	var last []byte
-	if c.level >= 5 && c.proof.Load() != nil && why.code >= 0x80 {
+	if c.proof.Load() != nil && c.level >= 5 && why.code >= 0x80 { // the proof is what publishes the rest to other goroutines
 		reason := why.reason
 		if c.hello.RequestProblem == 0 {
 			reason = ""

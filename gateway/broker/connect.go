@@ -174,10 +174,25 @@ func (c *conn) establish(p *proof) bool {
 	}
 	o := c.b.store.Open(session.Request{Principal: p.who, Rights: p.rights, ClientID: h.ClientID, Level: h.Level,
 		Clean: h.Clean, Persistent: persistent, Expiry: expiry, Conn: c, Allow: c.allow(p.rights)})
+	if o.Session == nil {
+		c.b.audit("connect", false, p.who, c, "", message.Verdict{Reason: "too-many-sessions"})
+		c.refuse(h.Level, message.QuotaExceeded, "too many sessions")
+		return false
+	}
 	c.sess = o.Session
-	c.proof.Store(p)
+	// A revocation that begins from here on finds the session; one that began
+	// before may have ended without it, so its rights are asked for again.
+	v := p.rights.Connect()
+	if v.Allowed {
+		c.proof.Store(p)
+	}
 	if old, ok := o.Displaced.(*conn); ok && old != nil {
 		old.end(cause{code: message.SessionTakenOver, reason: "session taken over", keepWill: true, taken: true, resumed: o.Present})
+	}
+	if !v.Allowed {
+		c.b.audit("connect", false, p.who, c, "", v)
+		c.refuse(h.Level, codeOr(v.Code, message.NotAuthorized), "not authorized")
+		return false
 	}
 	c.b.arrived(o)
 	if o.Present && o.Session.Info().Suspended > 0 {

@@ -25,6 +25,7 @@ func (b *Broker) Publish(m *message.Message, done func(error)) {
 		done(&message.Refused{Code: message.TopicNameInvalid, Reason: "topic-invalid"})
 		return
 	}
+	src := plane.Source{Gen: b.store.Now()}
 	if m.Publisher.Kind != principal.Gateway {
 		v := b.plane.Rights(m.Publisher).Publish(m.Topic, m)
 		if !v.Allowed || v.ReportOnly {
@@ -54,10 +55,10 @@ func (b *Broker) Publish(m *message.Message, done func(error)) {
 		done(&message.Refused{Code: code, Reason: "refused"})
 	})
 	if m.Publisher.Kind == principal.Gateway {
-		ack.Done(b.plane.Publish(plane.Source{}, m, ack))
+		ack.Done(b.plane.Publish(src, m, ack))
 		return
 	}
-	ack.Done(b.route(plane.Source{}, m, ack))
+	ack.Done(b.route(src, m, ack))
 }
 
 // Send delivers m privately to the connected sessions of that principal that
@@ -83,7 +84,7 @@ func (b *Broker) send(s *session.Session, m *message.Message) bool {
 	if !ok {
 		return false
 	}
-	d := session.Delivery{Message: m, Sub: sub, QoS: min(m.QoS, sub.QoS), Private: true}
+	d := session.Delivery{Message: m, Sub: sub, QoS: min(m.QoS, sub.QoS), Private: true, Gen: b.store.Now()}
 	if sub.ID != 0 {
 		d.SubIDs = []uint32{sub.ID}
 	}
@@ -93,7 +94,7 @@ func (b *Broker) send(s *session.Session, m *message.Message) bool {
 	}
 	o := s.Deliver(d, nil)
 	if o == session.Full {
-		if out := s.Buffer(); out != nil && out.WaitRoom() {
+		if out := s.Buffer(); out != nil && out.WaitRoom(b.o.Stall) {
 			o = s.Deliver(d, nil)
 		}
 	}

@@ -15,3 +15,10 @@ func (b *Broker) WillsPending() int {
 	defer b.mu.Unlock()
 	return len(b.wills)
 }
+
+// Timers is how many wait.
+func (b *Broker) Timers() int {
+	b.clock.mu.Lock()
+	defer b.clock.mu.Unlock()
+	return len(b.clock.timers)
+}

@@ -54,6 +54,7 @@ type Limits struct {
 	ConnectPacket    int           // bytes of a CONNECT, 32 KiB
 	Pending          int           // connections not yet authenticated, 512
 	PerAddress       int           // connections of one address, 1024 (not for Unix)
+	PendingAddress   int           // of one address, not yet authenticated, a quarter of Pending, at least 8 (not for Unix)
 	RatePerAddress   float64       // new connections a second of one address, 200 (not for Unix)
 	MaxConnections   int           // in all on this listener, 65536
 	AcceptRetryAfter time.Duration // first pause after a failed accept, 5 ms
@@ -65,6 +66,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.ConnectPacket, 32<<10)
 	def(&l.Pending, 512)
 	def(&l.PerAddress, 1024)
+	def(&l.PendingAddress, max(8, l.Pending/4))
 	def(&l.RatePerAddress, 200)
 	def(&l.MaxConnections, 65536)
 	def(&l.AcceptRetryAfter, 5*time.Millisecond)
@@ -89,6 +91,7 @@ type Options struct {
 	MaxLevels         int           // levels of a topic or filter, 64
 	MaxFilters        int           // filters in one SUBSCRIBE or UNSUBSCRIBE, 256
 	MaxSubscriptions  int           // of one session, 1024
+	MaxSessions       int           // of one principal, 256
 	MaxUserProperties int           // of one packet, 64
 	ReceiveMaximum    int           // unacknowledged QoS 1 and 2 publishes of one client, 256
 	TopicAliasMaximum int           // per connection, 64
@@ -115,6 +118,7 @@ func (o Options) withDefaults() Options {
 	def(&o.MaxLevels, 64)
 	def(&o.MaxFilters, 256)
 	def(&o.MaxSubscriptions, 1024)
+	def(&o.MaxSessions, 256)
 	def(&o.MaxUserProperties, 64)
 	def(&o.ReceiveMaximum, 256)
 	def(&o.TopicAliasMaximum, 64)

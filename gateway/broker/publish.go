@@ -30,13 +30,13 @@ func (c *conn) publish(f frame.Frame) error {
 	if c.isOver() {
 		return nil
 	}
-	if p.QoS == 2 && !c.sess.Received(p.ID) {
-		c.acks.answer(c.acks.expect(frame.PUBREC, p.ID), message.Success)
-		return nil
+	answer, x := c.answerer(p.QoS, p.ID)
+	if p.QoS == 2 && x == nil {
+		return nil // a repetition; it is answered with the first
 	}
 	c.b.count.received.Add(1)
 	pr := c.proof.Load()
-	now := time.Now()
+	now, gen := time.Now(), c.b.store.Now()
 	m := &message.Message{ID: c.b.nextID.Add(1), Topic: name, Payload: append([]byte(nil), p.Payload...), QoS: p.QoS,
 		Retain: p.Retain, Props: p.Message(), Accepted: now, Publisher: pr.who}
 	if p.HasMessageExpiry() {
@@ -50,32 +50,46 @@ func (c *conn) publish(f frame.Frame) error {
 		c.b.audit("publish", v.Allowed, pr.who, c, name, v)
 	}
 	if !v.Allowed {
-		c.denied(&p, v)
+		c.denied(p.QoS, v, answer)
 		return nil
 	}
 	m.Via = v.Route
 	if m.Retain && neverRetained(name) {
 		m.Retain = false
 	}
-	src := plane.Source{Session: c.sess, Pause: c.out.Uncork}
+	src := plane.Source{Session: c.sess, Pause: c.out.Uncork, Gen: gen}
 	if p.QoS == 0 {
 		c.b.route(src, m, nil)
 		return nil
 	}
-	kind := frame.PUBACK
-	if p.QoS == 2 {
-		kind = frame.PUBREC
-	}
-	slot := c.acks.expect(kind, p.ID)
-	ack := session.NewAck(func(code byte) { c.acks.answer(slot, code) })
+	ack := session.NewAck(answer)
 	code := c.b.route(src, m, ack)
 	if p.QoS == 2 && code == message.Success && c.sess.Persistent() {
 		// After the message: a crash between the two repeats it, and never loses it.
 		ack.Add()
-		c.sess.Keep(ack.Stored)
+		c.sess.Keep(x, ack.Stored)
 	}
 	ack.Done(code)
 	return nil
+}
+
+// answerer takes the place of a publish in the order of the acknowledgements,
+// and returns what fills it. For a QoS 2 publish that is a repetition there is
+// no exchange to begin.
+func (c *conn) answerer(qos byte, id uint16) (answer func(code byte), x *session.Exchange) {
+	switch qos {
+	case 1:
+		s := c.acks.expect(frame.PUBACK, id)
+		return func(code byte) { c.acks.answer(s, code) }, nil
+	case 2:
+		s := c.acks.expect(frame.PUBREC, id)
+		x := c.sess.Received(id, func(code byte) { c.acks.answer(s, code) })
+		return func(code byte) {
+			c.sess.Settle(x, code)
+			c.acks.answer(s, code)
+		}, x
+	}
+	return nil, nil
 }
 
 // topicOf resolves the alias of this connection.
@@ -113,7 +127,9 @@ func (c *conn) intern(b []byte) string {
 func (c *conn) window() error {
 	most := c.b.o.ReceiveMaximum
 	if c.level >= 5 {
-		if c.acks.waiting()+c.sess.Unreleased() >= most {
+		// A QoS 2 publish counts from its PUBLISH to its PUBREL, once;
+		// repetitions do not count, but they do not pile up either.
+		if c.acks.ones()+c.sess.Unreleased() >= most || c.acks.waiting() >= 2*most {
 			return &frame.Error{Code: message.ReceiveMaximumExceeded, Reason: "receive maximum exceeded"}
 		}
 		return nil
@@ -132,25 +148,22 @@ func (c *conn) window() error {
 }
 
 // denied answers a PUBLISH that is not allowed (semantics.md 3).
-func (c *conn) denied(p *frame.Publish, v message.Verdict) {
+func (c *conn) denied(qos byte, v message.Verdict, answer func(code byte)) {
 	c.b.count.denied.Add(1)
 	code := codeOr(v.Code, message.NotAuthorized)
 	if c.level < 5 {
 		if c.l.OnDeniedPublish == Disconnect {
-			if p.QoS == 2 {
-				c.sess.Released(p.ID)
-			}
 			c.end(cause{code: code, reason: "publish denied", keepWill: true})
+			if qos > 0 {
+				answer(code) // to nobody any more; the identifier is free
+			}
 			return
 		}
 		c.b.count.drop("denied-ignored")
 		code = message.Success
 	}
-	switch p.QoS {
-	case 1:
-		c.acks.answer(c.acks.expect(frame.PUBACK, p.ID), code)
-	case 2:
-		c.acks.answer(c.acks.expect(frame.PUBREC, p.ID), code)
+	if qos > 0 {
+		answer(code)
 	}
 }
 

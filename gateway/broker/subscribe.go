@@ -160,6 +160,10 @@ func (c *conn) reauthenticate(cl *mqtt.Client) error {
 	}
 	c.proof.Store(p)
 	c.sess.Renew(p.who, p.rights)
+	if v := p.rights.Connect(); !v.Allowed { // a revocation may have found the old proof
+		c.b.audit("reauthenticate", false, who, c, "", v)
+		return packets.ErrNotAuthorized
+	}
 	c.watchExpiry(who)
 	c.b.audit("reauthenticate", true, who, c, "", message.Verdict{Reason: "granted"})
 	return cl.WritePacket(packets.Packet{

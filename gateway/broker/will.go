@@ -45,7 +45,7 @@ type pendingWill struct {
 // offline or ends, and the will is sent, delayed or dropped.
 func (b *Broker) left(c *conn, why cause) {
 	now := time.Now()
-	p := c.proof.Load()
+	p := c.proof.Load() // nil: the connection was refused, and leaves no will
 	mine := c.sess.Detach(c, now)
 	ended := false
 	wait := time.Duration(0)
@@ -55,12 +55,12 @@ func (b *Broker) left(c *conn, why cause) {
 		if !info.Persistent || info.Expiry == 0 {
 			ended = b.store.EndIf(c.sess, now)
 		} else {
-			b.clock.after(info.Expiry, func() { b.expire(c.sess, now) })
+			b.expireAfter(c.sess, now, info.Expiry)
 		}
 	}
 	w := c.will
 	switch {
-	case w == nil || !why.keepWill:
+	case w == nil || p == nil || !why.keepWill:
 		return
 	case why.taken && why.resumed && w.delay > 0:
 		return // 3.1.3-9: the session goes on before the delay is over
@@ -82,7 +82,10 @@ func (b *Broker) arrived(o session.Opened) {
 	b.mu.Lock()
 	pw := b.wills[o.Session.Key]
 	delete(b.wills, o.Session.Key)
+	end := b.ends[o.Session.Key]
+	delete(b.ends, o.Session.Key)
 	b.mu.Unlock()
+	b.clock.cancel(end)
 	if pw == nil {
 		return
 	}
@@ -92,11 +95,21 @@ func (b *Broker) arrived(o session.Opened) {
 	}
 }
 
+// expireAfter ends the session once it has been offline since then for so
+// long. One timer for each session, however often its client comes and goes.
+func (b *Broker) expireAfter(s *session.Session, since time.Time, d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clock.cancel(b.ends[s.Key])
+	b.ends[s.Key] = b.clock.after(d, func() { b.expire(s, since) })
+}
+
 func (b *Broker) expire(s *session.Session, since time.Time) {
 	if !b.store.EndIf(s, since) {
 		return
 	}
 	b.mu.Lock()
+	delete(b.ends, s.Key)
 	pw := b.wills[s.Key]
 	b.mu.Unlock()
 	if pw != nil {
@@ -123,7 +136,7 @@ func (b *Broker) sendWill(w *will, who *principal.Principal) {
 	if b.ctx.Err() != nil {
 		return // the gateway goes away, not the client
 	}
-	now := time.Now()
+	now, src := time.Now(), plane.Source{Gen: b.store.Now()}
 	m := &message.Message{ID: b.nextID.Add(1), Topic: w.topic, Payload: w.payload, QoS: w.qos, Retain: w.retain,
 		Props: w.props, Accepted: now, Publisher: who}
 	if w.expires {
@@ -148,7 +161,7 @@ func (b *Broker) sendWill(w *will, who *principal.Principal) {
 			b.count.drop("will-refused")
 		}
 	})
-	ack.Done(b.route(plane.Source{}, m, ack))
+	ack.Done(b.route(src, m, ack))
 }
 
 // dropWills forgets the delayed wills of a principal that may never send them.

@@ -42,6 +42,19 @@ type Message struct {
 	Via Route
 }
 
+// Size is what the message holds in memory, roughly and in bytes, everything
+// that its publisher chose included: what quotas count.
+func (m *Message) Size() int64 {
+	n := len(m.Topic) + len(m.Payload) + len(m.Props.ContentType) + len(m.Props.ResponseTopic) + len(m.Props.CorrelationData)
+	for i := range m.Props.User {
+		n += len(m.Props.User[i].Key) + len(m.Props.User[i].Value) + 32
+	}
+	for i := range m.Via.Properties {
+		n += len(m.Via.Properties[i].Key) + len(m.Via.Properties[i].Value) + 32
+	}
+	return int64(n)
+}
+
 // Handling says who a publish is for.
 type Handling uint8
 

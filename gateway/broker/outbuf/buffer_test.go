@@ -134,13 +134,13 @@ func TestStall(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
-				if b.WaitRoom() {
+				if b.WaitRoom(time.Hour) {
 					t.Error("room")
 				}
 			})
 		}
 		wg.Wait()
-		if b.WaitRoom() || time.Since(began) != 100*time.Millisecond {
+		if b.WaitRoom(time.Hour) || time.Since(began) != 100*time.Millisecond {
 			t.Errorf("waited %v", time.Since(began))
 		}
 		b.Control(make([]byte, 40))
@@ -153,7 +153,7 @@ func TestStall(t *testing.T) {
 		}
 		p.gate <- struct{}{} // the reader reads: the stall is over
 		synctest.Wait()
-		if !b.WaitRoom() || !b.WaitControl(time.Second) {
+		if !b.WaitRoom(time.Hour) || !b.WaitControl(time.Second) {
 			t.Error("no room after progress")
 		}
 		b.Abort()

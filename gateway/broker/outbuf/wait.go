@@ -8,8 +8,10 @@ import (
 
 // WaitRoom waits until a message would be taken, at most for what is left of
 // this stall: all publishers to one full buffer together wait Config.Stall,
-// and then not again until it has drained. false: there is no room.
-func (b *Buffer) WaitRoom() bool {
+// and then not again until it has drained; this one at most for most, which may
+// be nothing (the stall begins all the same). false: there is no room.
+func (b *Buffer) WaitRoom(most time.Duration) bool {
+	end := time.Now().Add(most)
 	for {
 		b.mu.Lock()
 		if b.closed || b.closing {
@@ -24,7 +26,7 @@ func (b *Buffer) WaitRoom() bool {
 		if b.stallEnd.IsZero() {
 			b.stallEnd = now.Add(b.c.Stall)
 		}
-		left := b.stallEnd.Sub(now)
+		left := min(b.stallEnd.Sub(now), end.Sub(now))
 		if left <= 0 {
 			b.mu.Unlock()
 			return false

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker/session"
 	"github.com/gatehouse/gatehouse/gateway/broker/tree"
@@ -31,6 +32,7 @@ type Config struct {
 	Vault            session.Vault
 	MaxRetained      int
 	MaxRetainedBytes int64
+	Stall            time.Duration       // how long one publish may wait, for all its receivers together
 	Drop             func(reason string) // counts a message, or a delivery, that was not made
 	Denied           func()              // counts a delivery that was denied
 	Delivered        func()

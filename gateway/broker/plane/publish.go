@@ -2,6 +2,7 @@ package plane
 
 import (
 	"sync"
+	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker/outbuf"
 	"github.com/gatehouse/gatehouse/gateway/broker/session"
@@ -14,6 +15,8 @@ type Source struct {
 	// Pause, if set, runs before the goroutine waits, so that what it holds
 	// back (its own corked output) does not wait with it.
 	Pause func()
+	// Gen is the generation of the sessions before the publish was decided.
+	Gen uint64
 }
 
 type target struct {
@@ -21,9 +24,14 @@ type target struct {
 	d session.Delivery
 }
 
+// work is one publish on its way.
 type work struct {
+	src     Source
 	nodes   []*filterNode
 	targets []target
+	// patience is how long the publisher may still wait, for all receivers
+	// together: many that do not read hold it up no longer than one.
+	patience time.Duration
 }
 
 var works = sync.Pool{New: func() any { return new(work) }}
@@ -32,30 +40,31 @@ var works = sync.Pool{New: func() any { return new(work) }}
 // now, and stores it if it is retained. A code other than success: it was
 // refused and nobody got it. ack may be nil.
 func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code byte) {
-	if m.Retain {
-		if code := p.retain(m, ack); code != message.Success {
-			return code
-		}
-	}
 	w := works.Get().(*work)
 	defer w.give()
+	w.src, w.patience = src, p.c.Stall
 	p.index.Load().Subscribed(m.Topic, func(n *filterNode) { w.nodes = append(w.nodes, n) })
-	if len(w.nodes) == 0 {
-		return message.Success
+	if len(w.nodes) > 0 {
+		w.collect(m)
 	}
-	w.collect(src.Session, m)
-	if m.QoS > 0 && !p.reserve(src, w.targets) {
+	if m.QoS > 0 && !p.reserve(w) {
 		p.c.Drop("queue-full-refused")
 		return message.QuotaExceeded
 	}
+	if m.Retain { // what a full queue refuses is not kept either
+		if code := p.retain(m, ack); code != message.Success {
+			release(w.targets)
+			return code
+		}
+	}
 	for i := range w.targets {
 		if t := &w.targets[i]; t.s != nil {
-			p.deliver(src, t.s, t.d, ack)
+			p.deliver(w, t.s, t.d, ack)
 		}
 	}
 	for _, n := range w.nodes {
 		for _, g := range n.shares {
-			p.deliverShared(src, g, m, ack)
+			p.deliverShared(w, g, m, ack)
 		}
 	}
 	return message.Success
@@ -64,20 +73,20 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 func (w *work) give() {
 	clear(w.nodes)
 	clear(w.targets)
-	w.nodes, w.targets = w.nodes[:0], w.targets[:0]
+	w.src, w.nodes, w.targets = Source{}, w.nodes[:0], w.targets[:0]
 	works.Put(w)
 }
 
 // collect merges what matched into one delivery for each session: the highest
 // QoS granted and every subscription identifier (OASIS MQTT 5.0, 3.3.4).
-func (w *work) collect(from *session.Session, m *message.Message) {
+func (w *work) collect(m *message.Message) {
 	var at map[*session.Session]int
 	if len(w.nodes) > 1 {
 		at = map[*session.Session]int{}
 	}
 	for _, n := range w.nodes {
 		for _, sub := range n.subs {
-			if sub.Suspended() || sub.NoLocal && sub.Session == from {
+			if sub.Suspended() || sub.NoLocal && sub.Session == w.src.Session {
 				continue
 			}
 			if i, again := at[sub.Session]; again {
@@ -92,13 +101,13 @@ func (w *work) collect(from *session.Session, m *message.Message) {
 			if at != nil {
 				at[sub.Session] = len(w.targets)
 			}
-			w.targets = append(w.targets, target{sub.Session, deliveryTo(sub, m)})
+			w.targets = append(w.targets, target{sub.Session, w.src.to(sub, m)})
 		}
 	}
 }
 
-func deliveryTo(sub *session.Sub, m *message.Message) session.Delivery {
-	d := session.Delivery{Message: m, Sub: sub, QoS: min(m.QoS, sub.QoS), Retain: m.Retain && sub.RetainAsPublished}
+func (src Source) to(sub *session.Sub, m *message.Message) session.Delivery {
+	d := session.Delivery{Message: m, Sub: sub, QoS: min(m.QoS, sub.QoS), Retain: m.Retain && sub.RetainAsPublished, Gen: src.Gen}
 	if sub.ID != 0 {
 		d.SubIDs = []uint32{sub.ID}
 	}
@@ -107,53 +116,60 @@ func deliveryTo(sub *session.Sub, m *message.Message) session.Delivery {
 
 // reserve takes room in every queue that is needed, or in none. A receiver
 // that may not have the message anyway needs none, however full it is.
-func (p *Plane) reserve(src Source, targets []target) bool {
-	for i := range targets {
-		t := &targets[i]
+func (p *Plane) reserve(w *work) bool {
+	for i := range w.targets {
+		t := &w.targets[i]
 		if t.d.QoS == 0 {
 			continue
 		}
-		if p.room(src, t.s, t.d.Message) {
+		if p.room(w, t.s, t.d.Message) {
 			continue
 		}
 		if !t.s.MayReceive(t.d.Message) {
 			t.s = nil
 			continue
 		}
-		for j := range targets[:i] {
-			if back := &targets[j]; back.s != nil && back.d.QoS > 0 {
-				back.s.Release(back.d.Message)
-			}
-		}
+		release(w.targets[:i])
 		return false
 	}
 	return true
 }
 
+func release(targets []target) {
+	for i := range targets {
+		if t := &targets[i]; t.s != nil && t.d.QoS > 0 {
+			t.s.Release(t.d.Message)
+		}
+	}
+}
+
 // room reserves, and slows the publisher down when the receiver falls behind.
-func (p *Plane) room(src Source, s *session.Session, m *message.Message) bool {
+func (p *Plane) room(w *work, s *session.Session, m *message.Message) bool {
 	out, crowded := s.Crowded()
 	if crowded {
-		src.wait(out)
+		w.wait(out)
 	}
 	return s.Reserve(m)
 }
 
-func (src Source) wait(out *outbuf.Buffer) bool {
+func (w *work) wait(out *outbuf.Buffer) bool {
 	if out == nil || out.Room() {
 		return out != nil
 	}
-	if src.Pause != nil {
-		src.Pause()
+	if w.src.Pause != nil {
+		w.src.Pause()
 	}
-	return out.WaitRoom()
+	began := time.Now()
+	ok := out.WaitRoom(w.patience)
+	w.patience = max(0, w.patience-time.Since(began))
+	return ok
 }
 
-func (p *Plane) deliver(src Source, s *session.Session, d session.Delivery, ack *session.Ack) session.Outcome {
+func (p *Plane) deliver(w *work, s *session.Session, d session.Delivery, ack *session.Ack) session.Outcome {
 	o := s.Deliver(d, ack)
 	// QoS 0 only. While the receiver reads there is room again and again, and
 	// other publishers may take it first.
-	for o == session.Full && src.wait(s.Buffer()) {
+	for o == session.Full && w.wait(s.Buffer()) {
 		o = s.Deliver(d, ack)
 	}
 	if o == session.Full {
@@ -170,7 +186,7 @@ func (p *Plane) deliver(src Source, s *session.Session, d session.Delivery, ack 
 
 // deliverShared gives m to one member that may receive it now: to a connected
 // one in turn if there is any, else to a queue.
-func (p *Plane) deliverShared(src Source, g *share, m *message.Message, ack *session.Ack) {
+func (p *Plane) deliverShared(w *work, g *share, m *message.Message, ack *session.Ack) {
 	turn := int(g.turn.Add(1))
 	for _, offline := range []bool{false, true} {
 		for i := range g.members {
@@ -178,11 +194,11 @@ func (p *Plane) deliverShared(src Source, g *share, m *message.Message, ack *ses
 			if sub.Suspended() || (sub.Session.Buffer() == nil) != offline {
 				continue
 			}
-			d := deliveryTo(sub, m)
-			if d.QoS > 0 && !p.room(src, sub.Session, m) {
+			d := w.src.to(sub, m)
+			if d.QoS > 0 && !p.room(w, sub.Session, m) {
 				continue
 			}
-			if p.deliver(src, sub.Session, d, ack) == session.Delivered {
+			if p.deliver(w, sub.Session, d, ack) == session.Delivered {
 				return
 			}
 		}

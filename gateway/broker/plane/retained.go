@@ -21,7 +21,7 @@ type retained struct {
 	bytes atomic.Int64
 }
 
-func retainedSize(m *message.Message) int64 { return int64(len(m.Topic)+len(m.Payload)) + 256 }
+func retainedSize(m *message.Message) int64 { return m.Size() + 256 }
 
 // put stores or, with an empty payload, removes; false: there is no room.
 func (r *retained) put(m *message.Message, maxCount int, maxBytes int64) (changed, ok bool) {
@@ -100,21 +100,26 @@ func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
 		return
 	}
 	now := time.Now()
+	w := &work{src: src, patience: p.c.Stall}
 	for m := range p.kept.index.Load().Matching(sub.Inner) {
 		if !m.Expires.IsZero() && !now.Before(m.Expires) {
 			p.expire(m)
 			continue
 		}
+		if w.patience == 0 {
+			w.patience = p.c.Stall // its own reader waits for nobody else
+		}
+		w.src.Gen = sub.Session.Now()
 		if !p.Judge(m) {
 			continue // hidden while its publisher may not publish it
 		}
-		d := deliveryTo(sub, m)
+		d := w.src.to(sub, m)
 		d.Retain = true
 		if d.QoS > 0 && !sub.Session.Reserve(m) {
 			p.c.Drop("queue-full-retained")
 			continue
 		}
-		p.deliver(src, sub.Session, d, nil)
+		p.deliver(w, sub.Session, d, nil)
 	}
 }
 

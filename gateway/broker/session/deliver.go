@@ -17,6 +17,9 @@ type Delivery struct {
 	Retain  bool
 	Private bool
 	SubIDs  []uint32
+	// Gen is the store's generation (Now) before the publisher was decided:
+	// if anything was revoked since, it is decided again.
+	Gen uint64
 }
 
 // Outcome of a delivery.
@@ -33,7 +36,7 @@ const (
 )
 
 func sizeOf(m *message.Message) int64 {
-	return int64(len(m.Topic)+len(m.Payload)+len(m.Props.CorrelationData)) + 256
+	return m.Size() + 256
 }
 
 // Reserve takes quota for one more waiting delivery; false: the queue is full.
@@ -111,6 +114,10 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 	if s.dead || d.Sub != nil && d.Sub.Suspended() || !s.rights.Deliver(d.Message) {
 		return Denied
 	}
+	gen := s.store.gen.Load()
+	if d.Gen != gen && !s.store.c.Judge(d.Message) {
+		return Denied // the right to publish it was lost on the way here
+	}
 	if s.link == nil && (d.QoS == 0 || !s.persistent && s.claim == nil) {
 		return Offline
 	}
@@ -130,7 +137,7 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 	}
 	s.seq++
 	e := &Entry{seq: s.seq, m: d.Message, subIDs: d.SubIDs, qos: d.QoS, retain: d.Retain, private: d.Private,
-		size: sizeOf(d.Message), gen: s.store.gen.Load()}
+		size: sizeOf(d.Message), gen: gen}
 	if s.persistent {
 		var done func(error)
 		if ack != nil {

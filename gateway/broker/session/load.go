@@ -47,7 +47,7 @@ func (st *Store) load(r *message.SessionRecord, now time.Time, open func(*messag
 		}
 	}
 	for _, id := range r.InboundQoS2 {
-		s.inbound[id] = struct{}{}
+		s.inbound[id] = &Exchange{id: id, kept: true, settled: true}
 	}
 	err := st.c.Vault.LoadQueue(r.Key, func(q message.QueuedRecord) error {
 		e := &Entry{seq: q.Seq, m: q.Message, subIDs: q.SubIDs, size: sizeOf(q.Message), id: q.PacketID,
@@ -68,7 +68,7 @@ func (st *Store) load(r *message.SessionRecord, now time.Time, open func(*messag
 	slices.SortFunc(s.queue.list, bySeq)
 	s.decide(now, allow)
 	st.mu.Lock()
-	st.sessions[s.Key] = s
+	st.enter(s)
 	st.mu.Unlock()
 	return nil
 }

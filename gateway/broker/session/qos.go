@@ -44,27 +44,67 @@ func (s *Session) Acknowledged(conn any, kind byte, a frame.Ack) {
 	s.pump()
 }
 
-// Received notes the identifier of a QoS 2 publish; false: it is a repetition
-// of one that was taken already.
-func (s *Session) Received(id uint16) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, again := s.inbound[id]; again {
-		return false
-	}
-	s.inbound[id] = struct{}{}
-	return true
+// Exchange is one QoS 2 publish of the client, from its PUBLISH to its PUBREL.
+// Guarded by its session's lock.
+type Exchange struct {
+	id      uint16
+	kept    bool // its message is with whoever keeps it: the record of the session may name it
+	settled bool // kept for good: a repetition is answered at once
+	again   []func(code byte)
 }
 
-// Keep makes the identifiers received durable; done runs when they are.
-func (s *Session) Keep(done func(error)) {
+// Received begins the exchange of a QoS 2 publish. nil: it is a repetition of
+// one that was taken already, and again runs with the code of that one: now, or
+// as soon as it is settled. What is not kept yet is acknowledged to nobody,
+// whatever connection asks.
+func (s *Session) Received(id uint16, again func(code byte)) *Exchange {
+	s.mu.Lock()
+	x := s.inbound[id]
+	if x == nil {
+		x = &Exchange{id: id}
+		s.inbound[id] = x
+		s.mu.Unlock()
+		return x
+	}
+	settled := x.settled
+	if !settled {
+		x.again = append(x.again, again)
+	}
+	s.mu.Unlock()
+	if settled {
+		again(message.Success)
+	}
+	return nil
+}
+
+// Settle ends the uncertainty about x. A refusal ends the exchange itself: the
+// identifier is free.
+func (s *Session) Settle(x *Exchange, code byte) {
+	s.mu.Lock()
+	if code >= 0x80 && s.inbound[x.id] == x {
+		delete(s.inbound, x.id)
+		if x.kept {
+			s.save(nil)
+		}
+	}
+	x.settled = true
+	again := x.again
+	x.again = nil
+	s.mu.Unlock()
+	for _, f := range again {
+		f(code)
+	}
+}
+
+// Keep makes x durable, once its message is on its way to be; done runs when it is.
+func (s *Session) Keep(x *Exchange, done func(error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	x.kept = true
 	s.save(done)
 }
 
-// Released takes a PUBREL, or the refusal of a QoS 2 publish; false: the
-// identifier was not known.
+// Released takes a PUBREL; false: the identifier was not known.
 func (s *Session) Released(id uint16) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

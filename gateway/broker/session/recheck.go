@@ -16,6 +16,9 @@ const purged = 1
 // again before it is sent. Called after the new rights are in force.
 func (st *Store) Generation() { st.gen.Add(1) }
 
+// Now is the present generation. Who decides a publish asks before deciding.
+func (st *Store) Now() uint64 { return st.gen.Load() }
+
 // Changes is what deciding a session again took and gave back.
 type Changes struct {
 	Touched   bool // the owner matched

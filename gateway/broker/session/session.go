@@ -70,11 +70,11 @@ type Session struct {
 	link       *Link
 	dead       bool
 	subs       map[string]*Sub
-	inbound    map[uint16]struct{} // QoS 2 identifiers received and not released
-	queue      queue               // waiting, in order of seq
-	held       []*Entry            // waiting for a suspended subscription, in order
-	ids        map[uint16]*Entry   // every identifier in use, sent or waiting to be sent again
-	sent       int                 // of those, how many are in the window
+	inbound    map[uint16]*Exchange // QoS 2 publishes received and not released
+	queue      queue                // waiting, in order of seq
+	held       []*Entry             // waiting for a suspended subscription, in order
+	ids        map[uint16]*Entry    // every identifier in use, sent or waiting to be sent again
+	sent       int                  // of those, how many are in the window
 	lastID     uint16
 	seq        uint64
 
@@ -212,6 +212,10 @@ func (s *Session) Unsubscribe(conn any, filters []string, done func(error)) (exi
 	return existed, true
 }
 
+// Now is the present generation of all sessions: who decides a publish asks
+// before deciding (Delivery.Gen).
+func (s *Session) Now() uint64 { return s.store.Now() }
+
 // Persistent tells whether the session outlives its connection.
 func (s *Session) Persistent() bool {
 	s.mu.Lock()
@@ -263,8 +267,10 @@ func (s *Session) save(done func(error)) {
 	for _, sub := range s.subs {
 		r.Subscriptions = append(r.Subscriptions, sub.Subscription)
 	}
-	for id := range s.inbound {
-		r.InboundQoS2 = append(r.InboundQoS2, id)
+	for id, x := range s.inbound {
+		if x.kept { // else a crash would leave the identifier and lose the message
+			r.InboundQoS2 = append(r.InboundQoS2, id)
+		}
 	}
 	slices.Sort(r.InboundQoS2)
 	slices.SortFunc(r.Subscriptions, func(a, b message.Subscription) int {

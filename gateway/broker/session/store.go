@@ -23,7 +23,7 @@ type Config struct {
 
 	QueueMessages, QueueBytes int   // of one session
 	TotalQueueBytes           int64 // of all
-	SuspendFor                time.Duration
+	MaxSessions               int   // of one principal; 0: any number
 }
 
 // Index is the subscription index. It is changed under the session's lock, so
@@ -39,13 +39,14 @@ type Store struct {
 	queued atomic.Int64  // bytes waiting, of all sessions
 	gen    atomic.Uint64 // rises with every revocation
 
-	mu       sync.Mutex // guards sessions
+	mu       sync.Mutex // guards the rest
 	sessions map[string]*Session
+	owned    map[string]int // sessions by principal
 }
 
 // NewStore makes an empty store.
 func NewStore(c Config) *Store {
-	s := &Store{c: c, sessions: map[string]*Session{}}
+	s := &Store{c: c, sessions: map[string]*Session{}, owned: map[string]int{}}
 	s.gen.Store(1)
 	return s
 }
@@ -88,7 +89,7 @@ type Request struct {
 
 // Opened is the answer to a Request.
 type Opened struct {
-	Session   *Session
+	Session   *Session // nil: this principal has as many as it may
 	Present   bool
 	Displaced any      // the connection that lost the session, or nil
 	Discarded *Session // the session that ended because of this one, or nil
@@ -116,11 +117,13 @@ func (st *Store) Open(r Request) Opened {
 		if o.Present {
 			return o
 		}
+	} else if st.c.MaxSessions > 0 && st.owned[r.Principal.Key] >= st.c.MaxSessions {
+		return o
 	}
 	s := st.create(key, r.ClientID)
 	s.who, s.rights, s.level = r.Principal, r.Rights, r.Level
 	s.persistent, s.expiry, s.claim = r.Persistent, r.Expiry, r.Conn
-	st.sessions[key] = s
+	st.enter(s)
 	s.mu.Lock()
 	s.save(nil)
 	s.mu.Unlock()
@@ -128,9 +131,33 @@ func (st *Store) Open(r Request) Opened {
 	return o
 }
 
+// enter and leave keep the count of each principal; Store.mu is held.
+func (st *Store) enter(s *Session) {
+	if st.sessions[s.Key] == nil {
+		st.owned[ownerOf(s.Key)]++
+	}
+	st.sessions[s.Key] = s
+}
+
+func (st *Store) leave(s *Session) {
+	if st.sessions[s.Key] != s {
+		return
+	}
+	delete(st.sessions, s.Key)
+	owner := ownerOf(s.Key)
+	if st.owned[owner]--; st.owned[owner] == 0 {
+		delete(st.owned, owner)
+	}
+}
+
+func ownerOf(key string) string {
+	owner, _, _ := strings.Cut(key, "\x00")
+	return owner
+}
+
 func (st *Store) create(key, clientID string) *Session {
 	return &Session{Key: key, ClientID: clientID, store: st, subs: map[string]*Sub{},
-		inbound: map[uint16]struct{}{}, ids: map[uint16]*Entry{}}
+		inbound: map[uint16]*Exchange{}, ids: map[uint16]*Entry{}}
 }
 
 // resume hands an existing session to a new connection: everything in it is
@@ -190,9 +217,7 @@ func (st *Store) EndIf(s *Session, offline time.Time) bool {
 		return false
 	}
 	s.kill()
-	if st.sessions[s.Key] == s {
-		delete(st.sessions, s.Key)
-	}
+	st.leave(s)
 	return true
 }
 
@@ -214,7 +239,7 @@ func (st *Store) Of(principalKey string) []*Session {
 	defer st.mu.Unlock()
 	var list []*Session
 	for key, s := range st.sessions {
-		if owner, _, _ := strings.Cut(key, "\x00"); owner == principalKey {
+		if ownerOf(key) == principalKey {
 			list = append(list, s)
 		}
 	}
