@@ -48,7 +48,7 @@ type cli struct {
 	Status      statusCmd      `cmd:"" help:"Everything at a glance."`
 	Health      healthCmd      `cmd:"" help:"What is wrong, since when, and what to do next."`
 	Sessions    sessionsCmd    `cmd:"" help:"Who is connected."`
-	Explain     explainCmd     `cmd:"" help:"Is it allowed, and why or why not."`
+	Explain     explainCmd     `cmd:"" aliases:"check" help:"Is it allowed, and why or why not."`
 	WhoCan      whoCanCmd      `cmd:"" name:"who-can" help:"Which assignments allow an operation."`
 	WhatCan     whatCanCmd     `cmd:"" name:"what-can" help:"What a principal may do."`
 	Assignments assignmentsCmd `cmd:"" help:"The role assignments in force."`
