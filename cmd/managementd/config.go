@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/gatehouse/gatehouse/cmd/managementd/internal/issuer"
 	"github.com/gatehouse/gatehouse/device/space"
@@ -70,6 +71,9 @@ func defaults() settings {
 func load(file string) (settings, []config.Problem) {
 	s := defaults()
 	src, problems := config.DecodeSource(file, &s)
+	if len(problems) == 1 && problems[0].Field == "" {
+		return s, problems // nothing was read: every "missing" would be noise
+	}
 	wrong := func(field, message, hint string) {
 		problems = append(problems, src.Problem(field, message, hint))
 	}
@@ -105,6 +109,9 @@ func load(file string) (settings, []config.Problem) {
 		if a.ID == "" || a.Secret == "" || a.ObjectID.IsZero() {
 			wrong(fmt.Sprintf("issuer.accounts[%d]", i), "needs id, secret and objectId", "complete it or remove it")
 		}
+	}
+	if len(problems) == 0 {
+		problems = s.check(src, time.Now())
 	}
 	return s, problems
 }

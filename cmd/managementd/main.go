@@ -41,6 +41,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return 64
 	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "managementd: unexpected argument %q; see managementd -h\n", flags.Arg(0))
+		return 64
+	}
 	if *show {
 		fmt.Fprintln(stdout, "managementd", version)
 		return 0

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -76,8 +77,11 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 		group.Go(func() error { return devHub.Run(ctx) })
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("listen: %s is taken by another process: end it (ss -ltnp names it), or choose another address", s.Listen)
+	}
 	if err != nil {
-		return fmt.Errorf("listen: %w; is another program on %s?", err, s.Listen)
+		return fmt.Errorf("listen: %w", err)
 	}
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
