@@ -1,0 +1,184 @@
+package duapi
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/twin/strictjson"
+	"github.com/gatehouse/gatehouse/device/update"
+)
+
+const apiVersion = "2022-10-01"
+
+// request is what one of the four routes asks for.
+type request struct {
+	action     update.Action
+	method     string
+	instance   string
+	device     string // get
+	group      string // create, cancel, retry
+	class      string // cancel, retry
+	deployment string // create, cancel, retry
+}
+
+// route reads an escaped path. known is false when no route has this form;
+// whether the names in it can be is for check to say.
+func route(escaped string) (r request, known bool) {
+	raw := strings.Split(escaped, "/")
+	seg := make([]string, len(raw))
+	for i := range raw {
+		text, err := url.PathUnescape(raw[i])
+		if err != nil {
+			return request{}, false
+		}
+		seg[i] = text
+	}
+	if len(seg) < 6 || seg[0] != "" || seg[1] != "deviceUpdate" || seg[3] != "management" {
+		return request{}, false
+	}
+	r.instance = seg[2]
+	switch rest := seg[4:]; {
+	case len(rest) == 2 && rest[0] == "devices":
+		r.action, r.method, r.device = update.Get, http.MethodGet, rest[1]
+	case len(rest) == 4 && rest[0] == "groups" && rest[2] == "deployments":
+		r.action, r.method, r.group, r.deployment = update.Create, http.MethodPut, rest[1], rest[3]
+	case len(rest) == 6 && rest[0] == "groups" && rest[2] == "deviceClassSubgroups" && rest[4] == "deployments":
+		id, verb, _ := strings.Cut(rest[5], ":")
+		if verb != string(update.Cancel) && verb != string(update.Retry) {
+			return request{}, false
+		}
+		r.action, r.method, r.group, r.class, r.deployment = update.Action(verb), http.MethodPost, rest[1], rest[3], id
+	default:
+		return request{}, false
+	}
+	return r, true
+}
+
+// check names what cannot be a name; "" when all is well.
+func (r *request) check() string {
+	if r.action == update.Get {
+		if r.device == "." || r.device == ".." || device.CheckID(r.device) != nil || strings.ContainsAny(r.device, `\?`) {
+			return "no such device id can be"
+		}
+		return ""
+	}
+	if !plain(r.group, 255, "$") {
+		return "no such group id can be"
+	}
+	if r.action != update.Create && !plain(r.class, 255, "") {
+		return "no such device class id can be"
+	}
+	if !deploymentID(r.deployment) {
+		return "no such deployment id can be"
+	}
+	return ""
+}
+
+// plain is a name of letters, digits and . - _ ~ (device-update-protocol.md
+// 2.3) and what else is named, which is no step in a path.
+func plain(s string, most int, also string) bool {
+	if s == "" || len(s) > most || s == "." || s == ".." {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte(".-_~"+also, c) >= 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// deploymentID keeps the service's own rule (2.2), and refuses besides what
+// would mean something in a URL: ':' begins an action.
+func deploymentID(s string) bool {
+	if s == "" || len(s) > 73 || s == "." || s == ".." || !utf8.ValidString(s) {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7F || strings.IndexByte(`&^[]{}|<>/\":%?#+;`, s[i]) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// path writes the request again, from its parts.
+func (r *request) path(instance string) string {
+	p := "/deviceUpdate/" + url.PathEscape(instance) + "/management/"
+	switch r.action {
+	case update.Get:
+		return p + "devices/" + url.PathEscape(r.device)
+	case update.Create:
+		return p + "groups/" + url.PathEscape(r.group) + "/deployments/" + url.PathEscape(r.deployment)
+	}
+	return p + "groups/" + url.PathEscape(r.group) + "/deviceClassSubgroups/" + url.PathEscape(r.class) + "/deployments/" + url.PathEscape(r.deployment) + ":" + string(r.action)
+}
+
+// subject is what the audit calls the request.
+func (r *request) subject() string {
+	switch r.action {
+	case update.Get:
+		return "get device " + r.device
+	case update.Create:
+		return "create deployment " + r.deployment + " for group " + r.group
+	}
+	return string(r.action) + " deployment " + r.deployment + " for group " + r.group + ", class " + r.class
+}
+
+// checkQuery wants exactly one api-version, the one that is spoken, and nothing
+// else: what is not forwarded must not be thought to have had a meaning.
+func checkQuery(raw string) (code, text string) {
+	q, err := url.ParseQuery(raw)
+	if err != nil {
+		return "BadRequest", "the query cannot be read"
+	}
+	switch v := q["api-version"]; {
+	case len(v) == 0:
+		return "MissingApiVersionParameter", "api-version is missing: " + apiVersion
+	case len(v) > 1 || v[0] != apiVersion:
+		return "UnsupportedApiVersion", "this gateway speaks api-version " + apiVersion
+	case len(q) > 1:
+		return "BadRequest", "the only parameter is api-version"
+	}
+	return "", ""
+}
+
+// checkBody reads the one body there is, that of create: strict JSON that
+// names an update, and no other deployment or group than the path does, for that is
+// what is decided and audited. "" when all is well.
+func (r *request) checkBody(text []byte) string {
+	if r.action != update.Create {
+		if len(text) > 0 {
+			return "this request has no body"
+		}
+		return ""
+	}
+	v, err := strictjson.Parse(text, strictjson.Limits{Bytes: maxRequest, Depth: 8, Values: 1024, Key: 64})
+	if err != nil || v.Kind() != strictjson.Object {
+		return "the body is not one strict JSON object"
+	}
+	id := v.At("update", "updateId")
+	for _, name := range []string{"provider", "name", "version"} {
+		if s, ok := id.Get(name).Str(); !ok || s == "" {
+			return "update.updateId needs provider, name and version"
+		}
+	}
+	for name, want := range map[string]string{"deploymentId": r.deployment, "groupId": r.group} {
+		if s, ok := v.Get(name).Str(); !ok || s != want {
+			return name + " is not the one of the path"
+		}
+	}
+	// A reader that folds case would take these for the members above.
+	for _, m := range v.Members() {
+		for _, name := range []string{"deploymentId", "groupId", "update"} {
+			if m.Name != name && strings.EqualFold(m.Name, name) {
+				return "a key is written in another case"
+			}
+		}
+	}
+	return ""
+}
