@@ -295,8 +295,7 @@ func (h *hubUplink) method(id string, m iothub.Method) {
 func (h *hubUplink) cloud(_ string, c iothub.CloudMessage) {
 	m := &message.Message{Topic: c.Topic, Payload: c.Payload, QoS: 1, Accepted: h.d.clock.Now(), Publisher: h.as}
 	h.d.broker.Publish(m, func(err error) {
-		var refused *message.Refused
-		if err == nil || errors.As(err, &refused) {
+		if message.Settled(err) {
 			c.Ack()
 		}
 	})

@@ -1,6 +1,7 @@
 package message
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,6 +16,23 @@ type Refused struct {
 }
 
 func (r *Refused) Error() string { return fmt.Sprintf("%s (0x%02x)", r.Reason, r.Code) }
+
+// Passing tells whether the same message may be taken another time: a queue or
+// a disk was full, a part was not there.
+func (r *Refused) Passing() bool {
+	switch r.Code {
+	case QuotaExceeded, ServerBusy, ServerUnavailable, ImplementationSpecificError, UnspecifiedError, MessageRateTooHigh:
+		return true
+	}
+	return false
+}
+
+// Settled tells whether whoever sent a message may forget it: it was taken
+// (nil), or refused for good.
+func Settled(err error) bool {
+	var r *Refused
+	return err == nil || errors.As(err, &r) && !r.Passing()
+}
 
 // Subscription is one subscription of a session.
 type Subscription struct {

@@ -249,7 +249,7 @@ func (b *Outbox) Offer(m *message.Message, done func(error)) bool {
 		b.answer(done, &message.Refused{Code: message.TopicNameInvalid, Reason: ReasonUnsendable})
 		return true
 	}
-	size := int64(len(m.Topic)+len(m.Payload)+len(target)) + 128
+	size := m.Size() + int64(len(target)) + 128
 	it := b.newItem(b.nextSeq+1, r, target, size, m)
 	it.volatile = m.QoS == 0
 	if l := it.flow.lane; it.volatile && l.running && !l.up {

@@ -243,3 +243,17 @@ func TestAStuckMessageKeepsNothingElseInMemory(t *testing.T) {
 		t.Errorf("%d items remembered for one message", n)
 	}
 }
+
+// A quota counts what a client hides in properties, too.
+func TestPropertiesCountAgainstTheQuota(t *testing.T) {
+	b := newBox(t, Options{Storage: newDisk(t), Connector: newCloud(false), Limits: Limits{DeviceBytes: 64 << 10}, Routes: []Route{{Name: "r"}}})
+	var got []string
+	for range 5 {
+		m := msg("d", "x")
+		m.Props.User = []message.UserProperty{{Key: "k", Value: strings.Repeat("v", 20<<10)}}
+		got = append(got, code(offer(t, b, m)))
+	}
+	if diff := cmp.Diff([]string{"<nil>", "<nil>", "<nil>", "97 outbox-full", "97 outbox-full"}, got); diff != "" {
+		t.Error(diff)
+	}
+}

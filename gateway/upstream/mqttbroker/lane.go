@@ -118,8 +118,10 @@ func (l *Link) arrived(m mqttconn.Message) {
 	l.mu.Unlock()
 	l.opt.Receive(&message.Message{Topic: name, Payload: m.Payload, QoS: m.QoS, Retain: m.Retained,
 		Accepted: time.Now(), Publisher: l.opt.Principal}, func(err error) {
+		// A receiver that does not keep up is its own matter: what waits for
+		// it there would hold up everybody else's messages here.
 		var refused *message.Refused
-		if err == nil || errors.As(err, &refused) {
+		if message.Settled(err) || errors.As(err, &refused) && refused.Code == message.QuotaExceeded {
 			m.Ack()
 		}
 	})

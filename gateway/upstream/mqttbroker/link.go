@@ -31,8 +31,9 @@ import (
 )
 
 // Receive publishes a message from upstream in the gateway, decided like any
-// publish. done(nil) or done of a *message.Refused acknowledges it to the
-// broker; any other error leaves it there, to be sent again.
+// publish. done(nil), or done of a *message.Refused that does not pass by or
+// says that a receiver's queue is full, acknowledges it to the broker; any
+// other error leaves it there, to be sent again.
 type Receive func(m *message.Message, done func(error))
 
 // Options of New.
