@@ -337,7 +337,11 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, d.store.Close())
 	}
-	actors = append(actors, operators...)
+	rest, err := d.restActors()
+	if err != nil {
+		return errors.Join(err, d.store.Close())
+	}
+	actors = append(append(actors, rest...), operators...)
 	if d.opts.Reload != nil {
 		actors = append(actors, actor{name: "reload", run: d.reloader})
 	}

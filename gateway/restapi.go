@@ -1,0 +1,157 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+
+	"github.com/gatehouse/gatehouse/device/credential/jwt"
+	"github.com/gatehouse/gatehouse/device/update"
+	"github.com/gatehouse/gatehouse/gateway/duapi"
+	"github.com/gatehouse/gatehouse/gateway/identity"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/sync/replica"
+)
+
+// restActors are the REST listener; none without api.address.
+func (d *daemon) restActors() ([]actor, error) {
+	c := d.cfg.API
+	if c.Address == "" {
+		return nil, nil
+	}
+	server, err := d.restServer()
+	if err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	t, err := serverTLS(c.TLS)
+	if err != nil {
+		return nil, fmt.Errorf("api.tls: %w", err)
+	}
+	t.ClientAuth, t.NextProtos = tls.NoClientCert, []string{"h2", "http/1.1"}
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", c.Address)
+	if err != nil {
+		return nil, fmt.Errorf("api.address: %w", explainListen(err, c.Address))
+	}
+	d.log.Info("Device Update REST listens", "address", l.Addr().String())
+	return []actor{{name: "api", run: func(ctx context.Context) error { return server.Serve(ctx, tls.NewListener(l, t)) }}}, nil
+}
+
+func (d *daemon) restServer() (*duapi.Server, error) {
+	house, err := d.restHouse()
+	if err != nil {
+		return nil, err
+	}
+	o := duapi.Options{
+		House: house, Instance: d.cfg.Instance.DeviceUpdate.Name(), Online: d.cloudAnswers,
+		Audit: d.ledger.Audit, Log: d.log, Now: d.clock.Now,
+	}
+	if u := d.cfg.DeviceUpdate; u.Endpoint != "" {
+		if o.Endpoint, err = url.Parse(u.Endpoint); err != nil {
+			return nil, fmt.Errorf("deviceUpdate.endpoint: %w", err)
+		}
+		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+		if u.CA != "" {
+			if o.TLS.RootCAs, err = certificatePool(u.CA); err != nil {
+				return nil, fmt.Errorf("deviceUpdate.ca: %w", err)
+			}
+		}
+	}
+	return duapi.New(o)
+}
+
+// cloudAnswers tells whether the cloud was in sight at the last sync.
+func (d *daemon) cloudAnswers() bool {
+	return d.replica != nil && d.replica.Status().Health.Code == replica.InStep
+}
+
+// restHouse is duapi.House: the tokens of the Device Update audience, and the
+// same rights and guard that the deployment topics meet.
+type restHouse struct {
+	d      *daemon
+	tokens *jwt.Verifier
+	rights *deploymentRights
+}
+
+var _ duapi.House = (*restHouse)(nil)
+
+func (d *daemon) restHouse() (*restHouse, error) {
+	c := d.cfg.Identity
+	o := jwt.Options{Audiences: c.Audiences.DeviceUpdate, Scope: c.Scope, Keys: d.keys.Keys, Now: d.clock.Now}
+	for _, t := range c.Tenants {
+		o.Tenants = append(o.Tenants, jwt.Tenant{ID: t.ID, Issuers: t.Issuers, VerifiedDomains: t.VerifiedDomains})
+	}
+	tokens, err := jwt.NewVerifier(o)
+	if err != nil {
+		return nil, err
+	}
+	return &restHouse{d: d, tokens: tokens, rights: &deploymentRights{engine: d.engine, stage: d.staging.Stage, cfg: &d.cfg}}, nil
+}
+
+// tokenRefusals are the audit's words for what is wrong with a token.
+func tokenRefusals() map[error]string {
+	return map[error]string{
+		jwt.ErrMalformed: "malformed-token", jwt.ErrAlgorithm: "wrong-algorithm", jwt.ErrKey: "unknown-signing-key", jwt.ErrSignature: "wrong-signature",
+		jwt.ErrTenant: "wrong-tenant", jwt.ErrIssuer: "wrong-issuer", jwt.ErrAudience: "wrong-audience", jwt.ErrExpired: "expired",
+		jwt.ErrNotYet: "not-yet-valid", jwt.ErrKind: "wrong-token-kind", jwt.ErrScope: "scope-missing",
+	}
+}
+
+// Prove implements duapi.House.
+func (h *restHouse) Prove(token string) (*principal.Principal, error) {
+	c, err := h.tokens.Verify(token)
+	if err != nil {
+		refused := &duapi.Refused{Reason: "bad-credentials", Detail: err.Error()}
+		for known, word := range tokenRefusals() {
+			if errors.Is(err, known) {
+				refused.Reason = word
+			}
+		}
+		return nil, refused
+	}
+	p := &principal.Principal{Name: c.Name, Subject: identity.Subject(c), Credential: principal.JWT, CredentialID: c.KeyID, Expires: c.Expires}
+	owner := c.Tenant.String() + "/" + c.Object.String()
+	switch c.Kind {
+	case jwt.User:
+		p.Kind, p.Key = principal.User, "user:"+owner
+	case jwt.ServicePrincipal:
+		p.Kind, p.Key = principal.ServicePrincipal, "sp:"+owner
+	default:
+		return nil, &duapi.Refused{Reason: "wrong-token-kind"}
+	}
+	return p, nil
+}
+
+// May implements duapi.House.
+func (h *restHouse) May(ctx context.Context, p *principal.Principal, action update.Action) update.Decision {
+	return h.rights.May(ctx, initiatorOf(p), action, "")
+}
+
+// Known implements duapi.House.
+func (h *restHouse) Known(id string) bool {
+	_, ok := h.d.policy.Topology().DeviceByHubID(id)
+	return ok
+}
+
+// Holders implements duapi.House.
+func (h *restHouse) Holders(deployment string) []string {
+	var ids []string
+	for _, dev := range h.d.policy.Topology().Data().Devices {
+		if dev.HubID == "" || !h.Known(dev.HubID) {
+			continue
+		}
+		s := h.d.guard.State(dev.HubID)
+		if s.Pending != nil && s.Pending.ID == deployment || s.Current != nil && s.Current.ID == deployment {
+			ids = append(ids, dev.HubID)
+		}
+	}
+	return ids
+}
+
+// Local implements duapi.House.
+func (h *restHouse) Local(ctx context.Context, p *principal.Principal, r update.Request) (update.Answer, error) {
+	r.Who = initiatorOf(p)
+	return h.d.guard.Local(ctx, r)
+}
