@@ -53,6 +53,11 @@ func checkAt(cfg *config.Config, now time.Time) []config.Problem {
 			}
 		}
 	}
+	if t := cfg.API.TLS; t != nil && !slices.ContainsFunc(problems, func(p config.Problem) bool { return strings.HasPrefix(p.Field, "api.tls.") }) {
+		if message, hint := checkCertificate(t, now); message != "" {
+			problems = append(problems, cfg.Problem("api.tls.cert", message, hint))
+		}
+	}
 	problems = append(problems, unserved(cfg)...)
 	if cfg.Access.Map != "" {
 		_, more := loadTopicMap(cfg)
