@@ -3,6 +3,7 @@ package management
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"slices"
 	"strings"
 
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -149,9 +150,11 @@ func (c *call) patchDevice() error {
 		if err := checkNewDevice(&d); err != nil {
 			return err
 		}
-		// Credentials and status decide who may connect: for the two
+		// Credentials and status decide who may connect, and a device token
+		// of this API is bound to the hardwareId: for the two
 		// administrators, which are the roles that may also delete a device.
-		if o.Has("status") || o.Has("authentication") || o.Has("modules") || d.DeviceID != old.DeviceID {
+		if o.Has("status") || o.Has("authentication") || o.Has("modules") || d.DeviceID != old.DeviceID ||
+			!strings.EqualFold(d.HardwareID, old.HardwareID) {
 			if err := c.need(t, model.Delete, model.Device, at); err != nil {
 				return err
 			}
@@ -202,8 +205,14 @@ func (c *call) relate(t *tx, old, d *wire.Device) error {
 	return nil
 }
 
-// checkDevice holds a device's ids against those of all others.
+// checkDevice holds a device's ids and certificates against those of all
+// others: a gateway refuses every device that shares one, so that whoever may
+// create a device anywhere could lock out any other.
 func (t *tx) checkDevice(d *wire.Device) error {
+	prints, err := thumbprints(d)
+	if err != nil {
+		return err
+	}
 	for id, other := range t.draft.devices.all() {
 		switch {
 		case id == d.ID:
@@ -211,9 +220,38 @@ func (t *tx) checkDevice(d *wire.Device) error {
 			return badRequest("hardwareId: another device has it.")
 		case d.DeviceID != "" && other.DeviceID == d.DeviceID:
 			return badRequest("deviceId: another device has it.")
+		case len(prints) > 0 && sharesOne(prints, other):
+			return badRequest("x509Thumbprint: another device has it.")
 		}
 	}
 	return nil
+}
+
+// thumbprints are those of a device and its modules.
+func thumbprints(d *wire.Device) ([]device.Thumbprint, error) {
+	var all []device.Thumbprint
+	add := func(w *wire.Authentication) error {
+		a, err := w.Auth()
+		all = append(all, a.Thumbprints...)
+		return err
+	}
+	if err := add(d.Authentication); err != nil {
+		return nil, err
+	}
+	for i := range d.Modules {
+		if err := add(d.Modules[i].Authentication); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func sharesOne(prints []device.Thumbprint, other *wire.Device) bool {
+	theirs, err := thumbprints(other)
+	if err != nil {
+		return false // a record that cannot be read lets nobody in
+	}
+	return slices.ContainsFunc(theirs, func(p device.Thumbprint) bool { return slices.Contains(prints, p) })
 }
 
 // names tells whether a gatewayId means d: by topology id, hub id or hardware id.

@@ -158,6 +158,34 @@ func TestDeviceRules(t *testing.T) {
 	}
 }
 
+// What a credential is bound to is changed by nobody who may not change the
+// credential: a device token of this API is bound to the hardwareId.
+func TestHardwareIDIsACredential(t *testing.T) {
+	h := start(t)
+	dev := "/devices/" + num(21).String()
+	h.want(403, "installer", "PATCH", dev, `{"hardwareId":"of another"}`)
+	h.want(204, "installer", "PATCH", dev, `{"hardwareId":"HW21","friendlyName":"x"}`) // the same again
+	h.want(204, "devices1", "PATCH", dev, `{"hardwareId":"renewed"}`)
+}
+
+// A certificate names one device: a gateway refuses all that share one, so
+// nobody may lock a device out by naming its certificate elsewhere.
+func TestThumbprintIsUnique(t *testing.T) {
+	h := start(t)
+	body := func(n int, at int, prints ...string) string {
+		auth := fmt.Sprintf(`{"type":"selfSigned","x509Thumbprint":{"primaryThumbprint":%q,"secondaryThumbprint":%q}}`, prints[0], prints[1])
+		return fmt.Sprintf(`{"name":"with certificate","hardwareId":"C%d","spaceId":%q,"authentication":%s}`, n, num(at), auth)
+	}
+	a, b, c := strings.Repeat("a1", 32), strings.Repeat("b2", 32), strings.Repeat("c3", 32)
+	id := parse[string](h, h.want(201, "admin", "POST", "/devices", body(1, 3, a, b)))
+	h.want(400, "devices1", "POST", "/devices", body(2, 2, c, strings.ToUpper(b)))
+	h.want(201, "devices1", "POST", "/devices", body(3, 2, c, c))
+	h.want(204, "admin", "PATCH", "/devices/"+id, `{"friendlyName":"its own are no collision"}`)
+	h.want(400, "devices1", "PATCH", "/devices/"+num(21).String(), `{"authentication":{"type":"selfSigned","x509Thumbprint":{"primaryThumbprint":"`+a+`"}}}`)
+	h.want(400, "devices1", "PATCH", "/devices/"+num(21).String(),
+		`{"modules":[{"moduleId":"m","authentication":{"type":"selfSigned","x509Thumbprint":{"primaryThumbprint":"`+a+`"}}}]}`)
+}
+
 func TestSensorRules(t *testing.T) {
 	h := start(t)
 	post := func(device int, more string) string {
