@@ -286,7 +286,7 @@ func (d *daemon) buildUpdates() error {
 	}
 	d.twins = twins.New(twins.Options{
 		Upstream: d.twinLink(), Store: d.store.Bucket("twins"), Guard: d.guard,
-		Send: d.sendPrivate, SendSession: d.broker.SendSession, Present: d.present, Initiator: initiatorOf,
+		Send: d.sendPrivate, SendSession: d.broker.SendSession, Present: d.present, Owner: d.ownerOf, Initiator: initiatorOf,
 		Self: d.self(), Log: d.log, Now: d.clock.Now,
 	})
 	return d.twins.Load()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/message"
@@ -115,21 +116,45 @@ func (d *daemon) revoke(ctx context.Context, hit func(*principal.Principal) bool
 
 // forget deletes what devices left behind that no longer exist, so that
 // another device of the same name inherits nothing.
-func (d *daemon) forget(ids []string) {
-	for _, id := range ids {
+func (d *daemon) forget(gone []device.Departed) {
+	for _, was := range gone {
+		id := was.Name
 		for _, key := range d.keysOf(id) {
-			d.broker.Forget(key)
+			if !d.heldByAnother(key, was.ID) {
+				d.broker.Forget(key)
+			}
 		}
-		d.twins.Forget(id)
-		if err := d.guard.Forget(context.Background(), id); err != nil {
-			d.log.Error("the deployment record of a deleted device was not removed", "device", id, "err", err)
-		}
+		d.twins.Forget(id) // and the guard's record, each after what it is doing
 		d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "revoke", Allowed: true, Principal: "device:" + id, Reason: "device-deleted", Detail: "sessions, queued and retained messages, twin and deployment state are gone", Count: 1})
 	}
 }
 
+// heldByAnother tells whether what is kept under a key is that of another
+// record: of the one that was there when a duplicate came and went.
+func (d *daemon) heldByAnother(key string, id space.ID) bool {
+	for _, s := range d.broker.Sessions() {
+		if s.Principal != nil && s.Principal.Key == key {
+			return s.Principal.Node != id
+		}
+	}
+	return false
+}
+
+// ownerOf is whose twin an identity's is now (twins.Options.Owner).
+func (d *daemon) ownerOf(id string) string {
+	hub, _, _ := strings.Cut(id, "/")
+	dev, ok := d.policy.Topology().DeviceByHubID(hub)
+	if !ok {
+		return ""
+	}
+	return dev.ID.String()
+}
+
 // keysOf are the principals of a device: itself, and its modules that have a session here.
 func (d *daemon) keysOf(id string) []string {
+	if strings.Contains(id, "/") {
+		return []string{"module:" + id}
+	}
 	keys := []string{"device:" + id}
 	for _, s := range d.broker.Sessions() {
 		if p := s.Principal; p != nil && p.Kind == principal.Module && p.DeviceID == id && !slices.Contains(keys, p.Key) {
@@ -148,14 +173,10 @@ func (d *daemon) Handle(p *principal.Principal, session string, m *message.Messa
 	done(message.ImplementationSpecificError)
 }
 
-// present tells whether a principal has a connected session.
+// present tells whether a desired patch would reach the principal now: what is
+// released to one that does not listen would be seen later, undecided.
 func (d *daemon) present(key string) bool {
-	for _, s := range d.broker.Sessions() {
-		if s.Connected && s.Principal != nil && s.Principal.Key == key {
-			return true
-		}
-	}
-	return false
+	return d.broker.Subscribed(key, "$iothub/twin/PATCH/properties/desired/?$version=0")
 }
 
 // gauges is what Prometheus reads at a scrape.

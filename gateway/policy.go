@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/store"
 	"github.com/gatehouse/gatehouse/sync/replica"
@@ -34,8 +36,8 @@ type policy struct {
 	topoOptions device.Options
 	revoke      func(ctx context.Context, touched func(*principal.Principal) bool) (time.Duration, error)
 	problems    func(policy []authz.Problem, topology []device.Problem)
-	changed     func(change)       // audit, metrics; called after the change took effect
-	forget      func(ids []string) // hub ids of devices that no longer exist
+	changed     func(change) // audit, metrics; called after the change took effect
+	forget      func(gone []device.Departed)
 
 	mu      sync.Mutex // guards version and the order of changes
 	version model.Version
@@ -124,9 +126,7 @@ func (p *policy) Apply(ctx context.Context, d replica.Delta) error {
 		return fmt.Errorf("%w: %w", replica.ErrGap, err) // a full answer is written in batches
 	}
 	if err != nil {
-		only := model.ChangeSet{From: d.From, To: d.From, RemoveAssigns: d.Policy.RemoveAssigns,
-			RemoveAzureAssigns: d.Policy.RemoveAzureAssigns, PutAzureDenies: d.Policy.PutAzureDenies}
-		return p.loseOnly(ctx, only, topo, err)
+		return p.loseOnly(ctx, lossesOf(&d.Policy), topo, err)
 	}
 	p.version = d.To
 	hit := everyone
@@ -144,7 +144,7 @@ func (p *policy) enforce(ctx context.Context, c change, ix *authz.Index, topo *d
 	p.loaded.Store(true)
 	p.problems(bad, badTopo)
 	took, err := p.revoke(ctx, hit)
-	if gone := deleted(before, topo); len(gone) > 0 {
+	if gone := device.Gone(before, topo); len(gone) > 0 {
 		p.forget(gone)
 	}
 	if err != nil {
@@ -167,28 +167,38 @@ func (p *policy) loseOnly(ctx context.Context, losses model.ChangeSet, topo *dev
 	p.engine.Swap(ix)
 	// Devices that are gone or disabled lose their connection too; a new one
 	// holds no assignment that was not there before.
+	before := p.topo.Load()
 	p.topo.Store(topo)
 	dirty := p.cache.MarkDirty("losses of rights are in force that the disk does not hold: " + cause.Error())
 	_, revoked := p.revoke(ctx, everyone)
+	if gone := device.Gone(before, topo); len(gone) > 0 {
+		p.forget(gone)
+	}
 	p.changed(change{from: p.version, to: losses.To, stored: false})
 	return errors.Join(fmt.Errorf("policy not stored, only losses of rights are in force: %w", cause), dirty, revoked)
 }
 
-// deleted names the devices of before that do not exist any more. A record
-// that is merely refused (a collision) or disabled still exists.
-func deleted(before, after *device.Topology) []string {
-	if before == after {
-		return nil
+// lossesOf is what a change set takes away. What it replaces may give less than
+// before, so that it is taken away whole.
+func lossesOf(c *model.ChangeSet) model.ChangeSet {
+	l := model.ChangeSet{
+		From: c.From, To: c.From, PutAzureDenies: c.PutAzureDenies,
+		RemoveRoles: slices.Clone(c.RemoveRoles), RemoveAssigns: slices.Clone(c.RemoveAssigns),
+		RemoveAzureRoles: slices.Clone(c.RemoveAzureRoles), RemoveAzureAssigns: slices.Clone(c.RemoveAzureAssigns),
 	}
-	var gone []string
-	for dev := range before.Devices() {
-		if !after.HubIDClaimed(dev.HubID) {
-			gone = append(gone, dev.HubID)
-		} else if now, ok := after.DeviceByHubID(dev.HubID); ok && now.ID != dev.ID {
-			gone = append(gone, dev.HubID) // made again under the same name: another device
-		}
+	for _, r := range c.PutRoles {
+		l.RemoveRoles = append(l.RemoveRoles, r.ID)
 	}
-	return gone
+	for _, a := range c.PutAssignments {
+		l.RemoveAssigns = append(l.RemoveAssigns, a.ID)
+	}
+	for _, r := range c.PutAzureRoles {
+		l.RemoveAzureRoles = append(l.RemoveAzureRoles, r.ID)
+	}
+	for _, a := range c.PutAzureAssignments {
+		l.RemoveAzureAssigns = append(l.RemoveAzureAssigns, a.ID)
+	}
+	return l
 }
 
 func everyone(*principal.Principal) bool { return true }
@@ -231,6 +241,23 @@ func (p *policy) lossesTo(ctx context.Context, next *model.Snapshot) model.Chang
 	for _, a := range stored.Policy.AzureAssignments {
 		if _, ok := azure[fmt.Sprint(a)]; !ok {
 			c.RemoveAzureAssigns = append(c.RemoveAzureAssigns, a.ID)
+		}
+	}
+	roles := make(map[space.ID]string, len(next.Roles)+len(next.AzureRoles))
+	for _, r := range next.Roles {
+		roles[r.ID] = fmt.Sprint(r)
+	}
+	for _, r := range stored.Policy.Roles {
+		if roles[r.ID] != fmt.Sprint(r) {
+			c.RemoveRoles = append(c.RemoveRoles, r.ID)
+		}
+	}
+	for _, r := range next.AzureRoles {
+		roles[r.ID] = fmt.Sprint(r)
+	}
+	for _, r := range stored.Policy.AzureRoles {
+		if roles[r.ID] != fmt.Sprint(r) {
+			c.RemoveAzureRoles = append(c.RemoveAzureRoles, r.ID)
 		}
 	}
 	return c

@@ -92,7 +92,11 @@ func newPolicyHouse(t *testing.T) *policyHouse {
 		},
 		problems: func([]authz.Problem, []device.Problem) {},
 		changed:  func(c change) { h.seen = append(h.seen, c) },
-		forget:   func(ids []string) { h.gone = append(h.gone, ids...) },
+		forget: func(gone []device.Departed) {
+			for _, was := range gone {
+				h.gone = append(h.gone, was.Name)
+			}
+		},
 	}
 	topo, _ := device.NewTopology(device.Data{}, device.Options{})
 	h.topo.Store(topo)
@@ -198,5 +202,35 @@ func TestDeletedDevicesAreForgotten(t *testing.T) {
 	step(4, device.Changes{RemoveDevices: []space.ID{second}, PutDevices: []device.Device{again}})
 	if !slices.Equal(h.gone, []string{"d1", "d2"}) {
 		t.Fatalf("forgot %v, want d1 and d2", h.gone)
+	}
+}
+
+// What is replaced may give less than before: a narrowed role, another's
+// assignment under the same id. And what is deleted is forgotten, full disk or not.
+func TestPolicyThatCannotBeStoredLosesWhatIsReplaced(t *testing.T) {
+	full := errors.New("no space left on device")
+	for name, c := range map[string]model.ChangeSet{
+		"assignment": {From: version(1), To: version(2), PutAssignments: []model.Assignment{{ID: one.ID, Role: one.Role, Who: two.Who, Path: one.Path}}},
+	} {
+		h := newPolicyHouse(t)
+		h.cache.fail = full
+		if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: c}); !errors.Is(err, full) {
+			t.Fatal(err)
+		}
+		if h.may(first) || h.may(second) {
+			t.Errorf("%s: first may %v, second may %v", name, h.may(first), h.may(second))
+		}
+	}
+	role := model.AzureBuiltInRoles()[0]
+	if l := lossesOf(&model.ChangeSet{From: version(1), To: version(2), PutAzureRoles: []model.AzureRole{role}}); !slices.Equal(l.RemoveAzureRoles, []space.ID{role.ID}) || l.To != version(1) {
+		t.Errorf("a role that is written anew: %+v", l)
+	}
+	h := newPolicyHouse(t)
+	h.cache.fail = full
+	if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2), Assignments: []model.Assignment{one}}, Data: building("d1")}); !errors.Is(err, full) {
+		t.Fatal(err)
+	}
+	if !slices.Equal(h.gone, []string{"d2"}) {
+		t.Errorf("forgot %v, want d2", h.gone)
 	}
 }

@@ -59,6 +59,9 @@ func (r *gatedRights) Publish(topic string, m *message.Message) message.Verdict 
 // Connect implements broker.Rights.
 func (r *gatedRights) Connect() message.Verdict {
 	if lost := r.gate.identity.Still(r.p); lost != nil {
+		if v := r.Rights.Connect(); lost.Reason == "expired" && !v.Allowed {
+			return v // a lost right is said before an expiry, which is none
+		}
 		return message.Verdict{Reason: lost.Reason, Detail: lost.Detail, Code: lost.Code}
 	}
 	return r.Rights.Connect()

@@ -110,6 +110,17 @@ func (b *Broker) send(s *session.Session, m *message.Message) bool {
 	return false
 }
 
+// Subscribed tells whether a connected session of that principal holds a
+// private subscription that matches, so that a Send would reach it.
+func (b *Broker) Subscribed(principalKey, topic string) bool {
+	for _, s := range b.store.Of(principalKey) {
+		if _, ok := s.PrivateMatch(topic); ok {
+			return true
+		}
+	}
+	return false
+}
+
 // Disconnect closes the connections of a principal, without waiting, and
 // returns how many. After NotAuthorized or Banned no will is sent.
 func (b *Broker) Disconnect(principalKey string, code byte, reason string) int {

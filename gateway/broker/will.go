@@ -32,7 +32,7 @@ func newWill(h *frame.Connect) *will {
 
 // expired is the reason of a verdict that a credential has merely run out: it
 // ends the connection, but the will is still sent (semantics.md 3).
-const expired = "expired"
+const expired = session.Expired
 
 // pendingWill is one whose delay runs.
 type pendingWill struct {

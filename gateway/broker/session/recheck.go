@@ -12,6 +12,9 @@ import (
 // still comes back with its right, but nothing waits for it.
 const purged = 1
 
+// Expired is the reason of a verdict that a credential has merely run out.
+const Expired = "expired"
+
 // Generation starts a new one: everything that waits is decided completely
 // again before it is sent. Called after the new rights are in force.
 func (st *Store) Generation() { st.gen.Add(1) }
@@ -46,7 +49,8 @@ func (s *Session) Recheck(match func(*principal.Principal) bool, now time.Time, 
 	c.Touched = match(s.who)
 	if c.Touched {
 		c.Connect = s.rights.Connect()
-		if !c.Connect.Allowed {
+		// A session that waits needs no credential: an expired one is no loss of a right.
+		if !c.Connect.Allowed && (s.claim != nil || c.Connect.Reason != Expired) {
 			allow = func(*Sub) bool { return false }
 		}
 		c.Suspended, c.Resumed = s.decide(now, allow)

@@ -106,7 +106,9 @@ func (st *Store) Open(r Request) Opened {
 	if old := st.sessions[key]; old != nil {
 		old.mu.Lock()
 		o.Displaced = old.claim
-		if r.Clean || !old.persistent {
+		// A record that was deleted and made again under its name is another
+		// principal, also if nobody was here to forget the first.
+		if r.Clean || !old.persistent || old.who.Node != r.Principal.Node {
 			old.kill()
 			o.Discarded = old
 		} else {

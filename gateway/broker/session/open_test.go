@@ -1,0 +1,64 @@
+package session
+
+import (
+	"testing"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// nowhere takes sessions and keeps none.
+type nowhere struct{ Vault }
+
+func (nowhere) SaveSession(message.SessionRecord, func(error)) {}
+func (nowhere) DeleteSession(string, func(error))              {}
+
+type noIndex struct{}
+
+func (noIndex) Add(_, _ *Sub)  {}
+func (noIndex) Remove(...*Sub) {}
+
+// says answers Connect and nothing else.
+type says struct {
+	Rights
+	v message.Verdict
+}
+
+func (s says) Connect() message.Verdict { return s.v }
+
+func open(st *Store, node byte, allow bool) (Opened, *principal.Principal) {
+	p := &principal.Principal{Kind: principal.Device, Key: "device:d1", DeviceID: "d1"}
+	p.Node[0] = node
+	return st.Open(Request{Principal: p, Rights: says{}, ClientID: "d1", Persistent: true, Expiry: time.Hour, Conn: new(int),
+		Allow: func(*Sub) bool { return allow }}), p
+}
+
+// A record that was deleted and made again under its name resumes nothing,
+// also if nobody was here to forget the first.
+func TestAnotherRecordOfTheNameResumesNothing(t *testing.T) {
+	st := NewStore(Config{Vault: nowhere{}, Index: noIndex{}})
+	first, _ := open(st, 1, true)
+	if again, _ := open(st, 1, true); !again.Present || again.Session != first.Session {
+		t.Error("the same record does not resume")
+	}
+	other, _ := open(st, 2, true)
+	if other.Present || other.Session == first.Session || other.Discarded != first.Session {
+		t.Errorf("another record resumes: %+v", other)
+	}
+}
+
+// An expired credential takes nothing from a session that waits.
+func TestExpiryTakesNothingFromASessionThatWaits(t *testing.T) {
+	for reason, suspended := range map[string]bool{Expired: false, "not-active": true} {
+		st := NewStore(Config{Vault: nowhere{}, Index: noIndex{}})
+		o, _ := open(st, 1, true)
+		s := o.Session
+		s.subs["f"] = &Sub{Session: s}
+		s.claim, s.rights = nil, says{v: message.Verdict{Reason: reason}}
+		c := s.Recheck(func(*principal.Principal) bool { return true }, time.Now(), func(*Sub) bool { return true })
+		if got := len(c.Suspended) > 0; got != suspended {
+			t.Errorf("%s: suspended %v", reason, got)
+		}
+	}
+}
