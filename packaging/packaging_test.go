@@ -174,7 +174,11 @@ func TestDeb(t *testing.T) {
 	// The configuration that is installed is good as it is, but for what only
 	// the operator has.
 	t.Setenv("CREDENTIALS_DIRECTORY", filepath.Join(root, "credentials"))
-	runPath(t, filepath.Join(root, "usr/bin/managementd"), "-check", "-config", filepath.Join(root, "etc/gatehouse/managementd.yaml"))
+	out, err := exec.CommandContext(t.Context(), filepath.Join(root, "usr/bin/managementd"), "-check", "-config", filepath.Join(root, "etc/gatehouse/managementd.yaml")).CombinedOutput()
+	lacks := regexp.MustCompile(`(?m)^\S+:\d+: (\S+): `).FindAllStringSubmatch(string(out), -1)
+	if err == nil || len(lacks) != 3 || lacks[0][1] != "tls.key" || lacks[1][1] != "tls.cert" || lacks[2][1] != "seed" { // the seed is at its place once installed
+		t.Errorf("the installed configuration lacks more than certificate and key: %v\n%s", err, out)
+	}
 	if got := runPath(t, filepath.Join(root, "usr/bin/gatehousectl"), "--socket", filepath.Join(root, "none"), "version"); !strings.HasPrefix(got, "gatehousectl v1.2.3-4-gabcdef\n") {
 		t.Errorf("gatehousectl says it is %q", got)
 	}
