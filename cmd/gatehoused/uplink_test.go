@@ -111,7 +111,7 @@ func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	g := house.NewGateway(t, e2e.Settings{State: "{dir: state, minFree: 16 MiB}", Sections: uplinkTo(1) + "outbox: {refuseAfter: 1s}\n"})
 	smallDisk(t, filepath.Join(g.Dir, "state"), "160m")
-	g.Up(t)
+	g.Up(t, "WATCHDOG_USEC=1500000") // the self-test, which health hears from, at its rhythm
 	topic := e2e.Telemetry("ups-1", "ups-1-load")
 	g.MustPub(t, g.Device("ups-1").Five(), topic, "room")
 	filler := filepath.Join(g.Dir, "state", "filler")
