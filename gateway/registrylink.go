@@ -41,11 +41,8 @@ func (d *daemon) mayCreate(p *principal.Principal, deviceID, hardwareID string) 
 		// Nothing is known yet: that is no reason to drop what was acknowledged.
 		return registry.Decision{Hold: true, Reason: access.NoPolicy}
 	}
-	rights := d.access.Open(p)
-	v := rights.Connect()
-	if v.Allowed {
-		v = rights.Publish("registry/devices/"+deviceID+"/sensors/"+hardwareID+"/create", nil)
-	}
+	// Who may no longer be connected may publish nothing, either.
+	v := d.access.Open(p).Publish("registry/devices/"+deviceID+"/sensors/"+hardwareID+"/create", nil)
 	x := registry.Decision{Allowed: v.Allowed, Reason: v.Reason, Detail: v.Detail}
 	switch v.Reason {
 	case access.NoPolicy, access.CacheExpired, access.StageRefused:

@@ -346,7 +346,11 @@ func TestAnswersOfTheCloud(t *testing.T) {
 		"large": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `"`+strings.Repeat("x", maxAnswer)+`"`)
 		}, 502, "BadGateway"},
-		"cut off": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 504, "OutcomeUnknown"},
+		"padded": {func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `"x"`+strings.Repeat(" ", maxAnswer)) // whole, were it cut
+		}, 502, "BadGateway"},
+		"redirect": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(307); _, _ = io.WriteString(w, `{}`) }, 502, "BadGateway"},
+		"cut off":  {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 504, "OutcomeUnknown"},
 	} {
 		c.set(k.answer)
 		status, body, head := a.ask("POST", cancelPath+version, "writer", "")
@@ -431,6 +435,52 @@ func TestTooManyAtOnce(t *testing.T) {
 	if w.Code != 503 || w.Header().Get("Retry-After") == "" {
 		t.Error(w.Code)
 	}
+}
+
+// What does not fit waits in the kernel until somebody leaves.
+func TestConnectionsAreBounded(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &limited{Listener: inner, room: make(chan struct{}, 1), closed: make(chan struct{})}
+	accepted, ended := make(chan net.Conn), make(chan error, 1)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				ended <- err
+				return
+			}
+			accepted <- c
+		}
+	}()
+	for range 2 {
+		c, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	first := <-accepted
+	select {
+	case <-accepted:
+		t.Error("a connection more than there is room for")
+	case <-time.After(50 * time.Millisecond): // the time in which it would be wrong; nothing waits for it
+	}
+	_ = first.Close()
+	_ = first.Close() // gives its room back once
+	second := <-accepted
+	if len(l.room) != 1 {
+		t.Errorf("room of %d is taken", len(l.room))
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+	_ = second.Close()
 }
 
 func TestOptions(t *testing.T) {

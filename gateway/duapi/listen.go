@@ -23,7 +23,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ErrorLog: log.New(io.Discard, "", 0), // handshakes that strangers break
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- h.Serve(&limited{Listener: l, room: make(chan struct{}, maxConnections), closed: make(chan struct{})}) }()
+	go func() {
+		ended <- h.Serve(&limited{Listener: l, room: make(chan struct{}, maxConnections), closed: make(chan struct{})})
+	}()
 	defer s.Close()
 	select {
 	case err := <-ended:
