@@ -51,7 +51,7 @@ for command in gatehoused gatehousectl managementd; do
 		put 0755 "$bin/$command" "/usr/bin/$command"
 	else
 		(cd "$top" && CGO_ENABLED=0 GOARCH=$arch go build -trimpath -buildvcs=false \
-			-ldflags "-s -w -buildid= -X main.version=$version" -o "$stage/usr/bin/$command" "./cmd/$command")
+			-ldflags "-s -w -buildid= -X main.version=$version -X main.built=$SOURCE_DATE_EPOCH" -o "$stage/usr/bin/$command" "./cmd/$command")
 	fi
 done
 put 0640 "$top/configs/gatehoused.yaml" /etc/gatehouse/gatehoused.yaml
@@ -68,7 +68,7 @@ for doc in README.md ARCHITECTURE.md CHANGELOG.md; do
 	[ ! -f "$top/$doc" ] || put 0644 "$top/$doc" "/usr/share/doc/gatehouse/$doc"
 done
 install -d -m 0755 "$stage/etc/gatehouse/tls"
-install -d -m 0700 "$stage/etc/gatehouse/credentials"
+install -d -m 0700 "$stage/etc/gatehouse/credentials" "$stage/etc/gatehouse/management-credentials"
 
 install -d -m 0755 "$stage/DEBIAN"
 size=$(du -k -s --apparent-size "$stage" | cut -f1)

@@ -191,7 +191,7 @@ func copySources(t *testing.T, to string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	built := map[string]bool{".git": true, "bin": true, "run": true, "dist": true}
+	built := map[string]bool{".git": true, ".cache": true, "bin": true, "run": true, "dist": true}
 	entries, err := os.ReadDir(top)
 	if err != nil {
 		t.Fatal(err)
@@ -227,6 +227,7 @@ func checkContents(t *testing.T, deb string) {
 		"/etc/gatehouse/gatehoused.yaml":                  "-rw-r-----",
 		"/etc/gatehouse/managementd.yaml":                 "-rw-r-----",
 		"/etc/gatehouse/credentials/":                     "drwx------",
+		"/etc/gatehouse/management-credentials/":          "drwx------",
 		"/etc/gatehouse/tls/":                             "drwxr-xr-x",
 		"/lib/systemd/system/gatehoused.service":          "-rw-r--r--",
 		"/lib/systemd/system/gatehoused.socket":           "-rw-r--r--",
