@@ -64,5 +64,8 @@ fuzz-authz: ## ten million random decisions, engine against oracle
 deb: deps ## the Debian package, into dist/
 	packaging/deb.sh --version '$(VERSION)' --out $(CURDIR)/dist
 
+appliance: ## as root: the package on a Debian of its own under systemd, asserting; see packaging/README.md
+	packaging/appliance.sh --version '$(VERSION)'
+
 clean: ## what was built and what `make run` left
 	rm -rf $(BIN) $(CURDIR)/run $(CURDIR)/dist
