@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -203,4 +205,55 @@ func warned(t *testing.T, g *e2e.Gateway, name string) string {
 		}
 	}
 	return ""
+}
+
+// TestReloadOfTokenKeys: a signing key that is no longer in the file ends the sessions that it
+// proved, and lets nobody in; the others stay.
+func TestReloadOfTokenKeys(t *testing.T) {
+	t.Parallel()
+	g := house.NewGateway(t, e2e.Settings{})
+	file := filepath.Join(g.Dir, "jwks.json")
+	keys := house.Keys(t)
+	put(t, file, 0o600, keys)
+	text := read(t, g.File)
+	from := strings.Index(text, "  jwks: ")
+	g.Write(t, text[:from]+"  jwks: {file: jwks.json}\n"+text[from+strings.Index(text[from:], "\n")+1:])
+	g.Up(t)
+	person := g.Sub(t, g.Person(t, "dashboard", "dash"), "spaces"+e2e.Site+"/#")
+	device := g.Sub(t, g.Device("thermostat-101"), "devices/thermostat-101/messages/devicebound/#")
+	reload := func(keys string) {
+		t.Helper()
+		put(t, file, 0o600, keys)
+		g.Signal(t, syscall.SIGHUP)
+		g.Supervisor.Await(t, "RELOADING=1")
+		g.Supervisor.Await(t, "READY=1")
+	}
+	for _, broken := range []string{"{", `{"keys":[]}`} {
+		reload(broken)
+		if w := warned(t, g, "reload"); !strings.Contains(w, "jwks") {
+			t.Errorf("%q: health says %q", broken, w)
+		}
+	}
+	g.Sub(t, g.Person(t, "dashboard", "dash-2"), "spaces"+e2e.Site+"/#").Kill() // the old keys are still in force
+	others := regexp.MustCompile(`("kid":\s*")`).ReplaceAllString(keys, "${1}another-")
+	if others == keys {
+		t.Fatalf("no key id in %s", keys)
+	}
+	reload(others)
+	e2e.Eventually(t, "the session of the withdrawn key is ended", func() error {
+		s, err := g.Status()
+		if err == nil && (s.Sessions.Connected != 1 || s.Sessions.ByKind["device"] != 1) {
+			err = fmt.Errorf("connected: %v", s.Sessions.ByKind)
+		}
+		return err
+	})
+	if out, err := g.Pub(g.Person(t, "dashboard", "dash-3"), "x", "1"); err == nil {
+		t.Errorf("a token of the withdrawn key proves somebody: %s", out)
+	}
+	person.Kill()
+	if !device.Running() {
+		t.Error("the device, which no token proves, was disconnected")
+	}
+	reload(keys)
+	g.Sub(t, g.Person(t, "dashboard", "dash-4"), "spaces"+e2e.Site+"/#")
 }

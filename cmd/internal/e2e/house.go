@@ -287,3 +287,13 @@ func FreePort() (int, error) {
 	defer func() { _ = l.Close() }()
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
+
+// Keys is the issuer's key set, as JSON.
+func (h *House) Keys(t testing.TB) string {
+	t.Helper()
+	var set json.RawMessage
+	if _, err := h.do(http.MethodGet, "/"+h.Topology.HomeTenant.String()+"/discovery/v2.0/keys", "", "", nil, &set); err != nil {
+		t.Fatal(err)
+	}
+	return string(set)
+}
