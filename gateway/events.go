@@ -105,8 +105,12 @@ func (d *daemon) policyChanged(c change) {
 func (d *daemon) revoke(ctx context.Context, hit func(*principal.Principal) bool) (time.Duration, error) {
 	began := time.Now()
 	var rechecked error
-	if d.serving.Load() {
+	// Asked of the broker itself: a flag that is set a moment later would let
+	// who connects in that moment keep what it lost.
+	select {
+	case <-d.broker.Ready():
 		_, rechecked = d.broker.Recheck(ctx, hit)
+	default:
 	}
 	took := time.Since(began)
 	// The guard asks again even if a session could not be confirmed: what waits

@@ -39,8 +39,10 @@ type policy struct {
 	changed     func(change) // audit, metrics; called after the change took effect
 	forget      func(gone []device.Departed)
 
-	mu      sync.Mutex // guards version and the order of changes
+	mu      sync.Mutex // guards the next three, and the order of changes
 	version model.Version
+	behind  bool        // memory took losses that the store does not hold
+	wants   bool        // only a full answer brings the store level again
 	loaded  atomic.Bool // some generation is in force
 }
 
@@ -55,6 +57,8 @@ type generations interface {
 	Load(ctx context.Context) (store.Generation, error)
 	// MarkDirty says that memory is ahead of the store: losses of rights were applied that it does not hold.
 	MarkDirty(reason string) error
+	// ClearDirty says that the store holds what is in force again.
+	ClearDirty() error
 }
 
 // A change is what became of one answer of the cloud.
@@ -97,9 +101,10 @@ func (p *policy) Replace(ctx context.Context, f replica.Full) error {
 	g := store.Generation{Version: f.Version, Taken: p.clock.Steady(), Policy: f.Policy, Data: f.Data}
 	c := change{from: p.version, to: f.Version, full: true, stored: true}
 	if err := p.cache.WriteGeneration(ctx, g); err != nil {
+		p.wants = true
 		return p.loseOnly(ctx, p.lossesTo(ctx, &f.Policy), topo, err)
 	}
-	p.version = f.Version
+	p.version, p.behind, p.wants = f.Version, false, false // the new generation carries no mark
 	return p.enforce(ctx, c, ix, topo, everyone, bad, badTopo, began)
 }
 
@@ -110,6 +115,9 @@ func (p *policy) Apply(ctx context.Context, d replica.Delta) error {
 	began := time.Now()
 	if p.version != d.From {
 		return fmt.Errorf("%w: holds %s, the change begins at %s", replica.ErrGap, p.version, d.From)
+	}
+	if p.wants {
+		return fmt.Errorf("%w: a full answer could not be stored, and only another one mends that", replica.ErrGap)
 	}
 	ix, touched, err := p.engine.Index().Apply(d.Policy)
 	if err != nil {
@@ -129,6 +137,14 @@ func (p *policy) Apply(ctx context.Context, d replica.Delta) error {
 		return p.loseOnly(ctx, lossesOf(&d.Policy), topo, err)
 	}
 	p.version = d.To
+	if p.behind {
+		// The change contains what was lost early: the store is level again,
+		// and must not count as expired any longer.
+		if err := p.cache.ClearDirty(); err != nil {
+			p.log.Error("the mark of a store that is behind stays; a full sync takes it away", "err", err)
+		}
+		p.behind = false
+	}
 	hit := everyone
 	if !topologyChanged {
 		hit = holdersOf(touched)
@@ -164,6 +180,7 @@ func (p *policy) loseOnly(ctx context.Context, losses model.ChangeSet, topo *dev
 		p.log.Error("policy could not be reduced; denying everything until the next full sync", "err", err)
 		ix, _ = authz.Compile(model.Snapshot{Version: p.version})
 	}
+	p.behind = true
 	p.engine.Swap(ix)
 	// Devices that are gone or disabled lose their connection too; a new one
 	// holds no assignment that was not there before.

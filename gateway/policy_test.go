@@ -28,9 +28,14 @@ type memoryCache struct {
 func (m *memoryCache) WriteGeneration(_ context.Context, g store.Generation) error {
 	*m.log = append(*m.log, "write")
 	if m.fail == nil {
-		m.held = g
+		m.held, m.dirty = g, ""
 	}
 	return m.fail
+}
+
+func (m *memoryCache) ClearDirty() error {
+	m.dirty = ""
+	return nil
 }
 
 func (m *memoryCache) WriteDelta(context.Context, store.Delta) error {
@@ -159,9 +164,79 @@ func TestPolicyThatCannotBeStoredOnlyTakesAway(t *testing.T) {
 			if h.may(first) || !h.may(second) {
 				t.Errorf("after recovery: first may %v, second may %v", h.may(first), h.may(second))
 			}
+			if h.cache.dirty != "" {
+				t.Errorf("after recovery the store holds everything, and still counts as expired: %q", h.cache.dirty)
+			}
 		})
 	}
 }
+
+// What a change replaces is lost as well, and so is what a deleted device left behind.
+func TestPolicyThatCannotBeStoredTakesWhatIsReplaced(t *testing.T) {
+	elsewhere := one
+	elsewhere.Path = space.MustPath("/5bace000-0000-4000-8000-000000000009")
+	role := model.AzureRole{ID: space.MustID("a3010000-0000-4000-8000-000000000001"), Name: "custom", DataActions: []string{"Microsoft.Devices/IotHubs/*"}}
+	granted := model.AzureAssignment{ID: space.MustID("a3020000-0000-4000-8000-000000000001"), Role: role.ID, Scope: hubScope,
+		Who: model.AzurePrincipal{Type: model.AzureServicePrincipal, ID: first}}
+	narrowed := role
+	narrowed.DataActions = []string{"Microsoft.Devices/IotHubs/twins/read"}
+	before := model.Snapshot{Version: version(2), Assignments: []model.Assignment{one}, AzureRoles: []model.AzureRole{role}, AzureAssignments: []model.AzureAssignment{granted}}
+	after := before
+	after.Version = version(3)
+	after.Assignments, after.AzureRoles = []model.Assignment{elsewhere}, []model.AzureRole{narrowed}
+	writes := func(h *policyHouse) bool {
+		return h.engine.Index().DecideAction(&model.Subject{Object: first, GroupsKnown: true}, "Microsoft.Devices/IotHubs/twins/write", hubScope).Allowed
+	}
+	for name, apply := range map[string]func(*policyHouse) error{
+		"delta": func(h *policyHouse) error {
+			c := model.ChangeSet{From: version(2), To: version(3), PutAssignments: []model.Assignment{elsewhere}, PutAzureRoles: []model.AzureRole{narrowed}}
+			return h.Apply(t.Context(), replica.Delta{From: version(2), To: version(3), Policy: c, Data: device.Changes{RemoveDevices: []space.ID{second}}})
+		},
+		"full": func(h *policyHouse) error {
+			return h.Replace(t.Context(), replica.Full{Version: version(3), Policy: after, Data: building("d1")})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newPolicyHouse(t)
+			if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: before, Data: building("d1", "d2")}); err != nil {
+				t.Fatal(err)
+			}
+			if !h.may(first) || !writes(h) {
+				t.Fatalf("before: may %v, writes %v", h.may(first), writes(h))
+			}
+			h.cache.fail = errors.New("no space left on device")
+			if err := apply(h); err == nil {
+				t.Fatal("it was stored")
+			}
+			if h.may(first) || writes(h) {
+				t.Errorf("a moved assignment still grants %v, a narrowed role still grants %v", h.may(first), writes(h))
+			}
+			if !slices.Equal(h.gone, []string{"d2"}) {
+				t.Errorf("forgot %v, want d2: nobody will name it again", h.gone)
+			}
+			h.cache.fail = nil
+			if err := apply(h); err != nil {
+				t.Fatal(err)
+			}
+			if h.may(first) || writes(h) || !h.engine.Index().DecideAction(&model.Subject{Object: first, GroupsKnown: true}, "Microsoft.Devices/IotHubs/twins/read", hubScope).Allowed {
+				t.Error("after recovery what the change grants is not in force")
+			}
+		})
+	}
+}
+
+// After a full answer that could not be stored, nothing less mends the store.
+func TestOnlyAFullAnswerFollowsOneThatWasNotStored(t *testing.T) {
+	h := newPolicyHouse(t)
+	h.cache.fail = errors.New("no space left on device")
+	_ = h.Replace(t.Context(), replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2)}, Data: building("d1")})
+	h.cache.fail = nil
+	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); !errors.Is(err, replica.ErrGap) {
+		t.Errorf("err = %v, want a gap", err)
+	}
+}
+
+const hubScope = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/IotHubs/hub"
 
 func TestPolicyGapAsksForAFullAnswer(t *testing.T) {
 	h := newPolicyHouse(t)
