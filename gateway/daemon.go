@@ -270,9 +270,12 @@ func (d *daemon) buildUpdates() error {
 	if err != nil {
 		return err
 	}
+	if err := d.useRootKeyPackage(verifier); err != nil {
+		return err
+	}
 	c := d.cfg.DeviceUpdate
 	d.guard = update.New(update.Options{
-		Authorizer: &deploymentRights{engine: d.engine, stage: d.staging.Stage, cfg: &d.cfg},
+		Authorizer: &deploymentRights{engine: d.engine, stage: d.staging.Stage, now: d.clock.Now, cfg: &d.cfg},
 		Journal:    twins.Journal{Bucket: d.store.Bucket("deployments")}, Verifier: verifier, Hosts: hostsOf(c),
 		RequireRecords: c.Records == config.RecordsRequired, StuckAfter: c.StuckAfter, Silent: c.Silent, Now: d.clock.Now,
 		Audit: func(r update.AuditRecord) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -16,6 +17,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/store"
 )
 
 // deploymentRights answers the guard: the Device Update service principal is
@@ -23,6 +25,7 @@ import (
 type deploymentRights struct {
 	engine *authz.Engine
 	stage  func() access.Stage
+	now    func() time.Time
 	cfg    *config.Config
 }
 
@@ -101,11 +104,14 @@ func decideAll(ix *authz.Index, s *model.Subject, needs []need) update.Decision 
 // subject is whom to ask about. There is no default for the service principal.
 func (r *deploymentRights) subject(who update.Initiator) (*model.Subject, error) {
 	if !who.Hub {
-		var s model.Subject
-		if err := json.Unmarshal(who.Identities, &s); err != nil {
+		var recorded recordedInitiator
+		if err := json.Unmarshal(who.Identities, &recorded); err != nil {
 			return nil, fmt.Errorf("the initiator's recorded identities are not readable: %w", err)
 		}
-		return &s, nil
+		if !recorded.GroupsUntil.IsZero() && r.now().After(recorded.GroupsUntil) {
+			recorded.Groups, recorded.GroupsKnown = nil, false
+		}
+		return &recorded.Subject, nil
 	}
 	p := r.cfg.Instance.DeviceUpdate.Principal
 	if p.ObjectID.IsZero() {
@@ -116,9 +122,16 @@ func (r *deploymentRights) subject(who update.Initiator) (*model.Subject, error)
 	}, nil
 }
 
+// recordedInitiator is the identity set that is asked about again at release.
+// Groups come from a token and count only while it lives (semantics.md 2).
+type recordedInitiator struct {
+	model.Subject
+	GroupsUntil time.Time
+}
+
 // initiatorOf records who asks for a local action.
 func initiatorOf(p *principal.Principal) update.Initiator {
-	ids, err := json.Marshal(p.Subject)
+	ids, err := json.Marshal(recordedInitiator{p.Subject, p.Expires})
 	if err != nil {
 		return update.Initiator{Name: p.Name} // without identities nothing is allowed
 	}
@@ -138,9 +151,43 @@ func updateVerifier(c config.DeviceUpdate) (*manifest.Verifier, error) {
 		if err != nil {
 			return nil, fmt.Errorf("deviceUpdate.trustedRoots: %w", err)
 		}
-		o.Roots = append(o.Roots, more...)
+		o.Extra = more
 	}
 	return manifest.NewVerifier(o), nil
+}
+
+// rootKeyPackage is the key under which the last root key package is kept.
+const rootKeyPackage = "root-key-package"
+
+// useRootKeyPackage applies the package seen last, and then the configured one
+// if it is not older: what a package once disabled stays disabled (semantics.md 5).
+func (d *daemon) useRootKeyPackage(v *manifest.Verifier) error {
+	bucket := d.store.Bucket("updates")
+	stored, err := bucket.Get(rootKeyPackage)
+	switch {
+	case err == nil:
+		if _, err := v.UsePackage(stored); err != nil {
+			return fmt.Errorf("the stored root key package: %w", err)
+		}
+	case !errors.Is(err, store.ErrNotFound):
+		return err
+	}
+	if d.cfg.DeviceUpdate.RootKeyPackage == "" {
+		return nil
+	}
+	raw, err := os.ReadFile(string(d.cfg.DeviceUpdate.RootKeyPackage))
+	if err != nil {
+		return fmt.Errorf("deviceUpdate.rootKeyPackage: %w", err)
+	}
+	if _, err := v.UsePackage(raw); err != nil {
+		return fmt.Errorf("deviceUpdate.rootKeyPackage: %w", err)
+	}
+	bucket.Put(rootKeyPackage, v.Package().Raw, func(err error) {
+		if err != nil {
+			d.log.Error("the root key package is in use but not stored", "err", err)
+		}
+	})
+	return nil
 }
 
 // deploymentPhases counts deployments by phase, for the status page. It

@@ -87,7 +87,7 @@ func (d *daemon) restHouse() (*restHouse, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &restHouse{d: d, tokens: tokens, rights: &deploymentRights{engine: d.engine, stage: d.staging.Stage, cfg: &d.cfg}}, nil
+	return &restHouse{d: d, tokens: tokens, rights: &deploymentRights{engine: d.engine, stage: d.staging.Stage, now: d.clock.Now, cfg: &d.cfg}}, nil
 }
 
 // tokenRefusals are the audit's words for what is wrong with a token.

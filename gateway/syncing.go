@@ -39,14 +39,14 @@ func (d *daemon) buildIdentity() error {
 	for _, t := range c.Tenants {
 		o.Tenants = append(o.Tenants, jwt.Tenant{ID: t.ID, Issuers: t.Issuers, VerifiedDomains: t.VerifiedDomains})
 	}
-	o.Peers = map[int]identity.Peer{}
+	o.Peers = map[identity.PeerAt]identity.Peer{}
 	for _, l := range d.cfg.Listeners {
 		for _, p := range l.Peers {
 			subject, err := peerSubject(p.Principal, d.cfg.Instance.Tenant)
 			if err != nil {
 				return fmt.Errorf("listener %q, uid %d: %w", l.Name, p.UID, err)
 			}
-			o.Peers[p.UID] = identity.Peer{Name: strings.TrimPrefix(p.Principal, "local:"), Subject: subject}
+			o.Peers[identity.PeerAt{Listener: l.Name, UID: p.UID}] = identity.Peer{Name: strings.TrimPrefix(p.Principal, "local:"), Subject: subject}
 		}
 	}
 	d.identity, err = identity.New(o)

@@ -104,6 +104,10 @@ type hubUplink struct {
 	link *iothub.Hub
 	as   *principal.Principal
 
+	methods chan struct{}   // one place for each method under way
+	working sync.WaitGroup  // methods under way
+	ctx     context.Context // of Run; set before the link's handlers run
+
 	mu    sync.Mutex
 	held  map[string]func() // device → release of its session; guarded by mu
 	since time.Time         // of the present state; guarded by mu
@@ -154,6 +158,8 @@ func (h *hubUplink) open(d *daemon) error {
 		return err
 	}
 	h.d, h.link, h.as, h.held = d, link, d.upstreamPrincipal(), map[string]func(){}
+	h.methods = make(chan struct{}, maxMethods)
+	h.ctx = context.Background()
 	return nil
 }
 
@@ -174,6 +180,8 @@ const presence = 500 * time.Millisecond
 
 // Run keeps the link, and a session at the hub for each connected device that can have one.
 func (h *hubUplink) Run(ctx context.Context) error {
+	h.ctx = ctx
+	defer h.working.Wait()
 	done := make(chan error, 1)
 	go func() { done <- h.link.Run(ctx) }()
 	tick := time.NewTicker(presence)
@@ -271,10 +279,20 @@ func twinError(err error) error {
 	return fmt.Errorf("%w: %w", twins.ErrOffline, err)
 }
 
+// maxMethods is how many direct methods may be under way: a hub that floods gets 429.
+const maxMethods = 64
+
 // method passes a direct method on, if the link's principal may act on the device, and answers it.
 func (h *hubUplink) method(id string, m iothub.Method) {
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	select {
+	case h.methods <- struct{}{}:
+	default:
+		h.respond(id, m, http.StatusTooManyRequests, nil)
+		return
+	}
+	h.working.Go(func() {
+		defer func() { <-h.methods }()
+		ctx, cancel := context.WithTimeout(h.ctx, 30*time.Second)
 		defer cancel()
 		status, body := http.StatusForbidden, []byte(nil)
 		probe := &message.Message{Topic: "devices/" + id + "/messages/devicebound/", Publisher: h.as}
@@ -283,12 +301,18 @@ func (h *hubUplink) method(id string, m iothub.Method) {
 		if v.Allowed {
 			status, body = h.d.twins.Method(ctx, id, m.Name, m.Payload)
 		}
-		if s, err := h.link.Session(id); err == nil {
-			if err := s.Respond(m.Request, status, body); err != nil {
-				h.d.log.Info("a method's answer did not reach the hub", "device", id, "method", m.Name, "err", err)
-			}
-		}
-	}()
+		h.respond(id, m, status, body)
+	})
+}
+
+func (h *hubUplink) respond(id string, m iothub.Method, status int, body []byte) {
+	s, err := h.link.Session(id)
+	if err == nil {
+		err = s.Respond(m.Request, status, body)
+	}
+	if err != nil {
+		h.d.log.Info("a method's answer did not reach the hub", "device", id, "method", m.Name, "err", err)
+	}
 }
 
 // cloud publishes a cloud-to-device message; it stays at the hub until it was taken, or refused for good.

@@ -109,6 +109,9 @@ type DeviceUpdate struct {
 	Records string `yaml:"records"`
 	// TrustTestKeys accepts the public test root keys. Never in production.
 	TrustTestKeys bool `yaml:"trustTestKeys"`
+	// RootKeyPackage is the newest root key package: it names keys that are no
+	// longer trusted. The highest version ever seen stays in force.
+	RootKeyPackage File `yaml:"rootKeyPackage"`
 	// TrustedRoots is a JWK Set of further update roots, for development.
 	TrustedRoots File          `yaml:"trustedRoots"`
 	AllowedHosts []string      `yaml:"allowedHosts"`

@@ -102,7 +102,7 @@ func newFixture(t testing.TB) *fixture {
 		Now:      clock,
 		Tenants:  []jwt.Tenant{{ID: home, VerifiedDomains: []string{"example.com"}}}, Audiences: []string{audience},
 		SASMaxLife: 24 * hour,
-		Peers:      map[int]Peer{1000: {Name: "admin", Subject: model.Subject{Object: ann}}},
+		Peers:      map[PeerAt]Peer{{"local", 1000}: {Name: "admin", Subject: model.Subject{Object: ann}}},
 	}))
 	return f
 }
@@ -168,7 +168,7 @@ func cert(ps ...credx509.Pair) func(*principal.Credentials) {
 }
 
 func uid(n int) func(*principal.Credentials) {
-	return func(c *principal.Credentials) { c.PeerUID, c.Remote = n, netip.AddrPort{} }
+	return func(c *principal.Credentials) { c.Listener, c.PeerUID, c.Remote = "local", n, netip.AddrPort{} }
 }
 
 func (f *fixture) try(c *principal.Credentials) (*principal.Principal, *principal.Refusal) {

@@ -55,8 +55,14 @@ type Options struct {
 	// on; zero refuses all of them.
 	SASMaxLife time.Duration
 	AllowSHA1  bool
-	// Peers are the unix-socket peers, by uid.
-	Peers map[int]Peer
+	// Peers are the unix-socket peers. What one listener accepts, another does not.
+	Peers map[PeerAt]Peer
+}
+
+// PeerAt is a uid of this machine at the socket of a listener.
+type PeerAt struct {
+	Listener string
+	UID      int
 }
 
 // Peer is who a uid of this machine is. Name is unique.
@@ -84,12 +90,12 @@ func New(o Options) (*Authenticator, error) {
 	if o.Hub == "" || o.Topology == nil || o.Keys == nil || o.Now == nil {
 		return nil, errors.New("identity: hub, topology, keys and clock are needed")
 	}
-	names := make(map[string]bool)
-	for _, p := range o.Peers {
-		if p.Name == "" || names[p.Name] {
+	uids := make(map[string]int)
+	for at, p := range o.Peers {
+		if uid, taken := uids[p.Name]; p.Name == "" || taken && uid != at.UID {
 			return nil, errors.New("identity: each peer needs a name of its own")
 		}
-		names[p.Name] = true
+		uids[p.Name] = at.UID
 	}
 	v, err := jwt.NewVerifier(jwt.Options{
 		Tenants: o.Tenants, Audiences: o.Audiences, Scope: o.Scope,

@@ -156,6 +156,7 @@ func TestRefused(t *testing.T) {
 		{"unknown uid", creds("ctl", uid(1001)), 0x87, "unknown-uid"},
 		{"root is nobody", creds("ctl", uid(0)), 0x87, "unknown-uid"},
 		{"uid and password", creds("ctl", uid(1000), pass(bearer)), 0x86, "two-credentials"},
+		{"uid of another listener", creds("ctl", uid(1000), func(c *principal.Credentials) { c.Listener = "other" }), 0x87, "unknown-uid"},
 		{"uid over the network", creds("ctl", func(c *principal.Credentials) { c.PeerUID = 1000 }), 0x86, "no-credentials"},
 		{"unknown function", creds("w", user(hub+"/functions/"+ann.String()), pass(functionToken)), 0x86, "unknown-function"},
 		{"function by a name", creds("w", user(hub+"/functions/f"), pass(functionToken)), 0x86, "unknown-function"},
@@ -242,9 +243,9 @@ func TestOptions(t *testing.T) {
 		"no keys":     func(o *Options) { o.Keys = nil },
 		"no clock":    func(o *Options) { o.Now = nil },
 		"no peer name": func(o *Options) {
-			o.Peers = map[int]Peer{1: {}}
+			o.Peers = map[PeerAt]Peer{{"l", 1}: {}}
 		},
-		"two peers of a name": func(o *Options) { o.Peers = map[int]Peer{1: {Name: "a"}, 2: {Name: "a"}} },
+		"two peers of a name": func(o *Options) { o.Peers = map[PeerAt]Peer{{"l", 1}: {Name: "a"}, {"l", 2}: {Name: "a"}} },
 		"leeway":              func(o *Options) { o.Leeway = hour },
 	} {
 		o := f.auth.o

@@ -107,7 +107,7 @@ func (q *request) local() bool {
 
 // peer is a process of this machine; the kernel has proved its uid.
 func (q *request) peer() (*principal.Principal, *principal.Refusal) {
-	p, ok := q.auth.o.Peers[q.PeerUID]
+	p, ok := q.auth.o.Peers[PeerAt{q.Listener, q.PeerUID}]
 	if !ok {
 		return nil, refuse(message.NotAuthorized, "unknown-uid", "")
 	}

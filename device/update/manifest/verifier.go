@@ -21,6 +21,9 @@ type Options struct {
 	// Roots are the built-in roots; nil means ProductionRoots. Test roots are
 	// trusted only by naming them here.
 	Roots []RootKey
+	// Extra roots are trusted to sign manifests, for development; they have
+	// no say over root key packages.
+	Extra []RootKey
 	// AllowTestPackages accepts root key packages marked isTest.
 	AllowTestPackages bool
 }
@@ -29,6 +32,7 @@ type Options struct {
 type Verifier struct {
 	allowTest bool
 	builtIn   []RootKey
+	extra     []RootKey
 	trust     atomic.Pointer[trust]
 	swap      sync.Mutex // one UsePackage at a time: the version comparison and the swap are one step
 }
@@ -46,7 +50,7 @@ func NewVerifier(o Options) *Verifier {
 	if o.Roots == nil {
 		o.Roots = ProductionRoots()
 	}
-	v := &Verifier{allowTest: o.AllowTestPackages, builtIn: slices.Clone(o.Roots)}
+	v := &Verifier{allowTest: o.AllowTestPackages, builtIn: slices.Clone(o.Roots), extra: slices.Clone(o.Extra)}
 	v.trust.Store(v.derive(nil))
 	return v
 }
@@ -60,7 +64,7 @@ func (v *Verifier) derive(p *Package) *trust {
 		}
 		t.disabledRoots, t.disabledKeys = p.DisabledRoots, p.disabledKeys
 	}
-	for _, r := range v.builtIn {
+	for _, r := range slices.Concat(v.extra, v.builtIn) {
 		t.roots[r.Kid] = r.Key
 	}
 	return t

@@ -67,7 +67,7 @@ func Private(text string) bool {
 	if strings.EqualFold(first, "$iothub") {
 		return true
 	}
-	if first != "deviceupdate" || !more {
+	if first != "deviceupdate" && first != "registry" || !more {
 		return false
 	}
 	second, _, _ := topic.Cut(rest)
