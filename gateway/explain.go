@@ -1,0 +1,189 @@
+package gateway
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/gatehouse/gatehouse/authz"
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/access"
+	"github.com/gatehouse/gatehouse/gateway/admin"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// The reviewer's questions: why, who can, what can.
+
+// principalNamed turns what an operator writes into a principal: a device or
+// module id, a principal key, or {type}:{id}.
+func (d *daemon) principalNamed(name string) (*principal.Principal, error) {
+	for _, s := range d.broker.Sessions() {
+		if s.Principal != nil && (s.Principal.Key == name || s.Connected && s.Principal.Name == name) {
+			return s.Principal, nil
+		}
+	}
+	for _, key := range []string{name, "device:" + name} {
+		if p, err := d.access.Imagine(key); err == nil {
+			return p, nil
+		}
+	}
+	if i, err := identityNamed(name, d.cfg.Instance.Tenant); err == nil {
+		return holderOf(name, i), nil
+	}
+	return nil, &admin.Error{Status: http.StatusNotFound, What: fmt.Sprintf("nobody here is called %q", name), Where: "principal",
+		Next: "name a device id, a key from gatehousectl sessions, or UserId:{guid}, ServicePrincipalId:{guid}, DomainName:@{domain}, TenantId:{guid}, UserDefinedFunctionId:{guid}"}
+}
+
+// identityNamed reads {type}:{id}, with the home tenant where one is needed and none is given.
+func identityNamed(text string, home space.ID) (model.Identity, error) {
+	i, err := model.ParseIdentity(text)
+	if err != nil {
+		if at, err := model.ParseIdentity(text + "/" + home.String()); err == nil {
+			return at, nil
+		}
+	}
+	return i, err
+}
+
+// holderOf is a principal that matches exactly one identity.
+func holderOf(name string, i model.Identity) *principal.Principal {
+	p := &principal.Principal{Kind: principal.User, Key: name, Name: name, Subject: model.Subject{Identities: []model.Identity{i}, GroupsKnown: true}}
+	switch i.Kind {
+	case model.UserID:
+		p.Subject.Object = i.Object
+	case model.ServicePrincipalID:
+		p.Kind, p.Subject.Object = principal.ServicePrincipal, i.Object
+	case model.UserDefinedFunctionID:
+		p.Kind = principal.Function
+	case model.DeviceID:
+		p.Kind, p.Node = principal.Device, i.Object
+	}
+	return p
+}
+
+// explain answers "why": by the topic map for an MQTT operation, by the engine for the others.
+func (d *daemon) explain(q admin.Question) (admin.Explanation, error) {
+	p, err := d.principalNamed(q.Principal)
+	if err != nil {
+		return admin.Explanation{}, err
+	}
+	out := admin.Explanation{Question: q, AgeSeconds: max(0, d.staging.Age().Seconds()), Stage: d.staging.Stage().String()}
+	if q.Verb != "" {
+		x, err := d.access.Explain(p, q.Verb, q.Topic)
+		if err != nil {
+			return out, badQuestion("explain", err)
+		}
+		out.Allowed, out.Reason, out.Detail, out.Version = x.Allowed, x.Reason, x.Detail, x.Version
+		var needs []string
+		for _, s := range x.Steps {
+			if s.Needs != "" {
+				needs = append(needs, s.Needs+" at "+s.At)
+			}
+		}
+		out.Needs = strings.Join(needs, "; ")
+		if !x.Allowed {
+			out.Nearest = d.nearest(p, x.Steps)
+			for _, s := range x.Steps {
+				if !s.OK && s.Check != "" && out.Detail == "" {
+					out.Detail = fmt.Sprintf("%s: %s %s does not hold", p.Name, s.Check, s.At)
+				}
+			}
+		}
+		return out, nil
+	}
+	x, err := d.explainOperation(p, q)
+	if err != nil {
+		return out, err
+	}
+	out.Allowed, out.Reason, out.Version = x.Allowed, x.Reason.String(), x.Version.String()
+	out.Detail = x.Text()
+	if len(x.Granting) > 0 && x.Allowed {
+		g := grantRow(&x.Granting[0])
+		out.Grant = &g
+	}
+	out.Nearest = missRows(x.Misses)
+	return out, nil
+}
+
+// nearest are the closest misses of the first step that policy refused.
+func (d *daemon) nearest(p *principal.Principal, steps []access.Step) []admin.Miss {
+	for _, s := range steps {
+		if s.OK || s.Needs == "" {
+			continue
+		}
+		x, err := d.explainOperation(p, admin.Question{Operation: s.Needs, At: s.At})
+		if err != nil {
+			continue
+		}
+		return missRows(x.Misses)
+	}
+	return nil
+}
+
+func missRows(misses []authz.Miss) []admin.Miss {
+	rows := make([]admin.Miss, len(misses))
+	for i := range misses {
+		rows[i] = admin.Miss{Grant: grantRow(&misses[i].Grant), Why: misses[i].Detail}
+	}
+	return rows
+}
+
+func (d *daemon) explainOperation(p *principal.Principal, q admin.Question) (authz.Explanation, error) {
+	ix := d.engine.Index()
+	if strings.Contains(q.Operation, "/") {
+		return ix.ExplainAction(&p.Subject, q.Operation, q.At), nil
+	}
+	op, at, err := d.operationAt(q)
+	if err != nil {
+		return authz.Explanation{}, err
+	}
+	return ix.Explain(&p.Subject, op, at), nil
+}
+
+func (d *daemon) operationAt(q admin.Question) (model.Operation, space.Path, error) {
+	op, err := model.ParseOperation(q.Operation)
+	if err != nil {
+		return op, space.Path{}, badQuestion("operation", err)
+	}
+	if dev, ok := d.policy.Topology().DeviceByHubID(q.At); ok {
+		return op, d.policy.Topology().DevicePath(dev), nil
+	}
+	at, err := space.ParsePath(cmp.Or(q.At, d.cfg.Instance.Site.String()))
+	if err != nil {
+		return op, at, badQuestion("at", err)
+	}
+	return op, at, nil
+}
+
+func grantRow(g *authz.Grant) admin.Grant {
+	return admin.Grant{Assignment: g.Assignment.String(), Identity: g.Holder(), Role: g.RoleLabel(), Scope: g.Place()}
+}
+
+func grantRows(list []authz.Grant) []admin.Grant {
+	rows := make([]admin.Grant, len(list))
+	for i := range list {
+		rows[i] = grantRow(&list[i])
+	}
+	return rows
+}
+
+func (d *daemon) whoCan(q admin.Question) ([]admin.Grant, error) {
+	if strings.Contains(q.Operation, "/") {
+		return grantRows(d.engine.Index().WhoCanAction(q.Operation, q.At)), nil
+	}
+	op, at, err := d.operationAt(q)
+	if err != nil {
+		return nil, err
+	}
+	return grantRows(d.engine.Index().WhoCan(op, at)), nil
+}
+
+func (d *daemon) whatCan(name string) ([]admin.Grant, error) {
+	p, err := d.principalNamed(name)
+	if err != nil {
+		return nil, err
+	}
+	return grantRows(d.engine.Index().WhatCan(&p.Subject)), nil
+}
