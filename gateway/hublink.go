@@ -245,4 +245,3 @@ func (h *hubUplink) cloud(_ string, c iothub.CloudMessage) {
 		}
 	})
 }
-

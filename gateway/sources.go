@@ -226,4 +226,3 @@ func (d *daemon) disconnect(_ context.Context, r admin.DisconnectRequest) (admin
 func badQuestion(where string, err error) error {
 	return &admin.Error{Status: http.StatusBadRequest, What: err.Error(), Where: where, Next: "correct the argument; see gatehousectl help"}
 }
-
