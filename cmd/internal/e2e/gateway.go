@@ -21,8 +21,6 @@ type Gateway struct {
 	Supervisor *Supervisor
 	Dir, File  string
 	MQTT, Page int
-
-	env []string
 }
 
 // Settings is the part of the configuration that tests vary, as YAML.
@@ -145,8 +143,7 @@ func (g *Gateway) Get(path string, into any) error {
 	if err != nil {
 		return err
 	}
-	_, err = fetch(http.DefaultClient, req, into)
-	return err
+	return fetch(http.DefaultClient, req, into)
 }
 
 // Stop asks it to end as systemd would, and returns the exit code.

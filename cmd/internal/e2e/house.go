@@ -94,8 +94,7 @@ func (h *House) StartCloud() error {
 		if !p.Running() {
 			return fmt.Errorf("it ended:\n%s", Tail(p.Text(), 20))
 		}
-		_, err := h.do(http.MethodGet, "/healthz", "", "", nil, nil)
-		return err
+		return h.do(http.MethodGet, "/healthz", "", "", nil, nil)
 	})
 }
 
@@ -214,7 +213,7 @@ func (h *House) token(t testing.TB, resource, name string) string {
 	var answer struct {
 		AccessToken string `json:"access_token"`
 	}
-	if _, err := h.do(http.MethodPost, "/"+h.Topology.HomeTenant.String()+"/oauth2/v2.0/token", "", "application/x-www-form-urlencoded", strings.NewReader(form.Encode()), &answer); err != nil {
+	if err := h.do(http.MethodPost, "/"+h.Topology.HomeTenant.String()+"/oauth2/v2.0/token", "", "application/x-www-form-urlencoded", strings.NewReader(form.Encode()), &answer); err != nil {
 		t.Fatalf("token for %s: %v", name, err)
 	}
 	return answer.AccessToken
@@ -228,7 +227,7 @@ func (h *House) Assign(t testing.TB, role, deviceID, path string) string {
 		t.Fatal(err)
 	}
 	var id string
-	if _, err := h.do(http.MethodPost, API+"/roleassignments", h.token(t, management, "alice@harbour.example"), "application/json", bytes.NewReader(body), &id); err != nil {
+	if err := h.do(http.MethodPost, API+"/roleassignments", h.token(t, management, "alice@harbour.example"), "application/json", bytes.NewReader(body), &id); err != nil {
 		t.Fatal(err)
 	}
 	return id
@@ -237,7 +236,7 @@ func (h *House) Assign(t testing.TB, role, deviceID, path string) string {
 // Withdraw deletes an assignment.
 func (h *House) Withdraw(t testing.TB, id string) {
 	t.Helper()
-	if _, err := h.do(http.MethodDelete, API+"/roleassignments/"+id, h.token(t, management, "alice@harbour.example"), "", nil, nil); err != nil {
+	if err := h.do(http.MethodDelete, API+"/roleassignments/"+id, h.token(t, management, "alice@harbour.example"), "", nil, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -245,10 +244,10 @@ func (h *House) Withdraw(t testing.TB, id string) {
 // URL of the management API's server.
 func (h *House) URL(path string) string { return fmt.Sprintf("https://localhost:%d%s", h.port, path) }
 
-func (h *House) do(method, path, token, kind string, body io.Reader, into any) (int, error) {
+func (h *House) do(method, path, token, kind string, body io.Reader, into any) error {
 	req, err := http.NewRequestWithContext(context.Background(), method, h.URL(path), body)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
@@ -259,23 +258,23 @@ func (h *House) do(method, path, token, kind string, body io.Reader, into any) (
 	return fetch(h.http, req, into)
 }
 
-func fetch(c *http.Client, req *http.Request, into any) (int, error) {
+func fetch(c *http.Client, req *http.Request, into any) error {
 	res, err := c.Do(req)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = res.Body.Close() }()
 	b, err := io.ReadAll(io.LimitReader(res.Body, 16<<20))
 	if err != nil {
-		return res.StatusCode, err
+		return err
 	}
 	if res.StatusCode >= 300 {
-		return res.StatusCode, fmt.Errorf("%s %s: %s: %.300s", req.Method, req.URL.Path, res.Status, b)
+		return fmt.Errorf("%s %s: %s: %.300s", req.Method, req.URL.Path, res.Status, b)
 	}
 	if into == nil {
-		return res.StatusCode, nil
+		return nil
 	}
-	return res.StatusCode, json.Unmarshal(b, into)
+	return json.Unmarshal(b, into)
 }
 
 // FreePort is a loopback port that was free a moment ago.
@@ -292,7 +291,7 @@ func FreePort() (int, error) {
 func (h *House) Keys(t testing.TB) string {
 	t.Helper()
 	var set json.RawMessage
-	if _, err := h.do(http.MethodGet, "/"+h.Topology.HomeTenant.String()+"/discovery/v2.0/keys", "", "", nil, &set); err != nil {
+	if err := h.do(http.MethodGet, "/"+h.Topology.HomeTenant.String()+"/discovery/v2.0/keys", "", "", nil, &set); err != nil {
 		t.Fatal(err)
 	}
 	return string(set)
