@@ -255,6 +255,9 @@ func (r routed) Offer(m *message.Message, done func(error)) bool {
 	if r.d.outbox == nil {
 		return false
 	}
+	if done == nil {
+		return r.d.outbox.Offer(m, nil)
+	}
 	offered := time.Now()
 	return r.d.outbox.Offer(m, func(err error) {
 		if err == nil {

@@ -316,3 +316,30 @@ func TestRefusedIsNotRetained(t *testing.T) {
 		t.Errorf("%d retained", n)
 	}
 }
+
+// A QoS 0 publish waits for nothing, so nothing is kept for its answer either:
+// a disk that hangs must not gather what nobody waits for.
+func TestQoS0OffersWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	asked := make(chan bool, 2)
+	h := start(t, func(o *broker.Options) {
+		o.Outbox = offers(func(_ *message.Message, done func(error)) bool {
+			asked <- done != nil
+			if done != nil {
+				go done(nil)
+			}
+			return true
+		})
+	})
+	c := h.client(5, "c")
+	c.Publish("a", "x", 0, 0, 0)
+	c.Publish("a", "x", 1, 1, 0)
+	if zero, one := <-asked, <-asked; zero || !one {
+		t.Errorf("an answer is wanted for QoS 0: %v, for QoS 1: %v", zero, one)
+	}
+	c.ExpectType(4)
+}
+
+type offers func(*message.Message, func(error)) bool
+
+func (f offers) Offer(m *message.Message, done func(error)) bool { return f(m, done) }

@@ -19,12 +19,13 @@ func (o *outbox) Offer(m *message.Message, done func(error)) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.taken = append(o.taken, m)
-	if o.held {
+	if o.held && done != nil {
 		o.dones = append(o.dones, done)
 		return true
 	}
-	err := o.refuse
-	go done(err)
+	if err := o.refuse; done != nil {
+		go done(err)
+	}
 	return true
 }
 

@@ -40,7 +40,7 @@ type Services interface {
 // Outbox takes what goes upstream.
 type Outbox interface {
 	// Offer takes m if a route sends it upstream; false: there is no route,
-	// and done is not called. done(nil) once m is durable, done(err) with a
+	// and done is not called. It is nil for QoS 0: nothing waits for that. done(nil) once m is durable, done(err) with a
 	// *message.Refused when nothing of it is kept. Called in the order of each
 	// publisher; done runs in the same order, on another goroutine.
 	Offer(m *message.Message, done func(error)) bool

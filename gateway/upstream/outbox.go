@@ -231,7 +231,7 @@ const (
 // Offer takes m if a route sends it upstream; false: none does, and done is
 // not called. done(nil): m is durable (or its route exempts it); done of a
 // *message.Refused: nothing of it is kept. done runs in the order of the
-// calls, on the storage's goroutine, never inside Offer.
+// calls, on the storage's goroutine, never inside Offer; it may be nil.
 func (b *Outbox) Offer(m *message.Message, done func(error)) bool {
 	r := b.route(m)
 	if r == nil {
