@@ -4,7 +4,7 @@ import "github.com/gatehouse/gatehouse/device/space"
 
 // The ids of the nine system roles: the same in every instance
 // (digital-twins-role-assignments, "Supported role definition identifiers").
-const ( //nolint:gosec // published ids, no credentials
+const (
 	SpaceAdministratorRole  = "98e44ad7-28d4-4007-853b-b9968ad132d1"
 	UserAdministratorRole   = "dfaac54c-f583-4dd2-b45d-8d4bbc0aa1ac"
 	DeviceAdministratorRole = "3cdfde07-bc16-40d9-bed3-66d49a8f52ae"
