@@ -93,7 +93,22 @@ func unserved(cfg *config.Config) []config.Problem {
 			problems = append(problems, cfg.Problem(fmt.Sprintf("listeners[%d].path", i), fmt.Sprintf("%q is not served", l.Path), "write /mqtt; /$iothub/websocket is served beside it"))
 		}
 	}
+	// The first listener names the limits of frames for the whole broker.
+	for i := 1; i < len(cfg.Listeners); i++ {
+		if frameLimits(cfg.Listeners[i].Limits) != frameLimits(cfg.Listeners[0].Limits) {
+			problems = append(problems, cfg.Problem(fmt.Sprintf("listeners[%d].limits", i), "sets other frame limits than the first listener",
+				"give every listener the same maxPacket, maxKeepAlive, receiveMaximum, topicAliasMaximum, maxTopicLength, maxTopicLevels, maxFilters and writeBuffer"))
+		}
+	}
 	return problems
+}
+
+// frameLimits are the limits that hold for every connection alike: what is
+// left when those of one door (deadlines, counts, rates) are taken away.
+func frameLimits(l config.Limits) config.Limits {
+	l.HandshakeTimeout, l.ConnectTimeout, l.MaxUnauthenticated, l.MaxConnections = 0, 0, 0, 0
+	l.MaxPerAddress, l.RatePerAddress, l.MaxConnectPacket = 0, 0, 0
+	return l
 }
 
 func checkCertificate(c *config.TLS, now time.Time) (message, hint string) {

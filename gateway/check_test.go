@@ -66,3 +66,17 @@ func TestCheckAllSaysAMistakeOnce(t *testing.T) {
 		t.Errorf("a file that was not read has %v", got)
 	}
 }
+
+func TestCheckFrameLimits(t *testing.T) {
+	cfg := config.Default()
+	one, other := config.Listener{Name: "a", Limits: config.DefaultLimits()}, config.Listener{Name: "b", Limits: config.DefaultLimits()}
+	other.Limits.MaxConnections, other.Limits.MaxConnectPacket = 7, 4096 // of the door: may differ
+	cfg.Listeners = []config.Listener{one, other}
+	if got := unserved(&cfg); len(got) > 0 {
+		t.Errorf("limits of a door: %v", got)
+	}
+	cfg.Listeners[1].Limits.MaxPacket = 1024
+	if got := unserved(&cfg); len(got) != 1 || got[0].Field != "listeners[1].limits" {
+		t.Errorf("another packet limit, silently ignored: %v", got)
+	}
+}
