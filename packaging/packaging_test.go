@@ -74,6 +74,7 @@ func TestVerify(t *testing.T) {
 	for _, command := range []string{"gatehoused", "managementd"} {
 		put("usr/bin/"+command, 0o755, "#!/bin/sh\n")
 	}
+	put("bin/kill", 0o755, "#!/bin/sh\n")
 	put("usr/share/doc/gatehouse/README.md", 0o644, "")
 	for _, unit := range []string{"gatehoused.service", "gatehoused.socket", "managementd.service"} {
 		put("lib/systemd/system/"+unit, 0o644, read(t, "systemd/"+unit))

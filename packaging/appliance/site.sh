@@ -1,7 +1,7 @@
 # One building on this machine, as an operator would set it up: certificates,
 # the development cloud (managementd) with the demo's building, the gateway.
 
-pki=/root/pki
+pki=/srv/pki
 hub=demo-hub.azure-devices.net
 tenant=7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e1001
 api=https://localhost:8443
