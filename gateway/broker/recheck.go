@@ -68,7 +68,6 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 		}
 		return !v.Allowed && v.Reason != expired
 	})
-	r.RetainedHeld = b.plane.HiddenRetained(match)
 	r.WaitedWriters = len(held)
 	deadline := start.Add(writeGrace)
 	for _, w := range held {
@@ -79,6 +78,7 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 	}
 	r.ConfirmedAt = time.Now()
 	r.Took = r.ConfirmedAt.Sub(start)
+	r.RetainedHeld = b.plane.HiddenRetained(match) // a number only, and it looks at every retained message
 	return r, nil
 }
 

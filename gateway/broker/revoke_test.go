@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -187,6 +188,25 @@ func TestRetainedOfRevokedPublisher(t *testing.T) {
 			t.Error("still kept")
 		}
 	})
+}
+
+// What is only counted does not hold up the confirmation.
+func TestHiddenIsCountedAfterConfirmation(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	pub := h.client(5, "pub")
+	pub.Publish("r", "x", 1, 1, 1)
+	finish(pub, 1, 1)
+	var asked atomic.Pointer[time.Time]
+	h.policy.route = func(string) message.Route {
+		now := time.Now()
+		asked.CompareAndSwap(nil, &now)
+		return message.Route{}
+	}
+	r := h.recheck(only("user:pub"))
+	if at := asked.Load(); at == nil || at.Before(r.ConfirmedAt) {
+		t.Errorf("the retained message was judged at %v, confirmed at %v", at, r.ConfirmedAt)
+	}
 }
 
 // Class 22: nothing is delivered after a revocation was confirmed, whatever
