@@ -156,7 +156,11 @@ func (b *Broker) load() error {
 		}
 		b.expireAfter(s, i.Offline, max(0, i.Offline.Add(i.Expiry).Sub(now)))
 	}
-	return b.plane.LoadRetained()
+	err := b.plane.LoadRetained()
+	for reason, n := range b.count.drops() { // until now nothing but loading has dropped anything
+		b.o.Log.Warn("what was stored could not be kept", "reason", reason, "count", n)
+	}
+	return err
 }
 
 // stop ends in the order in which nothing new can arrive at what has gone:

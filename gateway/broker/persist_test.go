@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -209,6 +210,32 @@ func TestB5SessionWithoutOwner(t *testing.T) {
 		t.Errorf("kept: %+v", st)
 	}
 	h.until("deleted", func() bool { _, ok := v.saved(key); return !ok })
+}
+
+// A damaged store: a queued record without its message, or whose publisher is
+// unknown, can never be judged. It goes, loudly, and its neighbours stay.
+func TestQueuedWithoutPublisher(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	key, who := "user:x\x00x", &principal.Principal{Kind: principal.User, Key: "user:x"}
+	v.sessions[key] = message.SessionRecord{Key: key, ClientID: "x", Principal: who, Version: 5, Expiry: time.Hour,
+		Subscriptions: []message.Subscription{{Filter: "a", QoS: 1}}}
+	v.queues[key] = map[uint64]message.QueuedRecord{
+		1: {Seq: 1, QoS: 1, Message: &message.Message{Topic: "a", Payload: []byte("whose?")}},
+		2: {Seq: 2, QoS: 1},
+		3: {Seq: 3, QoS: 1, Message: &message.Message{Topic: "a", Payload: []byte("kept"), Publisher: who}},
+	}
+	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h.until("they are deleted", func() bool { return v.queued(key) == 1 })
+	if n := h.Stats().Dropped["queued-without-publisher"]; n != 2 || !strings.Contains(h.log.String(), "queued-without-publisher") {
+		t.Errorf("counted %d, logged: %s", n, h.log)
+	}
+	h.Forget("user:y")
+	h.recheck(only("user:y"))
+	c := h.connect(kept(5, "x"))
+	if d := c.ExpectPublish(); d.Payload != "kept" {
+		t.Errorf("got %+v", d)
+	}
 }
 
 // B21: after a lost connection the unacknowledged come first, in order, with

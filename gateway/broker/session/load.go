@@ -9,8 +9,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// Load reads what survived. A session without an owner gets nothing: it is
-// deleted. Everything loaded is decided again before anything of it is sent.
+// Load reads what survived. A session without an owner gets nothing, and a
+// queued message without a publisher goes to nobody: they are deleted. Everything loaded is decided again before anything of it is sent.
 func (st *Store) Load(now time.Time, open func(*message.SessionRecord) Rights, allow func(*Sub) bool) error {
 	var records []message.SessionRecord
 	if err := st.c.Vault.LoadSessions(func(r message.SessionRecord) error {
@@ -49,11 +49,17 @@ func (st *Store) load(r *message.SessionRecord, now time.Time, open func(*messag
 	for _, id := range r.InboundQoS2 {
 		s.inbound[id] = &Exchange{id: id, kept: true, settled: true}
 	}
+	var damaged []uint64
 	err := st.c.Vault.LoadQueue(r.Key, func(q message.QueuedRecord) error {
+		s.seq = max(s.seq, q.Seq)
+		if q.Message == nil || q.Message.Publisher == nil { // could never be judged
+			st.c.Drop("queued-without-publisher")
+			damaged = append(damaged, q.Seq)
+			return nil
+		}
 		e := &Entry{seq: q.Seq, m: q.Message, subIDs: q.SubIDs, size: sizeOf(q.Message), id: q.PacketID,
 			qos: q.QoS, retain: q.Retain, private: Private(q.Message.Topic), dup: q.PacketID != 0, released: q.Released}
 		s.queue.push(e)
-		s.seq = max(s.seq, q.Seq)
 		if e.id != 0 {
 			s.ids[e.id] = e
 		}
@@ -64,6 +70,9 @@ func (st *Store) load(r *message.SessionRecord, now time.Time, open func(*messag
 	})
 	if err != nil {
 		return err
+	}
+	if len(damaged) > 0 {
+		st.c.Vault.Dequeue(r.Key, damaged, nil)
 	}
 	slices.SortFunc(s.queue.list, bySeq)
 	s.decide(now, allow)
