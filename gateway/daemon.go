@@ -356,7 +356,7 @@ func (d *daemon) run(ctx context.Context) error {
 		d.serving.Store(true)
 	}()
 	err = runAll(ctx, d.log, actors, func() {
-		d.notify.Ready(d.statusLine())
+		d.notify.Ready("serving; " + d.statusLine())
 		d.log.Info("gatehoused serves", "version", d.opts.Version, "site", d.cfg.Instance.Site.String(), "policy", d.engine.Index().Version().String(), "stage", d.staging.Stage().String())
 		context.AfterFunc(ctx, func() { d.notify.Stopping("stopping: closing connections, syncing the store") })
 	})

@@ -28,7 +28,11 @@ func (d *daemon) healthChanged(c health.Change) {
 	} else {
 		d.log.Info("mended: "+w.Text, "warning", w.Name)
 	}
-	d.notify.Status(c.State + "; " + w.Name)
+	line := c.State + "; " + d.statusLine()
+	if c.Raised {
+		line += "; " + w.Name
+	}
+	d.notify.Status(line)
 }
 
 func (d *daemon) clockAlarm(raised bool, ahead time.Duration) {
@@ -207,7 +211,10 @@ func (d *daemon) gauges() metrics.Snapshot {
 }
 
 func (d *daemon) statusLine() string {
-	return fmt.Sprintf("serving; policy %s, %s", d.engine.Index().Version(), d.staging.Stage())
+	if d.staging == nil {
+		return "starting"
+	}
+	return fmt.Sprintf("policy %s, %s", d.engine.Index().Version(), d.staging.Stage())
 }
 
 func (d *daemon) deployments() map[string]int64 { return d.phases.counts() }

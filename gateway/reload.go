@@ -54,7 +54,7 @@ func (d *daemon) reloader(ctx context.Context) error {
 		case <-d.opts.Reload:
 			d.notify.Reloading()
 			d.reload(ctx)
-			d.notify.Ready(d.statusLine())
+			d.notify.Ready("serving; " + d.statusLine())
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/cmd/managementd/internal/issuer"
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/gateway/config"
@@ -22,6 +23,9 @@ type settings struct {
 	// id, how the seed's devices prove themselves.
 	Seed        config.File `yaml:"seed"`
 	Credentials config.File `yaml:"credentials"`
+	// Owner becomes Space Administrator at / of an empty store, as the creator
+	// of an instance does.
+	Owner owner `yaml:"owner"`
 
 	Issuer issuerSettings `yaml:"issuer"`
 	Hub    hubSettings    `yaml:"hub"`
@@ -31,6 +35,12 @@ type settings struct {
 type tlsSettings struct {
 	Cert config.File       `yaml:"cert"`
 	Key  config.SecretFile `yaml:"key"`
+}
+
+// owner is a user or service principal of the home tenant.
+type owner struct {
+	ObjectID space.ID `yaml:"objectId"`
+	Type     string   `yaml:"objectIdType"` // UserId or ServicePrincipalId
 }
 
 // issuerSettings is the development token issuer. URL is its `iss`.
@@ -94,6 +104,12 @@ func load(file string) (settings, []config.Problem) {
 	}
 	if s.Issuer.Management == "" {
 		wrong("issuer.management", "is missing", "name the audience of tokens for this API")
+	}
+	if s.Seed != "" && s.Credentials == "" {
+		wrong("credentials", "is missing, so that the seed's devices could not prove themselves", "name the file with their keys and thumbprints, or remove seed once the store is filled")
+	}
+	if kind, err := model.ParseIdentityKind(s.Owner.Type); !s.Owner.ObjectID.IsZero() && (err != nil || kind != model.UserID && kind != model.ServicePrincipalID) {
+		wrong("owner.objectIdType", "is no type that an owner can have", "write UserId or ServicePrincipalId")
 	}
 	if s.Hub.Listen != "" {
 		if _, _, err := net.SplitHostPort(s.Hub.Listen); err != nil {

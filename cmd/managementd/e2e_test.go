@@ -194,7 +194,13 @@ func TestBadFiles(t *testing.T) {
 		"key for everyone":    {func(t *testing.T, c *cloud) { c.open(t, "server.key") }, `tls\.key: .*every user.*\n\tfix: chmod 0600`},
 		"key of another":      {func(t *testing.T, c *cloud) { c.touch(t, "server.key", 0o600, "-----BEGIN PRIVATE KEY-----\n") }, `tls\.cert: cannot be used: .*\n\tfix: `},
 		"issuer key is noise": {func(t *testing.T, c *cloud) { c.touch(t, "issuer.key", 0o600, "noise") }, `issuer\.key: .*`},
-		"seed missing":        {func(t *testing.T, c *cloud) { c.edit(t, "state: state", "state: state\nseed: none.yaml") }, `seed: .*none\.yaml: no such file.*\n\tfix: `},
+		"seed missing": {func(t *testing.T, c *cloud) {
+			c.edit(t, "state: state", "state: state\nseed: none.yaml\ncredentials: none.yaml")
+		}, `seed: .*none\.yaml: no such file.*\n\tfix: `},
+		"seed without keys": {func(t *testing.T, c *cloud) { c.edit(t, "state: state", "state: state\nseed: none.yaml") }, `credentials: is missing.*\n\tfix: `},
+		"owner of no type": {func(t *testing.T, c *cloud) {
+			c.edit(t, "state: state", "state: state\nowner: {objectId: 0fc863aa-eb51-4704-a312-7d635d70e000, objectIdType: DeviceId}")
+		}, `owner\.objectIdType: .*\n\tfix: write UserId`},
 		"credentials are open": {func(t *testing.T, c *cloud) {
 			c.touch(t, "credentials.yaml", 0o644, "")
 			c.edit(t, "state: state", "state: state\ncredentials: credentials.yaml")

@@ -184,30 +184,71 @@ func TestIndexAgainstList(t *testing.T) {
 func TestRetainedLimits(t *testing.T) {
 	t.Parallel()
 	r := newRig()
-	me := &principal.Principal{Key: "user:x"}
-	put := func(name string, size int) byte {
-		return r.p.Publish(plane.Source{}, &message.Message{Topic: name, Payload: make([]byte, size), Retain: true, Publisher: me}, nil)
-	}
+	put := r.retain
 	var codes []byte
-	for i := range 1001 {
-		codes = append(codes, put(fmt.Sprint("t/", i), 10))
+	for i := range 1001 { // each stays below what one publisher may have
+		who := []string{"user:x", "user:x", "user:y", "user:z", "user:z"}[i/250]
+		codes = append(codes, put(who, fmt.Sprint("t/", i), 10))
 	}
 	if slices.Index(codes, message.QuotaExceeded) != 1000 {
 		t.Error("the count is not limited")
 	}
-	if put("t/0", 20) != 0 || put("t/1", 1<<20) != message.QuotaExceeded {
+	if put("user:x", "t/0", 20) != 0 || put("user:x", "t/1", 1<<20) != message.QuotaExceeded {
 		t.Error("replacing")
 	}
 	if n, _ := r.p.Retained(); n != 1000 {
 		t.Errorf("%d", n)
 	}
-	if n := r.p.ForgetRetained("user:y"); n != 0 {
+	if n := r.p.ForgetRetained("user:nobody"); n != 0 {
 		t.Errorf("forgot %d of somebody else", n)
 	}
-	if n := r.p.ForgetRetained("user:x"); n != 1000 {
-		t.Errorf("forgot %d", n)
+	for who, want := range map[string]int{"user:x": 500, "user:y": 250, "user:z": 250} {
+		if n := r.p.ForgetRetained(who); n != want {
+			t.Errorf("forgot %d of %s", n, who)
+		}
 	}
 	if n, bytes := r.p.Retained(); n != 0 || bytes != 0 {
 		t.Errorf("left %d, %d bytes", n, bytes)
+	}
+}
+
+func (r *rig) retain(who, name string, size int) byte {
+	return r.p.Publish(plane.Source{}, &message.Message{Topic: name, Payload: make([]byte, size), Retain: true,
+		Publisher: &principal.Principal{Key: who}}, nil)
+}
+
+// One publisher does not fill the store for the others, by count or by size;
+// what it has it may replace and remove, and removal gives its share back.
+func TestRetainedShareOfOnePublisher(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{10, 8 << 10} { // 1000 messages, or 1 MiB
+		r := newRig()
+		most := min(500, (1<<19)/(size+256+len("t/00000")))
+		n := 0
+		for r.retain("user:x", fmt.Sprintf("t/%05d", n), size) == 0 {
+			n++
+		}
+		if n != most {
+			t.Errorf("%d of %d bytes were kept of one publisher, want %d", n, size, most)
+		}
+		if r.retain("user:y", "y/1", size) != 0 {
+			t.Error("another publisher finds no room")
+		}
+		if r.retain("user:x", "t/00000", size) != 0 || r.retain("user:x", "t/00000", size-1) != 0 {
+			t.Error("its own message cannot be replaced")
+		}
+		if r.retain("user:x", "y/1", size) != message.QuotaExceeded {
+			t.Error("it takes over what another one keeps")
+		}
+		for i := range n {
+			if r.retain("user:x", fmt.Sprintf("t/%05d", i), 0) != 0 {
+				t.Error("its own message cannot be removed")
+			}
+		}
+		for i := range most / 2 {
+			if r.retain("user:x", fmt.Sprintf("t/%05d", i), size) != 0 {
+				t.Fatalf("refused at %d: its share was not given back", i)
+			}
+		}
 	}
 }

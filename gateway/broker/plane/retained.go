@@ -19,42 +19,95 @@ type retained struct {
 	index atomic.Pointer[tree.Tree[*message.Message]]
 	count atomic.Int64
 	bytes atomic.Int64
+	by    map[string]portion // guarded by mu: what each publisher has, by key
+}
+
+// portion is some part of the store.
+type portion struct{ count, bytes int64 }
+
+func (a portion) plus(m *message.Message) portion {
+	return portion{a.count + 1, a.bytes + retainedSize(m)}
+}
+
+func (a portion) minus(m *message.Message) portion {
+	return portion{a.count - 1, a.bytes - retainedSize(m)}
 }
 
 func retainedSize(m *message.Message) int64 { return m.Size() + 256 }
 
+// crowdsOut tells whether a publisher whose portion grows from own to grown
+// takes more than a quarter of a store that is more than half full. What does
+// not grow is no worse than before: values can be replaced for ever.
+func crowdsOut(own, grown, total, most int64) bool {
+	return grown > own && grown > most/4 && total > most/2
+}
+
 // put stores or, with an empty payload, removes; false: there is no room.
-func (r *retained) put(m *message.Message, maxCount int, maxBytes int64) (changed, ok bool) {
+// fair also holds the publisher to its share.
+func (r *retained) put(m *message.Message, most portion, fair bool) (changed, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := *r.index.Load()
 	old, had := t.Get(m.Topic)
-	count, bytes := r.count.Load(), r.bytes.Load()
-	if had {
-		count--
-		bytes -= retainedSize(old)
-	}
 	if len(m.Payload) == 0 {
-		if !had {
-			return false, true
+		if had {
+			r.remove(t, old)
 		}
-		t = t.Delete(m.Topic)
-	} else {
-		count++
-		bytes += retainedSize(m)
-		if count > int64(maxCount) || bytes > maxBytes {
-			return false, false
-		}
-		t = t.Put(m.Topic, m)
+		return had, true
 	}
-	r.count.Store(count)
-	r.bytes.Store(bytes)
+	total := portion{r.count.Load(), r.bytes.Load()}.plus(m)
+	own := r.by[m.Publisher.Key]
+	grown := own.plus(m)
+	if had {
+		total = total.minus(old)
+		if old.Publisher.Key == m.Publisher.Key {
+			grown = grown.minus(old)
+		}
+	}
+	if total.count > most.count || total.bytes > most.bytes {
+		return false, false
+	}
+	if fair && (crowdsOut(own.count, grown.count, total.count, most.count) || crowdsOut(own.bytes, grown.bytes, total.bytes, most.bytes)) {
+		return false, false
+	}
+	if had {
+		r.account(old, portion.minus)
+	}
+	r.account(m, portion.plus)
+	t = t.Put(m.Topic, m)
 	r.index.Store(&t)
 	return true, true
 }
 
+// remove takes m out of t, which is the present index; the lock is held.
+func (r *retained) remove(t tree.Tree[*message.Message], m *message.Message) {
+	r.account(m, portion.minus)
+	t = t.Delete(m.Topic)
+	r.index.Store(&t)
+}
+
+// account counts m in or out, in all and for its publisher; the lock is held.
+func (r *retained) account(m *message.Message, change func(portion, *message.Message) portion) {
+	total := change(portion{r.count.Load(), r.bytes.Load()}, m)
+	r.count.Store(total.count)
+	r.bytes.Store(total.bytes)
+	if r.by == nil {
+		r.by = map[string]portion{}
+	}
+	own := change(r.by[m.Publisher.Key], m)
+	if own.count == 0 {
+		delete(r.by, m.Publisher.Key)
+		return
+	}
+	r.by[m.Publisher.Key] = own
+}
+
+func (p *Plane) mostRetained() portion {
+	return portion{int64(p.c.MaxRetained), p.c.MaxRetainedBytes}
+}
+
 func (p *Plane) retain(m *message.Message, ack *session.Ack) byte {
-	changed, ok := p.kept.put(m, p.c.MaxRetained, p.c.MaxRetainedBytes)
+	changed, ok := p.kept.put(m, p.mostRetained(), true)
 	if !ok {
 		p.c.Drop("retained-full")
 		return message.QuotaExceeded
@@ -75,14 +128,15 @@ func (p *Plane) retain(m *message.Message, ack *session.Ack) byte {
 	return message.Success
 }
 
-// LoadRetained reads what survived.
+// LoadRetained reads what survived. It was within its publishers' shares when
+// it was stored; which of them is read first says nothing about them.
 func (p *Plane) LoadRetained() error {
 	err := p.c.Vault.LoadRetained(func(m *message.Message) error {
 		if m.Publisher == nil || len(m.Payload) == 0 {
 			p.c.Drop("retained-without-publisher")
 			return nil
 		}
-		if _, ok := p.kept.put(m, p.c.MaxRetained, p.c.MaxRetainedBytes); !ok {
+		if _, ok := p.kept.put(m, p.mostRetained(), false); !ok {
 			p.c.Drop("retained-full")
 		}
 		return nil
@@ -128,10 +182,7 @@ func (p *Plane) expire(m *message.Message) {
 	t := *p.kept.index.Load()
 	now, ok := t.Get(m.Topic)
 	if ok = ok && now == m; ok {
-		t = t.Delete(m.Topic)
-		p.kept.count.Add(-1)
-		p.kept.bytes.Add(-retainedSize(m))
-		p.kept.index.Store(&t)
+		p.kept.remove(t, m)
 	}
 	p.kept.mu.Unlock()
 	if ok {
