@@ -99,7 +99,7 @@ type Options struct {
 	QueueMessages     int           // waiting deliveries of one session, 10,000
 	QueueBytes        int           // 16 MiB
 	TotalQueueBytes   int64         // of all sessions, 256 MiB
-	MaxRetained       int           // retained messages, 100,000
+	MaxRetained       int           // retained messages, 100,000; beyond half of either limit one publisher may have a quarter
 	MaxRetainedBytes  int64         // 128 MiB
 	Buffer            int           // bytes encoded ahead for one connection, 64 KiB
 	MaxSessionExpiry  time.Duration // also of a 3.1.1 session that is not clean, 7 days

@@ -42,9 +42,9 @@ func crowdsOut(own, grown, total, most int64) bool {
 	return grown > own && grown > most/4 && total > most/2
 }
 
-// put stores or, with an empty payload, removes; false: there is no room.
-// fair also holds the publisher to its share.
-func (r *retained) put(m *message.Message, most portion, fair bool) (changed, ok bool) {
+// put stores or, with an empty payload, removes. full is the reason why there
+// is no room, or "". fair also holds the publisher to its share.
+func (r *retained) put(m *message.Message, most portion, fair bool) (changed bool, full string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := *r.index.Load()
@@ -53,7 +53,7 @@ func (r *retained) put(m *message.Message, most portion, fair bool) (changed, ok
 		if had {
 			r.remove(t, old)
 		}
-		return had, true
+		return had, ""
 	}
 	total := portion{r.count.Load(), r.bytes.Load()}.plus(m)
 	own := r.by[m.Publisher.Key]
@@ -65,10 +65,10 @@ func (r *retained) put(m *message.Message, most portion, fair bool) (changed, ok
 		}
 	}
 	if total.count > most.count || total.bytes > most.bytes {
-		return false, false
+		return false, "retained-full"
 	}
 	if fair && (crowdsOut(own.count, grown.count, total.count, most.count) || crowdsOut(own.bytes, grown.bytes, total.bytes, most.bytes)) {
-		return false, false
+		return false, "retained-share-full"
 	}
 	if had {
 		r.account(old, portion.minus)
@@ -76,7 +76,7 @@ func (r *retained) put(m *message.Message, most portion, fair bool) (changed, ok
 	r.account(m, portion.plus)
 	t = t.Put(m.Topic, m)
 	r.index.Store(&t)
-	return true, true
+	return true, ""
 }
 
 // remove takes m out of t, which is the present index; the lock is held.
@@ -107,9 +107,9 @@ func (p *Plane) mostRetained() portion {
 }
 
 func (p *Plane) retain(m *message.Message, ack *session.Ack) byte {
-	changed, ok := p.kept.put(m, p.mostRetained(), true)
-	if !ok {
-		p.c.Drop("retained-full")
+	changed, full := p.kept.put(m, p.mostRetained(), true)
+	if full != "" {
+		p.c.Drop(full)
 		return message.QuotaExceeded
 	}
 	if !changed {
@@ -136,8 +136,8 @@ func (p *Plane) LoadRetained() error {
 			p.c.Drop("retained-without-publisher")
 			return nil
 		}
-		if _, ok := p.kept.put(m, p.mostRetained(), false); !ok {
-			p.c.Drop("retained-full")
+		if _, full := p.kept.put(m, p.mostRetained(), false); full != "" {
+			p.c.Drop(full)
 		}
 		return nil
 	})
