@@ -280,6 +280,7 @@ cloud:
 state: {dir: state, minFree: 64 MiB}
 upstream:
   mode: iothub
+  as: {objectId: 5e4c1ce0-0000-4000-8000-000000000004, tenantId: {{.Tenant}}}   # commands and methods from the hub are decided as this
   iothub:
     address: 127.0.0.1:{{.S.Ports.Hub}}
     ca: pki/ca.pem

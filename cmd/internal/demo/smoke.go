@@ -12,7 +12,7 @@ import (
 )
 
 var asserts = [][2]string{
-	{"1", "X.509 and SAS devices connect and publish; it arrives upstream"},
+	{"1", "X.509 and SAS devices connect and publish; it arrives upstream, and back"},
 	{"2", "what has no right is refused, each with its reason in the audit"},
 	{"3", "a gateway device speaks for the children that name it, and for no other"},
 	{"4", "a right given or withdrawn through the API reaches a live session"},
@@ -59,7 +59,7 @@ func smoke(ctx context.Context, bin, seedFile string, keep bool) (err error) {
 	if err := t.ready(); err != nil {
 		return err
 	}
-	for _, run := range []func(){t.telemetry, t.refusals, t.gatewayDevice, t.liveRights, t.deployments, t.offline} {
+	for _, run := range []func(){t.telemetry, t.commands, t.refusals, t.gatewayDevice, t.liveRights, t.deployments, t.offline} {
 		run()
 	}
 	good := t.f.summary(asserts)

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gatehouse/gatehouse/device/credential/sas"
@@ -40,6 +42,57 @@ func (t *trial) telemetry() {
 			return "acknowledged, and at the hub as " + d.via, t.arrived(d.via, payload)
 		})
 	}
+}
+
+// commands: what the hub sends down, decided as the link's principal.
+func (t *trial) commands() {
+	c, err := t.device(updated)
+	if err != nil {
+		t.f.check("1", updated+" connects", func() (string, error) { return "", err })
+		return
+	}
+	defer c.close()
+	ctx, cancel := t.within(10 * time.Second)
+	defer cancel()
+	twin := "/hub/twins/" + updated
+	t.f.check("1", "a cloud-to-device message of the hub reaches the device", func() (string, error) {
+		if err := c.subscribe(ctx, "devices/"+updated+"/messages/devicebound/#"); err != nil {
+			return "", err
+		}
+		if _, err := t.sys.callAs(ctx, "", http.MethodPost, twin+"/messages", "close the valve", nil); err != nil {
+			return "", err
+		}
+		m, err := c.await(ctx, func(m received) bool { return strings.Contains(string(m.payload), "close the valve") })
+		return "on " + clip(m.topic, 48), err
+	})
+	t.f.check("1", "a direct method is called and answered", func() (string, error) {
+		if err := c.subscribe(ctx, "$iothub/methods/POST/#"); err != nil {
+			return "", err
+		}
+		answered := make(chan error, 1)
+		go func() {
+			m, err := c.await(ctx, func(m received) bool { return strings.HasPrefix(m.topic, "$iothub/methods/POST/reboot/?$rid=") })
+			if err == nil {
+				_, rid, _ := strings.Cut(m.topic, "$rid=")
+				err = c.publish(ctx, "$iothub/methods/res/200/?$rid="+rid, []byte(`{"rebooting":true}`))
+			}
+			answered <- err
+		}()
+		var result struct {
+			Status  int             `json:"status"`
+			Payload json.RawMessage `json:"payload"`
+		}
+		if _, err := t.sys.callAs(ctx, "", http.MethodPost, twin+"/methods/reboot?timeout=5s", struct{}{}, &result); err != nil {
+			return "", err
+		}
+		if err := <-answered; err != nil {
+			return "", err
+		}
+		if result.Status != http.StatusOK {
+			return "", fmt.Errorf("status %d, want the device's 200", result.Status)
+		}
+		return "the caller got 200 and " + string(result.Payload), nil
+	})
 }
 
 // refusals is assert 2.
