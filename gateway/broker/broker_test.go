@@ -31,6 +31,7 @@ type policy struct {
 	banned  map[string]bool
 	expired map[string]bool
 	route   func(name string) message.Route
+	judged  func(filter string) // runs after a filter was judged, before anybody acts on it
 }
 
 func open() *policy {
@@ -98,6 +99,9 @@ func (r *rights) Subscribe(filter string) message.Verdict {
 	s, err := topic.SplitShared(filter)
 	v := verdict(err == nil && r.any(r.p.read, func(f string) bool { return topic.Contains(f, s.Filter) }))
 	v.Filterable = err == nil && !topic.IsExact(s.Filter)
+	if r.p.judged != nil {
+		r.p.judged(filter)
+	}
 	return v
 }
 

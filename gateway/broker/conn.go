@@ -45,9 +45,9 @@ type conn struct {
 	disarmed  bool          // the deadline of CONNECT is gone
 	aliases   []string
 	lastTopic string
-	codes     []byte             // of the SUBACK or UNSUBACK being written
-	fresh     []*session.Sub     // subscribed by the frame being processed
-	existed   []bool             // of each of them
+	codes     []byte         // of the SUBACK or UNSUBACK being written
+	fresh     []*session.Sub // subscribed by the frame being processed
+	became    []session.Subscribed
 	auth      frame.Auth         // the AUTH being processed
 	expiresAt *timer             // credential expiry
 	answer    packets.Properties // CONNACK properties of our own

@@ -190,6 +190,42 @@ func TestRetainedOfRevokedPublisher(t *testing.T) {
 	})
 }
 
+// Class 22: a revocation that is confirmed between the judgement of a SUBSCRIBE
+// and its taking effect has not seen the subscription, which may not survive it.
+func TestSubscribeRacesRecheck(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		h := start(t)
+		sub := h.connect(kept(level, "sub"))
+		sub.Subscribe(1, "old", 1)
+		var once sync.Once
+		h.policy.judged = func(filter string) {
+			if filter != "s" {
+				return
+			}
+			once.Do(func() {
+				h.policy.change(func(p *policy) { p.read["user:sub"] = []string{"old"} })
+				h.recheck(only("user:sub"))
+			})
+		}
+		if code, want := sub.Subscribe(2, "s", 1), map[byte]byte{4: 0x80, 5: 0x87}[level]; code != want {
+			t.Errorf("granted %#x", code)
+		}
+		if n := h.Stats().Subscriptions; n != 1 {
+			t.Errorf("%d subscriptions", n)
+		}
+		if !h.trail.has("subscribe", "no-assignment") {
+			t.Error("not audited")
+		}
+		h.policy.change(func(p *policy) { p.read["user:sub"] = []string{"#"} })
+		h.recheck(only("user:sub"))
+		pub := h.client(level, "pub")
+		pub.Publish("s", "x", 1, 1, 0)
+		finish(pub, 1, 1)
+		sub.ExpectSilence()
+	})
+}
+
 // What is only counted does not hold up the confirmation.
 func TestHiddenIsCountedAfterConfirmation(t *testing.T) {
 	t.Parallel()

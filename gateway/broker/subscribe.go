@@ -15,7 +15,8 @@ import (
 // runs inside the library's handler, before the SUBACK is written.
 func (c *conn) subscribe(pk *packets.Packet) {
 	c.codes = make([]byte, len(pk.Filters))
-	c.fresh, c.existed = nil, nil
+	c.fresh, c.became = nil, nil
+	var at []int // the place of each fresh one in the packet
 	var id uint32
 	if ids := pk.Properties.SubscriptionIdentifier; len(ids) > 0 {
 		id = uint32(ids[0])
@@ -30,20 +31,22 @@ func (c *conn) subscribe(pk *packets.Packet) {
 		}
 		c.codes[i] = code
 		if sub != nil {
-			c.fresh = append(c.fresh, sub)
+			c.fresh, at = append(c.fresh, sub), append(at, i)
 		}
 	}
-	if len(c.fresh) > 0 && !c.keep(func(done func(error)) bool {
-		existed, ok := c.sess.Subscribe(c, c.fresh, done)
-		c.existed = existed
+	if len(c.fresh) > 0 && !c.keep(func(done func(error)) (ok bool) {
+		c.became, ok = c.sess.Subscribe(c, c.fresh, c.still, done)
 		return ok
 	}) {
-		for i, code := range c.codes {
-			if code <= 2 {
-				c.codes[i] = message.ImplementationSpecificError
-			}
+		for _, i := range at {
+			c.codes[i] = message.ImplementationSpecificError
 		}
-		c.fresh = nil
+		c.fresh, c.became = nil, nil
+	}
+	for i, b := range c.became {
+		if b.Refused {
+			c.codes[at[i]] = message.NotAuthorized
+		}
 	}
 	c.below5()
 }
@@ -58,18 +61,32 @@ func (c *conn) judge(m message.Subscription) (*session.Sub, byte) {
 	if sub.Group != "" && (sub.Private || m.NoLocal) {
 		return nil, message.NotAuthorized
 	}
-	p := c.proof.Load()
-	v := p.rights.Subscribe(m.Filter)
-	if !v.Allowed && v.Filterable && c.l.Filtered && !sub.Private {
-		v = message.Verdict{Allowed: true, Reason: "filtered"}
-	}
+	v := c.ask(sub)
 	if !v.Allowed || v.ReportOnly {
-		c.b.audit("subscribe", v.Allowed, p.who, c, m.Filter, v)
+		c.b.audit("subscribe", v.Allowed, c.proof.Load().who, c, m.Filter, v)
 	}
 	if !v.Allowed {
 		return nil, codeOr(v.Code, message.NotAuthorized)
 	}
 	return sub, m.QoS
+}
+
+// ask asks the rights of now. A filtered listener accepts more than they are.
+func (c *conn) ask(sub *session.Sub) message.Verdict {
+	v := c.proof.Load().rights.Subscribe(sub.Filter)
+	if !v.Allowed && v.Filterable && c.l.Filtered && !sub.Private {
+		v = message.Verdict{Allowed: true, Reason: "filtered"}
+	}
+	return v
+}
+
+// still tells whether what was judged a moment ago is still so.
+func (c *conn) still(sub *session.Sub) bool {
+	v := c.ask(sub)
+	if !v.Allowed {
+		c.b.audit("subscribe", false, c.proof.Load().who, c, sub.Filter, v)
+	}
+	return v.Allowed
 }
 
 func (c *conn) below5() {
@@ -107,9 +124,11 @@ func (c *conn) keep(change func(done func(error)) bool) bool {
 func (c *conn) replay() {
 	src := plane.Source{Pause: c.out.Uncork}
 	for i, sub := range c.fresh {
-		c.b.plane.Replay(src, sub, c.existed[i])
+		if b := c.became[i]; !b.Refused {
+			c.b.plane.Replay(src, sub, b.Existed)
+		}
 	}
-	c.fresh, c.existed = nil, nil
+	c.fresh, c.became = nil, nil
 }
 
 func (c *conn) unsubscribe(pk *packets.Packet) {

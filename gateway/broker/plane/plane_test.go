@@ -80,7 +80,7 @@ func (r *rig) subscribe(s *session.Session, conn any, filter string) *session.Su
 		panic(err)
 	}
 	sub := session.NewSub(s, message.Subscription{Filter: filter}, t)
-	s.Subscribe(conn, []*session.Sub{sub}, nil)
+	s.Subscribe(conn, []*session.Sub{sub}, func(*session.Sub) bool { return true }, nil)
 	return sub
 }
 

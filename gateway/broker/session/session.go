@@ -174,23 +174,35 @@ func (s *Session) SetExpiry(d time.Duration, persistent bool) {
 	s.expiry, s.persistent = d, persistent
 }
 
+// Subscribed is what became of one subscription of a SUBSCRIBE.
+type Subscribed struct {
+	Refused bool // its right was lost since it was judged: nothing changed
+	Existed bool // it replaced one
+}
+
 // Subscribe adds or replaces subscriptions for the connection that owns the
-// session, and tells of each whether it replaced one. done runs once they are
-// as durable as the session is. ok is false when somebody else owns it now.
-func (s *Session) Subscribe(conn any, subs []*Sub, done func(error)) (existed []bool, ok bool) {
+// session. allow is asked again for each: a revocation that did not find it
+// here yet has changed the rights before. done runs once they are as durable
+// as the session is. ok is false when somebody else owns it now.
+func (s *Session) Subscribe(conn any, subs []*Sub, allow func(*Sub) bool, done func(error)) (became []Subscribed, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.dead || s.claim != conn {
 		return nil, false
 	}
-	for _, sub := range subs {
+	became = make([]Subscribed, len(subs))
+	for i, sub := range subs {
+		if !allow(sub) {
+			became[i].Refused = true
+			continue
+		}
 		old := s.subs[sub.Filter]
 		s.subs[sub.Filter] = sub
 		s.store.c.Index.Add(sub, old)
-		existed = append(existed, old != nil)
+		became[i].Existed = old != nil
 	}
 	s.save(done)
-	return existed, true
+	return became, true
 }
 
 // Unsubscribe removes subscriptions, and tells of each whether it was there.
