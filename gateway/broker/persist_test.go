@@ -212,6 +212,47 @@ func TestB5SessionWithoutOwner(t *testing.T) {
 	h.until("deleted", func() bool { _, ok := v.saved(key); return !ok })
 }
 
+// A SUBSCRIBE that cannot be kept changes nothing: what it replaced is there as
+// it was, and what is new is not.
+func TestSubscribeThatIsNotKept(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		v := newMemory(t)
+		h := start(t, func(o *broker.Options) { o.Vault = v })
+		sub, pub := h.connect(kept(level, "sub")), h.client(level, "pub")
+		sub.Subscribe(1, "old", 1)
+		v.breakWith(errDisk)
+		want := map[byte]byte{4: 0x80, 5: message.ImplementationSpecificError}[level]
+		for id, f := range []string{"new", "old"} {
+			if code := sub.Subscribe(uint16(2+id), f, 2); code != want {
+				t.Errorf("%s: granted %#x", f, code)
+			}
+		}
+		v.breakWith(nil)
+		if n := h.Stats().Subscriptions; n != 1 {
+			t.Errorf("%d subscriptions", n)
+		}
+		for id, f := range []string{"new", "old"} {
+			pub.Publish(f, f, 2, uint16(1+id), 0)
+			finish(pub, 2, uint16(1+id))
+		}
+		d := sub.ExpectPublish()
+		if d.Payload != "old" || d.QoS != 1 {
+			t.Errorf("got %+v", d)
+		}
+		take(sub, d)
+		sub.ExpectSilence()
+		if code := sub.Subscribe(4, "new", 2); code != 2 {
+			t.Errorf("granted %#x", code)
+		}
+		h.offline(sub)
+		h.until("the record says the same", func() bool {
+			r, _ := v.saved("user:sub\x00sub")
+			return len(r.Subscriptions) == 2 && r.Subscriptions[1].QoS == 1
+		})
+	})
+}
+
 // A damaged store: a queued record without its message, or whose publisher is
 // unknown, can never be judged. It goes, loudly, and its neighbours stay.
 func TestQueuedWithoutPublisher(t *testing.T) {

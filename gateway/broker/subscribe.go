@@ -41,6 +41,7 @@ func (c *conn) subscribe(pk *packets.Packet) {
 		for _, i := range at {
 			c.codes[i] = message.ImplementationSpecificError
 		}
+		c.sess.Undo(c.fresh, c.became)
 		c.fresh, c.became = nil, nil
 	}
 	for i, b := range c.became {

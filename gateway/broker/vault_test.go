@@ -128,6 +128,12 @@ func (v *memory) Unretain(topic string, done func(error)) {
 	v.submit(func() { delete(v.retained, topic) }, done)
 }
 
+func (v *memory) breakWith(err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.fail = err
+}
+
 func (v *memory) queued(key string) int {
 	v.mu.Lock()
 	defer v.mu.Unlock()

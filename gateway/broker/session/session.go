@@ -178,6 +178,7 @@ func (s *Session) SetExpiry(d time.Duration, persistent bool) {
 type Subscribed struct {
 	Refused bool // its right was lost since it was judged: nothing changed
 	Existed bool // it replaced one
+	old     *Sub // that one
 }
 
 // Subscribe adds or replaces subscriptions for the connection that owns the
@@ -199,10 +200,38 @@ func (s *Session) Subscribe(conn any, subs []*Sub, allow func(*Sub) bool, done f
 		old := s.subs[sub.Filter]
 		s.subs[sub.Filter] = sub
 		s.store.c.Index.Add(sub, old)
-		became[i].Existed = old != nil
+		became[i].Existed, became[i].old = old != nil, old
 	}
 	s.save(done)
 	return became, true
+}
+
+// Undo takes back what Subscribe did and could not keep, but for what was
+// replaced since. The Vault is told again: it may have kept it after all.
+func (s *Session) Undo(subs []*Sub, became []Subscribed) {
+	if len(became) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, b := range slices.Backward(became) { // the same filter may be there twice
+		sub := subs[i]
+		if b.Refused || s.subs[sub.Filter] != sub {
+			continue
+		}
+		if b.old == nil {
+			delete(s.subs, sub.Filter)
+			s.store.c.Index.Remove(sub)
+			continue
+		}
+		b.old.since.Store(sub.since.Load()) // decided since, for the same filter
+		s.subs[sub.Filter] = b.old
+		s.store.c.Index.Add(b.old, sub)
+	}
+	for _, e := range s.queue.each() {
+		e.gen = 0 // it may have come for what is not there any more
+	}
+	s.save(nil)
 }
 
 // Unsubscribe removes subscriptions, and tells of each whether it was there.
