@@ -7,7 +7,9 @@ import (
 	"sync/atomic"
 )
 
-// maxPending bounds what waits for the next commits, in bytes.
+// maxPending bounds what waits for the next commits, in bytes. What only
+// removes is outside it: nobody asks for it twice, it needs little, and there is
+// no more of it than there are records.
 const maxPending = 64 << 20
 
 // submission is a set of operations that are committed together.
@@ -58,7 +60,7 @@ func (c *committer) submit(s submission) {
 		}
 		return
 	}
-	if s.err == nil && c.bytes+s.size > maxPending {
+	if s.err == nil && c.bytes+s.size > maxPending && !onlyRemoves(s.ops) {
 		s.err = &Error{Op: "commit", Path: c.base.dir, Err: ErrBusy}
 	}
 	if s.err != nil {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -160,6 +161,65 @@ func TestDoneRunsInSubmissionOrderAlsoForRefusals(t *testing.T) {
 	}
 	if n := s.Stats().Commits; n >= 2000 {
 		t.Errorf("%d commits for 2000 submissions: nothing was grouped", n)
+	}
+}
+
+// What only removes is taken however much waits: it makes room, and nobody
+// asks for it again.
+func TestRemovalsAreNeverTooMany(t *testing.T) {
+	s, err := Open(t.TempDir(), testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	v := s.Vault()
+	kept, failed := testMessage(1, "kept"), 0
+	count := func(err error) {
+		if err != nil {
+			failed++
+		}
+	}
+	run := func() { // commits what waits, in order, and ends
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		s.commit.run(ctx)
+		s.commit.mu.Lock()
+		s.commit.closed = false
+		s.commit.mu.Unlock()
+	}
+	v.SaveSession(message.SessionRecord{Key: "gone", Principal: testPublisher}, count)
+	for _, session := range []string{"gone", "stays"} {
+		v.Enqueue(session, message.QueuedRecord{Seq: 1, Message: kept, QoS: 1, PacketID: 3}, count)
+	}
+	v.Retain(kept, count)
+	run()
+	full := func(by int) {
+		s.commit.mu.Lock()
+		defer s.commit.mu.Unlock()
+		s.commit.bytes += by
+	}
+	full(maxPending)
+	var busy error
+	v.Retain(testMessage(2, "refused"), func(err error) { busy = err })
+	v.DeleteSession("gone", count)
+	v.Dequeue("stays", []uint64{1}, count)
+	v.Unretain(kept.Topic, count)
+	full(-maxPending)
+	run()
+	if !errors.Is(busy, ErrBusy) {
+		t.Errorf("a message above the limit: %v", busy)
+	}
+	if failed != 0 {
+		t.Errorf("%d operations failed", failed)
+	}
+	if a, b := seqs(t, v, "gone"), seqs(t, v, "stays"); a != nil || b != nil {
+		t.Errorf("still queued: %v, %v", a, b)
+	}
+	if err := v.LoadSessions(func(message.SessionRecord) error { return errors.New("a session is still there") }); err != nil {
+		t.Error(err)
+	}
+	if err := v.LoadRetained(func(*message.Message) error { return errors.New("still retained") }); err != nil {
+		t.Error(err)
 	}
 }
 
