@@ -1,5 +1,6 @@
 # Gatehouse. `make run` shows the whole system on this machine, `make test` proves it.
 GO      ?= go
+export PATH := $(PATH):/usr/sbin:/sbin
 BIN     := $(CURDIR)/bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILT   ?= $(shell git log -1 --format=%ct 2>/dev/null)
