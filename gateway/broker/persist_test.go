@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -210,73 +209,6 @@ func TestB5SessionWithoutOwner(t *testing.T) {
 		t.Errorf("kept: %+v", st)
 	}
 	h.until("deleted", func() bool { _, ok := v.saved(key); return !ok })
-}
-
-// A SUBSCRIBE that cannot be kept changes nothing: what it replaced is there as
-// it was, and what is new is not.
-func TestSubscribeThatIsNotKept(t *testing.T) {
-	t.Parallel()
-	levels(t, func(t *testing.T, level byte) {
-		v := newMemory(t)
-		h := start(t, func(o *broker.Options) { o.Vault = v })
-		sub, pub := h.connect(kept(level, "sub")), h.client(level, "pub")
-		sub.Subscribe(1, "old", 1)
-		v.breakWith(errDisk)
-		want := map[byte]byte{4: 0x80, 5: message.ImplementationSpecificError}[level]
-		for id, f := range []string{"new", "old"} {
-			if code := sub.Subscribe(uint16(2+id), f, 2); code != want {
-				t.Errorf("%s: granted %#x", f, code)
-			}
-		}
-		v.breakWith(nil)
-		if n := h.Stats().Subscriptions; n != 1 {
-			t.Errorf("%d subscriptions", n)
-		}
-		for id, f := range []string{"new", "old"} {
-			pub.Publish(f, f, 2, uint16(1+id), 0)
-			finish(pub, 2, uint16(1+id))
-		}
-		d := sub.ExpectPublish()
-		if d.Payload != "old" || d.QoS != 1 {
-			t.Errorf("got %+v", d)
-		}
-		take(sub, d)
-		sub.ExpectSilence()
-		if code := sub.Subscribe(4, "new", 2); code != 2 {
-			t.Errorf("granted %#x", code)
-		}
-		h.offline(sub)
-		h.until("the record says the same", func() bool {
-			r, _ := v.saved("user:sub\x00sub")
-			return len(r.Subscriptions) == 2 && r.Subscriptions[1].QoS == 1
-		})
-	})
-}
-
-// A damaged store: a queued record without its message, or whose publisher is
-// unknown, can never be judged. It goes, loudly, and its neighbours stay.
-func TestQueuedWithoutPublisher(t *testing.T) {
-	t.Parallel()
-	v := newMemory(t)
-	key, who := "user:x\x00x", &principal.Principal{Kind: principal.User, Key: "user:x"}
-	v.sessions[key] = message.SessionRecord{Key: key, ClientID: "x", Principal: who, Version: 5, Expiry: time.Hour,
-		Subscriptions: []message.Subscription{{Filter: "a", QoS: 1}}}
-	v.queues[key] = map[uint64]message.QueuedRecord{
-		1: {Seq: 1, QoS: 1, Message: &message.Message{Topic: "a", Payload: []byte("whose?")}},
-		2: {Seq: 2, QoS: 1},
-		3: {Seq: 3, QoS: 1, Message: &message.Message{Topic: "a", Payload: []byte("kept"), Publisher: who}},
-	}
-	h := start(t, func(o *broker.Options) { o.Vault = v })
-	h.until("they are deleted", func() bool { return v.queued(key) == 1 })
-	if n := h.Stats().Dropped["queued-without-publisher"]; n != 2 || !strings.Contains(h.log.String(), "queued-without-publisher") {
-		t.Errorf("counted %d, logged: %s", n, h.log)
-	}
-	h.Forget("user:y")
-	h.recheck(only("user:y"))
-	c := h.connect(kept(5, "x"))
-	if d := c.ExpectPublish(); d.Payload != "kept" {
-		t.Errorf("got %+v", d)
-	}
 }
 
 // B21: after a lost connection the unacknowledged come first, in order, with

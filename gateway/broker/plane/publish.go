@@ -1,6 +1,7 @@
 package plane
 
 import (
+	"iter"
 	"sync"
 	"time"
 
@@ -20,8 +21,17 @@ type Source struct {
 }
 
 type target struct {
-	s *session.Session
-	d session.Delivery
+	s        *session.Session
+	d        session.Delivery
+	reserved bool // room in the queue of s is taken for it
+}
+
+// pick is the member of a group that gets the message. Without a session none
+// has been picked yet.
+type pick struct {
+	target
+	g    *share
+	turn int
 }
 
 // work is one publish on its way.
@@ -29,6 +39,7 @@ type work struct {
 	src     Source
 	nodes   []*filterNode
 	targets []target
+	picks   []pick
 	// patience is how long the publisher may still wait, for all receivers
 	// together: many that do not read hold it up no longer than one.
 	patience time.Duration
@@ -47,13 +58,14 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 	if len(w.nodes) > 0 {
 		w.collect(m)
 	}
-	if m.QoS > 0 && !p.reserve(w) {
+	if m.QoS > 0 && !p.reserve(w, m) {
+		w.release()
 		p.c.Drop("queue-full-refused")
 		return message.QuotaExceeded
 	}
 	if m.Retain { // what a full queue refuses is not kept either
 		if code := p.retain(m, ack); code != message.Success {
-			release(w.targets)
+			w.release()
 			return code
 		}
 	}
@@ -62,10 +74,8 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 			p.deliver(w, t.s, t.d, ack)
 		}
 	}
-	for _, n := range w.nodes {
-		for _, g := range n.shares {
-			p.deliverShared(w, g, m, ack)
-		}
+	for i := range w.picks {
+		p.deliverShared(w, &w.picks[i], m, ack)
 	}
 	return message.Success
 }
@@ -73,7 +83,8 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 func (w *work) give() {
 	clear(w.nodes)
 	clear(w.targets)
-	w.src, w.nodes, w.targets = Source{}, w.nodes[:0], w.targets[:0]
+	clear(w.picks)
+	w.src, w.nodes, w.targets, w.picks = Source{}, w.nodes[:0], w.targets[:0], w.picks[:0]
 	works.Put(w)
 }
 
@@ -85,6 +96,9 @@ func (w *work) collect(m *message.Message) {
 		at = map[*session.Session]int{}
 	}
 	for _, n := range w.nodes {
+		for _, g := range n.shares {
+			w.picks = append(w.picks, pick{g: g, turn: int(g.turn.Add(1))})
+		}
 		for _, sub := range n.subs {
 			if sub.Suspended() || sub.NoLocal && sub.Session == w.src.Session {
 				continue
@@ -101,7 +115,7 @@ func (w *work) collect(m *message.Message) {
 			if at != nil {
 				at[sub.Session] = len(w.targets)
 			}
-			w.targets = append(w.targets, target{sub.Session, w.src.to(sub, m)})
+			w.targets = append(w.targets, target{s: sub.Session, d: w.src.to(sub, m)})
 		}
 	}
 }
@@ -114,32 +128,78 @@ func (src Source) to(sub *session.Sub, m *message.Message) session.Delivery {
 	return d
 }
 
-// reserve takes room in every queue that is needed, or in none. A receiver
-// that may not have the message anyway needs none, however full it is.
-func (p *Plane) reserve(w *work) bool {
+// reserve takes room in every queue that is needed, and in one of each share.
+// A receiver that may not have the message anyway needs none, however full it
+// is. After false the caller releases.
+func (p *Plane) reserve(w *work, m *message.Message) bool {
 	for i := range w.targets {
 		t := &w.targets[i]
-		if t.d.QoS == 0 {
+		if t.d.QoS == 0 || p.room(w, t.s, m) {
+			t.reserved = t.d.QoS > 0
 			continue
 		}
-		if p.room(w, t.s, t.d.Message) {
-			continue
+		if t.s.MayReceive(m) {
+			return false
 		}
-		if !t.s.MayReceive(t.d.Message) {
-			t.s = nil
-			continue
+		t.s = nil
+	}
+	for i := range w.picks {
+		if !p.pick(w, &w.picks[i], m) {
+			return false
 		}
-		release(w.targets[:i])
-		return false
 	}
 	return true
 }
 
-func release(targets []target) {
-	for i := range targets {
-		if t := &targets[i]; t.s != nil && t.d.QoS > 0 {
-			t.s.Release(t.d.Message)
+// pick chooses the member of a share that gets m, and takes room with it;
+// false: some may have m, and none has room. Nobody may have it: no session.
+func (p *Plane) pick(w *work, k *pick, m *message.Message) bool {
+	full := false
+	for sub, offline := range k.members() {
+		d := w.src.to(sub, m)
+		if offline && d.QoS == 0 || !sub.Session.MayReceive(m) {
+			continue
 		}
+		if d.QoS > 0 && !p.room(w, sub.Session, m) {
+			full = true
+			continue
+		}
+		k.target = target{sub.Session, d, d.QoS > 0}
+		return true
+	}
+	return !full
+}
+
+// members yields the connected members in turn, and then the others.
+func (k *pick) members() iter.Seq2[*session.Sub, bool] {
+	return func(yield func(sub *session.Sub, offline bool) bool) {
+		for _, offline := range []bool{false, true} {
+			for i := range k.g.members {
+				sub := k.g.members[(k.turn+i)%len(k.g.members)]
+				if sub.Suspended() || (sub.Session.Buffer() == nil) != offline {
+					continue
+				}
+				if !yield(sub, offline) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// release gives back what reserve took.
+func (w *work) release() {
+	for i := range w.targets {
+		w.targets[i].release()
+	}
+	for i := range w.picks {
+		w.picks[i].release()
+	}
+}
+
+func (t *target) release() {
+	if t.reserved {
+		t.s.Release(t.d.Message)
 	}
 }
 
@@ -184,24 +244,31 @@ func (p *Plane) deliver(w *work, s *session.Session, d session.Delivery, ack *se
 	return o
 }
 
-// deliverShared gives m to one member that may receive it now: to a connected
-// one in turn if there is any, else to a queue.
-func (p *Plane) deliverShared(w *work, g *share, m *message.Message, ack *session.Ack) {
-	turn := int(g.turn.Add(1))
-	for _, offline := range []bool{false, true} {
-		for i := range g.members {
-			sub := g.members[(turn+i)%len(g.members)]
-			if sub.Suspended() || (sub.Session.Buffer() == nil) != offline {
-				continue
-			}
-			d := w.src.to(sub, m)
-			if d.QoS > 0 && !p.room(w, sub.Session, m) {
-				continue
-			}
-			if p.deliver(w, sub.Session, d, ack) == session.Delivered {
-				return
-			}
+// deliverShared gives m to the member that was picked. If there is none, or
+// that one cannot have it any more, to one that may receive it now: to a
+// connected one in turn if there is any, else to a queue. If then only room is
+// missing, the publisher learns it: what was acknowledged would be lost.
+func (p *Plane) deliverShared(w *work, k *pick, m *message.Message, ack *session.Ack) {
+	if k.s != nil && p.deliver(w, k.s, k.d, ack) == session.Delivered {
+		return
+	}
+	full := false
+	for sub := range k.members() {
+		d := w.src.to(sub, m)
+		if sub.Session == k.s {
+			continue
+		}
+		if d.QoS > 0 && !p.room(w, sub.Session, m) {
+			full = full || sub.Session.MayReceive(m)
+			continue
+		}
+		if p.deliver(w, sub.Session, d, ack) == session.Delivered {
+			return
 		}
 	}
 	p.c.Drop("no-member-of-share")
+	if full && ack != nil {
+		ack.Add()
+		ack.Done(message.QuotaExceeded)
+	}
 }

@@ -1,0 +1,129 @@
+package broker_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/broker"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// A share whose members are all full refuses like a full queue: what is
+// acknowledged is with one of them. Members that may not have it refuse nothing.
+func TestShareWithoutRoom(t *testing.T) {
+	t.Parallel()
+	for _, qos := range []byte{1, 2} {
+		h := start(t, func(o *broker.Options) { o.QueueMessages = 2 })
+		var members []*wire.Client
+		for _, name := range []string{"m1", "m2", "m3"} {
+			m := h.connect(kept(5, name))
+			m.Subscribe(1, "$share/g/a", 2)
+			h.offline(m)
+			members = append(members, m)
+		}
+		h.policy.change(func(p *policy) { p.read["user:m3"] = nil }) // has room and no right
+		live, pub := h.client(5, "live"), h.client(5, "pub")
+		live.Subscribe(1, "a", 1)
+		for id := range uint16(4) {
+			pub.Publish("a", fmt.Sprint(id), qos, id+1, 0)
+			finish(pub, qos, id+1)
+			take(live, live.ExpectPublish())
+		}
+		pub.Publish("a", "too many", qos, 5, 1)
+		pub.Expect(fmt.Sprintf("%02x:000597", 0x30+0x10*qos))
+		live.ExpectSilence()
+		if st := h.Stats(); st.Retained != 0 || st.Dropped["queue-full-refused"] != 1 {
+			t.Errorf("half done: %+v", st)
+		}
+		got := map[string]bool{}
+		for i := range members[:2] {
+			c := h.connect(kept(5, fmt.Sprint("m", i+1)))
+			for _, d := range drain(c, 2) {
+				got[d.Payload] = true
+			}
+			c.ExpectSilence()
+			h.offline(c)
+		}
+		if len(got) != 4 {
+			t.Errorf("got %v", got)
+		}
+		h.until("everything is given back", func() bool { return h.Stats().QueuedBytes == 0 })
+		h.policy.change(func(p *policy) { p.read["user:m1"], p.read["user:m2"] = nil, nil })
+		pub.Publish("a", "for nobody", qos, 6, 0)
+		finish(pub, qos, 6)
+		if n := h.Stats().Dropped["no-member-of-share"]; n != 1 {
+			t.Errorf("counted %d", n)
+		}
+	}
+}
+
+// A SUBSCRIBE that cannot be kept changes nothing: what it replaced is there as
+// it was, and what is new is not.
+func TestSubscribeThatIsNotKept(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		v := newMemory(t)
+		h := start(t, func(o *broker.Options) { o.Vault = v })
+		sub, pub := h.connect(kept(level, "sub")), h.client(level, "pub")
+		sub.Subscribe(1, "old", 1)
+		v.breakWith(errDisk)
+		want := map[byte]byte{4: 0x80, 5: message.ImplementationSpecificError}[level]
+		for id, f := range []string{"new", "old"} {
+			if code := sub.Subscribe(uint16(2+id), f, 2); code != want {
+				t.Errorf("%s: granted %#x", f, code)
+			}
+		}
+		v.breakWith(nil)
+		if n := h.Stats().Subscriptions; n != 1 {
+			t.Errorf("%d subscriptions", n)
+		}
+		for id, f := range []string{"new", "old"} {
+			pub.Publish(f, f, 2, uint16(1+id), 0)
+			finish(pub, 2, uint16(1+id))
+		}
+		d := sub.ExpectPublish()
+		if d.Payload != "old" || d.QoS != 1 {
+			t.Errorf("got %+v", d)
+		}
+		take(sub, d)
+		sub.ExpectSilence()
+		if code := sub.Subscribe(4, "new", 2); code != 2 {
+			t.Errorf("granted %#x", code)
+		}
+		h.offline(sub)
+		h.until("the record says the same", func() bool {
+			r, _ := v.saved("user:sub\x00sub")
+			return len(r.Subscriptions) == 2 && r.Subscriptions[1].QoS == 1
+		})
+	})
+}
+
+// A damaged store: a queued record without its message, or whose publisher is
+// unknown, can never be judged. It goes, loudly, and its neighbours stay.
+func TestQueuedWithoutPublisher(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	key, who := "user:x\x00x", &principal.Principal{Kind: principal.User, Key: "user:x"}
+	v.sessions[key] = message.SessionRecord{Key: key, ClientID: "x", Principal: who, Version: 5, Expiry: time.Hour,
+		Subscriptions: []message.Subscription{{Filter: "a", QoS: 1}}}
+	v.queues[key] = map[uint64]message.QueuedRecord{
+		1: {Seq: 1, QoS: 1, Message: &message.Message{Topic: "a", Payload: []byte("whose?")}},
+		2: {Seq: 2, QoS: 1},
+		3: {Seq: 3, QoS: 1, Message: &message.Message{Topic: "a", Payload: []byte("kept"), Publisher: who}},
+	}
+	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h.until("they are deleted", func() bool { return v.queued(key) == 1 })
+	if n := h.Stats().Dropped["queued-without-publisher"]; n != 2 || !strings.Contains(h.log.String(), "queued-without-publisher") {
+		t.Errorf("counted %d, logged: %s", n, h.log)
+	}
+	h.Forget("user:y")
+	h.recheck(only("user:y"))
+	c := h.connect(kept(5, "x"))
+	if d := c.ExpectPublish(); d.Payload != "kept" {
+		t.Errorf("got %+v", d)
+	}
+}
