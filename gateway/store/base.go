@@ -78,18 +78,24 @@ func badgerOptions(dir string, size int64, o Options) badger.Options {
 	return b
 }
 
+// quietOptions never compact: for a directory that has not been checked yet.
+func quietOptions(dir string, size int64, o Options) badger.Options {
+	b := badgerOptions(dir, size, o)
+	b.NumCompactors = 0
+	b.CompactL0OnClose = false
+	b.NumLevelZeroTablesStall = 1 << 20 // nobody makes room
+	return b
+}
+
 // start opens the directory and checks all of it. ErrCorrupt: it is not to be trusted.
 func (b *base) start() (err error) {
 	defer recoverAs(&err)
 	sweepEmpty(b.dir)
-	db, err := badger.Open(badgerOptions(b.dir, b.memTable, b.opt))
-	if err != nil {
-		if notTheStore(err) {
-			return err
-		}
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	// Everything is read before a compaction may touch it: on damage badger's
+	// compactors panic on goroutines of their own, our scan where it can be recovered from.
+	if err := b.open(quietOptions(b.dir, b.memTable, b.opt)); err != nil {
+		return err
 	}
-	b.db = db
 	fresh, err := b.rescan()
 	if err != nil {
 		return err
@@ -97,10 +103,28 @@ func (b *base) start() (err error) {
 	if w := decodeSeq(b.witness.get()); w > b.head.seq {
 		return fmt.Errorf("%w: commit %d was acknowledged, the last one found is %d", ErrCorrupt, w, b.head.seq)
 	}
+	if err := b.db.Close(); err != nil {
+		return err
+	}
+	if err := b.open(badgerOptions(b.dir, b.memTable, b.opt)); err != nil {
+		return err
+	}
 	if fresh {
 		return b.commitLocked(nil, true)
 	}
 	return nil
+}
+
+func (b *base) open(o badger.Options) error {
+	db, err := badger.Open(o)
+	if err == nil {
+		b.db = db
+		return nil
+	}
+	if notTheStore(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }
 
 // rescan reads every record and compares with the head.
