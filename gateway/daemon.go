@@ -90,8 +90,6 @@ type daemon struct {
 
 	adminSocket, page net.Listener
 
-	serving atomic.Bool // the broker runs
-
 	countsMu sync.Mutex // guards counts and countsOf
 	counts   recordCounts
 	countsOf uint64 // topology version
@@ -351,10 +349,6 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.opts.Reload != nil {
 		actors = append(actors, actor{name: "reload", run: d.reloader})
 	}
-	go func() {
-		<-d.broker.Ready()
-		d.serving.Store(true)
-	}()
 	err = runAll(ctx, d.log, actors, func() {
 		d.notify.Ready("serving; " + d.statusLine())
 		d.log.Info("gatehoused serves", "version", d.opts.Version, "site", d.cfg.Instance.Site.String(), "policy", d.engine.Index().Version().String(), "stage", d.staging.Stage().String())

@@ -29,16 +29,6 @@ type deploymentRights struct {
 	cfg    *config.Config
 }
 
-// The data actions of the four deployment actions, all of a group needed.
-const (
-	hubTwinsRead     = "Microsoft.Devices/IotHubs/twins/read"
-	hubTwinsWrite    = "Microsoft.Devices/IotHubs/twins/write"
-	hubConfigWrite   = "Microsoft.Devices/IotHubs/configurations/write"
-	hubConfigDelete  = "Microsoft.Devices/IotHubs/configurations/delete"
-	instanceMgmtRead = "Microsoft.DeviceUpdate/accounts/instances/management/read"
-	instanceMgmt     = "Microsoft.DeviceUpdate/accounts/instances/management/write"
-)
-
 // May implements update.Authorizer.
 func (r *deploymentRights) May(_ context.Context, who update.Initiator, action update.Action, _ string) update.Decision {
 	subject, err := r.subject(who)
@@ -64,20 +54,20 @@ type need struct {
 func (r *deploymentRights) needs(hub bool, action update.Action) []need {
 	if !hub {
 		if action == update.Get {
-			return []need{{r.cfg.Instance.DeviceUpdate.ARMScope, []string{instanceMgmtRead}}}
+			return []need{{r.cfg.Instance.DeviceUpdate.ARMScope, []string{model.DeviceUpdateManagementRead}}}
 		}
-		return []need{{r.cfg.Instance.DeviceUpdate.ARMScope, []string{instanceMgmt}}}
+		return []need{{r.cfg.Instance.DeviceUpdate.ARMScope, []string{model.DeviceUpdateManagementWrite}}}
 	}
 	scope := r.cfg.Instance.Hub.ARMScope
 	switch action {
 	case update.Get:
-		return []need{{scope, []string{hubTwinsRead}}}
+		return []need{{scope, []string{model.IotHubTwinsRead}}}
 	case update.Cancel:
-		return []need{{scope, []string{hubConfigWrite, hubConfigDelete}}, {scope, []string{hubTwinsWrite}}}
+		return []need{{scope, []string{model.IotHubConfigurationsWrite, model.IotHubConfigurationsDelete}}, {scope, []string{model.IotHubTwinsWrite}}}
 	case update.Diagnose:
-		return []need{{r.cfg.Instance.DeviceUpdate.ARMScope, []string{instanceMgmt}}}
+		return []need{{r.cfg.Instance.DeviceUpdate.ARMScope, []string{model.DeviceUpdateManagementWrite}}}
 	default:
-		return []need{{scope, []string{hubConfigWrite}}, {scope, []string{hubTwinsWrite}}}
+		return []need{{scope, []string{model.IotHubConfigurationsWrite}}, {scope, []string{model.IotHubTwinsWrite}}}
 	}
 }
 

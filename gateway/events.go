@@ -53,7 +53,7 @@ func (d *daemon) stageChanged(from, to access.Stage, age time.Duration) {
 	}
 	d.health.Set(to != access.Fresh, "cache-age", severity, fmt.Sprintf("the policy is %s: the cloud last confirmed it %s ago", to, age.Round(time.Second)),
 		"see that cloud.management can be reached (gatehousectl sync says what fails)")
-	if !d.serving.Load() || from < access.Restricted && to < access.Restricted {
+	if !d.served() || from < access.Restricted && to < access.Restricted {
 		return
 	}
 	// Rights depend on the stage from here on: sessions are decided again.
@@ -64,6 +64,21 @@ func (d *daemon) stageChanged(from, to access.Stage, age time.Duration) {
 			d.log.Error("the change of stage did not reach every session", "err", err)
 		}
 	}()
+}
+
+// served tells whether clients may be connected. Asked of the broker itself: a
+// flag that is set a moment later would let who connects in that moment keep
+// what it lost.
+func (d *daemon) served() bool {
+	if d.broker == nil {
+		return false
+	}
+	select {
+	case <-d.broker.Ready():
+		return true
+	default:
+		return false
+	}
 }
 
 func (d *daemon) policyProblems(policy []authz.Problem, topology []device.Problem) {
@@ -109,12 +124,8 @@ func (d *daemon) policyChanged(c change) {
 func (d *daemon) revoke(ctx context.Context, hit func(*principal.Principal) bool) (time.Duration, error) {
 	began := time.Now()
 	var rechecked error
-	// Asked of the broker itself: a flag that is set a moment later would let
-	// who connects in that moment keep what it lost.
-	select {
-	case <-d.broker.Ready():
+	if d.served() {
 		_, rechecked = d.broker.Recheck(ctx, hit)
-	default:
 	}
 	took := time.Since(began)
 	// The guard asks again even if a session could not be confirmed: what waits

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -90,35 +89,14 @@ func (d *daemon) restHouse() (*restHouse, error) {
 	return &restHouse{d: d, tokens: tokens, rights: &deploymentRights{engine: d.engine, stage: d.staging.Stage, now: d.clock.Now, cfg: &d.cfg}}, nil
 }
 
-// tokenRefusals are the audit's words for what is wrong with a token.
-func tokenRefusals() map[error]string {
-	return map[error]string{
-		jwt.ErrMalformed: "malformed-token", jwt.ErrAlgorithm: "wrong-algorithm", jwt.ErrKey: "unknown-signing-key", jwt.ErrSignature: "wrong-signature",
-		jwt.ErrTenant: "wrong-tenant", jwt.ErrIssuer: "wrong-issuer", jwt.ErrAudience: "wrong-audience", jwt.ErrExpired: "expired",
-		jwt.ErrNotYet: "not-yet-valid", jwt.ErrKind: "wrong-token-kind", jwt.ErrScope: "scope-missing",
-	}
-}
-
 // Prove implements duapi.House.
 func (h *restHouse) Prove(token string) (*principal.Principal, error) {
 	c, err := h.tokens.Verify(token)
 	if err != nil {
-		refused := &duapi.Refused{Reason: "bad-credentials", Detail: err.Error()}
-		for known, word := range tokenRefusals() {
-			if errors.Is(err, known) {
-				refused.Reason = word
-			}
-		}
-		return nil, refused
+		return nil, &duapi.Refused{Reason: identity.TokenReason(err), Detail: err.Error()}
 	}
-	p := &principal.Principal{Name: c.Name, Subject: identity.Subject(c), Credential: principal.JWT, CredentialID: c.KeyID, Expires: c.Expires}
-	owner := c.Tenant.String() + "/" + c.Object.String()
-	switch c.Kind {
-	case jwt.User:
-		p.Kind, p.Key = principal.User, "user:"+owner
-	case jwt.ServicePrincipal:
-		p.Kind, p.Key = principal.ServicePrincipal, "sp:"+owner
-	default:
+	p, ok := identity.Bearer(c)
+	if !ok {
 		return nil, &duapi.Refused{Reason: "wrong-token-kind"}
 	}
 	return p, nil

@@ -26,12 +26,11 @@ const sampleEvery = 64
 
 // Open implements the broker's Access.
 func (g *gate) Open(p *principal.Principal) broker.Rights {
-	return &gatedRights{Rights: g.topics.Open(p), wide: g.topics.Open(p, access.Filtered()), p: p, gate: g}
+	return &gatedRights{Rights: g.topics.Open(p), p: p, gate: g}
 }
 
 type gatedRights struct {
 	*access.Rights
-	wide *access.Rights // as a filtered listener sees them
 	p    *principal.Principal
 	gate *gate
 }
@@ -40,7 +39,7 @@ type gatedRights struct {
 func (r *gatedRights) Subscribe(filter string) message.Verdict {
 	v := r.Rights.Subscribe(filter)
 	if !v.Allowed {
-		v.Filterable = r.wide.Subscribe(filter).Allowed
+		v.Filterable = r.gate.topics.Open(r.p, access.Filtered()).Subscribe(filter).Allowed
 	}
 	return v
 }

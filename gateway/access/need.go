@@ -40,12 +40,6 @@ var (
 	readSystem   = need{ops: []model.Operation{{Access: model.Read, Type: model.System}}}
 )
 
-// The data actions that the deployment rows ask for (device-update-protocol.md 1.2).
-const (
-	managementWrite = "Microsoft.DeviceUpdate/accounts/instances/management/write"
-	managementRead  = "Microsoft.DeviceUpdate/accounts/instances/management/read"
-)
-
 // place is where a need must be met.
 type place struct {
 	path space.Path

@@ -3,6 +3,7 @@ package access
 import (
 	"strings"
 
+	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
@@ -178,9 +179,9 @@ func (d *decider) publishRegistry(b *binding, m *message.Message, r *message.Rou
 // principal, at the instance (semantics.md 5). A device holds nothing there.
 func (d *decider) publishDeployment(b *binding, m *message.Message, r *message.Route) outcome {
 	r.Handling, r.Name, r.Object = message.Deployment, b.action.text, b.name.text
-	action := managementWrite
+	action := model.DeviceUpdateManagementWrite
 	if b.row.kind == kindDeploymentGet {
-		r.Name, action = "get", managementRead
+		r.Name, action = "get", model.DeviceUpdateManagementRead
 	}
 	if out := answerTo(b, m, "deviceupdate/responses/", r); !out.ok {
 		return out

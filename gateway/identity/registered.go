@@ -172,7 +172,8 @@ func certificateReason(err error) string {
 	})
 }
 
-func tokenReason(err error) string {
+// TokenReason is the audit's word for what is wrong with a bearer token.
+func TokenReason(err error) string {
 	return reason(err, map[error]string{
 		jwt.ErrMalformed: "malformed-token", jwt.ErrAlgorithm: "wrong-algorithm", jwt.ErrKey: "unknown-signing-key",
 		jwt.ErrSignature: "wrong-signature", jwt.ErrTenant: "wrong-tenant", jwt.ErrIssuer: "wrong-issuer",

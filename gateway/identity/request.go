@@ -169,22 +169,35 @@ func (q *request) bearer() (*principal.Principal, *principal.Refusal) {
 		if errors.Is(err, jwt.ErrKey) && q.auth.o.Keys().Len() == 0 {
 			return nil, refuse(message.ServerUnavailable, "no-key-set", "no key to verify tokens with")
 		}
-		return nil, refuse(message.BadUserNameOrPassword, tokenReason(err), err.Error())
+		return nil, refuse(message.BadUserNameOrPassword, TokenReason(err), err.Error())
 	}
 	if r := q.certificateElse(nil, ""); r != nil {
 		return nil, r
 	}
+	p, ok := Bearer(c)
+	if !ok {
+		return nil, refuse(message.BadUserNameOrPassword, "wrong-token-kind", "")
+	}
+	return p, nil
+}
+
+// Bearer is who a verified token proves, on any surface; false for a kind of
+// token that proves nobody.
+func Bearer(c *jwt.Claims) (*principal.Principal, bool) {
 	p := &principal.Principal{
 		Name: c.Name, Subject: Subject(c),
 		Credential: principal.JWT, CredentialID: c.KeyID, Expires: c.Expires,
 	}
 	owner := c.Tenant.String() + "/" + c.Object.String()
-	if c.Kind == jwt.User {
+	switch c.Kind {
+	case jwt.User:
 		p.Kind, p.Key = principal.User, "user:"+owner
-	} else {
+	case jwt.ServicePrincipal:
 		p.Kind, p.Key = principal.ServicePrincipal, "sp:"+owner
+	default:
+		return nil, false
 	}
-	return p, nil
+	return p, true
 }
 
 // Subject is what decisions look at, from a verified token: members match by
