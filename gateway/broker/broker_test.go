@@ -300,14 +300,21 @@ func levels(t *testing.T, f func(t *testing.T, level byte)) {
 	}
 }
 
-// finish does the publisher's side of the acknowledgement.
+// finish does the publisher's side of the acknowledgement of a publish that is
+// accepted.
 func finish(c *wire.Client, qos byte, id uint16) {
 	c.T.Helper()
+	accepted := func(kind byte) {
+		c.T.Helper()
+		if p := c.ExpectType(kind); len(p.Body) > 2 && p.Body[2] >= 0x80 {
+			c.T.Fatalf("publish %d is refused: %s", id, p)
+		}
+	}
 	switch qos {
 	case 1:
-		c.ExpectType(4)
+		accepted(4)
 	case 2:
-		c.ExpectType(5)
+		accepted(5)
 		c.Ack(6, id)
 		c.ExpectType(7)
 	}
