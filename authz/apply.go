@@ -46,6 +46,9 @@ func (ix *Index) Apply(c model.ChangeSet) (*Index, []Key, error) {
 		d.regrow()
 	}
 	next.byID = d.byID.table
+	if d.newRoles {
+		next.roles.turn()
+	}
 	keys := d.keys(ix)
 	if touchesAzure(&c) {
 		var azureKeys []Key
@@ -61,6 +64,8 @@ type delta struct {
 	own     []uint64 // bit per block of people: copied already
 	byID    *edit[[]uint64]
 	touched map[model.Identity]struct{} // whose grants or roles changed
+
+	newRoles bool // the table of roles is a copy
 }
 
 // open copies the small tables, if the change needs to write to them.
@@ -82,6 +87,7 @@ func (d *delta) open(c *model.ChangeSet) {
 	}
 	if needRoles {
 		d.ix.roles = d.ix.roles.clone()
+		d.newRoles = true
 	}
 	if len(c.PutAssignments)+len(c.RemoveAssigns) > 0 {
 		d.ix.refused = maps.Clone(d.ix.refused)
@@ -112,11 +118,10 @@ func (d *delta) assignments(c *model.ChangeSet) {
 }
 
 // mutable is a block that may be written to.
-func (d *delta) mutable(n uint64) *block {
+func (d *delta) mutable(n uint64) block {
 	if d.own[n/64]>>(n%64)&1 == 0 {
 		d.own[n/64] |= 1 << (n % 64)
-		clone := *d.ix.people[n]
-		d.ix.people[n] = &clone
+		d.ix.people[n] = slices.Clone(d.ix.people[n])
 	}
 	return d.ix.people[n]
 }
@@ -155,7 +160,7 @@ func (d *delta) cut(hash uint64, id *space.ID) bool {
 		d.touched[d.ix.identity(c)] = struct{}{}
 		c.sum -= d.ix.hash.grant(&c.held[j], d.ix.roles.slots[c.held[j].role])
 		c.held = append(append(make([]grant, 0, len(c.held)-1), c.held[:j]...), c.held[j+1:]...)
-		c.keys = summary(c.held)
+		c.marks = marks(c.held)
 		if len(c.held) == 0 {
 			d.ix.identities--
 			d.ix.close(b)
@@ -167,9 +172,9 @@ func (d *delta) cut(hash uint64, id *space.ID) bool {
 
 // close puts the cells of a block where a search finds them, after one of them
 // became free.
-func (ix *Index) close(b *block) {
-	old := *b
-	*b = block{}
+func (ix *Index) close(b block) {
+	old := slices.Clone(b)
+	clear(b)
 	for i := range old {
 		if len(old[i].held) > 0 {
 			who := ix.identity(&old[i])
@@ -182,8 +187,8 @@ func (ix *Index) close(b *block) {
 func (d *delta) put(a *model.Assignment) {
 	d.touched[a.Who] = struct{}{}
 	g := grant{
-		id: a.ID, path: a.Path,
-		key: pathKey(a.Path.String(), a.Path.Depth()), role: d.ix.roles.slot(a.Role),
+		id: a.ID, path: a.Path.Line(),
+		key: a.Path.Key(a.Path.Depth()), role: d.ix.roles.slot(a.Role),
 	}
 	h := d.ix.hash.identity(&a.Who)
 	b := d.mutable(blockOf(h, len(d.ix.people)))
@@ -200,7 +205,7 @@ func (d *delta) put(a *model.Assignment) {
 	}
 	pos, _ := slices.BinarySearchFunc(c.held, &g, func(x grant, y *grant) int { return compareGrants(&x, y) })
 	c.held = append(append(append(make([]grant, 0, len(c.held)+1), c.held[:pos]...), g), c.held[pos:]...)
-	c.keys = summary(c.held)
+	c.marks = marks(c.held)
 	c.sum += d.ix.hash.grant(&g, d.ix.roles.slots[g.role])
 	bucket, fp := d.ix.bucket(&a.ID)
 	list := *d.byID.at(bucket)
@@ -264,5 +269,5 @@ func (d *delta) regrow() {
 }
 
 func (ix *Index) assignment(c *cell, g *grant) model.Assignment {
-	return model.Assignment{ID: g.id, Role: ix.roles.slots[g.role].role.ID, Who: ix.identity(c), Path: g.path}
+	return model.Assignment{ID: g.id, Role: ix.roles.slots[g.role].role.ID, Who: ix.identity(c), Path: g.path.Path()}
 }

@@ -191,7 +191,7 @@ func (ix *Index) DecideAction(s *model.Subject, action, scope string) Decision {
 // resource, for conditions that look at them. The resource's name and those
 // of its parents are known from the scope.
 func (ix *Index) DecideRequest(s *model.Subject, q abac.Query) Decision {
-	out := Decision{Version: ix.version}
+	out := Decision{index: ix}
 	scope, ok := askedScope(q.Scope)
 	q.Scope = scope
 	switch {
@@ -207,7 +207,7 @@ func (ix *Index) DecideRequest(s *model.Subject, q abac.Query) Decision {
 	}
 	for _, d := range ix.azure.denies {
 		if d.applies(s, &q) {
-			out.Reason, out.Assignment = DenyAssignment, d.ID
+			out.Reason, out.by = DenyAssignment, d
 			return out
 		}
 	}
@@ -228,7 +228,7 @@ func (z *azure) decide(out *Decision, held []*azureAssignment, s *model.Subject,
 		}
 		reason := z.judge(a, q)
 		if closeness[reason] > closeness[out.Reason] {
-			out.Reason, out.Assignment, out.Role = reason, a.ID, a.Role
+			out.Reason, out.by = reason, a
 		}
 		if reason == Granted {
 			out.Allowed = true

@@ -32,6 +32,7 @@ func compile(h hasher, s model.Snapshot) *Index {
 	ix.realms.byID = map[realm]uint32{}
 	ix.defineRoles(s.Roles)
 	ix.place(s.Assignments)
+	ix.roles.turn()
 	ix.azure = compileAzure(&ix.hash, &s)
 	return ix
 }
@@ -55,22 +56,23 @@ type incoming struct {
 func (ix *Index) place(list []model.Assignment) {
 	in := make([]incoming, 0, len(list))
 	twice := duplicates(&ix.hash, list)
-	paths := make(map[string]space.Path)
+	paths := make(map[space.Line]space.Line) // one value for all that are equal
 	for n := range list {
 		a := &list[n]
 		if err := admit(a, twice); err != nil {
 			ix.refused[a.ID] = refusedAssignment(a, err)
 			continue
 		}
-		path, ok := paths[a.Path.String()]
-		if !ok {
-			path = a.Path
-			paths[path.String()] = path
+		line := a.Path.Line()
+		if known, ok := paths[line]; ok {
+			line = known
+		} else {
+			paths[line] = line
 		}
 		o0, o1 := halves(&a.Who.Object)
 		in = append(in, incoming{
 			hash: ix.hash.identity(&a.Who), o0: o0, o1: o1, realm: ix.realms.slot(&a.Who),
-			grant: grant{id: a.ID, path: path, key: pathKey(path.String(), path.Depth()), role: ix.roles.slot(a.Role)},
+			grant: grant{id: a.ID, path: line, key: a.Path.Key(a.Path.Depth()), role: ix.roles.slot(a.Role)},
 		})
 	}
 	ix.grants = len(in)
@@ -191,13 +193,13 @@ func (ix *Index) fill(in []incoming) {
 
 // spread fills so many blocks, or returns false if one does not have room.
 func (ix *Index) spread(in []incoming, blocks int) bool {
-	ix.people = make([]*block, blocks)
+	ix.people = make([]block, blocks)
 	for from, n := 0, uint64(0); n < uint64(blocks); n++ {
 		to := from
 		for to < len(in) && blockOf(in[to].hash, blocks) == n {
 			to++
 		}
-		ix.people[n] = new(block)
+		ix.people[n] = make(block, cells)
 		if !ix.people[n].fill(ix, in[from:to]) {
 			return false
 		}
@@ -207,7 +209,7 @@ func (ix *Index) spread(in []incoming, blocks int) bool {
 }
 
 // fill fills an empty block. Its runs lie side by side in one array.
-func (b *block) fill(ix *Index, in []incoming) bool {
+func (b block) fill(ix *Index, in []incoming) bool {
 	run := make([]grant, len(in))
 	identities := 0
 	for from := 0; from < len(in); {
@@ -218,7 +220,7 @@ func (b *block) fill(ix *Index, in []incoming) bool {
 			c.sum += ix.hash.grant(&run[to], ix.roles.slots[run[to].role])
 		}
 		c.held = run[from:to:to]
-		c.keys = summary(c.held)
+		c.marks = marks(c.held)
 		if identities++; identities == cells {
 			return false // one cell stays free to end a search
 		}
@@ -226,24 +228,6 @@ func (b *block) fill(ix *Index, in []incoming) bool {
 		from = to
 	}
 	return true
-}
-
-// free is the cell where the identity with that hash goes.
-func (b *block) free(hash uint64) *cell {
-	for n := hash >> 1; ; n++ {
-		if c := &b[n%cells]; len(c.held) == 0 {
-			return c
-		}
-	}
-}
-
-func (b *block) used() (n int) {
-	for i := range b {
-		if len(b[i].held) > 0 {
-			n++
-		}
-	}
-	return n
 }
 
 func (r *incoming) sameWho(o *incoming) bool {
@@ -292,12 +276,12 @@ func (ix *Index) bucket(id *space.ID) (uint32, uint64) {
 // The realms must be owned by the caller.
 func (r *realms) slot(who *model.Identity) uint32 {
 	k := realmOf(who)
-	if len(r.list) > 0 && r.list[0] == k {
-		return 0 // most are devices
+	if k.plain() {
+		return uint32(k.kind)
 	}
 	n, ok := r.byID[k]
 	if !ok {
-		n = uint32(len(r.list))
+		n = firstRealm + uint32(len(r.list))
 		r.byID[k] = n
 		r.list = append(r.list, k)
 	}

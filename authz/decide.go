@@ -9,88 +9,78 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// linear is up to how many grants a scan beats a binary search.
-const linear = 16
+// few is up to how many grants a scan beats a binary search.
+const few = 16
 
 // Decide tells whether the subject may do op at the place, by the space model.
 // It allocates nothing.
-func (ix *Index) Decide(s *model.Subject, op model.Operation, at space.Path) (out Decision) {
-	out.Version = ix.version
+func (ix *Index) Decide(s *model.Subject, op model.Operation, at space.Path) Decision {
 	probe, ok := condition.ProbeOf(op.Resolved())
 	if !ix.loaded || !ok || at.IsZero() {
 		if ix.loaded {
-			out.Reason = MalformedQuestion
+			return Decision{Reason: MalformedQuestion, index: ix}
 		}
-		return out
+		return Decision{index: ix}
 	}
-	path := at.String()
 	var lacks, elsewhere *grant // what came closest
 	for i := range s.Identities {
 		c := ix.find(&s.Identities[i])
 		if c == nil {
 			continue
 		}
-		found, lack := ix.covering(c, probe, path)
-		if found != nil {
-			out.Allowed, out.Reason, out.Assignment, out.Role = true, Granted, found.id, ix.roles.slots[found.role].role.ID
-			return out
-		}
-		if lack != nil && (lacks == nil || lack.depth() > lacks.depth()) {
-			lacks = lack
-		}
 		if elsewhere == nil {
 			elsewhere = &c.held[0]
 		}
-	}
-	ix.refuse(&out, lacks, elsewhere)
-	return out
-}
-
-// refuse fills in why: the nearest miss.
-func (ix *Index) refuse(out *Decision, lacks, elsewhere *grant) {
-	switch {
-	case lacks != nil:
-		role := ix.roles.slots[lacks.role]
-		out.Reason, out.Assignment, out.Role = RoleLacksOperation, lacks.id, role.role.ID
-		if !role.usable() {
-			out.Reason = RoleUnusable
-		}
-	case elsewhere != nil:
-		out.Reason, out.Assignment, out.Role = OutsideScope, elsewhere.id, ix.roles.slots[elsewhere.role].role.ID
-	default:
-		out.Reason = NoAssignment
-	}
-}
-
-// covering returns the shallowest of the cell's grants whose path covers the
-// place and whose role allows the operation, and failing that the deepest
-// whose path covers it and whose role does not: the nearest miss.
-func (ix *Index) covering(c *cell, op condition.Probe, path string) (found, lack *grant) {
-	for may := c.keys & (2<<(len(path)/segment) - 1); may != 0; may &= may - 1 {
-		d := bits.TrailingZeros64(may)
-		key := pathKey(path, d)
-		if c.keys&keyBit(key) == 0 {
+		may := c.marks & at.Marks()
+		if may == 0 {
 			continue
 		}
-		held := c.held
-		if len(held) > linear {
-			held = held[sort.Search(len(held), func(i int) bool { return held[i].key >= key }):]
+		found, lack := c.covering(may, ix.roles.allowing(probe), at)
+		if found != nil {
+			return Decision{Allowed: true, Reason: Granted, index: ix, by: found}
 		}
-		for i := range held {
+		if lack != nil && (lacks == nil || len(lack.path) > len(lacks.path)) {
+			lacks = lack
+		}
+	}
+	switch { // refused: the nearest miss
+	case lacks == nil && elsewhere == nil:
+		return Decision{Reason: NoAssignment, index: ix}
+	case lacks == nil:
+		return Decision{Reason: OutsideScope, index: ix, by: elsewhere}
+	case !ix.roles.usable.has(lacks.role):
+		return Decision{Reason: RoleUnusable, index: ix, by: lacks}
+	}
+	return Decision{Reason: RoleLacksOperation, index: ix, by: lacks}
+}
+
+// covering returns a grant of the cell whose path covers the place and whose
+// role allows the operation, the first in order, and failing that the deepest
+// whose path covers it and whose role does not: the nearest miss. may are the
+// marks that the cell and the place have in common.
+func (c *cell) covering(may uint64, allowing slotSet, at space.Path) (found, lack *grant) {
+	held := c.held
+	if len(held) > few {
+		return coveringOfMany(held, may, allowing, at)
+	}
+	for ; may != 0; may &= may - 1 {
+		mark := bits.TrailingZeros64(may)
+		// There is one grant at least for each mark below.
+		for i := bits.OnesCount64(c.marks & (1<<mark - 1)); i < len(held); i++ {
 			g := &held[i]
-			if g.key != key {
-				if g.key > key {
+			if g.key.Mark() != mark {
+				if g.key.Mark() > mark {
 					break
 				}
 				continue
 			}
-			if !g.coversAt(path, d) {
+			if !g.path.Covers(at.Line()) {
 				continue
 			}
-			if ix.roles.slots[g.role].rights.Has(op) {
+			if allowing.has(g.role) {
 				return g, nil
 			}
-			if lack == nil || d > lack.depth() {
+			if lack == nil || len(g.path) > len(lack.path) {
 				lack = g
 			}
 		}
@@ -98,12 +88,27 @@ func (ix *Index) covering(c *cell, op condition.Probe, path string) (found, lack
 	return nil, lack
 }
 
-func (g *grant) depth() int { return int(g.key >> 24) }
-
-// coversAt tells whether the grant, whose path is d levels deep, covers path,
-// which is at least as deep: whole segments are of one length.
-func (g *grant) coversAt(path string, d int) bool {
-	return d == 0 || g.path.String() == path[:d*segment]
+// coveringOfMany is covering for a long run: marks alone would leave too much
+// of it to look at.
+func coveringOfMany(held []grant, may uint64, allowing slotSet, at space.Path) (found, lack *grant) {
+	for d := 0; d <= at.Depth(); d++ {
+		key := at.Key(d)
+		if may>>key.Mark()&1 == 0 {
+			continue
+		}
+		first := sort.Search(len(held), func(i int) bool { return held[i].key >= key })
+		for i := first; i < len(held) && held[i].key == key; i++ {
+			g := &held[i]
+			if !g.path.Covers(at.Line()) {
+				continue
+			}
+			if allowing.has(g.role) {
+				return g, nil
+			}
+			lack = g // never above the last
+		}
+	}
+	return nil, lack
 }
 
 func (r *roleSlot) usable() bool { return r.defined && r.err == nil }

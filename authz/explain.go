@@ -51,7 +51,7 @@ type Miss struct {
 
 // Explanation says why a decision is as it is.
 type Explanation struct {
-	Decision
+	Record
 	Need     string   `json:"need"`             // what was asked, "Create Sensor" or a data action
 	At       string   `json:"at"`               // path or scope
 	Granting []Grant  `json:"granting"`         // all that grant it, the deciding one first
@@ -63,7 +63,7 @@ type Explanation struct {
 // Explain decides and says why. The decision is that of Decide.
 func (ix *Index) Explain(s *model.Subject, op model.Operation, at space.Path) Explanation {
 	op = op.Resolved()
-	out := Explanation{Decision: ix.Decide(s, op, at), Need: op.String(), At: at.String()}
+	out := Explanation{Record: ix.Decide(s, op, at).Record(), Need: op.String(), At: at.String()}
 	if out.Reason == MalformedQuestion || out.Reason == NoPolicy {
 		return out
 	}
@@ -96,7 +96,7 @@ func (ix *Index) Explain(s *model.Subject, op model.Operation, at space.Path) Ex
 
 func (ix *Index) grantOf(c *cell, g *grant) Grant {
 	r := &ix.roles.slots[g.role].role
-	return Grant{Assignment: g.id, Role: r.ID, RoleName: r.Name, Who: ix.identity(c), Path: g.path}
+	return Grant{Assignment: g.id, Role: r.ID, RoleName: r.Name, Who: ix.identity(c), Path: g.path.Path()}
 }
 
 // missed says how near the grant came.
@@ -130,12 +130,10 @@ func needs(op model.Operation) string {
 }
 
 func sharedDepth(a, b space.Path) int {
-	x, y := a.String(), b.String()
-	n := 0
-	for n < a.Depth() && n < b.Depth() && x[n*segment:(n+1)*segment] == y[n*segment:(n+1)*segment] {
-		n++
+	for a.Depth() > 0 && !a.Covers(b) {
+		a, _ = a.Parent()
 	}
-	return n
+	return a.Depth()
 }
 
 // trim orders the misses and keeps the nearest.
@@ -162,7 +160,7 @@ func (ix *Index) ExplainAction(s *model.Subject, action, scope string) Explanati
 
 // ExplainRequest is ExplainAction with attributes, as DecideRequest.
 func (ix *Index) ExplainRequest(s *model.Subject, q abac.Query) Explanation {
-	out := Explanation{Decision: ix.DecideRequest(s, q), Need: q.Action, At: q.Scope}
+	out := Explanation{Record: ix.DecideRequest(s, q).Record(), Need: q.Action, At: q.Scope}
 	switch out.Reason {
 	case MalformedQuestion, NoPolicy, NotEntraPrincipal:
 		return out

@@ -76,7 +76,7 @@ func (h *hasher) rights(id *space.ID, r *condition.Rights) uint64 {
 
 // grant fingerprints one grant. Sums of these fingerprint a set of grants.
 func (h *hasher) grant(g *grant, role *roleSlot) uint64 {
-	return mix(h.id(&g.id)^h.text(g.path.String()), role.sum^h.k[2])
+	return mix(h.id(&g.id)^maphash.String(h.seed, string(g.path)), role.sum^h.k[2])
 }
 
 func compareIDs(a, b space.ID) int { return bytes.Compare(a[:], b[:]) }

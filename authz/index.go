@@ -3,7 +3,6 @@ package authz
 import (
 	"cmp"
 	"encoding/binary"
-	"strings"
 
 	"github.com/gatehouse/gatehouse/authz/condition"
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -14,7 +13,7 @@ import (
 //
 // Layout: identities lie by hash in blocks of cells, each block a small hash
 // table of its own; a cell holds the identity's grants in one run, sorted by
-// (depth, end of the path, path, id). A second table finds the identity that
+// (key of the path, path, id). A second table finds the identity that
 // an assignment belongs to by the assignment's id. A delta copies the blocks
 // and runs that it touches and shares the rest.
 type Index struct {
@@ -22,7 +21,7 @@ type Index struct {
 	loaded  bool
 	hash    hasher
 
-	people     []*block
+	people     []block
 	identities int
 	byID       table[[]uint64] // fingerprint of the assignment's id <<32 | high half of the identity's hash
 	grants     int
@@ -41,22 +40,41 @@ func (ix *Index) Version() model.Version { return ix.version }
 func (ix *Index) Len() int { return ix.grants }
 
 const (
-	cells = 64 // in a block: a power of two
-	fill  = 36 // of them are used, on average, when compiled
+	cells = 32 // in a block: a power of two
+	fill  = 14 // of them are used, on average, when compiled
 )
 
 // block is an open-addressed hash table of identities. A cell without grants
-// is free and ends a search.
-type block [cells]cell
+// is free and ends a search; one always is. It is a slice because an element
+// of an array behind a pointer costs a look at the array's beginning.
+type block []cell
 
 // cell is an identity with what it holds; it fills a cache line.
 type cell struct {
 	o0, o1 uint64 // object id
 	held   []grant
-	keys   uint64 // summary of held: most places can be told from here to be out of scope
+	marks  uint64 // of all paths in held: most places can be told from here to be out of scope
 	sum    uint64 // fingerprint of held and of what its roles allow
 	fp     uint32 // high half of the identity's hash
 	realm  uint32
+}
+
+// free is the cell where the identity with that hash goes.
+func (b block) free(hash uint64) *cell {
+	for n := hash >> 1; ; n++ {
+		if c := &b[n%cells]; len(c.held) == 0 {
+			return c
+		}
+	}
+}
+
+func (b block) used() (n int) {
+	for i := range b {
+		if len(b[i].held) > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // blockOf is the number of the block, by the high half of the hash.
@@ -64,49 +82,27 @@ func blockOf(hash uint64, blocks int) uint64 { return hash >> 32 * uint64(blocks
 
 // grant is an assignment as decisions read it.
 type grant struct {
-	id   space.ID
-	path space.Path // its text is shared by the assignments at one path
-	key  uint32     // depth and end of the path: see pathKey
+	path space.Line // its bytes are shared by the assignments at one path
+	key  space.Key  // of the path
 	role uint32     // slot in roles
+	id   space.ID
 }
 
-const segment = 37 // bytes of "/" and a GUID in a canonical path
-
-// pathKey is depth <<24 | 24 bits of the last eight characters at that depth:
-// enough to pass over nearly every grant that does not cover a path without
-// looking at its path.
-func pathKey(path string, depth int) uint32 {
-	if depth == 0 {
-		return 0
-	}
-	x := binary.LittleEndian.Uint64([]byte(path[depth*segment-8 : depth*segment])) // no copy: it is not written to
-	return uint32(depth)<<24 | uint32(x*0x9E3779B97F4A7C15>>40)
-}
-
-// Of cell.keys the lower bits tell at which depths the identity holds grants,
-// the upper ones which keys may be among them.
-const depthBits = space.MaxDepth + 1
-
-// keyBit is one of the upper bits of cell.keys.
-func keyBit(key uint32) uint64 {
-	return 1 << (depthBits + uint64(key&(1<<24-1))*(64-depthBits)>>24)
-}
-
-// summary is cell.keys of a run of grants.
-func summary(held []grant) (keys uint64) {
+// marks is cell.marks of a run of grants.
+func marks(held []grant) (all uint64) {
 	for i := range held {
-		keys |= keyBit(held[i].key) | 1<<held[i].depth()
+		all |= 1 << held[i].key.Mark()
 	}
-	return keys
+	return all
 }
 
-// compareGrants orders the grants of one identity: shallow paths first, so
-// that the assignment named by a decision does not depend on history.
+// compareGrants orders the grants of one identity, so that the assignment named
+// by a decision does not depend on history.
 func compareGrants(a, b *grant) int {
 	if c := cmp.Compare(a.key, b.key); c != 0 {
 		return c
 	}
-	if c := strings.Compare(a.path.String(), b.path.String()); c != 0 {
+	if c := a.path.Compare(b.path); c != 0 {
 		return c
 	}
 	return compareIDs(a.id, b.id)
@@ -124,13 +120,26 @@ func realmOf(i *model.Identity) realm {
 	return realm{t0, t1, i.Domain, i.Kind}
 }
 
+// realms numbers them. Those without tenant and domain, as of all devices, have
+// the number of their kind and are known without looking; the others follow.
 type realms struct {
-	list []realm
+	list []realm // number firstRealm and up
 	byID map[realm]uint32
 }
 
+const firstRealm = 1 << 8 // past every IdentityKind
+
+func (r realm) plain() bool { return r.t0|r.t1 == 0 && r.domain == "" }
+
+func (r *realms) at(n uint32) realm {
+	if n < firstRealm {
+		return realm{kind: model.IdentityKind(n)}
+	}
+	return r.list[n-firstRealm]
+}
+
 func (ix *Index) identity(c *cell) model.Identity {
-	r := &ix.realms.list[c.realm]
+	r := ix.realms.at(c.realm)
 	return model.Identity{Kind: r.kind, Object: join(c.o0, c.o1), Tenant: join(r.t0, r.t1), Domain: r.domain}
 }
 
@@ -140,15 +149,13 @@ func join(a, b uint64) (id space.ID) {
 	return id
 }
 
-// find returns the identity's cell; nil when it holds nothing. A block has a
-// free cell, which ends every search.
+// find returns the identity's cell; nil when it holds nothing.
 func (ix *Index) find(i *model.Identity) *cell {
 	o0, o1 := halves(&i.Object)
 	t0, t1 := halves(&i.Tenant)
 	h := ix.hash.object(o0, o1, i.Kind)
-	plain := t0|t1 == 0 && i.Domain == ""
-	if !plain {
-		h = ix.hash.tenant(h, t0, t1, i.Domain)
+	if t0|t1 != 0 || i.Domain != "" {
+		return ix.findIn(realm{t0, t1, i.Domain, i.Kind}, o0, o1, ix.hash.tenant(h, t0, t1, i.Domain))
 	}
 	b := ix.people[blockOf(h, len(ix.people))]
 	for n := h >> 1; ; n++ {
@@ -156,11 +163,21 @@ func (ix *Index) find(i *model.Identity) *cell {
 		if len(c.held) == 0 {
 			return nil
 		}
-		if c.o0 != o0 || c.o1 != o1 {
-			continue
+		if c.o0 == o0 && c.o1 == o1 && c.realm == uint32(i.Kind) {
+			return c
 		}
-		r := &ix.realms.list[c.realm]
-		if r.kind == i.Kind && r.t0 == t0 && r.t1 == t1 && len(r.domain) == len(i.Domain) && (plain || r.domain == i.Domain) {
+	}
+}
+
+// findIn is find for an identity of a tenant or domain.
+func (ix *Index) findIn(r realm, o0, o1, h uint64) *cell {
+	b := ix.people[blockOf(h, len(ix.people))]
+	for n := h >> 1; ; n++ {
+		c := &b[n%cells]
+		if len(c.held) == 0 {
+			return nil
+		}
+		if c.o0 == o0 && c.o1 == o1 && ix.realms.at(c.realm) == r {
 			return c
 		}
 	}
@@ -197,4 +214,35 @@ type roleSlot struct {
 type roles struct {
 	slots []*roleSlot
 	byID  map[space.ID]uint32
+	// allow is the slots' rights the other way round: for each Probe the set
+	// of slots that allow it, wide words of it. What is asked again and again
+	// then lies together.
+	allow  []uint64
+	wide   int
+	usable slotSet
+}
+
+// allowing is the set of slots that allow an operation.
+func (r *roles) allowing(op condition.Probe) slotSet {
+	from := int(op) * r.wide
+	return r.allow[from : from+r.wide]
+}
+
+type slotSet []uint64
+
+func (s slotSet) has(slot uint32) bool { return s[slot/64]>>(slot%64)&1 != 0 }
+
+// turn computes allow. To be called once the slots are as they shall be.
+func (r *roles) turn() {
+	r.wide = (len(r.slots) + 63) / 64
+	r.allow = make([]uint64, condition.Probes*r.wide)
+	r.usable = make(slotSet, r.wide)
+	for n, slot := range r.slots {
+		if slot.usable() {
+			r.usable[n/64] |= 1 << (n % 64)
+		}
+		slot.rights.Each(func(p condition.Probe) {
+			r.allow[int(p)*r.wide+n/64] |= 1 << (n % 64)
+		})
+	}
 }

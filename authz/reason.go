@@ -43,8 +43,34 @@ func (r Reason) String() string {
 // MarshalText is String.
 func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// Decision is the answer to one question. The zero Decision refuses.
+// Decision is the answer to one question. The zero Decision refuses. It points
+// into the index that decided: most decisions are asked for nothing but
+// Allowed, and what is not asked for is not fetched. Keep its Record instead.
+//
+// Four fields of four words: what the compiler keeps in registers.
 type Decision struct {
+	Allowed bool
+	Reason  Reason
+	index   *Index
+	by      ground // nil: nothing
+}
+
+// ground is what a decision rests on: a *grant, *azureAssignment or *azureDeny.
+type ground interface {
+	// ids of the assignment and its role, if it has one.
+	ids(ix *Index) (assignment, role space.ID)
+}
+
+func (g *grant) ids(ix *Index) (assignment, role space.ID) {
+	return g.id, ix.roles.slots[g.role].role.ID
+}
+
+func (a *azureAssignment) ids(*Index) (assignment, role space.ID) { return a.ID, a.Role }
+
+func (d *azureDeny) ids(*Index) (assignment, role space.ID) { return d.ID, space.ID{} }
+
+// Record is a decision that stands on its own. Comparable.
+type Record struct {
 	Allowed bool   `json:"allowed"`
 	Reason  Reason `json:"reason"`
 	// Assignment and Role granted it, or came closest: the deepest covering
@@ -55,4 +81,16 @@ type Decision struct {
 	Role       space.ID `json:"role,omitzero"`
 	// Version of the policy that decided.
 	Version model.Version `json:"version"`
+}
+
+// Record is the decision with everything that can be said of it.
+func (d Decision) Record() Record {
+	r := Record{Allowed: d.Allowed, Reason: d.Reason}
+	if d.index != nil {
+		r.Version = d.index.version
+	}
+	if d.by != nil {
+		r.Assignment, r.Role = d.by.ids(d.index)
+	}
+	return r
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/gatehouse/gatehouse/authz/condition"
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -52,7 +51,7 @@ func compareIdentities(a, b *model.Identity) int {
 
 // right is what is allowed at a path and, so far as nothing is said there, below.
 type right struct {
-	path   space.Path
+	path   space.Line
 	rights *condition.Rights
 }
 
@@ -66,7 +65,7 @@ func (ix *Index) effective(grants []grant) []right {
 			sorted = append(sorted, right{grants[i].path, r})
 		}
 	}
-	slices.SortFunc(sorted, func(a, b right) int { return strings.Compare(a.path.String(), b.path.String()) })
+	slices.SortFunc(sorted, func(a, b right) int { return a.path.Compare(b.path) })
 	out := sorted[:0]
 	above := make([]right, 0, space.MaxDepth+1)
 	for i := 0; i < len(sorted); {
@@ -132,11 +131,11 @@ func (ix *Index) ReadableBelow(s *model.Subject, op model.Operation) []space.Pat
 		held := ix.held(&s.Identities[i])
 		for j := range held {
 			if ix.roles.slots[held[j].role].rights.Has(probe) {
-				paths[held[j].path] = struct{}{}
+				paths[held[j].path.Path()] = struct{}{}
 			}
 		}
 	}
-	sorted := slices.SortedFunc(maps.Keys(paths), func(a, b space.Path) int { return strings.Compare(a.String(), b.String()) })
+	sorted := slices.SortedFunc(maps.Keys(paths), space.Path.Compare)
 	out := sorted[:0]
 	for _, p := range sorted {
 		if len(out) == 0 || !out[len(out)-1].Covers(p) {
@@ -157,7 +156,7 @@ func (ix *Index) Reaches(s *model.Subject, op model.Operation, below space.Path)
 		held := ix.held(&s.Identities[i])
 		for j := range held {
 			g := &held[j]
-			if (below.Covers(g.path) || g.path.Covers(below)) && ix.roles.slots[g.role].rights.Has(probe) {
+			if g.path.Near(below) && ix.roles.slots[g.role].rights.Has(probe) {
 				return true
 			}
 		}
@@ -176,7 +175,7 @@ func (ix *Index) HasAnyGrant(s *model.Subject, under space.Path, armScopes ...st
 		held := ix.held(&s.Identities[i])
 		for j := range held {
 			g := &held[j]
-			if (under.Covers(g.path) || g.path.Covers(under)) && !ix.roles.slots[g.role].rights.Empty() {
+			if g.path.Near(under) && !ix.roles.slots[g.role].rights.Empty() {
 				return true
 			}
 		}

@@ -77,7 +77,10 @@ func refusedRole(role model.Role, err error) *roleSlot {
 	return &roleSlot{sum: refusedSum, role: role, defined: true, err: err}
 }
 
-func (r *roles) clone() roles { return roles{slices.Clone(r.slots), maps.Clone(r.byID)} }
+// clone is a copy to be edited, and then turned.
+func (r *roles) clone() roles {
+	return roles{slots: slices.Clone(r.slots), byID: maps.Clone(r.byID)}
+}
 
 // Problems lists what of the policy grants nothing because it cannot be used.
 // It looks at every assignment when a role is missing.

@@ -22,13 +22,13 @@ func (ix *Index) WhoCan(op model.Operation, at space.Path) []Grant {
 	ix.each(func(c *cell) {
 		for i := range c.held {
 			g := &c.held[i]
-			if ix.roles.slots[g.role].rights.Has(probe) && g.path.Covers(at) {
+			if ix.roles.slots[g.role].rights.Has(probe) && g.path.Covers(at.Line()) {
 				out = append(out, ix.grantOf(c, g))
 			}
 		}
 	})
 	slices.SortFunc(out, func(a, b Grant) int {
-		return cmp.Or(compareIdentities(&a.Who, &b.Who), strings.Compare(a.Path.String(), b.Path.String()), compareIDs(a.Assignment, b.Assignment))
+		return cmp.Or(compareIdentities(&a.Who, &b.Who), a.Path.Compare(b.Path), compareIDs(a.Assignment, b.Assignment))
 	})
 	return out
 }
@@ -69,7 +69,7 @@ func (ix *Index) WhatCan(s *model.Subject) []Grant {
 		}
 	}
 	slices.SortFunc(out, func(a, b Grant) int {
-		return cmp.Or(strings.Compare(a.Path.String(), b.Path.String()), compareIDs(a.Assignment, b.Assignment))
+		return cmp.Or(a.Path.Compare(b.Path), compareIDs(a.Assignment, b.Assignment))
 	})
 	if s.Object.IsZero() {
 		return out

@@ -79,7 +79,7 @@ func decideAll(ix *authz.Index, s *model.Subject, needs []need) update.Decision 
 			x := ix.DecideAction(s, action, n.scope)
 			last = update.Decision{Allowed: x.Allowed, Reason: x.Reason.String(), Detail: fmt.Sprintf("%s at %s", action, n.scope)}
 			if x.Allowed {
-				last.Detail += " by assignment " + x.Assignment.String()
+				last.Detail += " by assignment " + x.Record().Assignment.String()
 				allowed = true
 				break
 			}

@@ -97,7 +97,8 @@ func (w *world) id() (id space.ID) {
 func (w *world) add(ids ...model.Identity) {
 	w.identities = append(w.identities, ids[0])
 	w.bySubject[ids[0]] = len(w.subjects)
-	s := &model.Subject{Identities: ids}
+	s := new(model.Subject)
+	s.Is(ids...)
 	if ids[0].Kind == model.UserID {
 		s.Object = ids[0].Object
 	}

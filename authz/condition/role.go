@@ -15,11 +15,12 @@ const accessTypes = 4
 // Comparable: equal means that every decision is the same.
 type Rights [accessTypes * words]uint64
 
-// Probe is where an operation is in Rights. The zero Probe is in no Rights:
-// it belongs to NoResource.
-type Probe struct {
-	word, bit uint8
-}
+// Probe is the number of an operation, below Probes, and where it is in Rights.
+// The zero Probe is in no Rights: it belongs to NoResource.
+type Probe uint16
+
+// Probes is how many different probes there may be.
+const Probes = accessTypes * words * 64
 
 // ProbeOf finds an operation, which must be resolved (model.Operation.Resolved);
 // false when it is not valid.
@@ -27,14 +28,22 @@ func ProbeOf(o model.Operation) (Probe, bool) {
 	access := uint(bits.TrailingZeros8(uint8(o.Access)))
 	if access >= accessTypes || o.Access != 1<<access ||
 		o.Type == model.NoResource || o.Type >= model.ResourceTypes || o.Category >= model.Categories {
-		return Probe{}, false
+		return 0, false
 	}
-	n := uint(o.Type)*uint(model.Categories) + uint(o.Category)
-	return Probe{uint8(access*uint(words) + n/64), uint8(n % 64)}, true
+	return Probe(access*uint(words)*64 + uint(o.Type)*uint(model.Categories) + uint(o.Category)), true
+}
+
+// Each visits the probes of all operations that are allowed.
+func (r *Rights) Each(visit func(Probe)) {
+	for w, rest := range r {
+		for ; rest != 0; rest &= rest - 1 {
+			visit(Probe(w*64 + bits.TrailingZeros64(rest)))
+		}
+	}
 }
 
 // Has tells whether the probed operation is allowed.
-func (r *Rights) Has(p Probe) bool { return r[p.word]>>(p.bit&63)&1 != 0 }
+func (r *Rights) Has(p Probe) bool { return r[p/64]>>(p%64)&1 != 0 }
 
 // Allows tells whether the operation, resolved, is allowed; false when it is
 // not valid.

@@ -135,6 +135,17 @@ type Subject struct {
 	// any group then applies.
 	Groups      []space.ID
 	GroupsKnown bool
+
+	own [1]Identity
+}
+
+// Is sets Identities. A single one, as devices and services have, then lies
+// within the subject, where a decision finds it without a detour.
+func (s *Subject) Is(ids ...Identity) {
+	if s.Identities = ids; len(ids) == 1 {
+		s.own[0] = ids[0]
+		s.Identities = s.own[:]
+	}
 }
 
 // Role is a role definition of the space model.

@@ -8,7 +8,9 @@
 package space
 
 import (
+	"cmp"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -110,12 +112,27 @@ func (id *ID) UnmarshalText(b []byte) error {
 	return err
 }
 
-// Path is a place in the space tree: "/" or "/{guid}/{guid}…" in canonical
-// form. The zero Path is no place: it covers nothing and nothing covers it.
-type Path struct{ s string }
+// Path is a place in the space tree: "/" or "/{guid}/{guid}…". The zero Path
+// is no place: it covers nothing and nothing covers it. Paths compare with ==;
+// Compare orders them as their texts are ordered.
+//
+// It holds the ids themselves and not their text, so that a building's path is
+// one cache line; and a summary of them, so that most paths that do not cover
+// it are told apart without looking at either.
+type Path struct {
+	s     string // the ids one after the other; Root is rootText
+	marks uint64 // see Marks
+}
+
+const (
+	rootText = "/"
+	idLength = len(ID{})
+	// segment is the bytes of "/" and a GUID in a path's text.
+	segment = 37
+)
 
 // Root is "/": it covers every path.
-var Root = Path{"/"}
+var Root = Path{rootText, 1}
 
 // ParsePath reads a path, trimming blanks around it and around each segment.
 // Empty segments, a trailing slash and segments that are no GUID are refused.
@@ -124,26 +141,34 @@ func ParsePath(s string) (Path, error) {
 		return Path{}, fmt.Errorf("%w path: %d bytes, at most %d", ErrSyntax, len(s), maxLength)
 	}
 	t := strings.TrimSpace(s)
-	if t == "/" {
+	if t == rootText {
 		return Root, nil
 	}
-	if !strings.HasPrefix(t, "/") {
+	if !strings.HasPrefix(t, rootText) {
 		return Path{}, fmt.Errorf("%w path %q: want / or /{guid}/{guid}…", ErrSyntax, clip(s))
 	}
 	segments := strings.Split(t[1:], "/")
 	if len(segments) > MaxDepth {
 		return Path{}, fmt.Errorf("%w path: %d levels, at most %d", ErrSyntax, len(segments), MaxDepth)
 	}
-	b := make([]byte, 37*len(segments))
+	b := make([]byte, 0, idLength*len(segments))
 	for i, seg := range segments {
 		id, err := ParseID(seg)
 		if err != nil {
 			return Path{}, fmt.Errorf("%w path %q: level %d is no GUID", ErrSyntax, clip(s), i+1)
 		}
-		b[37*i] = '/'
-		id.put(b[37*i+1 : 37*i+37])
+		b = append(b, id[:]...)
 	}
-	return Path{string(b)}, nil
+	return pathOf(string(b)), nil
+}
+
+// pathOf makes a path below the root of its ids.
+func pathOf(ids string) Path {
+	p := Path{ids, Root.marks}
+	for d := p.Depth(); d > 0; d-- {
+		p.marks |= 1 << p.Key(d).Mark()
+	}
+	return p
 }
 
 // MustPath is ParsePath for constants; it panics on a malformed one.
@@ -159,58 +184,160 @@ func MustPath(s string) Path {
 func (p Path) IsZero() bool { return p.s == "" }
 
 // IsRoot tells whether p is "/".
-func (p Path) IsRoot() bool { return p.s == "/" }
+func (p Path) IsRoot() bool { return p.s == rootText }
 
-// String is the canonical form; "" for the zero Path.
-func (p Path) String() string { return p.s }
+// String is the canonical form; "" for the zero Path. It allocates: questions
+// are answered from the value itself.
+func (p Path) String() string {
+	if p.Depth() == 0 {
+		return p.s
+	}
+	return string(p.Append(make([]byte, 0, segment*p.Depth())))
+}
+
+// Append appends the canonical form.
+func (p Path) Append(b []byte) []byte {
+	if p.Depth() == 0 {
+		return append(b, p.s...)
+	}
+	for rest := p.s; len(rest) >= idLength; rest = rest[idLength:] {
+		b = append(b, "/00000000-0000-0000-0000-000000000000"...)
+		ID([]byte(rest[:idLength])).put(b[len(b)-segment+1:])
+	}
+	return b
+}
 
 // Depth is the number of spaces on the path; 0 for the root and the zero Path.
-func (p Path) Depth() int { return len(p.s) / 37 }
+func (p Path) Depth() int { return len(p.s) / idLength }
 
 // Covers tells whether q is p or lies below it, by whole segments.
 func (p Path) Covers(q Path) bool {
-	if p.s == "" || q.s == "" {
+	switch p.s {
+	case "":
 		return false
+	case rootText:
+		return q.s != ""
 	}
-	if p.s == "/" {
-		return true
+	return strings.HasPrefix(q.s, p.s) // ids are of one length: only whole ones
+}
+
+// Marks is a summary of the places that cover p: for each of them the bit
+// Key.Mark. What has none of p's marks does not cover p.
+func (p Path) Marks() uint64 { return p.marks }
+
+// Key tells nearly all places apart. From the top: its mark in 6 bits, its
+// depth in 6 bits, and 20 bits of a hash of the last id.
+type Key uint32
+
+// Mark is the number of the bit of Marks.
+func (k Key) Mark() int { return int(k >> 26) }
+
+// Depth of the place.
+func (k Key) Depth() int { return int(k >> 20 & 63) }
+
+// levels says which of the bits of Marks the places at a depth share, as the
+// first and the number: the root has its own, and deep levels, where there are
+// most places, have most. The last is for all depths from there on.
+var levels = [...]struct{ from, width uint8 }{{0, 1}, {1, 4}, {5, 8}, {13, 16}, {29, 35}}
+
+// Key of the place that is the first depth levels of p, 0 to p.Depth(). Ids
+// that are made to collide cost time and decide nothing.
+func (p Path) Key(depth int) Key {
+	if depth == 0 {
+		return 0
 	}
-	return strings.HasPrefix(q.s, p.s) && (len(q.s) == len(p.s) || q.s[len(p.s)] == '/')
+	// No copy: the bytes are not written to. Multiplying spreads them over the
+	// upper bits most.
+	x := binary.LittleEndian.Uint64([]byte(p.s[depth*idLength-8:depth*idLength])) * 0x9E3779B97F4A7C15
+	l := levels[min(depth, len(levels)-1)]
+	mark := uint64(l.from) + x>>32*uint64(l.width)>>32
+	return Key(mark<<26 | uint64(depth)<<20 | x>>36&(1<<20-1))
+}
+
+// Line is a path without its summary, for those who hold many. Comparable.
+type Line string
+
+// Line is the path's.
+func (p Path) Line() Line { return Line(p.s) }
+
+// Path is the line's.
+func (l Line) Path() Path {
+	switch l {
+	case "":
+		return Path{}
+	case rootText:
+		return Root
+	}
+	return pathOf(string(l))
+}
+
+// Compare is Path.Compare.
+func (l Line) Compare(m Line) int { return Path{s: string(l)}.Compare(Path{s: string(m)}) }
+
+// Covers is Path.Covers; neither may be zero.
+func (l Line) Covers(m Line) bool {
+	return len(m) >= len(l) && (m[:len(l)] == l || l == rootText)
+}
+
+// Near tells whether one of the paths covers the other; l may not be zero.
+func (l Line) Near(p Path) bool {
+	m := p.Line()
+	return m != "" && (l.Covers(m) || m.Covers(l))
+}
+
+// Compare orders paths as their texts: what covers comes before what is covered.
+func (p Path) Compare(q Path) int {
+	if p.IsRoot() || q.IsRoot() {
+		return cmp.Compare(p.rank(), q.rank())
+	}
+	return strings.Compare(p.s, q.s)
+}
+
+// rank orders no place, the root, and all others.
+func (p Path) rank() int {
+	switch p.s {
+	case "":
+		return 0
+	case rootText:
+		return 1
+	}
+	return 2
 }
 
 // Parent is the path without its last space; false for the root and the zero Path.
 func (p Path) Parent() (Path, bool) {
-	switch {
-	case len(p.s) < 37:
+	switch p.Depth() {
+	case 0:
 		return Path{}, false
-	case len(p.s) == 37:
+	case 1:
 		return Root, true
 	}
-	return Path{p.s[:len(p.s)-37]}, true
+	return pathOf(p.s[:len(p.s)-idLength]), true
 }
 
 // Join is the path of the space id directly below p; zero below the zero Path.
 func (p Path) Join(id ID) Path {
-	if p.s == "" {
+	switch p.s {
+	case "":
 		return Path{}
+	case rootText:
+		return pathOf(string(id[:]))
 	}
-	if p.s == "/" {
-		return Path{"/" + id.String()}
-	}
-	return Path{p.s + "/" + id.String()}
+	q := Path{p.s + string(id[:]), p.marks}
+	q.marks |= 1 << q.Key(q.Depth()).Mark()
+	return q
 }
 
 // Space is the id of the last space on the path; the zero ID for the root.
 func (p Path) Space() ID {
-	if len(p.s) < 37 {
+	if p.Depth() == 0 {
 		return ID{}
 	}
-	id, _ := ParseID(p.s[len(p.s)-36:])
-	return id
+	return ID([]byte(p.s[len(p.s)-idLength:]))
 }
 
 // MarshalText writes the canonical form.
-func (p Path) MarshalText() ([]byte, error) { return []byte(p.s), nil }
+func (p Path) MarshalText() ([]byte, error) { return p.Append(nil), nil }
 
 // UnmarshalText is ParsePath; the empty string is the zero Path.
 func (p *Path) UnmarshalText(b []byte) error {

@@ -63,12 +63,16 @@ func TestCovers(t *testing.T) {
 		{Root, Root, true}, {Root, ab, true}, {a, a, true}, {a, ab, true}, {ab, a, false}, {a, Root, false},
 		{a, other, false}, {other, a, false},
 		{Path{}, a, false}, {a, Path{}, false}, {Path{}, Path{}, false}, {Root, Path{}, false}, {Path{}, Root, false},
-		// By whole segments: no GUID is longer than another, so only a
-		// hand-made value can show that /a does not cover /ab.
-		{Path{"/a"}, Path{"/ab"}, false}, {Path{"/a"}, Path{"/a/b"}, true},
+		// By whole segments: one digit less in common is nothing in common.
+		{MustPath("/" + g1[:35] + "0"), a, false}, {a, MustPath("/" + g1[:35] + "0/" + g2), false},
+		// A space is not the root because its id begins like the root's text.
+		{MustPath("/2f" + g1[2:]), a, false}, {MustPath("/2f" + g1[2:]), Root, false},
 	} {
 		if got := c.p.Covers(c.q); got != c.want {
 			t.Errorf("%q covers %q: %v, want %v", c.p, c.q, got, c.want)
+		}
+		if !c.p.IsZero() && !c.q.IsZero() && c.p.Line().Covers(c.q.Line()) != c.want {
+			t.Errorf("the line of %q covers %q: %v, want %v", c.p, c.q, !c.want, c.want)
 		}
 	}
 }
@@ -149,6 +153,22 @@ func FuzzParseID(f *testing.F) {
 	})
 }
 
+// Paths are in the order of their texts, whatever they hold.
+func TestCompare(t *testing.T) {
+	paths := []Path{{}, Root}
+	for _, first := range []string{"00", "2e", "2f", "30", "ff"} {
+		p := MustPath("/" + first + g1[2:])
+		paths = append(paths, p, p.Join(MustID(g2)), p.Join(MustID(g3)))
+	}
+	for _, p := range paths {
+		for _, q := range paths {
+			if got, want := p.Compare(q), strings.Compare(p.String(), q.String()); got != want {
+				t.Errorf("%q and %q: %d, want %d", p, q, got, want)
+			}
+		}
+	}
+}
+
 func FuzzParsePath(f *testing.F) {
 	for _, s := range []string{"/", "/" + g1, " / " + g1 + " / " + strings.ToUpper(g2), "//", "/" + g1 + "/", "/\x00"} {
 		f.Add(s)
@@ -169,8 +189,15 @@ func FuzzParsePath(f *testing.F) {
 			if !up.Covers(p) || up != p && p.Covers(up) {
 				t.Errorf("%q and %q", up, p)
 			}
-			if parent, has := up.Parent(); has && parent.Join(up.Space()) != up {
-				t.Errorf("%q is not its parent and its space", up)
+			if parent, has := up.Parent(); has && (parent.Join(up.Space()) != up || parent.Compare(up) >= 0 || up.Compare(parent) <= 0) {
+				t.Errorf("%q is not its parent and its space, and behind it", up)
+			}
+			d := up.Depth()
+			if k := up.Key(d); k != p.Key(d) || k.Depth() != d || p.Marks()>>k.Mark()&1 == 0 {
+				t.Errorf("%q has the key %x, in %q it is %x of marks %x", up, k, p, p.Key(d), p.Marks())
+			}
+			if up.Line().Path() != up || !up.Line().Near(p) || !p.Line().Near(up) {
+				t.Errorf("%q is another path in a line", up)
 			}
 		}
 		if p.Depth() > MaxDepth {

@@ -83,8 +83,8 @@ func (d *decider) meets(n need, places ...place) outcome {
 
 func miss(n need, at place, dec authz.Decision) string {
 	s := "needs " + n.String() + " at " + at.path.String()
-	if !dec.Assignment.IsZero() {
-		s += ", closest: assignment " + dec.Assignment.String() + " of role " + dec.Role.String()
+	if r := dec.Record(); !r.Assignment.IsZero() {
+		s += ", closest: assignment " + r.Assignment.String() + " of role " + r.Role.String()
 	}
 	return s
 }

@@ -11,13 +11,13 @@ import (
 
 // Step is one thing that was asked while deciding.
 type Step struct {
-	Row      string          `json:"row,omitempty"`   // the row that is decided from here on
-	Check    string          `json:"check,omitempty"` // a relation: acts for, any grant, publisher
-	Needs    string          `json:"needs,omitempty"` // an operation or data action
-	At       string          `json:"at,omitempty"`    // a path, an ARM id, or who the relation is with
-	OK       bool            `json:"ok"`
-	Reason   string          `json:"reason,omitempty"`
-	Decision *authz.Decision `json:"decision,omitempty"`
+	Row      string        `json:"row,omitempty"`   // the row that is decided from here on
+	Check    string        `json:"check,omitempty"` // a relation: acts for, any grant, publisher
+	Needs    string        `json:"needs,omitempty"` // an operation or data action
+	At       string        `json:"at,omitempty"`    // a path, an ARM id, or who the relation is with
+	OK       bool          `json:"ok"`
+	Reason   string        `json:"reason,omitempty"`
+	Decision *authz.Record `json:"decision,omitempty"`
 }
 
 // Explanation is a decision with everything that led to it.
@@ -110,18 +110,16 @@ func (t *trace) note(check, of string, ok bool) {
 	}
 }
 
-// The decision is copied only when somebody looks: its address must not send
-// every decision to the heap.
 func (t *trace) step(op model.Operation, at place, ok bool, reason string, dec authz.Decision) {
 	if t != nil {
-		d := dec
+		d := dec.Record()
 		t.add(Step{Needs: op.String(), At: at.path.String(), OK: ok, Reason: reason, Decision: &d})
 	}
 }
 
 func (t *trace) action(needs, scope string, dec authz.Decision) {
 	if t != nil {
-		d := dec
+		d := dec.Record()
 		t.add(Step{Needs: needs, At: scope, OK: d.Allowed, Reason: d.Reason.String(), Decision: &d})
 	}
 }

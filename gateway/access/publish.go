@@ -96,11 +96,13 @@ func (d *decider) publishTelemetry(b *binding, name string, r *message.Route) ou
 
 // mirror is spaces/{path}/devices/{S}/events.
 func mirror(at place, owner *device.Device) string {
-	path := at.path.String() // begins with '/'
-	if at.path.IsRoot() {
-		path = ""
+	var usual [320]byte // stays on the stack
+	b := append(usual[:0], "spaces"...)
+	if !at.path.IsRoot() {
+		b = at.path.Append(b) // begins with '/'
 	}
-	return "spaces" + path + "/devices/" + owner.HubID + "/events"
+	b = append(append(b, "/devices/"...), owner.HubID...)
+	return string(append(b, "/events"...))
 }
 
 // publishDevicebound: Update Device at D's path, on D's behalf. The row is

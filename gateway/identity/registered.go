@@ -62,8 +62,8 @@ func (q *request) registered(n name) (*principal.Principal, *principal.Refusal) 
 	p := &principal.Principal{
 		Kind: principal.Device, Key: "device:" + n.device, Name: d.Name,
 		DeviceID: n.device, ModuleID: n.module, Node: d.ID,
-		Subject: model.Subject{Identities: []model.Identity{{Kind: model.DeviceID, Object: d.ID}}},
 	}
+	p.Subject.Is(model.Identity{Kind: model.DeviceID, Object: d.ID})
 	if n.module != "" {
 		p.Kind, p.Key = principal.Module, "module:"+n.String()
 	}

@@ -148,10 +148,8 @@ func (q *request) function() (*principal.Principal, *principal.Refusal) {
 	if r != nil {
 		return nil, r
 	}
-	p := &principal.Principal{
-		Kind: principal.Function, Key: "function:" + id.String(), Name: f.Name,
-		Subject: model.Subject{Identities: []model.Identity{{Kind: model.UserDefinedFunctionID, Object: id}}},
-	}
+	p := &principal.Principal{Kind: principal.Function, Key: "function:" + id.String(), Name: f.Name}
+	p.Subject.Is(model.Identity{Kind: model.UserDefinedFunctionID, Object: id})
 	proof.put(p)
 	return p, nil
 }

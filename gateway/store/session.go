@@ -47,9 +47,11 @@ func principalIn(f *principalForm) *principal.Principal {
 	p := &principal.Principal{Kind: principal.Kind(f.Kind), Key: f.Key, Name: f.Name, DeviceID: f.DeviceID, ModuleID: f.ModuleID, Node: f.Node,
 		Subject:    model.Subject{Object: f.Object, Groups: f.Groups, GroupsKnown: f.GroupsKnown},
 		Credential: principal.CredentialKind(f.Credential), CredentialID: f.CredentialID, Expires: f.Expires}
+	var ids []model.Identity
 	for _, v := range f.Identities {
-		p.Subject.Identities = append(p.Subject.Identities, identityIn(v))
+		ids = append(ids, identityIn(v))
 	}
+	p.Subject.Is(ids...)
 	return p
 }
 
