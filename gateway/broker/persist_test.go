@@ -99,6 +99,7 @@ func TestRefusedByOutbox(t *testing.T) {
 		box := &outbox{refuse: &message.Refused{Code: 0x97, Reason: "outbox-full"}}
 		h := start(t, func(o *broker.Options) { o.Outbox, o.RefuseHold = box, 200*time.Millisecond })
 		pub := h.client(level, "pub")
+		began := time.Now()
 		pub.Publish("a", "x", 1, 1, 0)
 		if level == 5 {
 			pub.Expect("40:000197")
@@ -106,8 +107,7 @@ func TestRefusedByOutbox(t *testing.T) {
 			pub.Expect("50:000297")
 			return
 		}
-		began := time.Now()
-		if seen := pub.ExpectClosed(); len(seen) != 0 || time.Since(began) < 150*time.Millisecond {
+		if seen := pub.ExpectClosed(); len(seen) != 0 || time.Since(began) < 200*time.Millisecond {
 			t.Errorf("seen %v after %v", seen, time.Since(began))
 		}
 	})

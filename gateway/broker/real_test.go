@@ -23,7 +23,7 @@ func TestMosquittoClients(t *testing.T) {
 				h := start(t)
 				host, port, _ := strings.Cut(h.addr, ":")
 				args := []string{"-h", host, "-p", port, "-V", "mqttv" + version, "-q", qos, "-t", "real/topic"}
-				sub := exec.Command("mosquitto_sub", append(args, "-u", "sub", "-i", "sub", "-C", "3", "-W", "10", "-v")...)
+				sub := exec.Command("mosquitto_sub", append(args, "-u", "sub", "-i", "sub", "-C", "3", "-W", "120", "-v")...)
 				out, err := sub.StdoutPipe()
 				if err != nil {
 					t.Fatal(err)

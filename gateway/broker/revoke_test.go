@@ -345,7 +345,7 @@ func TestCutOrClosed(t *testing.T) {
 		h.policy.change(func(p *policy) { p.read["user:sub"] = nil })
 		began := time.Now()
 		r := h.recheck(only("user:sub"))
-		if d := time.Since(began); d > time.Second {
+		if d := time.Since(began); d > 30*time.Second { // half of WriteTimeout: it does not wait for the client
 			t.Errorf("took %v", d)
 		}
 		if r.Cut+r.Closed == 0 {
