@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
+	"github.com/gatehouse/gatehouse/internal/freeport"
 )
 
 // cloudBroker is Debian's mosquitto as what is upstream, with its own memory.
@@ -21,7 +22,7 @@ type cloudBroker struct {
 func newCloudBroker(t *testing.T) *cloudBroker {
 	t.Helper()
 	dir := t.TempDir()
-	port, err := e2e.FreePort()
+	port, err := freeport.Get()
 	if err != nil {
 		t.Fatal(err)
 	}
