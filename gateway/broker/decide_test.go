@@ -209,8 +209,7 @@ func TestB4Stranger(t *testing.T) {
 		failed.User, failed.Password = "victim", "wrong"
 		h.dial().Connect(failed)
 		victim.ExpectSilence()
-		_ = victim.Close()
-		h.until("victim offline", func() bool { return h.Stats().Connections == 2 || h.Stats().Connections == 1 })
+		h.offline(victim)
 		pub := h.client(level, "pub")
 		pub.Publish("a", "for the victim", 1, 1, 0)
 		finish(pub, 1, 1)

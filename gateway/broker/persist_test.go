@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -26,7 +27,10 @@ func (h *house) offline(c *wire.Client) {
 	h.t.Helper()
 	n := h.Stats().Connections
 	_ = c.Close()
-	h.until("offline", func() bool { return h.Stats().Connections == n-1 })
+	h.until("offline", func() bool {
+		connected := slices.ContainsFunc(h.Sessions(), func(s broker.SessionInfo) bool { return s.Key == "user:"+c.User+"\x00"+c.ID && s.Connected })
+		return !connected && h.Stats().Connections < n
+	})
 }
 
 // B10: acknowledgements leave after everything is durable, in order, while
