@@ -249,6 +249,7 @@ func TestB31B33Refusals(t *testing.T) {
 	h := start(t, func(o *broker.Options) {
 		o.Listeners[0].Limits.RatePerAddress = 1e6
 		o.Listeners[0].Limits.Pending = 1000
+		o.Listeners[0].Limits.Connect, o.FlushTimeout = wire.Wait, wire.Wait // what is to arrive may take as long
 	})
 	got := 0
 	for i := range 300 {
@@ -270,6 +271,7 @@ func TestB31B33Refusals(t *testing.T) {
 		if seen := c.ExpectClosed(); len(seen) != 0 {
 			t.Fatalf("seen %v", seen)
 		}
+		_ = c.Close()
 	}
 	h.until("all are gone", func() bool { st := h.Stats(); return st.Connections == 0 && st.Pending == 0 && st.Sessions == 0 })
 	lib := h.Library()
