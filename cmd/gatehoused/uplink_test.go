@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
@@ -35,6 +36,15 @@ func (b *cloudBroker) up(t *testing.T) {
 	t.Helper()
 	b.Process = e2e.Start(t, nil, "mosquitto", "-c", b.conf)
 	b.Line(t, "running")
+}
+
+// end stops it as an operator does: it saves what it has acknowledged, and the
+// subscription of watch, which would else miss what the gateway sends before it
+// is back.
+func (b *cloudBroker) end(t *testing.T) {
+	t.Helper()
+	b.Signal(t, syscall.SIGTERM)
+	b.Exit(t)
 }
 
 // watch has a persistent subscription, so that nothing is missed between two looks.
@@ -68,7 +78,7 @@ func TestUplinkLosesNothing(t *testing.T) {
 	watch.Line(t, "connected-3")
 	seen := watch.Messages()
 	watch.Kill()
-	b.Kill()
+	b.end(t)
 	phase("broker-gone")
 	g.Kill()
 	g.Up(t)
