@@ -17,7 +17,7 @@ import (
 func TestDeltasEqualRebuild(t *testing.T) {
 	seed := seed(t)
 	rounds := 12
-	if testing.Short() {
+	if testing.Short() || underRace {
 		rounds = 3
 	}
 	for round := range rounds {

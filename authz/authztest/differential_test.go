@@ -23,7 +23,7 @@ func decisions(t *testing.T) int {
 			t.Fatalf("AUTHZ_DECISIONS: %v", err)
 		}
 		n = v
-	} else if testing.Short() {
+	} else if testing.Short() || underRace {
 		n = 20_000
 	}
 	return n

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
+	"github.com/gatehouse/gatehouse/internal/freeport"
 )
 
 // shout writes to a door and reads until it is closed or says nothing for a while.
@@ -39,7 +40,7 @@ func shout(t *testing.T, c net.Conn, err error, parts ...[]byte) {
 // TestGarbage: every door of the running binary gets what it cannot understand, and the daemon goes on.
 func TestGarbage(t *testing.T) {
 	t.Parallel()
-	port, err := e2e.FreePort()
+	port, err := freeport.Get()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
 	"github.com/gatehouse/gatehouse/gateway"
 	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/internal/freeport"
 )
 
 // inside runs the daemon in this process, for what a process of its own
@@ -104,7 +105,7 @@ func TestOfflineStages(t *testing.T) {
 	in.run(t)
 	in.Synced(t)
 	in.stop(t)
-	nobody, err := e2e.FreePort()
+	nobody, err := freeport.Get()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
+	"github.com/gatehouse/gatehouse/internal/freeport"
 )
 
 // cloudBroker is Debian's mosquitto as what is upstream, with its own memory.
@@ -21,7 +23,7 @@ type cloudBroker struct {
 func newCloudBroker(t *testing.T) *cloudBroker {
 	t.Helper()
 	dir := t.TempDir()
-	port, err := e2e.FreePort()
+	port, err := freeport.Get()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +36,15 @@ func (b *cloudBroker) up(t *testing.T) {
 	t.Helper()
 	b.Process = e2e.Start(t, nil, "mosquitto", "-c", b.conf)
 	b.Line(t, "running")
+}
+
+// end stops it as an operator does: it saves what it has acknowledged, and the
+// subscription of watch, which would else miss what the gateway sends before it
+// is back.
+func (b *cloudBroker) end(t *testing.T) {
+	t.Helper()
+	b.Signal(t, syscall.SIGTERM)
+	b.Exit(t)
 }
 
 // watch has a persistent subscription, so that nothing is missed between two looks.
@@ -67,7 +78,7 @@ func TestUplinkLosesNothing(t *testing.T) {
 	watch.Line(t, "connected-3")
 	seen := watch.Messages()
 	watch.Kill()
-	b.Kill()
+	b.end(t)
 	phase("broker-gone")
 	g.Kill()
 	g.Up(t)

@@ -18,6 +18,7 @@ import (
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
 	credential "github.com/gatehouse/gatehouse/device/credential/x509"
 	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/internal/freeport"
 )
 
 var bin string
@@ -48,7 +49,7 @@ func newCloud(t *testing.T) *cloud {
 	t.Helper()
 	c := &cloud{dir: e2e.ShortDir(t)}
 	var err error
-	if c.port, err = e2e.FreePort(); err != nil {
+	if c.port, err = freeport.Get(); err != nil {
 		t.Fatal(err)
 	}
 	ca, err := credential.NewCA("test", time.Now().Add(-time.Hour), 24*time.Hour)

@@ -74,16 +74,20 @@ func TestDeepAndLongTopicsCostNothing(t *testing.T) {
 	m.SetTable(loadExample(t))
 	user := m.Open(userPrincipal(0x31))
 	deep, long := strings.Repeat("+/", 30000)+"#", strings.Repeat("x", 65535)
-	start := time.Now()
-	for range 100 {
+	var quickest time.Duration // a busy machine makes some rounds slow, a square makes all of them
+	for round := range 20 {
+		start := time.Now()
 		w.want(user.Subscribe(deep), false, BadFilter, "32,000 levels")
 		w.want(user.Subscribe(long), false, BadFilter, "64 KiB")
 		w.want(user.Publish(strings.ReplaceAll(deep[:60000], "+", "a"), nil), false, BadTopic, "a publish of 30,000 levels")
 		w.want(user.Publish(long, nil), false, BadTopic, "a publish of 64 KiB")
 		user.Subscribe(strings.Repeat("+/", 40) + "#") // as deep as it may be
+		if took := time.Since(start); round == 0 || took < quickest {
+			quickest = took
+		}
 	}
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("100 rounds took %v", took)
+	if quickest > 300*time.Millisecond {
+		t.Errorf("the quickest of all rounds took %v", quickest)
 	}
 }
 

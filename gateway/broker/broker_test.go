@@ -173,6 +173,7 @@ type house struct {
 	trail    *trail
 	log      *lines
 	stop     func()
+	pipe     *pipes // instead of addr, in a test without real time
 	tripwire uint64 // expected
 	panics   uint64
 }
@@ -201,13 +202,19 @@ func start(t *testing.T, change ...func(*broker.Options)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, addr: nl.Addr().String(), policy: open(), names: &names{}, trail: &trail{}, log: &lines{}}
+	return run(t, &house{addr: nl.Addr().String()}, nl, change)
+}
+
+func run(t *testing.T, h *house, nl net.Listener, change []func(*broker.Options)) *house {
+	t.Helper()
+	h.t, h.policy, h.names, h.trail, h.log = t, open(), &names{}, &trail{}, &lines{}
 	o := broker.Options{Authenticator: h.names, Access: h.policy, Auditor: h.trail,
 		Listeners: []broker.Listener{{Name: "test", Listener: nl}},
 		Log:       slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, f := range change {
 		f(&o)
 	}
+	var err error
 	if h.Broker, err = broker.New(o); err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +233,7 @@ func start(t *testing.T, change ...func(*broker.Options)) *house {
 			if err != nil {
 				t.Errorf("run: %v", err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(wire.Wait):
 			t.Error("the broker does not stop")
 		}
 	})
@@ -245,12 +252,19 @@ func start(t *testing.T, change ...func(*broker.Options)) *house {
 
 func (h *house) dial() *wire.Client {
 	h.t.Helper()
-	nc, err := net.Dial("tcp", h.addr)
+	nc, err := h.open()
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { _ = nc.Close() })
 	return &wire.Client{T: h.t, Conn: nc}
+}
+
+func (h *house) open() (net.Conn, error) {
+	if h.pipe != nil {
+		return h.pipe.dial()
+	}
+	return net.Dial("tcp", h.addr)
 }
 
 // client connects as a user, clean, with the user name as client id.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -155,26 +156,35 @@ func TestB3WillWhenSent(t *testing.T) {
 // B3: a delayed will is decided when its delay is over, not when it starts.
 func TestB3DelayedWill(t *testing.T) {
 	t.Parallel()
-	h := start(t)
-	sub := h.client(5, "sub")
-	sub.Subscribe(1, "will/#", 0)
-	die := func(user string) {
-		c := h.connect(wire.Connect{Level: 5, ID: user, User: user, Props: []byte{17, 0, 0, 0, 30},
-			Will: &wire.Will{Topic: "will/" + user, Payload: "x", Props: []byte{24, 0, 0, 0, 1}}})
-		_ = c.Close()
-	}
-	die("stays")
-	die("revoked")
-	die("returns")
-	h.until("three wills wait", func() bool { return h.WillsPending() == 3 })
-	h.policy.change(func(p *policy) { p.publish["user:revoked"] = nil })
-	back := h.connect(wire.Connect{Level: 5, ID: "returns", User: "returns", Keep: true})
-	defer back.Close()
-	if d := sub.ExpectPublish(); d.Topic != "will/stays" {
-		t.Fatalf("got %+v", d)
-	}
-	h.until("none waits", func() bool { return h.WillsPending() == 0 })
-	sub.ExpectSilence()
+	timeless(t, func(t *testing.T) {
+		h := startInMemory(t)
+		sub := h.client(5, "sub")
+		sub.Subscribe(1, "will/#", 0)
+		die := func(user string) {
+			c := h.connect(wire.Connect{Level: 5, ID: user, User: user, Props: []byte{17, 0, 0, 0, 30},
+				Will: &wire.Will{Topic: "will/" + user, Payload: "x", Props: []byte{24, 0, 0, 0, 1}}})
+			_ = c.Close()
+		}
+		began := time.Now()
+		die("stays")
+		die("revoked")
+		die("returns")
+		synctest.Wait()
+		if n := h.WillsPending(); n != 3 {
+			t.Fatalf("%d wills wait", n)
+		}
+		h.policy.change(func(p *policy) { p.publish["user:revoked"] = nil })
+		back := h.connect(wire.Connect{Level: 5, ID: "returns", User: "returns", Keep: true})
+		defer back.Close()
+		if d := sub.ExpectPublish(); d.Topic != "will/stays" || time.Since(began) != time.Second {
+			t.Fatalf("after %v got %+v", time.Since(began), d)
+		}
+		synctest.Wait()
+		if n := h.WillsPending(); n != 0 {
+			t.Errorf("%d wills wait", n)
+		}
+		sub.ExpectSilence()
+	})
 }
 
 // B4: a session belongs to its principal; a stranger neither inherits nor destroys.
@@ -199,8 +209,7 @@ func TestB4Stranger(t *testing.T) {
 		failed.User, failed.Password = "victim", "wrong"
 		h.dial().Connect(failed)
 		victim.ExpectSilence()
-		_ = victim.Close()
-		h.until("victim offline", func() bool { return h.Stats().Connections == 2 || h.Stats().Connections == 1 })
+		h.offline(victim)
 		pub := h.client(level, "pub")
 		pub.Publish("a", "for the victim", 1, 1, 0)
 		finish(pub, 1, 1)
@@ -377,23 +386,25 @@ func TestTelemetryAndMirror(t *testing.T) {
 func TestCredentialExpiry(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
-		h := start(t)
-		sub := h.client(level, "sub")
-		sub.Subscribe(1, "will", 0)
-		at := time.Now().Add(300 * time.Millisecond)
-		h.names.expires.Store(&at)
-		c := h.connect(wire.Connect{Level: level, ID: "c", User: "c", Will: &wire.Will{Topic: "will", Payload: "x"}})
-		seen := c.ExpectClosed()
-		if time.Now().Before(at) {
-			t.Error("closed too early")
-		}
-		if level == 5 && (len(seen) != 1 || seen[0].Body[0] != 0x87) {
-			t.Errorf("seen %v", seen)
-		}
-		sub.ExpectPublish()
-		late := h.dial()
-		if p := late.Connect(wire.Connect{Level: level, ID: "c", User: "c"}); p.Body[1] == 0 {
-			t.Error("an expired credential connects")
-		}
+		timeless(t, func(t *testing.T) {
+			h := startInMemory(t)
+			sub := h.client(level, "sub")
+			sub.Subscribe(1, "will", 0)
+			at := time.Now().Add(3 * time.Second)
+			h.names.expires.Store(&at)
+			c := h.connect(wire.Connect{Level: level, ID: "c", User: "c", Will: &wire.Will{Topic: "will", Payload: "x"}})
+			seen := c.ExpectClosed()
+			if now := time.Now(); now.Before(at) || now.After(at.Add(time.Second)) { // FlushTimeout, because the client does not hang up
+				t.Errorf("closed at %v, want %v", now, at)
+			}
+			if level == 5 && (len(seen) != 1 || seen[0].Body[0] != 0x87) {
+				t.Errorf("seen %v", seen)
+			}
+			sub.ExpectPublish()
+			late := h.dial()
+			if p := late.Connect(wire.Connect{Level: level, ID: "c", User: "c"}); p.Body[1] == 0 {
+				t.Error("an expired credential connects")
+			}
+		})
 	})
 }

@@ -52,7 +52,12 @@ func (v *memory) submit(f func(), done func(error)) {
 	}
 }
 
+// LoadSessions reads what was written, all of it: a broker ends before its
+// store, which finishes what it was given.
 func (v *memory) LoadSessions(yield func(message.SessionRecord) error) error {
+	done := make(chan struct{})
+	v.ops <- func() { close(done) }
+	<-done
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, r := range v.sessions {

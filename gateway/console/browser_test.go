@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,12 +22,16 @@ const chromium = "/usr/bin/chromium"
 // gatewayDouble serves what the admin server serves beside the page: a status
 // that moves with each request, and denials.
 //
-// The browser takes its picture at the load event. The page's icon is
-// answered only after hold, which is how long the script may run before.
-func gatewayDouble(t *testing.T, hold time.Duration) *httptest.Server {
+// The browser takes its picture at the load event, for which it needs the
+// page's icon. That is answered once the script has asked for so many statuses
+// after it was told of the denials: it asks for one when it has shown the last.
+func gatewayDouble(t *testing.T, shown int) *httptest.Server {
 	t.Helper()
 	raw := sample(t)
 	var polls atomic.Uint64
+	told := make(chan struct{})
+	tell := sync.OnceFunc(func() { close(told) })
+	seen := make(chan struct{}, shown+1)
 	status := func(context.Context) ([]byte, error) {
 		var doc map[string]any
 		if err := json.Unmarshal(raw, &doc); err != nil {
@@ -41,13 +46,24 @@ func gatewayDouble(t *testing.T, hold time.Duration) *httptest.Server {
 	page := serve(t, status)
 	mux.Handle("/", page)
 	mux.HandleFunc("/assets/icon.svg", func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case <-time.After(hold):
-		case <-r.Context().Done():
+		for range shown + 1 { // the first may have been sent before the denials were
+			select {
+			case <-seen:
+			case <-r.Context().Done():
+				return
+			}
 		}
 		page.ServeHTTP(w, r)
 	})
 	mux.HandleFunc("/v1/status", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-told:
+			select {
+			case seen <- struct{}{}:
+			default:
+			}
+		default:
+		}
 		b, err := status(r.Context())
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -65,6 +81,7 @@ func gatewayDouble(t *testing.T, hold time.Duration) *httptest.Server {
 				now.Add(time.Duration(i-3)*time.Second).Format(time.RFC3339Nano), who, i, 1+i*20)
 		}
 		_ = http.NewResponseController(w).Flush()
+		tell()
 		<-r.Context().Done()
 	})
 	srv := httptest.NewServer(mux)
@@ -77,7 +94,7 @@ func browse(t *testing.T, args ...string) (stdout, stderr string) {
 	if _, err := os.Stat(chromium); err != nil {
 		t.Fatalf("%s is needed for this test: install the package chromium", chromium)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, chromium, append([]string{
 		"--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -99,7 +116,7 @@ func TestBrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a real browser takes seconds")
 	}
-	srv := gatewayDouble(t, 4*time.Second)
+	srv := gatewayDouble(t, 2)
 	dom, console := browse(t, "--dump-dom", srv.URL+"/")
 	for _, want := range []string{
 		`device:thermostat-7`, `&lt;img src=x onerror=alert(1)&gt;`, `×41`, `id="live" data-state="connected"`, `id="lost" class="lost" hidden`, `<path id="spark-line" class="line" vector-effect="non-scaling-stroke" d="M`,
@@ -120,7 +137,7 @@ func TestBrowser(t *testing.T) {
 		}
 	}
 	if dir := os.Getenv("GATEHOUSE_SCREENSHOTS"); dir != "" {
-		srv := gatewayDouble(t, 12*time.Second)
+		srv := gatewayDouble(t, 11)
 		for name, args := range map[string][]string{
 			"light": {"--window-size=1280,1100"}, "dark": {"--window-size=1280,1100", "--force-dark-mode", "--blink-settings=preferredColorScheme=0"}, "narrow": {"--window-size=500,1700"},
 		} {

@@ -148,7 +148,7 @@ func start(t *testing.T, change func(*Options)) *api {
 	pool := x509.NewCertPool()
 	pool.AddCert(pair.Certificate())
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "example.com", MinVersion: tls.VersionTLS12}}
-	a.url, a.http = "https://"+l.Addr().String(), &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	a.url, a.http = "https://"+l.Addr().String(), &http.Client{Transport: transport, Timeout: time.Minute}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		cancel()

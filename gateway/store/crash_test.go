@@ -98,7 +98,7 @@ func TestKilledAtAnyMomentNothingAcknowledgedIsMissing(t *testing.T) {
 	known := acknowledged{appended: map[uint64]bool{}}
 	total := 0
 	for round := range 20 {
-		total += killRound(t, exe, dir, &known)
+		total += killRound(t, exe, dir, round%4 == 3, &known)
 		verifyAfterKill(t, dir, round, &known)
 	}
 	if total < 1000 {
@@ -106,7 +106,9 @@ func TestKilledAtAnyMomentNothingAcknowledgedIsMissing(t *testing.T) {
 	}
 }
 
-func killRound(t *testing.T, exe, dir string, known *acknowledged) int {
+// killRound lets the child run until it has acknowledged so and so much, or, if
+// early, for some time, in which it may not even have opened the store.
+func killRound(t *testing.T, exe, dir string, early bool, known *acknowledged) int {
 	t.Helper()
 	cmd := exec.Command(exe, "-test.run=^$")
 	cmd.Env = append(os.Environ(), "STORE_CRASH_CHILD="+dir)
@@ -118,11 +120,21 @@ func killRound(t *testing.T, exe, dir string, known *acknowledged) int {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(time.Duration(20+rand.IntN(500))*time.Millisecond, func() { _ = cmd.Process.Kill() })
-	defer timer.Stop()
+	if early {
+		timer := time.AfterFunc(time.Duration(rand.IntN(500))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		defer timer.Stop()
+	}
+	last := 1 + rand.IntN(600) // line before the end; later ones are on their way
 	n := 0
-	for sc := bufio.NewScanner(out); sc.Scan(); {
-		f := strings.Fields(sc.Text())
+	for r, lines := bufio.NewReader(out), 0; ; lines++ {
+		if lines == last {
+			_ = cmd.Process.Kill()
+		}
+		line, err := r.ReadString('\n')
+		if err != nil {
+			break // what has no end is half a line: its number may be another one's
+		}
+		f := strings.Fields(line)
 		num := func(i int) uint64 {
 			v, _ := strconv.ParseUint(f[i], 10, 64)
 			return v
@@ -136,7 +148,7 @@ func killRound(t *testing.T, exe, dir string, known *acknowledged) int {
 		case len(f) == 3 && f[0] == "gen":
 			known.epoch, known.number = num(1), num(2)
 		case len(f) > 0 && (f[0] == "failed" || f[0] == "quarantined"):
-			t.Fatalf("child: %s", sc.Text())
+			t.Fatalf("child: %s", line)
 		}
 	}
 	_ = cmd.Wait()

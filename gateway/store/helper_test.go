@@ -82,7 +82,7 @@ func outcomeOf(t testing.TB, f func(done func(error))) error {
 	select {
 	case err := <-ch:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("done was not called")
 		return nil
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/gatehouse/gatehouse/internal/freeport"
 )
 
 // childVariable makes this test binary the program that socket-activate starts.
@@ -59,12 +61,11 @@ func child(known []string) {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Get()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 // activate runs this binary under systemd-socket-activate and returns the
@@ -95,7 +96,7 @@ func activate(t *testing.T, known string, args ...string) *bufio.Scanner {
 // dial waits until the tool listens.
 func dial(t *testing.T, network, address string) net.Conn {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		c, err := net.Dial(network, address)
 		if err == nil {
 			t.Cleanup(func() { _ = c.Close() })
@@ -160,7 +161,7 @@ func TestActivatedWrongly(t *testing.T) {
 	t.Run("datagram", func(t *testing.T) {
 		a := freeAddress(t)
 		out := activate(t, "mqtts", "--datagram", "-l", a, "--fdname=mqtts")
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		got := make(chan string, 1)
 		go func() {
 			if out.Scan() {

@@ -116,16 +116,6 @@ func tail(file string, lines int) string {
 	return "    " + strings.Join(all, "\n    ")
 }
 
-// freePort is a loopback port that was free a moment ago.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
 // portFree says plainly when a port that `make run` wants is taken.
 func portFree(port int, what string) error {
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))

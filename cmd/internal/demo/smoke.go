@@ -9,6 +9,7 @@ import (
 
 	adminclient "github.com/gatehouse/gatehouse/gateway/admin/client"
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/internal/freeport"
 )
 
 var asserts = [][2]string{
@@ -31,7 +32,7 @@ func smoke(ctx context.Context, bin, seedFile string, keep bool) (err error) {
 	}
 	var p ports
 	for _, port := range []*int{&p.MQTT, &p.API, &p.Hub, &p.Page} {
-		if *port, err = freePort(); err != nil {
+		if *port, err = freeport.Get(); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse/gatehouse/gateway/admin"
+	"github.com/gatehouse/gatehouse/internal/freeport"
 )
 
 // Gateway is one gatehoused of the house, with a state of its own.
@@ -36,8 +37,8 @@ func (h *House) NewGateway(t testing.TB, s Settings) *Gateway {
 	t.Helper()
 	g := &Gateway{House: h, Dir: ShortDir(t), Supervisor: NewSupervisor(t)}
 	var err1, err2 error
-	g.MQTT, err1 = FreePort()
-	g.Page, err2 = FreePort()
+	g.MQTT, err1 = freeport.Get()
+	g.Page, err2 = freeport.Get()
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}

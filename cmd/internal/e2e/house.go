@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -23,6 +22,7 @@ import (
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/credential/sas"
 	"github.com/gatehouse/gatehouse/device/credential/x509"
+	"github.com/gatehouse/gatehouse/internal/freeport"
 	"github.com/gatehouse/gatehouse/sync/management/seed"
 )
 
@@ -71,7 +71,7 @@ func Open(seedFile string) (_ *House, err error) {
 	if h.Topology, err = seed.Load(seedFile); err != nil {
 		return nil, err
 	}
-	if h.port, err = FreePort(); err != nil {
+	if h.port, err = freeport.Get(); err != nil {
 		return nil, err
 	}
 	if err = errors.Join(h.keys(), h.configure(seedFile)); err != nil {
@@ -275,16 +275,6 @@ func fetch(c *http.Client, req *http.Request, into any) error {
 		return nil
 	}
 	return json.Unmarshal(b, into)
-}
-
-// FreePort is a loopback port that was free a moment ago.
-func FreePort() (int, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // Keys is the issuer's key set, as JSON.

@@ -23,7 +23,7 @@ import (
 )
 
 // Patience bounds every wait for something that must happen.
-const Patience = 20 * time.Second
+const Patience = 2 * time.Minute
 
 // Build compiles the daemons into dir.
 func Build(dir string) error {

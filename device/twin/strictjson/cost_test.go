@@ -52,10 +52,20 @@ func TestWideObjectsAreCheap(t *testing.T) {
 		},
 		"Merge": func() { Merge(a, b) },
 	} {
-		began := time.Now()
-		do()
-		if took := time.Since(began); took > time.Second {
-			t.Errorf("%s took %s", name, took)
+		// A busy machine makes one call slow, a square makes all of them.
+		var quickest time.Duration
+		for try := range 10 {
+			began := time.Now()
+			do()
+			if took := time.Since(began); try == 0 || took < quickest {
+				quickest = took
+			}
+			if quickest < time.Second {
+				break
+			}
+		}
+		if quickest > time.Second {
+			t.Errorf("%s took %s", name, quickest)
 		}
 	}
 }

@@ -58,7 +58,7 @@ func TestTelemetryOverItsOwnOrTheGatewaysIdentity(t *testing.T) {
 		if got := hub.Lane(tc.m.Via.Device); got != tc.lane {
 			t.Errorf("lane of %s: %s", tc.m.Via.Device, got)
 		}
-		conn, err := hub.Connect(within(t, 10*time.Second), tc.lane)
+		conn, err := hub.Connect(within(t, patience), tc.lane)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +85,7 @@ func TestTelemetryOverItsOwnOrTheGatewaysIdentity(t *testing.T) {
 func TestWhatTheHubCannotTakeIsSaidBefore(t *testing.T) {
 	fake := newFakeHub(t)
 	hub := start(t, fake.options())
-	conn, err := hub.Connect(within(t, 10*time.Second), "gw")
+	conn, err := hub.Connect(within(t, patience), "gw")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,15 +128,15 @@ func TestTwinMethodsAndCloudMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Hold()()
-	body, err := s.TwinGet(within(t, 10*time.Second))
+	body, err := s.TwinGet(within(t, patience))
 	if err != nil || !strings.Contains(string(body), `"$version":3`) {
 		t.Fatalf("twin: %s, %v", body, err)
 	}
-	if v, err := s.PatchReported(within(t, 5*time.Second), []byte(`{"a":1}`)); err != nil || v != 8 {
+	if v, err := s.PatchReported(within(t, patience), []byte(`{"a":1}`)); err != nil || v != 8 {
 		t.Errorf("patch: %d, %v", v, err)
 	}
 	var status *StatusError
-	if _, err := s.PatchReported(within(t, 5*time.Second), []byte("bad")); !errors.As(err, &status) || status.Status != 400 {
+	if _, err := s.PatchReported(within(t, patience), []byte("bad")); !errors.As(err, &status) || status.Status != 400 {
 		t.Errorf("bad patch: %v", err)
 	}
 	c := fake.conn("sas1")
@@ -151,7 +151,7 @@ func TestTwinMethodsAndCloudMessages(t *testing.T) {
 				t.Fatalf("unexpected %q", got)
 			}
 			delete(want, got)
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("missing: %v", want)
 		}
 	}
@@ -185,7 +185,7 @@ func TestHostileHub(t *testing.T) {
 	}
 	hub := start(t, o)
 	s, _ := hub.Session("gw")
-	if _, err := s.TwinGet(within(t, 10*time.Second)); err != nil {
+	if _, err := s.TwinGet(within(t, patience)); err != nil {
 		t.Fatal(err)
 	}
 	c := fake.conn("gw")
@@ -211,7 +211,7 @@ func TestHostileHub(t *testing.T) {
 		defer fake.mu.Unlock()
 		return fake.connects["gw"] == 2
 	})
-	if _, err := s.TwinGet(within(t, 10*time.Second)); err != nil {
+	if _, err := s.TwinGet(within(t, patience)); err != nil {
 		t.Errorf("after the reconnect: %v", err)
 	}
 }
@@ -220,7 +220,7 @@ func TestWithoutAProbeThereIsNoConnection(t *testing.T) {
 	fake := newFakeHub(t)
 	fake.refuse["gw"] = true
 	o := fake.options()
-	o.ProbeWait = 100 * time.Millisecond
+	o.ProbeWait = time.Second // each try has as long to succeed, later
 	hub := start(t, o)
 	eventually(t, "a connection at the hub", func() bool { return fake.conn("gw") != nil })
 	if _, err := hub.Connect(within(t, 300*time.Millisecond), "gw"); !errors.Is(err, context.DeadlineExceeded) {
@@ -232,7 +232,7 @@ func TestWithoutAProbeThereIsNoConnection(t *testing.T) {
 	fake.mu.Lock()
 	fake.refuse["gw"] = false
 	fake.mu.Unlock()
-	if _, err := hub.Connect(within(t, 10*time.Second), "gw"); err != nil {
+	if _, err := hub.Connect(within(t, patience), "gw"); err != nil {
 		t.Errorf("with a probe: %v", err)
 	}
 }
@@ -260,7 +260,7 @@ func TestGatewayByCertificate(t *testing.T) {
 	o := fake.options()
 	o.Gateway = Gateway{Device: "gw", Certificate: &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
 	hub := start(t, o)
-	if _, err := hub.Connect(within(t, 10*time.Second), "gw"); err != nil {
+	if _, err := hub.Connect(within(t, patience), "gw"); err != nil {
 		t.Fatal(err)
 	}
 	if c := fake.conn("gw"); c.password != "" || c.peer != "gw" {
@@ -293,7 +293,7 @@ func TestOutstandingTwinRequestFailsWithTheConnection(t *testing.T) {
 	fake := newFakeHub(t)
 	hub := start(t, fake.options())
 	s, _ := hub.Session("gw")
-	if _, err := s.TwinGet(within(t, 10*time.Second)); err != nil {
+	if _, err := s.TwinGet(within(t, patience)); err != nil {
 		t.Fatal(err)
 	}
 	fake.mu.Lock()
@@ -304,7 +304,7 @@ func TestOutstandingTwinRequestFailsWithTheConnection(t *testing.T) {
 		return true
 	}
 	fake.mu.Unlock()
-	if _, err := s.TwinGet(within(t, 10*time.Second)); !errors.Is(err, ErrOffline) {
+	if _, err := s.TwinGet(within(t, patience)); !errors.Is(err, ErrOffline) {
 		t.Errorf("%v", err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 	"github.com/gatehouse/gatehouse/gateway/upstream/mqttconn"
+	"github.com/gatehouse/gatehouse/internal/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,12 +36,11 @@ type realBroker struct {
 
 func newRealBroker(t *testing.T) *realBroker {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Get()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &realBroker{t: t, dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port}
-	_ = l.Close()
+	b := &realBroker{t: t, dir: t.TempDir(), port: port}
 	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nmax_queued_messages 0\nmax_inflight_messages 0\nuser root\n", b.port, b.dir)
 	if err := os.WriteFile(filepath.Join(b.dir, "m.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
@@ -96,15 +96,18 @@ func find(t *testing.T, name string) string {
 	return ""
 }
 
+// patience is for what must come, on the busiest machine.
+const patience = 2 * time.Minute
+
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if f() {
 			return
 		}
 		<-time.After(20 * time.Millisecond)
 	}
-	t.Fatalf("not in 20 s: %s", what)
+	t.Fatalf("not in %v: %s", patience, what)
 }
 
 var asUpstream = &principal.Principal{Kind: principal.Upstream, Key: "upstream:test", Name: "test"}
@@ -156,7 +159,7 @@ func TestDownIsMappedGuardedAndHandedOver(t *testing.T) {
 		if m.Topic != "commands/lamp/1" || string(m.Payload) != "on" || m.Publisher != asUpstream || m.QoS != 1 {
 			t.Errorf("%+v", m)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing came")
 	}
 	if n := l.Status().Ignored["reserved-topic"]; n != 5 {
@@ -190,7 +193,7 @@ func TestUnacknowledgedCommandComesAgain(t *testing.T) {
 	stop()
 	l, _ = New(o)
 	run(t, l.Run)
-	eventually(t, "it came again", func() bool { mu.Lock(); defer mu.Unlock(); return n == 2 })
+	eventually(t, "it came again", func() bool { mu.Lock(); defer mu.Unlock(); return n >= 2 })
 }
 
 func TestLoopsAndMistakesAreRefused(t *testing.T) {
@@ -234,15 +237,30 @@ func TestProbeDecides(t *testing.T) {
 	b := newRealBroker(t)
 	o := options(b)
 	o.ProbeTopic = "probe/here"
+	swallowed := make(chan struct{}, 1)
 	o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		return &swallow{Conn: c}, err
+		return &swallow{c, swallowed}, err
 	}
 	l, _ := New(o)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if conn, err := l.connect(ctx); err == nil {
-		conn.Close()
+	connected := make(chan error, 1)
+	go func() {
+		conn, err := l.connect(ctx)
+		if err == nil {
+			conn.Close()
+		}
+		connected <- err
+	}()
+	<-swallowed
+	select {
+	case err := <-connected:
+		t.Fatalf("did not wait for the probe: %v", err)
+	case <-time.After(100 * time.Millisecond): // the time in which it would be wrong; nothing waits for it
+	}
+	cancel()
+	if err := <-connected; err == nil {
 		t.Fatal("connected without a probe")
 	}
 	if l.Status().Up {
@@ -251,10 +269,17 @@ func TestProbeDecides(t *testing.T) {
 }
 
 // swallow drops every PUBLISH to the probe topic.
-type swallow struct{ net.Conn }
+type swallow struct {
+	net.Conn
+	swallowed chan struct{}
+}
 
 func (s *swallow) Write(b []byte) (int, error) {
 	if len(b) > 0 && b[0]>>4 == 3 && bytes.Contains(b, []byte("probe/here")) {
+		select {
+		case s.swallowed <- struct{}{}:
+		default:
+		}
 		return len(b), nil
 	}
 	return s.Conn.Write(b)

@@ -8,7 +8,11 @@
 //
 // Failure: whatever upstream sends is checked before the library sees it (see
 // guard). Every failure ends the connection: Done is closed, every outstanding
-// acknowledgement function has been called with an error or will be.
+// acknowledgement function has been called with an error or will be. Nobody who
+// calls Publish or Subscribe is held by a connection that has ended, although
+// the library holds its caller for writeTimeout if the end comes between its
+// look at the connection and the handing over: those calls have goroutines of
+// their own, which Close does not wait for.
 package mqttconn
 
 import (
@@ -32,6 +36,9 @@ const (
 	inboundBytes     = 8 << 20 // of them, at least one message
 	stallLimit       = 10 * time.Second
 )
+
+// writeTimeout is how long the library may write, or wait to hand over, one packet.
+const writeTimeout = 20 * time.Second
 
 // ErrClosed is the error after Close; ErrString of a string that MQTT cannot carry.
 var (
@@ -67,16 +74,26 @@ type Conn struct {
 	client  mqtt.Client
 	guard   *guard
 	done    chan struct{}
+	out     chan outgoing // for publish
 	pending chan token
 	inbox   chan Message
 	room    *semaphore.Weighted
 	group   sync.WaitGroup
 
 	mu      sync.Mutex
-	err     error // guarded by mu; set before done is closed
+	err     error       // guarded by mu; set before done is closed
+	handing func(error) // guarded by mu; acked of what publish is handing to the library
 	dropped uint64
 
 	subscribe sync.Mutex // one SUBSCRIBE at a time, so that its SUBACK can be checked
+}
+
+type outgoing struct {
+	topic   string
+	qos     byte
+	retain  bool
+	payload []byte
+	acked   func(error)
 }
 
 type token struct {
@@ -98,7 +115,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	if o.MaxPacket <= 0 {
 		o.MaxPacket = DefaultMaxPacket
 	}
-	c := &Conn{guard: newGuard(raw, o.MaxPacket), done: make(chan struct{}), pending: make(chan token, 4096),
+	c := &Conn{guard: newGuard(raw, o.MaxPacket), done: make(chan struct{}), out: make(chan outgoing), pending: make(chan token, 4096),
 		inbox: make(chan Message, inboundMessages), room: semaphore.NewWeighted(inboundBytes)}
 	c.client = mqtt.NewClient(c.options(o))
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
@@ -113,6 +130,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		}
 		return nil, fmt.Errorf("connect: %w", connect.Error())
 	}
+	go c.publish()
 	c.group.Go(c.await)
 	c.group.Go(func() { c.deliver(o.OnMessage) })
 	return c, nil
@@ -125,7 +143,7 @@ func (c *Conn) options(o Options) *mqtt.ClientOptions {
 	p.SetClientID(o.ClientID).SetUsername(o.Username).SetPassword(o.Password).SetCleanSession(o.CleanSession)
 	p.SetAutoReconnect(false).SetConnectRetry(false).SetStore(mqtt.NewMemoryStore())
 	p.SetAutoAckDisabled(true).SetOrderMatters(true)
-	p.SetConnectTimeout(20 * time.Second).SetWriteTimeout(20 * time.Second).SetPingTimeout(15 * time.Second)
+	p.SetConnectTimeout(20 * time.Second).SetWriteTimeout(writeTimeout).SetPingTimeout(15 * time.Second)
 	p.SetKeepAlive(30 * time.Second)
 	if o.KeepAlive > 0 {
 		p.SetKeepAlive(o.KeepAlive)
@@ -216,6 +234,9 @@ func (c *Conn) await() {
 				case t := <-c.pending:
 					t.acked(c.Err())
 				default:
+					if acked := c.hand(nil); acked != nil {
+						acked(c.Err())
+					}
 					return
 				}
 			}
@@ -234,23 +255,53 @@ func (c *Conn) Publish(topic string, qos byte, retain bool, payload []byte, acke
 		return c.Err()
 	default:
 	}
-	t := c.client.Publish(topic, min(qos, 1), retain, payload)
 	if acked == nil {
 		acked = func(error) {}
 	}
-	var once sync.Once
-	call := func(err error) { once.Do(func() { acked(err) }) }
 	select {
-	case c.pending <- token{t, call}:
+	case c.out <- outgoing{topic, min(qos, 1), retain, payload, acked}:
+		return nil
 	case <-c.done:
 		return c.Err()
 	}
-	select {
-	case <-c.done:
-		call(c.Err()) // await may have left already
-	default:
+}
+
+// publish hands to the library what Publish was given, in order.
+func (c *Conn) publish() {
+	for {
+		var o outgoing
+		select {
+		case o = <-c.out:
+		case <-c.done:
+			return
+		}
+		var once sync.Once
+		call := func(err error) { once.Do(func() { o.acked(err) }) }
+		c.hand(call)
+		if err := c.Err(); err != nil {
+			call(err) // await may have left already
+			return
+		}
+		t := c.client.Publish(o.topic, o.qos, o.retain, o.payload)
+		select {
+		case c.pending <- token{t, call}:
+			c.hand(nil)
+		case <-c.done:
+			return // await has called, or will call, what is in hand
+		}
+		if err := c.Err(); err != nil {
+			call(err) // await may have left already
+			return
+		}
 	}
-	return nil
+}
+
+// hand notes whose acknowledgement function is with publish, and returns the one before.
+func (c *Conn) hand(acked func(error)) (before func(error)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before, c.handing = c.handing, acked
+	return before
 }
 
 // Subscribe subscribes at QoS 1 and returns what was granted (0, 1, or 0x80 refused), filter by filter.
@@ -268,9 +319,19 @@ func (c *Conn) Subscribe(ctx context.Context, filters ...string) ([]byte, error)
 		want[f] = 1
 	}
 	c.guard.codes.Store(int32(len(want)))
-	t, ok := c.client.SubscribeMultiple(want, nil).(*mqtt.SubscribeToken)
-	if !ok {
-		return nil, errors.New("subscribe: no token")
+	given := make(chan mqtt.Token, 1)
+	go func() { given <- c.client.SubscribeMultiple(want, nil) }()
+	var t *mqtt.SubscribeToken
+	select {
+	case token := <-given:
+		var ok bool
+		if t, ok = token.(*mqtt.SubscribeToken); !ok {
+			return nil, errors.New("subscribe: no token")
+		}
+	case <-c.done:
+		return nil, c.Err()
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 	select {
 	case <-t.Done():
@@ -332,7 +393,8 @@ func (c *Conn) fail(err error) {
 	_ = c.guard.Close()
 }
 
-// Close says goodbye within a second, and waits until nothing runs any more.
+// Close says goodbye within a second, and waits until all acknowledgement
+// functions have been called and OnMessage does not run any more.
 // Not to be called from an acknowledgement function or OnMessage.
 func (c *Conn) Close() {
 	_ = c.guard.SetWriteDeadline(time.Now().Add(time.Second))

@@ -23,6 +23,9 @@ import (
 	"github.com/gatehouse/gatehouse/device/update/manifest/manifesttest"
 )
 
+// patience is for what must come, on the busiest machine.
+const patience = time.Minute
+
 // A wire is a client that speaks MQTT 3.1.1 byte by byte, so that the tests
 // say exactly what is on the wire.
 type wire struct {
@@ -60,7 +63,7 @@ func (w *wire) write(first byte, body []byte) {
 // read returns the next frame; false when the connection has ended.
 func (w *wire) read() (frame, bool) {
 	w.t.Helper()
-	_ = w.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = w.conn.SetReadDeadline(time.Now().Add(patience))
 	first, err := w.r.ReadByte()
 	if err != nil {
 		if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
@@ -183,7 +186,7 @@ func start(t *testing.T) *world {
 			if err != nil {
 				t.Errorf("run: %v", err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(patience):
 			t.Error("the hub does not stop")
 		}
 	})
@@ -268,7 +271,7 @@ func (w *world) connect(id string) *wire {
 // eventually polls with a deadline: for effects that come through a socket.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not in time: %s", what)
 		}

@@ -214,7 +214,7 @@ func TestMethodThroughAGateway(t *testing.T) {
 	var body []byte
 	eventually(t, "the link's subscription", func() bool {
 		var err error
-		status, body, err = w.hub.Invoke(t.Context(), ID{"sas", ""}, "reboot", nil, 300*time.Millisecond) // before its probe is back the link cannot answer
+		status, body, err = w.hub.Invoke(t.Context(), ID{"sas", ""}, "reboot", nil, 2*time.Second) // before its probe is back the link cannot answer
 		return err == nil
 	})
 	if status != 202 || string(body) != `"rebooting"` {

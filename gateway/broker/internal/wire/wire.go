@@ -31,10 +31,12 @@ type Client struct {
 	T testing.TB
 	net.Conn
 	Level byte
+	// Of the CONNECT.
+	ID, User string
 }
 
-// Wait is how long a test waits for what must come.
-const Wait = 5 * time.Second
+// Wait is how long a test waits for what must come, on the busiest machine.
+const Wait = time.Minute
 
 // Put writes bytes.
 func (c *Client) Put(b ...byte) {
@@ -210,7 +212,7 @@ func (o Connect) Bytes() []byte {
 // Connect sends a CONNECT and returns the CONNACK.
 func (c *Client) Connect(o Connect) Packet {
 	c.T.Helper()
-	c.Level = o.Level
+	c.Level, c.ID, c.User = o.Level, o.ID, o.User
 	c.Put(o.Bytes()...)
 	return c.ExpectType(2)
 }

@@ -1,0 +1,5 @@
+//go:build !race
+
+package authztest_test
+
+const underRace = false

@@ -1,0 +1,57 @@
+// Package freeport finds ports for the programs that tests and the demo start.
+package freeport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+)
+
+// held are the reservations of this process. They end with it.
+var held struct {
+	sync.Mutex
+	reservations []net.Listener
+}
+
+// Get is a loopback port for a program that will listen on it, now and
+// after each restart: it is outside of the range from which the kernel serves
+// whoever asks for any port or connects, and nobody else gets it from here, in
+// whichever process, because a socket of that name keeps it.
+func Get() (int, error) {
+	first, last := outsideEphemeral()
+	for range 1000 {
+		port := first + rand.IntN(last-first) //nolint:gosec // spreads, keeps no secret
+		name, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", fmt.Sprintf("@gatehouse-test-port-%d", port))
+		if err != nil {
+			continue // somebody has it
+		}
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			_ = name.Close()
+			continue
+		}
+		_ = l.Close()
+		held.Lock()
+		held.reservations = append(held.reservations, name)
+		held.Unlock()
+		return port, nil
+	}
+	return 0, errors.New("no free port")
+}
+
+// outsideEphemeral are the ports below those that the kernel gives out, or
+// above them if there are hardly any.
+func outsideEphemeral() (first, last int) {
+	low, high := 32768, 60999
+	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
+		_, _ = fmt.Sscan(string(b), &low, &high)
+	}
+	if low >= 12000 {
+		return 10000, low
+	}
+	return min(high+1, 64000), 65535
+}
