@@ -23,10 +23,10 @@ import (
 // deploymentRights answers the guard: the Device Update service principal is
 // asked about at the hub's scope, a local initiator at the instance (semantics.md 5).
 type deploymentRights struct {
-	engine *authz.Engine
-	stage  func() access.Stage
-	now    func() time.Time
-	cfg    *config.Config
+	index func() *authz.Index
+	stage func() access.Stage
+	now   func() time.Time
+	cfg   *config.Config
 }
 
 // May implements update.Authorizer.
@@ -42,7 +42,7 @@ func (r *deploymentRights) May(_ context.Context, who update.Initiator, action u
 	case stage >= access.Restricted && (action == update.Create || action == update.Retry):
 		return update.Decision{Hold: true, Reason: access.StageRefused, Detail: "the cloud has been out of sight for too long for new deployment actions"}
 	}
-	return decideAll(r.engine.Index(), subject, r.needs(who.Hub, action))
+	return decideAll(r.index(), subject, r.needs(who.Hub, action))
 }
 
 // need is one data action, or alternatives of which one is enough.

@@ -202,7 +202,7 @@ func (d *daemon) present(key string) bool {
 func (d *daemon) gauges() metrics.Snapshot {
 	st := d.broker.Stats()
 	n := d.topologyCounts()
-	ix := d.engine.Index()
+	ix := d.policy.Index()
 	c := d.audit.Counts()
 	s := metrics.Snapshot{
 		Sessions: st.Sessions, SessionsConnected: st.Connections, Subscriptions: st.Subscriptions, Retained: st.Retained,
@@ -225,7 +225,7 @@ func (d *daemon) statusLine() string {
 	if d.staging == nil {
 		return "starting"
 	}
-	return fmt.Sprintf("policy %s, %s", d.engine.Index().Version(), d.staging.Stage())
+	return fmt.Sprintf("policy %s, %s", d.policy.Index().Version(), d.staging.Stage())
 }
 
 func (d *daemon) deployments() map[string]int64 { return d.phases.counts() }
