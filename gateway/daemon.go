@@ -169,6 +169,7 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 // buildRecords makes clock, audit, metrics: what everything else reports to.
 func (d *daemon) buildRecords() error {
 	d.clock = newClock(d.opts.Now, d.store.Cache().HighWater(), d.opts.Built, d.clockAlarm)
+	d.clock.doubt = d.cloudClockDoubt
 	d.staging = newStaging(d.clock, d.cfg.Offline, d.stageChanged)
 	d.registry = metrics.NewRegistry()
 	var err error

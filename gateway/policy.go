@@ -43,7 +43,7 @@ type policy struct {
 	behind  bool             // memory took losses that the store does not hold
 	whole   *device.Topology // while behind: the registry that the store holds, which the next change follows
 	wants   bool             // only a full answer brings the store level again
-	loaded  atomic.Bool // some generation is in force
+	loaded  atomic.Bool      // some generation is in force
 }
 
 // facts are what everything is decided by. They are swapped as one: an index

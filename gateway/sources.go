@@ -31,6 +31,7 @@ func (d *daemon) sources() admin.Sources {
 		Follow:      func() admin.Follower { return d.audit.Follow() },
 		Sync:        d.syncNow,
 		Disconnect:  d.disconnect,
+		ResetClock:  d.resetClock,
 		Config:      d.redactedConfig,
 		Doctor:      d.doctor,
 	}

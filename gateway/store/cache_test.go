@@ -281,6 +281,25 @@ func TestMarks(t *testing.T) {
 	}
 }
 
+// A mark that was wrong goes back, and takes along the age of what was cached by it.
+func TestHighWaterIsReset(t *testing.T) {
+	dir := t.TempDir()
+	s, stop := open(t, dir, testOptions())
+	wrong := time.Unix(2000000000, 0).UTC()
+	right := time.Unix(1700000000, 0).UTC()
+	g := filledGeneration()
+	g.Taken = wrong
+	if err := errors.Join(s.Cache().WriteGeneration(t.Context(), g), s.Cache().RaiseHighWater(wrong), s.Cache().ResetHighWater(right)); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	s, _ = open(t, dir, testOptions())
+	got, err := s.Cache().Load(t.Context())
+	if err != nil || !got.Taken.Equal(right) || !s.Cache().HighWater().Equal(right) {
+		t.Errorf("taken %v, mark %v, %v; want %v", got.Taken, s.Cache().HighWater(), err, right)
+	}
+}
+
 func TestTornSlotKeepsTheOlderValue(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "slot")
 	s, err := openSlots(path)

@@ -62,6 +62,24 @@ func (c *Cache) RaiseHighWater(t time.Time) error {
 	return nil
 }
 
+// ResetHighWater moves the mark to t, also back, because an operator says that
+// it was wrong. What is cached is then no younger than t: data from a time to come would never age.
+func (c *Cache) ResetHighWater(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.head != nil && c.head.Taken.After(t) {
+		next := *c.head
+		next.Taken = t
+		if err := c.flip(next, nil); err != nil {
+			return err
+		}
+	}
+	if err := c.clock.put(binary.BigEndian.AppendUint64(nil, uint64(t.UnixNano())), true); err != nil {
+		return &Error{Op: "store time", Path: c.dir, Err: err}
+	}
+	return nil
+}
+
 func (c *Cache) quarantined() []Quarantine {
 	c.mu.Lock()
 	defer c.mu.Unlock()
