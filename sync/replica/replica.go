@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -72,6 +73,7 @@ type Replica struct {
 	o    Options
 	log  *slog.Logger
 	wake chan struct{} // holds at most one wish
+	anew atomic.Bool   // the wish is for a full read
 
 	// Used by Run's goroutine alone.
 	held     Held
@@ -118,6 +120,12 @@ func (r *Replica) Wake() {
 	}
 }
 
+// WakeFull is Wake, for a full read instead of the changes.
+func (r *Replica) WakeFull() {
+	r.anew.Store(true)
+	r.Wake()
+}
+
 // Run keeps in step until ctx ends, and then returns nil.
 func (r *Replica) Run(ctx context.Context) error {
 	failures := 0
@@ -140,6 +148,9 @@ func (r *Replica) Run(ctx context.Context) error {
 
 // step makes one exchange with the source.
 func (r *Replica) step(ctx context.Context) error {
+	if r.anew.Swap(false) {
+		r.needFull = true
+	}
 	if r.o.FullEvery > 0 && !r.nextFull.IsZero() && !time.Now().Before(r.nextFull) {
 		r.needFull = true
 	}
@@ -247,6 +258,9 @@ func (r *Replica) full(ctx context.Context) error {
 	}
 	r.log.Info("sync: complete", "version", f.Version, "assignments", r.held.Assignments, "devices", r.held.Devices, "sensors", r.held.Sensors)
 	r.problems(f.Problems)
+	r.mu.Lock()
+	r.status.Fulls++
+	r.mu.Unlock()
 	r.succeeded()
 	return nil
 }

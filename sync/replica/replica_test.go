@@ -323,6 +323,21 @@ func TestWakeCutsTheWait(t *testing.T) {
 	})
 }
 
+func TestWakeFullReadsEverything(t *testing.T) {
+	in(t, func(g *rig) {
+		g.cloud.asked()
+		before := g.r.Status()
+		g.r.WakeFull()
+		synctest.Wait()
+		if asked := g.cloud.asked(); !strings.Contains(asked, "full") {
+			t.Error(asked)
+		}
+		if after := g.r.Status(); after.Fulls != before.Fulls+1 {
+			t.Errorf("%d full reads, then %d", before.Fulls, after.Fulls)
+		}
+	})
+}
+
 func TestAServerThatDoesNotWait(t *testing.T) {
 	in(t, func(g *rig) {
 		g.cloud.set(func() { g.cloud.impolite = true })
