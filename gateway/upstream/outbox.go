@@ -133,11 +133,7 @@ func (b *Outbox) newItem(seq uint64, r *route, topic string, size int64, m *mess
 	f := b.flows[publish][r.Priority]
 	if f == nil {
 		f = &flow{device: device, publish: publish, priority: r.Priority}
-		b.attach(f)
-		if b.flows[publish] == nil {
-			b.flows[publish] = map[int]*flow{}
-		}
-		b.flows[publish][r.Priority] = f
+		b.remember(f)
 	}
 	it := &item{seq: seq, size: size, route: r, flow: f, topic: topic, accepted: m.Accepted}
 	end := m.Expires
@@ -150,6 +146,18 @@ func (b *Outbox) newItem(seq uint64, r *route, topic string, size int64, m *mess
 		it.expires = max(end.Unix(), 1)
 	}
 	return it
+}
+
+// remember gives a flow its place and its lane, unless it has them.
+func (b *Outbox) remember(f *flow) {
+	if b.flows[f.publish][f.priority] == f {
+		return
+	}
+	b.attach(f)
+	if b.flows[f.publish] == nil {
+		b.flows[f.publish] = map[int]*flow{}
+	}
+	b.flows[f.publish][f.priority] = f
 }
 
 func (b *Outbox) attach(f *flow) {
@@ -166,6 +174,7 @@ func (b *Outbox) attach(f *flow) {
 // insert puts it at the end of its flow and accounts for it.
 func (b *Outbox) insert(it *item) {
 	f := it.flow
+	b.remember(f) // it was forgotten if its last message made room for this one
 	f.items = append(f.items, it)
 	q := b.byRoute[it.route]
 	if q == nil {

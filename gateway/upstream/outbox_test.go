@@ -257,3 +257,35 @@ func TestPropertiesCountAgainstTheQuota(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// The last waiting message of a device makes room for its next one: that one
+// must still find its way, whatever of the device was forgotten meanwhile.
+func TestAMessageThatTookTheLastOnesRoomIsSent(t *testing.T) {
+	for name, o := range map[string]Options{
+		"expired":     {Routes: []Route{{Name: "r", TTL: time.Minute}}},
+		"drop-oldest": {Routes: []Route{{Name: "r", Overflow: DropOldest}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCloud(false)
+			o.Storage, o.Connector, o.Limits = newDisk(t), c, Limits{DeviceMessages: 1}
+			now := time.Unix(1000, 0)
+			o.Now = func() time.Time { return now }
+			if err := offer(t, newBox(t, o), msg("d", "old")); err != nil {
+				t.Fatal(err)
+			}
+			now = now.Add(time.Hour)
+			b := newBox(t, o) // after a restart, still offline
+			next := msg("d", "next")
+			next.Accepted = now
+			if err := offer(t, b, next); err != nil {
+				t.Fatal(err)
+			}
+			pumping(t, b)
+			c.set(true)
+			eventually(t, "the outbox is empty", func() bool { return b.Stats().Messages == 0 })
+			if diff := cmp.Diff([]string{"d next"}, c.seen()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
