@@ -238,6 +238,9 @@ func (d *daemon) buildMessages() error {
 	o.MaxPacket, o.MaxTopic, o.MaxLevels = int(l.MaxPacket), l.MaxTopicLength, l.MaxTopicLevels
 	o.MaxSubscriptions, o.ReceiveMaximum, o.TopicAliasMaximum = l.MaxFilters, l.ReceiveMaximum, l.TopicAliasMaximum
 	o.Buffer, o.MaxKeepAlive = int(l.WriteBuffer), l.MaxKeepAlive
+	if d.cfg.Upstream.Mode == config.UpstreamIoTHub {
+		o.Presence = &d.hub
+	}
 	var err error
 	d.broker, err = broker.New(o)
 	return err

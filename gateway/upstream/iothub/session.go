@@ -36,6 +36,7 @@ type Session struct {
 	holds   int // guarded by mu, as all below
 	running bool
 	conn    *mqttconn.Conn         // nil while down
+	since   time.Time              // of conn's state
 	change  chan struct{}          // closed when conn changes
 	pending map[string]chan answer // by request id; closed when the connection ends
 	request uint64
@@ -52,6 +53,12 @@ func (s *Session) Up() (bool, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.conn != nil, s.last
+}
+
+func (s *Session) changed() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.since
 }
 
 // Ignored counts what the hub sent outside its own topics.
@@ -240,7 +247,7 @@ func (s *Session) hold(ctx context.Context, conn *mqttconn.Conn, expires time.Ti
 func (s *Session) set(conn *mqttconn.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conn = conn
+	s.conn, s.since = conn, s.hub.opt.Now()
 	if conn != nil {
 		s.last = ""
 	}
