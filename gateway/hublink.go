@@ -199,7 +199,9 @@ func twinError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &refused) && refused.Status >= 400 && refused.Status < 500 && refused.Status != http.StatusTooManyRequests:
+	case errors.As(err, &refused) && (refused.Status == http.StatusBadRequest || refused.Status == http.StatusRequestEntityTooLarge):
+		// About the patch itself. All others (a quota used up, a device not
+		// there yet) may pass, and a report that was acknowledged is not dropped for them.
 		return fmt.Errorf("%w: %w", twins.ErrRejected, err)
 	}
 	return fmt.Errorf("%w: %w", twins.ErrOffline, err)

@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/twins"
 	"github.com/gatehouse/gatehouse/gateway/upstream/iothub"
 )
 
@@ -52,5 +54,18 @@ func TestConnectedDevicesHoldTheirHubSessions(t *testing.T) {
 	want("both are gone", false, false)
 	if len(h.here) > 0 {
 		t.Errorf("remembers %v", h.here)
+	}
+}
+
+// A report that was acknowledged is dropped only when the hub can never take it.
+func TestOnlyWhatIsWrongWithAPatchRejectsIt(t *testing.T) {
+	for status, want := range map[int]error{
+		400: twins.ErrRejected, 413: twins.ErrRejected,
+		401: twins.ErrOffline, 403: twins.ErrOffline, 404: twins.ErrOffline, 408: twins.ErrOffline, 409: twins.ErrOffline,
+		412: twins.ErrOffline, 429: twins.ErrOffline, 500: twins.ErrOffline, 503: twins.ErrOffline,
+	} {
+		if err := twinError(&iothub.StatusError{Status: status}); !errors.Is(err, want) {
+			t.Errorf("%d: %v, want %v", status, err, want)
+		}
 	}
 }
