@@ -28,6 +28,8 @@ type cloud struct {
 	version  model.Version
 	assigns  int
 	devices  int
+	roles    int
+	denials  int
 	rights   Rights
 	rightsOK bool
 	down     error // what every call returns
@@ -39,7 +41,7 @@ type cloud struct {
 }
 
 func newCloud() *cloud {
-	return &cloud{version: model.Version{Epoch: 7, Number: 1}, assigns: 20, devices: 20, rightsOK: true, changed: make(chan struct{}),
+	return &cloud{version: model.Version{Epoch: 7, Number: 1}, assigns: 20, devices: 20, roles: 9, denials: 2, rightsOK: true, changed: make(chan struct{}),
 		rights: Rights{Assignments: true, Spaces: true, Devices: true, Sensors: true, Functions: true, Keys: true}}
 }
 
@@ -64,6 +66,12 @@ func (c *cloud) Full(context.Context) (Full, error) {
 	f.Policy.Version = c.version
 	for i := range c.assigns {
 		f.Policy.Assignments = append(f.Policy.Assignments, model.Assignment{ID: num(i)})
+	}
+	for i := range c.roles {
+		f.Policy.Roles = append(f.Policy.Roles, model.Role{ID: num(i)})
+	}
+	for i := range c.denials {
+		f.Policy.AzureDenies = append(f.Policy.AzureDenies, model.AzureDeny{ID: num(i)})
 	}
 	for i := range c.devices {
 		f.Data.Devices = append(f.Data.Devices, device.Device{ID: num(i), Auth: device.Auth{Primary: device.Secret("k")}})
