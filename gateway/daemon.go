@@ -254,6 +254,7 @@ func (r routed) Offer(m *message.Message, done func(error)) bool {
 	if r.d.outbox == nil {
 		return false
 	}
+	m = stamped(m, r.d.clock.Now())
 	if done == nil {
 		return r.d.outbox.Offer(m, nil)
 	}
@@ -264,6 +265,21 @@ func (r routed) Offer(m *message.Message, done func(error)) bool {
 		}
 		done(err)
 	})
+}
+
+// stamped is m with the time that is believed here. The broker stamps by the
+// wall clock, and what waits over a restart ages by the stamp.
+func stamped(m *message.Message, now time.Time) *message.Message {
+	wrong := now.Sub(m.Accepted)
+	if m.Accepted.IsZero() || wrong.Abs() < time.Minute {
+		return m
+	}
+	c := *m
+	c.Accepted = now
+	if !c.Expires.IsZero() {
+		c.Expires = c.Expires.Add(wrong)
+	}
+	return &c
 }
 
 // buildUpdates makes the guard and the twins that stand behind it.
