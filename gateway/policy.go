@@ -164,8 +164,8 @@ func (p *policy) Apply(ctx context.Context, d replica.Delta) error {
 	}
 	c := change{from: d.From, to: d.To, stored: true}
 	err = p.cache.WriteDelta(ctx, store.Delta{Taken: p.clock.Steady(), Policy: d.Policy, Registry: d.Data})
-	if errors.Is(err, store.ErrTooLarge) {
-		return fmt.Errorf("%w: %w", replica.ErrGap, err) // a full answer is written in batches
+	if errors.Is(err, store.ErrTooLarge) || errors.Is(err, store.ErrVersion) {
+		return fmt.Errorf("%w: %w", replica.ErrGap, err) // a full answer is written in batches, and asks for no version
 	}
 	if err != nil && ctx.Err() != nil {
 		return err // we stop, and what was not taken is asked for again

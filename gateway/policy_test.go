@@ -247,6 +247,10 @@ func TestPolicyGapAsksForAFullAnswer(t *testing.T) {
 	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); !errors.Is(err, replica.ErrGap) {
 		t.Fatalf("a delta too large for one transaction: err = %v, want a gap", err)
 	}
+	h.cache.fail = store.ErrVersion
+	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); !errors.Is(err, replica.ErrGap) {
+		t.Fatalf("a store that holds another version: err = %v, want a gap", err)
+	}
 	if !h.may(first) || h.may(second) {
 		t.Error("a change that was not taken is in force")
 	}

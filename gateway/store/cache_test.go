@@ -326,3 +326,24 @@ func TestTornSlotKeepsTheOlderValue(t *testing.T) {
 		t.Errorf("%q after a torn write, want the value before it", got)
 	}
 }
+
+// A generation that was written is in force, whatever becomes of the mark
+// beside it: who is told otherwise compares what is lost with the wrong state.
+func TestAGenerationStandsWithoutItsMark(t *testing.T) {
+	s, _ := open(t, t.TempDir(), testOptions())
+	c := s.Cache()
+	if err := c.MarkDirty("disk full"); err != nil {
+		t.Fatal(err)
+	}
+	c.dirty.close() // no mark can be written any more
+	g := filledGeneration()
+	if err := c.WriteGeneration(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Load(t.Context()); err != nil || got.Version != g.Version {
+		t.Errorf("%v, %v", got.Version, err)
+	}
+	if why, dirty := c.Dirty(); dirty {
+		t.Errorf("still dirty: %s", why)
+	}
+}

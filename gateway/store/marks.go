@@ -19,6 +19,7 @@ func (c *Cache) Version() (epoch, number uint64, ok bool) {
 // disk: a loss of rights was applied that could not be stored. It works on a
 // full disk and survives a power cut.
 func (c *Cache) MarkDirty(reason string) error {
+	c.level.Store(false)
 	if err := c.dirty.put([]byte("!"+reason), true); err != nil {
 		return &Error{Op: "mark dirty", Path: c.dir, Err: err}
 	}
@@ -36,7 +37,7 @@ func (c *Cache) ClearDirty() error {
 // Dirty tells whether the mark stands, and why. A store that is dirty at start counts as expired until a full sync.
 func (c *Cache) Dirty() (reason string, dirty bool) {
 	v := c.dirty.get()
-	if len(v) == 0 {
+	if len(v) == 0 || c.level.Load() {
 		return "", false
 	}
 	return string(v[1:]), true

@@ -136,6 +136,7 @@ func (r *Replica) confirm(ctx context.Context, d *doubt) (Full, error) {
 	if err != nil {
 		return Full{}, &doubtError{Unexplained, fmt.Sprintf("%sand the second read failed: %v", d.why, err)}
 	}
+	r.number(&second)
 	again := r.held.doubt(&second)
 	if again == nil {
 		return second, nil // it was a bad moment

@@ -244,6 +244,7 @@ func (r *Replica) full(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("full read: %w", err)
 	}
+	r.number(&f)
 	if doubt := r.held.doubt(&f); doubt != nil {
 		if f, err = r.confirm(ctx, doubt); err != nil {
 			return err
@@ -263,6 +264,15 @@ func (r *Replica) full(ctx context.Context) error {
 	r.mu.Unlock()
 	r.succeeded()
 	return nil
+}
+
+// number gives an answer without a version of its own one that follows: our own
+// clock, by which it is counted, may have been set back.
+func (r *Replica) number(f *Full) {
+	if f.Unnumbered && f.Version.Epoch == r.held.Version.Epoch && f.Version.Number < r.held.Version.Number {
+		f.Version.Number = r.held.Version.Number + 1
+		f.Policy.Version = f.Version
+	}
 }
 
 func (r *Replica) problems(list []wire.Problem) {

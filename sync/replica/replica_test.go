@@ -62,7 +62,7 @@ func (c *cloud) Full(context.Context) (Full, error) {
 	if c.down != nil {
 		return Full{}, c.down
 	}
-	f := Full{Version: c.version}
+	f := Full{Version: c.version, Unnumbered: c.noFeed}
 	f.Policy.Version = c.version
 	for i := range c.assigns {
 		f.Policy.Assignments = append(f.Policy.Assignments, model.Assignment{ID: num(i)})
@@ -393,4 +393,20 @@ func TestResume(t *testing.T) {
 	}, func(o *Options) {
 		o.Held, o.Resume = Held{Version: model.Version{Epoch: 6, Number: 900}}, true
 	})
+}
+
+// A server without versions is counted by our own clock, which may be set back.
+func TestWithoutAFeedNumbersOnlyRise(t *testing.T) {
+	in(t, func(g *rig) {
+		g.house.seen()
+		g.cloud.set(func() { g.cloud.version.Number = 1 })
+		time.Sleep(90 * time.Second)
+		synctest.Wait()
+		if got := g.house.seen(); !strings.Contains(got, "replace 901") {
+			t.Errorf("took %q", got)
+		}
+		if got := g.r.Status().Health.Code; got != InStep {
+			t.Errorf("health %q", got)
+		}
+	}, func(o *Options) { c := o.Source.(*cloud); c.noFeed, c.version.Number = true, 900 })
 }

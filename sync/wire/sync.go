@@ -12,6 +12,8 @@ type Full struct {
 	Policy   model.Snapshot
 	Data     device.Data
 	Problems []Problem // elements that were left out
+	// Unnumbered: the server has no versions, and Version only says when it was read.
+	Unnumbered bool
 }
 
 // Delta leads from exactly From to To.
