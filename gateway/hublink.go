@@ -29,9 +29,12 @@ type hubUplink struct {
 	working sync.WaitGroup  // methods under way
 	ctx     context.Context // of Run; set before the link's handlers run
 
-	mu   sync.Mutex
-	here map[string]int    // device → its connections; guarded by mu
-	held map[string]func() // device → release of its session; guarded by mu
+	publish func(m *message.Message, done func(error))
+
+	mu       sync.Mutex
+	here     map[string]int                   // device → its connections; guarded by mu
+	held     map[string]func()                // device → release of its session; guarded by mu
+	commands map[string][]iothub.CloudMessage // device → what waits for it, oldest first; guarded by mu
 }
 
 func (h *hubUplink) open(d *daemon) error {
@@ -78,7 +81,8 @@ func (h *hubUplink) open(d *daemon) error {
 		return err
 	}
 	h.d, h.link, h.as = d, link, d.upstreamPrincipal()
-	h.here, h.held = map[string]int{}, map[string]func(){}
+	h.here, h.held, h.commands = map[string]int{}, map[string]func(){}, map[string][]iothub.CloudMessage{}
+	h.publish = d.receive
 	h.methods = make(chan struct{}, maxMethods)
 	h.ctx = context.Background()
 	return nil
@@ -241,14 +245,4 @@ func (h *hubUplink) respond(id string, m iothub.Method, status int, body []byte)
 	if err != nil {
 		h.d.log.Info("a method's answer did not reach the hub", "device", id, "method", m.Name, "err", err)
 	}
-}
-
-// cloud publishes a cloud-to-device message; it stays at the hub until it was taken, or refused for good.
-func (h *hubUplink) cloud(_ string, c iothub.CloudMessage) {
-	m := &message.Message{Topic: c.Topic, Payload: c.Payload, QoS: 1, Accepted: h.d.clock.Now(), Publisher: h.as}
-	h.d.broker.Publish(m, func(err error) {
-		if message.Settled(err) {
-			c.Ack()
-		}
-	})
 }

@@ -1,12 +1,14 @@
 package broker_test
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
@@ -64,6 +66,31 @@ func TestB22TakeOver(t *testing.T) {
 			t.Errorf("%d subscriptions", n)
 		}
 	})
+}
+
+// A command that nobody is there to take is not taken: whoever sent it keeps it.
+func TestACommandWithoutReceiverIsNotTaken(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.policy.change(func(p *policy) {
+		p.route = func(string) message.Route { return message.Route{Handling: message.CloudToDevice} }
+	})
+	up := &principal.Principal{Kind: principal.Upstream, Key: "upstream:hub"}
+	send := func() error {
+		done := make(chan error, 1)
+		h.Publish(&message.Message{Topic: "devices/d/messages/devicebound/", QoS: 1, Publisher: up}, func(err error) { done <- err })
+		return <-done
+	}
+	var refused *message.Refused
+	if err := send(); !errors.As(err, &refused) || refused.Code != message.NoMatchingSubscribers {
+		t.Errorf("nobody is there: %v", err)
+	}
+	c := h.client(5, "d")
+	c.Subscribe(1, "devices/d/messages/devicebound/#", 1)
+	if err := send(); err != nil {
+		t.Error(err)
+	}
+	take(c, c.ExpectPublish())
 }
 
 // here counts who is connected.
