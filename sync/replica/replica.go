@@ -177,6 +177,10 @@ func (r *Replica) follow(ctx context.Context) error {
 		r.noFeed, r.needFull = true, true
 		return nil
 	case err != nil:
+		// What cannot be read (too large, say) will not be readable the next time:
+		// a revocation in it must not wait for that.
+		var reason interface{ Reason() string }
+		r.needFull = errors.As(err, &reason) && reason.Reason() == "malformed"
 		return fmt.Errorf("changes since %s: %w", r.cursor, err)
 	case d.From != r.cursor || d.To.Epoch != d.From.Epoch || d.To.Number < d.From.Number:
 		r.needFull = true

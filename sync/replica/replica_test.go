@@ -35,6 +35,7 @@ type cloud struct {
 	down     error // what every call returns
 	noFeed   bool
 	gap      bool // the next Changes is a gap
+	odd      bool // Changes cannot be read
 	impolite bool // answers at once, always
 	changed  chan struct{}
 	log      []string
@@ -87,12 +88,14 @@ func (c *cloud) Changes(ctx context.Context, since model.Version, wait time.Dura
 	c.mu.Unlock()
 	for {
 		c.mu.Lock()
-		version, changed, down, noFeed, gap, impolite := c.version, c.changed, c.down, c.noFeed, c.gap, c.impolite
+		version, changed, down, noFeed, gap, impolite, odd := c.version, c.changed, c.down, c.noFeed, c.gap, c.impolite, c.odd
 		c.gap = false
 		c.mu.Unlock()
 		switch {
 		case down != nil:
 			return Delta{}, down
+		case odd && version.Number > since.Number:
+			return Delta{}, fmt.Errorf("answer: %w", unreadable{})
 		case noFeed:
 			return Delta{}, wire.ErrNoFeed
 		case gap || version.Epoch != since.Epoch || since.Number > version.Number:
@@ -343,6 +346,22 @@ func TestWakeFullReadsEverything(t *testing.T) {
 		if after := g.r.Status(); after.Fulls != before.Fulls+1 {
 			t.Errorf("%d full reads, then %d", before.Fulls, after.Fulls)
 		}
+	})
+}
+
+type unreadable struct{}
+
+func (unreadable) Error() string  { return "larger than 67108864 bytes" }
+func (unreadable) Reason() string { return "malformed" }
+
+// A change that cannot be read is read with everything else.
+func TestAnUnreadableDeltaLeadsToAFullRead(t *testing.T) {
+	in(t, func(g *rig) {
+		g.house.seen()
+		g.cloud.set(func() { g.cloud.odd, g.cloud.version.Number = true, 2 })
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		g.expect("taken", g.house.seen(), "replace 2")
 	})
 }
 
