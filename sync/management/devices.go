@@ -47,7 +47,7 @@ func (c *call) getDevice() error {
 }
 
 func (c *call) postDevice() error {
-	o, err := c.body()
+	o, err := c.typed()
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (c *call) patchDevice() error {
 	if err != nil {
 		return err
 	}
-	o, err := c.body()
+	o, err := c.typed()
 	if err != nil {
 		return err
 	}
