@@ -28,7 +28,7 @@ func (h *hubUplink) cloud(id string, c iothub.CloudMessage) {
 	h.mu.Lock()
 	waiting := len(h.commands[id])
 	again := slices.IndexFunc(h.commands[id], func(w iothub.CloudMessage) bool {
-		return w.Topic == c.Topic && strings.Contains(w.Topic, "%24.mid=") && bytes.Equal(w.Payload, c.Payload)
+		return w.Topic == c.Topic && strings.Contains(w.Topic, ".mid=") && bytes.Equal(w.Payload, c.Payload)
 	})
 	switch {
 	case again >= 0:
