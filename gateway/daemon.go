@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/update"
@@ -66,7 +65,6 @@ type daemon struct {
 	notify   *systemd.Notifier
 
 	store     *store.Store
-	engine    *authz.Engine
 	policy    *policy
 	keys      *keyring
 	identity  *identity.Authenticator
@@ -130,7 +128,7 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), engine: authz.NewEngine(), level: level, doorTLS: map[string]*liveTLS{}}
+	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), level: level, doorTLS: map[string]*liveTLS{}}
 	d.inForce.Store(&d.cfg)
 	d.phases.phase = map[string]update.Phase{}
 	d.health = health.New(o.Now)
@@ -171,6 +169,7 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 // buildRecords makes clock, audit, metrics: what everything else reports to.
 func (d *daemon) buildRecords() error {
 	d.clock = newClock(d.opts.Now, d.store.Cache().HighWater(), d.opts.Built, d.clockAlarm)
+	d.clock.doubt = d.cloudClockDoubt
 	d.staging = newStaging(d.clock, d.cfg.Offline, d.stageChanged)
 	d.registry = metrics.NewRegistry()
 	var err error
@@ -184,19 +183,18 @@ func (d *daemon) buildRecords() error {
 			d.health.Set(err != nil, "audit-file", health.Degraded, fmt.Sprint("the audit file cannot be written: ", err), "free space or mend the permissions of audit.file; records still go to the log")
 		},
 	})
-	d.ledger = newLedger(d.audit, d.metrics, func() string { return d.engine.Index().Version().String() })
+	d.ledger = newLedger(d.audit, d.metrics, func() string { return d.policy.Index().Version().String() })
 	return nil
 }
 
 // buildPolicy loads what is cached and puts it into force.
 func (d *daemon) buildPolicy() error {
 	d.policy = &policy{
-		engine: d.engine, cache: d.store.Cache(), clock: d.clock, log: d.log,
+		cache: d.store.Cache(), clock: d.clock, log: d.log,
 		topoOptions: device.Options{ActsForDepth: d.cfg.Access.ActsForDepth},
 		revoke:      d.revoke, problems: d.policyProblems, changed: d.policyChanged, forget: d.forget,
 	}
-	empty, _ := device.NewTopology(device.Data{}, d.policy.topoOptions)
-	d.policy.topo.Store(empty)
+	d.policy.begin()
 	g, err := d.store.Cache().Load(context.Background())
 	switch {
 	case err == nil:
@@ -213,7 +211,7 @@ func (d *daemon) buildPolicy() error {
 		d.health.Raise("store-quarantined-"+q.Store, health.Degraded, fmt.Sprintf("the %s store was damaged (%s) and was set aside at %s", q.Store, q.Reason, q.MovedTo), "look at the disk's health; remove the directory when it is no longer wanted")
 	}
 	d.access = access.New(access.Options{
-		Policy: d.engine.Index, Topology: d.policy.Topology, Stage: d.staging.Stage,
+		Facts: d.policy.Facts, Stage: d.staging.Stage,
 		Site: d.cfg.Instance.Site, HubScope: d.cfg.Instance.Hub.ARMScope, InstanceScope: d.cfg.Instance.DeviceUpdate.ARMScope,
 		DeviceSelfGrant: d.cfg.Access.DeviceSelfGrant, KeepAfterExpiry: d.cfg.Offline.KeepAfterExpiry,
 	})
@@ -240,6 +238,9 @@ func (d *daemon) buildMessages() error {
 	o.MaxPacket, o.MaxTopic, o.MaxLevels = int(l.MaxPacket), l.MaxTopicLength, l.MaxTopicLevels
 	o.MaxSubscriptions, o.ReceiveMaximum, o.TopicAliasMaximum = l.MaxFilters, l.ReceiveMaximum, l.TopicAliasMaximum
 	o.Buffer, o.MaxKeepAlive = int(l.WriteBuffer), l.MaxKeepAlive
+	if d.cfg.Upstream.Mode == config.UpstreamIoTHub {
+		o.Presence = &d.hub
+	}
 	var err error
 	d.broker, err = broker.New(o)
 	return err
@@ -253,6 +254,7 @@ func (r routed) Offer(m *message.Message, done func(error)) bool {
 	if r.d.outbox == nil {
 		return false
 	}
+	m = stamped(m, r.d.clock.Now())
 	if done == nil {
 		return r.d.outbox.Offer(m, nil)
 	}
@@ -263,6 +265,21 @@ func (r routed) Offer(m *message.Message, done func(error)) bool {
 		}
 		done(err)
 	})
+}
+
+// stamped is m with the time that is believed here. The broker stamps by the
+// wall clock, and what waits over a restart ages by the stamp.
+func stamped(m *message.Message, now time.Time) *message.Message {
+	wrong := now.Sub(m.Accepted)
+	if m.Accepted.IsZero() || wrong.Abs() < time.Minute {
+		return m
+	}
+	c := *m
+	c.Accepted = now
+	if !c.Expires.IsZero() {
+		c.Expires = c.Expires.Add(wrong)
+	}
+	return &c
 }
 
 // buildUpdates makes the guard and the twins that stand behind it.
@@ -276,7 +293,7 @@ func (d *daemon) buildUpdates() error {
 	}
 	c := d.cfg.DeviceUpdate
 	d.guard = update.New(update.Options{
-		Authorizer: &deploymentRights{engine: d.engine, stage: d.staging.Stage, now: d.clock.Now, cfg: &d.cfg},
+		Authorizer: &deploymentRights{index: d.policy.Index, stage: d.staging.Stage, now: d.clock.Now, cfg: &d.cfg},
 		Journal:    twins.Journal{Bucket: d.store.Bucket("deployments")}, Verifier: verifier, Hosts: hostsOf(c),
 		RequireRecords: c.Records == config.RecordsRequired, StuckAfter: c.StuckAfter, Silent: c.Silent, Now: d.clock.Now,
 		Audit: func(r update.AuditRecord) {
@@ -351,7 +368,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	err = runAll(ctx, d.log, actors, func() {
 		d.notify.Ready("serving; " + d.statusLine())
-		d.log.Info("gatehoused serves", "version", d.opts.Version, "site", d.cfg.Instance.Site.String(), "policy", d.engine.Index().Version().String(), "stage", d.staging.Stage().String())
+		d.log.Info("gatehoused serves", "version", d.opts.Version, "site", d.cfg.Instance.Site.String(), "policy", d.policy.Index().Version().String(), "stage", d.staging.Stage().String())
 		context.AfterFunc(ctx, func() { d.notify.Stopping("stopping: closing connections, syncing the store") })
 	})
 	for _, end := range d.idle {

@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/update/manifest"
 	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/store"
@@ -23,10 +24,10 @@ import (
 // deploymentRights answers the guard: the Device Update service principal is
 // asked about at the hub's scope, a local initiator at the instance (semantics.md 5).
 type deploymentRights struct {
-	engine *authz.Engine
-	stage  func() access.Stage
-	now    func() time.Time
-	cfg    *config.Config
+	index func() *authz.Index
+	stage func() access.Stage
+	now   func() time.Time
+	cfg   *config.Config
 }
 
 // May implements update.Authorizer.
@@ -42,7 +43,7 @@ func (r *deploymentRights) May(_ context.Context, who update.Initiator, action u
 	case stage >= access.Restricted && (action == update.Create || action == update.Retry):
 		return update.Decision{Hold: true, Reason: access.StageRefused, Detail: "the cloud has been out of sight for too long for new deployment actions"}
 	}
-	return decideAll(r.engine.Index(), subject, r.needs(who.Hub, action))
+	return decideAll(r.index(), subject, r.needs(who.Hub, action))
 }
 
 // need is one data action, or alternatives of which one is enough.
@@ -151,12 +152,16 @@ const rootKeyPackage = "root-key-package"
 
 // useRootKeyPackage applies the package seen last, and then the configured one
 // if it is not older: what a package once disabled stays disabled (semantics.md 5).
+// An old file, as after a restored backup of the configuration, is named in health; no
+// building goes dark for it. Neither does one for a test package seen while test keys were trusted.
 func (d *daemon) useRootKeyPackage(v *manifest.Verifier) error {
 	bucket := d.store.Bucket("updates")
 	stored, err := bucket.Get(rootKeyPackage)
 	switch {
 	case err == nil:
-		if _, err := v.UsePackage(stored); err != nil {
+		if _, err := v.UsePackage(stored); manifest.CodeOf(err) == manifest.TestPackage {
+			d.log.Warn("the stored root key package is a test package, which is not trusted any more")
+		} else if err != nil {
 			return fmt.Errorf("the stored root key package: %w", err)
 		}
 	case !errors.Is(err, store.ErrNotFound):
@@ -169,7 +174,13 @@ func (d *daemon) useRootKeyPackage(v *manifest.Verifier) error {
 	if err != nil {
 		return fmt.Errorf("deviceUpdate.rootKeyPackage: %w", err)
 	}
-	if _, err := v.UsePackage(raw); err != nil {
+	_, err = v.UsePackage(raw)
+	if old := manifest.CodeOf(err) == manifest.OldPackage; old {
+		d.health.Raise("root-key-package", health.Degraded, fmt.Sprintf("deviceUpdate.rootKeyPackage is older than the package seen last (version %d), which stays in use", v.Package().Version),
+			"put the newest package there; what a later one disabled stays disabled")
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("deviceUpdate.rootKeyPackage: %w", err)
 	}
 	bucket.Put(rootKeyPackage, v.Package().Raw, func(err error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/gateway/access"
+	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/metrics"
@@ -39,6 +40,29 @@ func (d *daemon) clockAlarm(raised bool, ahead time.Duration) {
 	d.health.Set(raised, "clock-jump", health.Degraded,
 		fmt.Sprintf("the system clock is %s ahead of what the cloud last confirmed", ahead.Round(time.Minute)),
 		"check the clock (timedatectl); the offline stage does not follow it until the cloud confirms the time")
+}
+
+// cloudClockDoubt is the alarm for a cloud that is far from the mark of time.
+func (d *daemon) cloudClockDoubt(raised bool, ahead time.Duration) {
+	text := fmt.Sprintf("the cloud says that it is %s later than this gateway knows; that is not believed until another connection confirms it", ahead.Round(time.Minute))
+	if ahead < 0 {
+		text = fmt.Sprintf("this gateway reckons %s ahead of the cloud: a wrong time was believed once, and credentials end too early", (-ahead).Round(time.Minute))
+	}
+	d.health.Set(raised, "cloud-clock", health.Degraded, text,
+		"check this machine's clock (timedatectl) and the cloud's; once this machine's is right: gatehousectl reset-clock")
+	d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "clock", Allowed: !raised, Reason: "cloud-clock", Detail: fmt.Sprintf("the cloud is ahead by %s, in doubt: %t", ahead.Round(time.Second), raised), Count: 1})
+}
+
+// resetClock is an operator's word that the mark of time is wrong.
+func (d *daemon) resetClock(context.Context) (admin.ClockResult, error) {
+	was, now := d.clock.Reset(d.opts.Built)
+	d.staging.NotAfter(now)
+	err := d.store.Cache().ResetHighWater(now)
+	d.ledger.Audit(message.Record{Time: now, Event: "clock", Allowed: true, Reason: "operator", Detail: fmt.Sprintf("the mark of time was reset from %s", was.UTC().Format(time.RFC3339)), Count: 1})
+	if d.replica != nil {
+		d.replica.Wake() // the cloud says at once whether the cache is current
+	}
+	return admin.ClockResult{Was: was.UTC(), Now: now.UTC()}, err
 }
 
 // stageChanged tells everybody that the cache has aged, or is fresh again.
@@ -107,6 +131,9 @@ func listed[T fmt.Stringer](what string, all []T) string {
 // policyChanged is called after a change took effect.
 func (d *daemon) policyChanged(c change) {
 	d.metrics.Revoked(c.revocation)
+	if d.uplink == &d.hub {
+		d.hub.registryChanged()
+	}
 	if c.stored {
 		d.health.Clear("cache-empty")
 		d.health.Clear("cache-dirty")
@@ -202,7 +229,7 @@ func (d *daemon) present(key string) bool {
 func (d *daemon) gauges() metrics.Snapshot {
 	st := d.broker.Stats()
 	n := d.topologyCounts()
-	ix := d.engine.Index()
+	ix := d.policy.Index()
 	c := d.audit.Counts()
 	s := metrics.Snapshot{
 		Sessions: st.Sessions, SessionsConnected: st.Connections, Subscriptions: st.Subscriptions, Retained: st.Retained,
@@ -225,7 +252,7 @@ func (d *daemon) statusLine() string {
 	if d.staging == nil {
 		return "starting"
 	}
-	return fmt.Sprintf("policy %s, %s", d.engine.Index().Version(), d.staging.Stage())
+	return fmt.Sprintf("policy %s, %s", d.policy.Index().Version(), d.staging.Stage())
 }
 
 func (d *daemon) deployments() map[string]int64 { return d.phases.counts() }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/admin"
@@ -131,24 +132,24 @@ func missRows(misses []authz.Miss) []admin.Miss {
 }
 
 func (d *daemon) explainOperation(p *principal.Principal, q admin.Question) (authz.Explanation, error) {
-	ix := d.engine.Index()
+	ix, topo := d.policy.Facts()
 	if strings.Contains(q.Operation, "/") {
 		return ix.ExplainAction(&p.Subject, q.Operation, q.At), nil
 	}
-	op, at, err := d.operationAt(q)
+	op, at, err := d.operationAt(topo, q)
 	if err != nil {
 		return authz.Explanation{}, err
 	}
 	return ix.Explain(&p.Subject, op, at), nil
 }
 
-func (d *daemon) operationAt(q admin.Question) (model.Operation, space.Path, error) {
+func (d *daemon) operationAt(topo *device.Topology, q admin.Question) (model.Operation, space.Path, error) {
 	op, err := model.ParseOperation(q.Operation)
 	if err != nil {
 		return op, space.Path{}, badQuestion("operation", err)
 	}
-	if dev, ok := d.policy.Topology().DeviceByHubID(q.At); ok {
-		return op, d.policy.Topology().DevicePath(dev), nil
+	if dev, ok := topo.DeviceByHubID(q.At); ok {
+		return op, topo.DevicePath(dev), nil
 	}
 	at, err := space.ParsePath(cmp.Or(q.At, d.cfg.Instance.Site.String()))
 	if err != nil {
@@ -170,14 +171,15 @@ func grantRows(list []authz.Grant) []admin.Grant {
 }
 
 func (d *daemon) whoCan(q admin.Question) ([]admin.Grant, error) {
+	ix, topo := d.policy.Facts()
 	if strings.Contains(q.Operation, "/") {
-		return grantRows(d.engine.Index().WhoCanAction(q.Operation, q.At)), nil
+		return grantRows(ix.WhoCanAction(q.Operation, q.At)), nil
 	}
-	op, at, err := d.operationAt(q)
+	op, at, err := d.operationAt(topo, q)
 	if err != nil {
 		return nil, err
 	}
-	return grantRows(d.engine.Index().WhoCan(op, at)), nil
+	return grantRows(ix.WhoCan(op, at)), nil
 }
 
 func (d *daemon) whatCan(name string) ([]admin.Grant, error) {
@@ -185,5 +187,5 @@ func (d *daemon) whatCan(name string) ([]admin.Grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	return grantRows(d.engine.Index().WhatCan(&p.Subject)), nil
+	return grantRows(d.policy.Index().WhatCan(&p.Subject)), nil
 }

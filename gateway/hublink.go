@@ -29,10 +29,12 @@ type hubUplink struct {
 	working sync.WaitGroup  // methods under way
 	ctx     context.Context // of Run; set before the link's handlers run
 
-	mu    sync.Mutex
-	held  map[string]func() // device → release of its session; guarded by mu
-	since time.Time         // of the present state; guarded by mu
-	up    bool              // guarded by mu
+	publish func(m *message.Message, done func(error))
+
+	mu       sync.Mutex
+	here     map[string]int                   // device → its connections; guarded by mu
+	held     map[string]func()                // device → release of its session; guarded by mu
+	commands map[string][]iothub.CloudMessage // device → what waits for it, oldest first; guarded by mu
 }
 
 func (h *hubUplink) open(d *daemon) error {
@@ -78,7 +80,9 @@ func (h *hubUplink) open(d *daemon) error {
 	if err != nil {
 		return err
 	}
-	h.d, h.link, h.as, h.held = d, link, d.upstreamPrincipal(), map[string]func(){}
+	h.d, h.link, h.as = d, link, d.upstreamPrincipal()
+	h.here, h.held, h.commands = map[string]int{}, map[string]func(){}, map[string][]iothub.CloudMessage{}
+	h.publish = d.receive
 	h.methods = make(chan struct{}, maxMethods)
 	h.ctx = context.Background()
 	return nil
@@ -96,62 +100,67 @@ func (h *hubUplink) key(id string) ([]byte, bool) {
 	return dev.Auth.Primary, true
 }
 
-// presence is how often connected devices and their sessions at the hub are matched.
-const presence = 500 * time.Millisecond
-
-// Run keeps the link, and a session at the hub for each connected device that can have one.
+// Run keeps the link. A connected device that can have a session at the hub holds one.
 func (h *hubUplink) Run(ctx context.Context) error {
 	h.ctx = ctx
 	defer h.working.Wait()
-	done := make(chan error, 1)
-	go func() { done <- h.link.Run(ctx) }()
-	tick := time.NewTicker(presence)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-done:
-			return err
-		case <-tick.C:
-			h.follow()
-		}
-	}
+	return h.link.Run(ctx)
 }
 
-func (h *hubUplink) follow() {
-	here := map[string]bool{}
-	for _, s := range h.d.broker.Sessions() {
-		if s.Connected && s.Principal != nil && s.Principal.Kind == principal.Device {
-			here[s.Principal.DeviceID] = true
-		}
+// Arrived implements broker.Presence.
+func (h *hubUplink) Arrived(p *principal.Principal) {
+	if p.Kind != principal.Device {
+		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for id := range here {
-		if h.held[id] != nil {
-			continue
-		}
-		if session, err := h.link.Session(id); err == nil {
-			h.held[id] = session.Hold()
-		}
+	h.here[p.DeviceID]++
+	h.match(p.DeviceID)
+}
+
+// Left implements broker.Presence.
+func (h *hubUplink) Left(p *principal.Principal) {
+	if p.Kind != principal.Device {
+		return
 	}
-	for id, release := range h.held {
-		if !here[id] {
-			release()
-			delete(h.held, id)
-		}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.here[p.DeviceID]--; h.here[p.DeviceID] > 0 {
+		return
 	}
-	if up := h.link.Status().GatewayUp; up != h.up || h.since.IsZero() {
-		h.up, h.since = up, h.d.opts.Now()
+	delete(h.here, p.DeviceID)
+	h.match(p.DeviceID)
+}
+
+// registryChanged matches all anew: a device may have got a key, or lost it.
+func (h *hubUplink) registryChanged() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id := range h.here {
+		h.match(id)
+	}
+}
+
+// match holds a session for a device that is here and can have one, and no
+// other. h.mu is held.
+func (h *hubUplink) match(id string) {
+	var session *iothub.Session
+	if h.here[id] > 0 {
+		session, _ = h.link.Session(id) // an error: it rides on the gateway's identity
+	}
+	switch release := h.held[id]; {
+	case session != nil && release == nil:
+		h.held[id] = session.Hold()
+	case session == nil && release != nil:
+		release()
+		delete(h.held, id)
 	}
 }
 
 // Status implements uplink.
 func (h *hubUplink) Status() (state, detail, target string, since time.Time) {
 	s := h.link.Status()
-	h.mu.Lock()
-	since = h.since
-	h.mu.Unlock()
-	target = h.d.cfg.Instance.Hub.Host
+	since, target = s.Since, h.d.cfg.Instance.Hub.Host
 	if s.GatewayUp {
 		return "connected", fmt.Sprintf("%d of %d device sessions up", s.Up, s.Sessions), target, since
 	}
@@ -194,7 +203,9 @@ func twinError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &refused) && refused.Status >= 400 && refused.Status < 500 && refused.Status != http.StatusTooManyRequests:
+	case errors.As(err, &refused) && (refused.Status == http.StatusBadRequest || refused.Status == http.StatusRequestEntityTooLarge):
+		// About the patch itself. All others (a quota used up, a device not
+		// there yet) may pass, and a report that was acknowledged is not dropped for them.
 		return fmt.Errorf("%w: %w", twins.ErrRejected, err)
 	}
 	return fmt.Errorf("%w: %w", twins.ErrOffline, err)
@@ -234,14 +245,4 @@ func (h *hubUplink) respond(id string, m iothub.Method, status int, body []byte)
 	if err != nil {
 		h.d.log.Info("a method's answer did not reach the hub", "device", id, "method", m.Name, "err", err)
 	}
-}
-
-// cloud publishes a cloud-to-device message; it stays at the hub until it was taken, or refused for good.
-func (h *hubUplink) cloud(_ string, c iothub.CloudMessage) {
-	m := &message.Message{Topic: c.Topic, Payload: c.Payload, QoS: 1, Accepted: h.d.clock.Now(), Publisher: h.as}
-	h.d.broker.Publish(m, func(err error) {
-		if message.Settled(err) {
-			c.Ack()
-		}
-	})
 }

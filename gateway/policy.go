@@ -24,14 +24,13 @@ import (
 // flip its head, swap the index, take from live sessions what is lost; only
 // then does the caller advance its cursor. It is the replica's Sink.
 //
-// One change at a time (mu). Readers never wait: they take the index and the
-// topology from atomic pointers.
+// One change at a time (mu). Readers never wait: they take index and topology
+// from one atomic pointer.
 type policy struct {
-	engine *authz.Engine
-	topo   atomic.Pointer[device.Topology]
-	cache  generations
-	clock  *clock
-	log    *slog.Logger
+	now   atomic.Pointer[facts]
+	cache generations
+	clock *clock
+	log   *slog.Logger
 
 	topoOptions device.Options
 	revoke      func(ctx context.Context, touched func(*principal.Principal) bool) (time.Duration, error)
@@ -39,11 +38,20 @@ type policy struct {
 	changed     func(change) // audit, metrics; called after the change took effect
 	forget      func(gone []device.Departed)
 
-	mu      sync.Mutex // guards the next three, and the order of changes
+	mu      sync.Mutex // guards the next four, and the order of changes
 	version model.Version
-	behind  bool        // memory took losses that the store does not hold
-	wants   bool        // only a full answer brings the store level again
-	loaded  atomic.Bool // some generation is in force
+	behind  bool             // memory took losses that the store does not hold
+	whole   *device.Topology // while behind: the registry that the store holds, which the next change follows
+	wants   bool             // only a full answer brings the store level again
+	loaded  atomic.Bool      // some generation is in force
+}
+
+// facts are what everything is decided by. They are swapped as one: an index
+// beside the topology of another version could grant what neither version
+// grants, to a device that moves while an assignment is made where it was.
+type facts struct {
+	index *authz.Index
+	topo  *device.Topology
 }
 
 // generations is where policy survives a restart.
@@ -70,8 +78,24 @@ type change struct {
 	revocation time.Duration
 }
 
+// begin puts the empty policy and registry into force, by which everything is denied.
+func (p *policy) begin() {
+	empty, _ := device.NewTopology(device.Data{}, p.topoOptions)
+	p.now.Store(&facts{authz.NewEngine().Index(), empty})
+}
+
+// Facts are the index and the registry in force, of one version; never nil. Whoever
+// decides by both takes both from one call.
+func (p *policy) Facts() (*authz.Index, *device.Topology) {
+	now := p.now.Load()
+	return now.index, now.topo
+}
+
+// Index is the policy in force; never nil.
+func (p *policy) Index() *authz.Index { return p.now.Load().index }
+
 // Topology is the registry in force; never nil.
-func (p *policy) Topology() *device.Topology { return p.topo.Load() }
+func (p *policy) Topology() *device.Topology { return p.now.Load().topo }
 
 // adopt puts a generation that the store verified into force at start; nothing is
 // connected yet, so nobody has anything to lose.
@@ -80,11 +104,18 @@ func (p *policy) adopt(g store.Generation) {
 	defer p.mu.Unlock()
 	ix, bad := authz.Compile(g.Policy)
 	topo, badTopo := device.NewTopology(g.Data, p.topoOptions)
-	p.engine.Swap(ix)
-	p.topo.Store(topo)
+	p.now.Store(&facts{ix, topo})
 	p.version = g.Version
 	p.loaded.Store(true)
 	p.problems(bad, badTopo)
+}
+
+// stored is the registry that the store holds: the one in force, unless that had to lose more. p.mu is held.
+func (p *policy) stored() *device.Topology {
+	if p.whole != nil {
+		return p.whole
+	}
+	return p.Topology()
 }
 
 // Replace takes a complete answer of the cloud.
@@ -94,13 +125,16 @@ func (p *policy) Replace(ctx context.Context, f replica.Full) error {
 	began := time.Now()
 	// Derived from the last index, so that whose rights are the same keeps what
 	// was decided for it.
-	ix, _, bad := p.engine.Index().Replace(f.Policy)
+	ix, _, bad := p.Index().Replace(f.Policy)
 	options := p.topoOptions
-	options.Version = p.topo.Load().Version() + 1
+	options.Version = p.Topology().Version() + 1
 	topo, badTopo := device.NewTopology(f.Data, options)
 	g := store.Generation{Version: f.Version, Taken: p.clock.Steady(), Policy: f.Policy, Data: f.Data}
 	c := change{from: p.version, to: f.Version, full: true, stored: true}
 	if err := p.cache.WriteGeneration(ctx, g); err != nil {
+		if ctx.Err() != nil {
+			return err // we stop, and what was not taken is asked for again
+		}
 		p.wants = true
 		return p.loseOnly(ctx, p.lossesTo(ctx, &f.Policy), topo, err)
 	}
@@ -119,19 +153,22 @@ func (p *policy) Apply(ctx context.Context, d replica.Delta) error {
 	if p.wants {
 		return fmt.Errorf("%w: a full answer could not be stored, and only another one mends that", replica.ErrGap)
 	}
-	ix, touched, err := p.engine.Index().Apply(d.Policy)
+	ix, touched, err := p.Index().Apply(d.Policy)
 	if err != nil {
 		return fmt.Errorf("%w: %w", replica.ErrGap, err)
 	}
-	topo, badTopo := p.topo.Load(), []device.Problem(nil)
-	topologyChanged := !changesNothing(&d.Data)
+	topo, badTopo := p.stored(), []device.Problem(nil)
+	topologyChanged := !changesNothing(&d.Data) || topo != p.Topology()
 	if topologyChanged {
 		topo, badTopo = topo.Apply(d.Data)
 	}
 	c := change{from: d.From, to: d.To, stored: true}
 	err = p.cache.WriteDelta(ctx, store.Delta{Taken: p.clock.Steady(), Policy: d.Policy, Registry: d.Data})
-	if errors.Is(err, store.ErrTooLarge) {
-		return fmt.Errorf("%w: %w", replica.ErrGap, err) // a full answer is written in batches
+	if errors.Is(err, store.ErrTooLarge) || errors.Is(err, store.ErrVersion) {
+		return fmt.Errorf("%w: %w", replica.ErrGap, err) // a full answer is written in batches, and asks for no version
+	}
+	if err != nil && ctx.Err() != nil {
+		return err // we stop, and what was not taken is asked for again
 	}
 	if err != nil {
 		return p.loseOnly(ctx, lossesOf(&d.Policy), topo, err)
@@ -154,9 +191,9 @@ func (p *policy) Apply(ctx context.Context, d replica.Delta) error {
 
 // enforce swaps and revokes. p.mu is held.
 func (p *policy) enforce(ctx context.Context, c change, ix *authz.Index, topo *device.Topology, hit func(*principal.Principal) bool, bad []authz.Problem, badTopo []device.Problem, began time.Time) error {
-	before := p.topo.Load()
-	p.engine.Swap(ix)
-	p.topo.Store(topo)
+	before := p.stored()
+	p.whole = nil
+	p.now.Store(&facts{ix, topo})
 	p.loaded.Store(true)
 	p.problems(bad, badTopo)
 	took, err := p.revoke(ctx, hit)
@@ -173,22 +210,22 @@ func (p *policy) enforce(ctx context.Context, c change, ix *authz.Index, topo *d
 
 // loseOnly is what happens when the store cannot take a change: what is lost is
 // lost at once, in memory, and the store is marked as behind; what is
-// gained waits until it can be stored. p.mu is held.
-func (p *policy) loseOnly(ctx context.Context, losses model.ChangeSet, topo *device.Topology, cause error) error {
-	ix, _, err := p.engine.Index().Apply(losses)
+// gained waits until it can be stored, also what a registry gives: another
+// gateway, another place, a new key. p.mu is held.
+func (p *policy) loseOnly(ctx context.Context, losses model.ChangeSet, next *device.Topology, cause error) error {
+	ix, _, err := p.Index().Apply(losses)
 	if err != nil {
 		p.log.Error("policy could not be reduced; denying everything until the next full sync", "err", err)
 		ix, _ = authz.Compile(model.Snapshot{Version: p.version})
 	}
 	p.behind = true
-	p.engine.Swap(ix)
-	// Devices that are gone or disabled lose their connection too; a new one
-	// holds no assignment that was not there before.
-	before := p.topo.Load()
-	p.topo.Store(topo)
+	gone := device.Gone(p.stored(), next)
+	p.whole, _ = p.stored().Apply(device.Changes{}) // no version is given to two registries
+	left, _ := p.Topology().Apply(device.Losses(p.Topology(), next))
+	p.now.Store(&facts{ix, left})
 	dirty := p.cache.MarkDirty("losses of rights are in force that the disk does not hold: " + cause.Error())
 	_, revoked := p.revoke(ctx, everyone)
-	if gone := device.Gone(before, topo); len(gone) > 0 {
+	if len(gone) > 0 {
 		p.forget(gone)
 	}
 	p.changed(change{from: p.version, to: losses.To, stored: false})
@@ -236,7 +273,7 @@ func holdersOf(touched []authz.Key) func(*principal.Principal) bool {
 // moves nothing else. What is in force is what the store holds, because every
 // gain is stored before it is granted; if that cannot be read, everything is lost.
 func (p *policy) lossesTo(ctx context.Context, next *model.Snapshot) model.ChangeSet {
-	at := p.engine.Index().Version()
+	at := p.Index().Version()
 	c := model.ChangeSet{From: at, To: at, PutAzureDenies: next.AzureDenies}
 	stored, err := p.cache.Load(ctx)
 	if err != nil {

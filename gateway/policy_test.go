@@ -89,7 +89,7 @@ func newPolicyHouse(t *testing.T) *policyHouse {
 	h.cache = &memoryCache{log: &h.log}
 	start := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 	h.policy = &policy{
-		engine: authz.NewEngine(), cache: h.cache, clock: newClock((&fakeTime{start}).now, start, start, nil), log: slog.New(slog.DiscardHandler),
+		cache: h.cache, clock: newClock((&fakeTime{start}).now, start, start, nil), log: slog.New(slog.DiscardHandler),
 		revoke: func(context.Context, func(*principal.Principal) bool) (time.Duration, error) {
 			// What is revoked is judged by what is in force by now.
 			h.log = append(h.log, "revoke")
@@ -103,8 +103,7 @@ func newPolicyHouse(t *testing.T) *policyHouse {
 			}
 		},
 	}
-	topo, _ := device.NewTopology(device.Data{}, device.Options{})
-	h.topo.Store(topo)
+	h.begin()
 	full := replica.Full{Version: version(1), Policy: model.Snapshot{Version: version(1), Assignments: []model.Assignment{one}}, Data: building("d1", "d2")}
 	if err := h.Replace(t.Context(), full); err != nil {
 		t.Fatal(err)
@@ -115,7 +114,7 @@ func newPolicyHouse(t *testing.T) *policyHouse {
 
 func (h *policyHouse) may(dev space.ID) bool {
 	s := &model.Subject{Identities: []model.Identity{{Kind: model.DeviceID, Object: dev}}}
-	return h.engine.Index().Decide(s, model.Operation{Access: model.Create, Type: model.Sensor}, room).Allowed
+	return h.Index().Decide(s, model.Operation{Access: model.Create, Type: model.Sensor}, room).Allowed
 }
 
 // swapOne takes one's right away and gives it to two.
@@ -185,7 +184,7 @@ func TestPolicyThatCannotBeStoredTakesWhatIsReplaced(t *testing.T) {
 	after.Version = version(3)
 	after.Assignments, after.AzureRoles = []model.Assignment{elsewhere}, []model.AzureRole{narrowed}
 	writes := func(h *policyHouse) bool {
-		return h.engine.Index().DecideAction(&model.Subject{Object: first, GroupsKnown: true}, "Microsoft.Devices/IotHubs/twins/write", hubScope).Allowed
+		return h.Index().DecideAction(&model.Subject{Object: first, GroupsKnown: true}, "Microsoft.Devices/IotHubs/twins/write", hubScope).Allowed
 	}
 	for name, apply := range map[string]func(*policyHouse) error{
 		"delta": func(h *policyHouse) error {
@@ -218,7 +217,7 @@ func TestPolicyThatCannotBeStoredTakesWhatIsReplaced(t *testing.T) {
 			if err := apply(h); err != nil {
 				t.Fatal(err)
 			}
-			if h.may(first) || writes(h) || !h.engine.Index().DecideAction(&model.Subject{Object: first, GroupsKnown: true}, "Microsoft.Devices/IotHubs/twins/read", hubScope).Allowed {
+			if h.may(first) || writes(h) || !h.Index().DecideAction(&model.Subject{Object: first, GroupsKnown: true}, "Microsoft.Devices/IotHubs/twins/read", hubScope).Allowed {
 				t.Error("after recovery what the change grants is not in force")
 			}
 		})
@@ -247,6 +246,10 @@ func TestPolicyGapAsksForAFullAnswer(t *testing.T) {
 	h.cache.fail = store.ErrTooLarge
 	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); !errors.Is(err, replica.ErrGap) {
 		t.Fatalf("a delta too large for one transaction: err = %v, want a gap", err)
+	}
+	h.cache.fail = store.ErrVersion
+	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); !errors.Is(err, replica.ErrGap) {
+		t.Fatalf("a store that holds another version: err = %v, want a gap", err)
 	}
 	if !h.may(first) || h.may(second) {
 		t.Error("a change that was not taken is in force")

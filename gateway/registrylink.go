@@ -56,8 +56,9 @@ func (d *daemon) mayReadSensor(p *principal.Principal, s *device.Sensor) bool {
 	if d.cfg.Access.DeviceSelfGrant && p.Kind == principal.Device && s.Device == p.Node {
 		return true
 	}
-	at := d.policy.Topology().SensorPath(s)
-	return d.engine.Index().Decide(&p.Subject, model.Operation{Access: model.Read, Type: model.Sensor}, at).Allowed
+	index, topology := d.policy.Facts()
+	at := topology.SensorPath(s)
+	return index.Decide(&p.Subject, model.Operation{Access: model.Read, Type: model.Sensor}, at).Allowed
 }
 
 // sensorCreator is registry.Creator over the management API's client.

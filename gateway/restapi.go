@@ -86,7 +86,7 @@ func (d *daemon) restHouse() (*restHouse, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &restHouse{d: d, tokens: tokens, rights: &deploymentRights{engine: d.engine, stage: d.staging.Stage, now: d.clock.Now, cfg: &d.cfg}}, nil
+	return &restHouse{d: d, tokens: tokens, rights: &deploymentRights{index: d.policy.Index, stage: d.staging.Stage, now: d.clock.Now, cfg: &d.cfg}}, nil
 }
 
 // Prove implements duapi.House.

@@ -31,6 +31,7 @@ func (d *daemon) sources() admin.Sources {
 		Follow:      func() admin.Follower { return d.audit.Follow() },
 		Sync:        d.syncNow,
 		Disconnect:  d.disconnect,
+		ResetClock:  d.resetClock,
 		Config:      d.redactedConfig,
 		Doctor:      d.doctor,
 	}
@@ -47,7 +48,7 @@ func (d *daemon) status() admin.Status {
 		Health: d.healthReport(),
 		Cache: admin.CacheState{
 			Stage: d.staging.Stage().String(), AgeSeconds: max(0, d.staging.Age().Seconds()),
-			Roles: len(model.SystemRoles()), Assignments: d.engine.Index().Len(),
+			Roles: len(model.SystemRoles()), Assignments: d.policy.Index().Len(),
 			Devices: data.devices, Sensors: data.sensors, Spaces: data.spaces,
 		},
 		Sessions: admin.SessionCounts{Connected: stats.Connections, Total: stats.Sessions, Subscriptions: stats.Subscriptions, ByKind: map[string]int{}},
@@ -58,7 +59,7 @@ func (d *daemon) status() admin.Status {
 		Deployments: d.deployments(),
 	}
 	if d.policy.loaded.Load() {
-		s.Cache.Version = d.engine.Index().Version().String()
+		s.Cache.Version = d.policy.Index().Version().String()
 	}
 	for _, n := range stats.Dropped {
 		s.Messages.Dropped += n
@@ -163,7 +164,7 @@ func (d *daemon) assignments(ctx context.Context, q admin.AssignmentQuery) ([]ad
 		roles[r.ID] = r.Name
 	}
 	problems := map[space.ID]string{}
-	for _, p := range d.engine.Index().Problems() {
+	for _, p := range d.policy.Index().Problems() {
 		problems[p.ID] = p.Detail
 	}
 	list := []admin.Assignment{}

@@ -50,6 +50,16 @@ func (s *staging) Heard(taken time.Time, dirty bool) {
 	s.update()
 }
 
+// NotAfter corrects when the cloud last spoke, after the mark was moved back.
+func (s *staging) NotAfter(t time.Time) {
+	s.mu.Lock()
+	if s.taken.After(t) {
+		s.taken = t
+	}
+	s.mu.Unlock()
+	s.update()
+}
+
 func (s *staging) update() {
 	age := s.Age()
 	s.mu.Lock()
@@ -85,8 +95,8 @@ func (s *staging) Run(ctx context.Context, keepMark func(time.Time)) error {
 			return nil
 		case <-tick.C:
 			s.update()
-			s.clock.Now() // lets the alarm ring even when nothing asks for the time
-			if now := s.clock.Steady(); now.Sub(kept) >= 15*time.Minute {
+			s.clock.Now()                                                       // lets the alarm ring even when nothing asks for the time
+			if now := s.clock.Steady(); now.Sub(kept).Abs() >= 15*time.Minute { // back only when an operator reset it
 				keepMark(now)
 				kept = now
 			}

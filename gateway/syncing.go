@@ -105,7 +105,8 @@ func (d *daemon) buildSync() error {
 }
 
 // witnessed notes, for the age of the cache, when the cloud confirmed that
-// what is held is current: an answer of the feed, also an empty one.
+// what is held is current: an answer of the feed that changes nothing here. One
+// that does counts once it is in force.
 type witnessed struct {
 	replica.Source
 	d *daemon
@@ -114,10 +115,16 @@ type witnessed struct {
 // Changes implements replica.Source.
 func (w witnessed) Changes(ctx context.Context, since model.Version, wait time.Duration) (wire.Delta, error) {
 	delta, err := w.Source.Changes(ctx, since, wait)
-	if err == nil && delta.To == since {
+	if err == nil && confirms(&delta, since) {
 		w.d.heard()
 	}
 	return delta, err
+}
+
+// confirms tells whether what is held at since is what the cloud has. The version may
+// be a later one: then something changed elsewhere, which a busy cloud says every time.
+func confirms(delta *wire.Delta, since model.Version) bool {
+	return delta.Empty() && delta.From == since && delta.To.Epoch == since.Epoch && delta.To.Number >= since.Number
 }
 
 // heard resets the age of the cache.
@@ -148,16 +155,20 @@ func (d *daemon) syncState() admin.LinkState {
 }
 
 // syncRound asks for a sync and waits for its outcome.
-func (d *daemon) syncRound(ctx context.Context, _ admin.SyncRequest) (admin.SyncResult, error) {
+func (d *daemon) syncRound(ctx context.Context, r admin.SyncRequest) (admin.SyncResult, error) {
 	began := time.Now()
 	before := d.replica.Status()
-	d.replica.Wake()
+	if r.Full {
+		d.replica.WakeFull()
+	} else {
+		d.replica.Wake()
+	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		now := d.replica.Status()
 		switch {
-		case now.Syncs > before.Syncs:
+		case now.Syncs > before.Syncs && (!r.Full || now.Fulls > before.Fulls):
 			return admin.SyncResult{From: before.Version.String(), To: now.Version.String(), Changes: int(now.Version.Number - min(now.Version.Number, before.Version.Number)),
 				Seconds: time.Since(began).Seconds(), Detail: string(now.Health.Code)}, nil
 		case now.Failures > before.Failures:

@@ -71,7 +71,7 @@ func (d *daemon) buildUplink() error {
 	}
 	c := d.cfg.Outbox
 	outbox, problems := upstream.New(upstream.Options{
-		Storage: d.store.Outbox(), Connector: connector, Routes: routesOf(&d.cfg), Window: window, Replay: c.ReplayRate, Log: d.log, Now: d.clock.Now,
+		Storage: d.store.Outbox(), Connector: connector, Routes: routesOf(&d.cfg), Window: window, Replay: c.ReplayRate, Log: d.log, Now: d.clock.Now, Elapsed: func() time.Duration { return d.opts.Now().Sub(d.started) },
 		Limits: upstream.Limits{Bytes: int64(c.MaxBytes), DeviceBytes: int64(c.PerDeviceBytes), Messages: c.MaxMessages, DeviceMessages: c.PerDeviceMessages},
 	})
 	if len(problems) > 0 {

@@ -55,6 +55,7 @@ type cli struct {
 	Audit       auditCmd       `cmd:"" help:"What was decided lately."`
 	Sync        syncCmd        `cmd:"" help:"Synchronise with the cloud now."`
 	Disconnect  disconnectCmd  `cmd:"" help:"Close a session's connection, or all of a principal."`
+	ResetClock  resetClockCmd  `cmd:"" name:"reset-clock" help:"Believe this machine's clock: a wrong time was believed before."`
 	Config      configCmd      `cmd:"" help:"The configuration in force, without secrets."`
 	Doctor      doctorCmd      `cmd:"" help:"Look for what is misconfigured or broken."`
 	Version     versionCmd     `cmd:"" help:"The versions of this command and of the daemon."`

@@ -76,6 +76,18 @@ func (c syncCmd) Run(e *env) error {
 	})
 }
 
+type resetClockCmd struct{}
+
+func (resetClockCmd) Run(e *env) error {
+	r, err := e.client.ResetClock(e.ctx)
+	if err != nil {
+		return err
+	}
+	return e.print(r, func(p *printer) {
+		p.linef("the mark of time was %s, now it is %s", r.Was.Format(time.RFC3339), r.Now.Format(time.RFC3339))
+	})
+}
+
 type auditCmd struct {
 	Follow    bool   `help:"Keep printing what comes." short:"f"`
 	Denied    bool   `help:"Only what was refused." short:"d"`

@@ -14,9 +14,10 @@ import (
 // Options of a Map. The providers are asked on every question and must not
 // wait; nil, or a nil snapshot, denies everything.
 type Options struct {
-	Policy   func() *authz.Index
-	Topology func() *device.Topology
-	Stage    func() Stage // nil: always Fresh
+	// Facts are policy and registry, always of one version: a new assignment
+	// beside the old place of a device could grant what neither version grants.
+	Facts func() (*authz.Index, *device.Topology)
+	Stage func() Stage // nil: always Fresh
 
 	Table  *Table       // nil: NewTable()
 	Limits topic.Limits // zero: topic.DefaultLimits()
@@ -95,7 +96,8 @@ func (m *Map) Table() *Table { return m.table.Load() }
 // env is the present set of snapshots. It waits for nobody but another
 // goroutine that is writing down the same change.
 func (m *Map) env() *env {
-	policy, topology, stage, table := m.policy(), m.topology(), m.stage(), m.table.Load()
+	stage, table := m.stage(), m.table.Load()
+	policy, topology := m.facts()
 	cur := m.current.Load()
 	if cur != nil && cur.policy == policy && cur.topology == topology && cur.stage == stage && cur.table == table {
 		return cur
@@ -123,18 +125,11 @@ func (m *Map) env() *env {
 	return next
 }
 
-func (m *Map) policy() *authz.Index {
-	if m.opts.Policy == nil {
-		return nil
+func (m *Map) facts() (*authz.Index, *device.Topology) {
+	if m.opts.Facts == nil {
+		return nil, nil
 	}
-	return m.opts.Policy()
-}
-
-func (m *Map) topology() *device.Topology {
-	if m.opts.Topology == nil {
-		return nil
-	}
-	return m.opts.Topology()
+	return m.opts.Facts()
 }
 
 func (m *Map) stage() Stage {

@@ -117,7 +117,7 @@ func TestRevocationRacesQuestions(t *testing.T) {
 	engine := &swapped{}
 	engine.set(w)
 	o := w.options()
-	o.Policy, o.Topology = engine.policy.Load, engine.topology.Load
+	o.Facts = engine.facts
 	m := New(o)
 	user := m.Open(userPrincipal(0x31))
 	reading := from(devicePrincipal(1, "dev1"), "spaces"+room1Path.String()+"/devices/dev1/events")

@@ -3,6 +3,7 @@ package access
 import (
 	"testing"
 
+	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/gateway/message"
@@ -246,7 +247,11 @@ func TestConnect(t *testing.T) {
 	w.want(user.Subscribe("spaces"+room1Path.String()+"/#"), false, NoGrant, "and everything with it")
 
 	// Class 14: a missing policy or registry never means "allow".
-	for name, o := range map[string]Options{"nothing": {}, "no policy": {Topology: w.options().Topology}, "no registry": {Policy: w.options().Policy}} {
+	for name, o := range map[string]Options{
+		"nothing":     {},
+		"no policy":   {Facts: func() (*authz.Index, *device.Topology) { return nil, w.topology }},
+		"no registry": {Facts: func() (*authz.Index, *device.Topology) { return w.index, nil }},
+	} {
 		r := New(o).Open(devicePrincipal(1, "dev1"))
 		w.want(r.Connect(), false, NoPolicy, name)
 		w.want(r.Publish("devices/dev1/messages/events/", nil), false, NoPolicy, name)

@@ -115,10 +115,9 @@ func (w *world) apply(c model.ChangeSet) {
 
 func (w *world) options() Options {
 	return Options{
-		Policy:   func() *authz.Index { return w.index },
-		Topology: func() *device.Topology { return w.topology },
-		Stage:    func() Stage { return w.stage },
-		Site:     sitePath, HubScope: hubScope, InstanceScope: instanceScope,
+		Facts: func() (*authz.Index, *device.Topology) { return w.index, w.topology },
+		Stage: func() Stage { return w.stage },
+		Site:  sitePath, HubScope: hubScope, InstanceScope: instanceScope,
 	}
 }
 
@@ -195,12 +194,16 @@ func tableOf(w *world, rows []rowText) *Table {
 }
 
 // swapped hands snapshots to goroutines, as the root does.
-type swapped struct {
-	policy   atomic.Pointer[authz.Index]
-	topology atomic.Pointer[device.Topology]
+type swapped struct{ atomic.Pointer[facts] }
+
+type facts struct {
+	policy   *authz.Index
+	topology *device.Topology
 }
 
-func (s *swapped) set(w *world) {
-	s.policy.Store(w.index)
-	s.topology.Store(w.topology)
+func (s *swapped) set(w *world) { s.Store(&facts{w.index, w.topology}) }
+
+func (s *swapped) facts() (*authz.Index, *device.Topology) {
+	f := s.Load()
+	return f.policy, f.topology
 }

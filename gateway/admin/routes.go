@@ -32,6 +32,7 @@ var routes = []struct {
 	{"GET", "/v1/doctor", Read, (*Server).doctor},
 	{"POST", "/v1/sync", Operate, (*Server).sync},
 	{"POST", "/v1/disconnect", Operate, (*Server).disconnect},
+	{"POST", "/v1/reset-clock", Operate, (*Server).resetClock},
 }
 
 // mux serves the routes that need at most the given permission.
@@ -208,6 +209,14 @@ func (s *Server) disconnect(w http.ResponseWriter, r *http.Request) error {
 		return errInput("session", "name a session or a principal, one of the two", "gatehousectl sessions lists both")
 	}
 	v, err := s.o.Sources.Disconnect(r.Context(), in)
+	return reply(w, v, err)
+}
+
+func (s *Server) resetClock(w http.ResponseWriter, r *http.Request) error {
+	if s.o.Sources.ResetClock == nil {
+		return errNotPlugged("the clock")
+	}
+	v, err := s.o.Sources.ResetClock(r.Context())
 	return reply(w, v, err)
 }
 

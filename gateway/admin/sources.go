@@ -25,6 +25,8 @@ type Sources struct {
 	// Sync starts a synchronisation now and waits for its end.
 	Sync       func(ctx context.Context, r SyncRequest) (SyncResult, error)
 	Disconnect func(ctx context.Context, r DisconnectRequest) (DisconnectResult, error)
+	// ResetClock moves the high-water mark of time, also back, to the system clock.
+	ResetClock func(ctx context.Context) (ClockResult, error)
 	// Config is the redacted configuration as YAML.
 	Config func(ctx context.Context) ([]byte, error)
 	Doctor func(ctx context.Context) ([]Finding, error)

@@ -202,6 +202,12 @@ type SyncResult struct {
 	Detail  string  `json:"detail,omitempty"`
 }
 
+// ClockResult says what the high-water mark of time was, and what it is now.
+type ClockResult struct {
+	Was time.Time `json:"was"`
+	Now time.Time `json:"now"`
+}
+
 // DisconnectRequest names a session by its key, or all of a principal's.
 type DisconnectRequest struct {
 	Session   string `json:"session,omitempty"`

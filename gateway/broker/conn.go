@@ -38,6 +38,7 @@ type conn struct {
 	proof  atomic.Pointer[proof]
 	acks   acks
 	will   *will
+	here   *principal.Principal // who Presence was told of
 
 	alive     time.Duration // keep alive, 0: none
 	last      time.Time     // the last whole frame
@@ -186,6 +187,9 @@ func (c *conn) teardown() {
 	c.mu.Unlock()
 	if c.sess != nil {
 		c.b.left(c, why)
+	}
+	if c.here != nil {
+		c.b.o.Presence.Left(c.here)
 	}
 	<-c.out.Done()
 	_ = c.sock.Abort()

@@ -195,6 +195,10 @@ func (c *conn) establish(p *proof) bool {
 		return false
 	}
 	c.b.arrived(o)
+	if c.b.o.Presence != nil {
+		c.here = p.who
+		c.b.o.Presence.Arrived(c.here)
+	}
 	if o.Present && o.Session.Info().Suspended > 0 {
 		c.b.purgeLater(o.Session)
 	}

@@ -16,7 +16,7 @@ import (
 // upstream link publishes is decided like any publish; the gateway's own is
 // not. Neither is offered to the outbox. done, which may be nil, runs once it
 // is as durable as its receivers are; a *message.Refused says that it was not
-// taken.
+// taken: with NoMatchingSubscribers, a command for which nobody was there.
 func (b *Broker) Publish(m *message.Message, done func(error)) {
 	if done == nil {
 		done = func(error) {}
@@ -37,6 +37,7 @@ func (b *Broker) Publish(m *message.Message, done func(error)) {
 			return
 		}
 		m.Via = v.Route
+		src.Receiver = v.Route.Handling == message.CloudToDevice
 	}
 	if m.ID == 0 {
 		m.ID = b.nextID.Add(1)

@@ -84,6 +84,7 @@ type Options struct {
 	Outbox        Outbox
 	Vault         Vault
 	Auditor       Auditor
+	Presence      Presence // nil: nobody asks
 	Log           *slog.Logger
 
 	MaxPacket         int           // bytes of a frame from an authenticated client, 1 MiB

@@ -37,6 +37,16 @@ type Services interface {
 	Handle(p *principal.Principal, session string, m *message.Message, done func(code byte))
 }
 
+// Presence is told who comes and goes. Neither function may wait: the caller is
+// the connection's reader. Connections of one principal overlap while one takes
+// over from another; who counts arrivals and departures knows who is here.
+type Presence interface {
+	// Arrived is called once for each connection that is let in, before anything is received from it.
+	Arrived(p *principal.Principal)
+	// Left is called once for each that arrived, after its end.
+	Left(p *principal.Principal)
+}
+
 // Outbox takes what goes upstream.
 type Outbox interface {
 	// Offer takes m if a route sends it upstream; false: there is no route,

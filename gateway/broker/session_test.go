@@ -1,11 +1,15 @@
 package broker_test
 
 import (
+	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
 // Session expiry: a session that is over leaves nothing, and neither its
@@ -61,6 +65,85 @@ func TestB22TakeOver(t *testing.T) {
 		if n := h.Stats().Subscriptions; n != 1 {
 			t.Errorf("%d subscriptions", n)
 		}
+	})
+}
+
+// A command that nobody is there to take is not taken: whoever sent it keeps it.
+func TestACommandWithoutReceiverIsNotTaken(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.policy.change(func(p *policy) {
+		p.route = func(string) message.Route { return message.Route{Handling: message.CloudToDevice} }
+	})
+	up := &principal.Principal{Kind: principal.Upstream, Key: "upstream:hub"}
+	send := func() error {
+		done := make(chan error, 1)
+		h.Publish(&message.Message{Topic: "devices/d/messages/devicebound/", QoS: 1, Publisher: up}, func(err error) { done <- err })
+		return <-done
+	}
+	var refused *message.Refused
+	if err := send(); !errors.As(err, &refused) || refused.Code != message.NoMatchingSubscribers {
+		t.Errorf("nobody is there: %v", err)
+	}
+	c := h.client(5, "d")
+	c.Subscribe(1, "devices/d/messages/devicebound/#", 1)
+	if err := send(); err != nil {
+		t.Error(err)
+	}
+	take(c, c.ExpectPublish())
+}
+
+// here counts who is connected.
+type here struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (h *here) add(key string, n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.n[key] += n; h.n[key] < 0 {
+		panic("left before it arrived")
+	}
+}
+
+func (h *here) Arrived(p *principal.Principal) { h.add(p.Key, 1) }
+func (h *here) Left(p *principal.Principal)    { h.add(p.Key, -1) }
+
+func (h *here) count(key string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.n[key]
+}
+
+// Who comes and goes is told at once, and each departure once for its arrival:
+// also when one connection takes over from another, and when the right is lost.
+func TestPresenceIsTold(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		who := &here{n: map[string]int{}}
+		h := start(t, func(o *broker.Options) { o.Presence = who })
+		is := func(want int) func() bool { return func() bool { return who.count("user:same") == want } }
+		first := h.connect(kept(level, "same"))
+		if !is(1)() {
+			t.Fatal("connected, and not said")
+		}
+		second := h.connect(kept(level, "same"))
+		first.ExpectClosed()
+		h.until("one of two is left", is(1))
+		second.Put(0xe0, 0)
+		second.ExpectClosed()
+		h.until("nobody is left", is(0))
+		third := h.connect(kept(level, "same"))
+		h.policy.change(func(p *policy) { p.banned["user:same"] = true })
+		if c := h.dial().Connect(wire.Connect{Level: level, ID: "same", User: "same"}); c.Body[1] == 0 || who.count("user:same") != 1 {
+			t.Errorf("refused, and counted: %d", who.count("user:same"))
+		}
+		if _, err := h.Recheck(t.Context(), func(*principal.Principal) bool { return true }); err != nil {
+			t.Fatal(err)
+		}
+		third.ExpectClosed()
+		h.until("nobody is left", is(0))
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
@@ -94,15 +95,14 @@ func (s *Service) round(ctx context.Context) (left int, sent bool, why error) {
 
 // attempt decides again, and asks the cloud if that is still needed.
 func (s *Service) attempt(ctx context.Context, e *entry) outcome {
-	p := e.Who.principal()
-	switch may := s.o.May(p, e.Device, e.HardwareID); {
+	may, t := s.decide(e)
+	switch {
 	case may.Allowed:
 	case may.Hold:
 		return outcome{why: fmt.Errorf("held: %s", may.Reason)}
 	default:
 		return outcome{final: true, answer: refusal(http.StatusForbidden, "Forbidden", "not authorised"), reason: may.Reason, detail: may.Detail}
 	}
-	t := s.o.Topology()
 	d, ok := t.DeviceByHubID(e.Device)
 	if !ok || d.ID != e.Node {
 		return outcome{final: true, answer: refusal(http.StatusNotFound, "NotFound", "no such device"), reason: "unknown-device", detail: "it was removed while the request waited"}
@@ -128,6 +128,18 @@ func (s *Service) attempt(ctx context.Context, e *entry) outcome {
 		return conflict()
 	}
 	return outcome{final: true, answer: refusal(status, "Refused", "the management API refuses"), reason: "refused-by-cloud", detail: fmt.Sprintf("the management API answered %d", status)}
+}
+
+// decide asks again, and gives the registry by which it was decided: a sensor
+// must not be created where the device has moved to since.
+func (s *Service) decide(e *entry) (Decision, *device.Topology) {
+	for {
+		t := s.o.Topology()
+		may := s.o.May(e.Who.principal(), e.Device, e.HardwareID)
+		if s.o.Topology() == t {
+			return may, t
+		}
+	}
 }
 
 func created(id string, status int, hardwareID string) outcome {

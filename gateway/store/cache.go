@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -46,6 +47,7 @@ type Cache struct {
 	opt    Options
 	sealer *sealer
 	dirty  *slots
+	level  atomic.Bool // the mark could not be taken away, and is untrue
 	clock  *slots
 
 	mu    sync.Mutex
@@ -138,8 +140,11 @@ func (c *Cache) WriteGeneration(ctx context.Context, g Generation) error {
 	if err := c.flip(next, nil); err != nil {
 		return err
 	}
-	if err := c.dirty.put(nil, true); err != nil {
-		return &Error{Op: "clear dirty mark", Path: c.dir, Err: err}
+	// The generation is there and will be read: an error now would have its
+	// user believe that it is not. A mark that stays costs the next start a full sync.
+	if err := c.ClearDirty(); err != nil {
+		c.opt.Log.Error("the mark of a store that was behind stays", "error", err)
+		c.level.Store(true)
 	}
 	if err := c.clearOthers(ctx); err != nil {
 		c.opt.Log.Warn("records of the last generation stay for now", "error", err)

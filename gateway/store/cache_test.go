@@ -281,6 +281,25 @@ func TestMarks(t *testing.T) {
 	}
 }
 
+// A mark that was wrong goes back, and takes along the age of what was cached by it.
+func TestHighWaterIsReset(t *testing.T) {
+	dir := t.TempDir()
+	s, stop := open(t, dir, testOptions())
+	wrong := time.Unix(2000000000, 0).UTC()
+	right := time.Unix(1700000000, 0).UTC()
+	g := filledGeneration()
+	g.Taken = wrong
+	if err := errors.Join(s.Cache().WriteGeneration(t.Context(), g), s.Cache().RaiseHighWater(wrong), s.Cache().ResetHighWater(right)); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	s, _ = open(t, dir, testOptions())
+	got, err := s.Cache().Load(t.Context())
+	if err != nil || !got.Taken.Equal(right) || !s.Cache().HighWater().Equal(right) {
+		t.Errorf("taken %v, mark %v, %v; want %v", got.Taken, s.Cache().HighWater(), err, right)
+	}
+}
+
 func TestTornSlotKeepsTheOlderValue(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "slot")
 	s, err := openSlots(path)
@@ -305,5 +324,26 @@ func TestTornSlotKeepsTheOlderValue(t *testing.T) {
 	defer s.close()
 	if got := string(s.get()); got != "two" {
 		t.Errorf("%q after a torn write, want the value before it", got)
+	}
+}
+
+// A generation that was written is in force, whatever becomes of the mark
+// beside it: who is told otherwise compares what is lost with the wrong state.
+func TestAGenerationStandsWithoutItsMark(t *testing.T) {
+	s, _ := open(t, t.TempDir(), testOptions())
+	c := s.Cache()
+	if err := c.MarkDirty("disk full"); err != nil {
+		t.Fatal(err)
+	}
+	c.dirty.close() // no mark can be written any more
+	g := filledGeneration()
+	if err := c.WriteGeneration(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Load(t.Context()); err != nil || got.Version != g.Version {
+		t.Errorf("%v, %v", got.Version, err)
+	}
+	if why, dirty := c.Dirty(); dirty {
+		t.Errorf("still dirty: %s", why)
 	}
 }

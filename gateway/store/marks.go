@@ -19,6 +19,7 @@ func (c *Cache) Version() (epoch, number uint64, ok bool) {
 // disk: a loss of rights was applied that could not be stored. It works on a
 // full disk and survives a power cut.
 func (c *Cache) MarkDirty(reason string) error {
+	c.level.Store(false)
 	if err := c.dirty.put([]byte("!"+reason), true); err != nil {
 		return &Error{Op: "mark dirty", Path: c.dir, Err: err}
 	}
@@ -36,7 +37,7 @@ func (c *Cache) ClearDirty() error {
 // Dirty tells whether the mark stands, and why. A store that is dirty at start counts as expired until a full sync.
 func (c *Cache) Dirty() (reason string, dirty bool) {
 	v := c.dirty.get()
-	if len(v) == 0 {
+	if len(v) == 0 || c.level.Load() {
 		return "", false
 	}
 	return string(v[1:]), true
@@ -55,6 +56,24 @@ func (c *Cache) HighWater() time.Time {
 func (c *Cache) RaiseHighWater(t time.Time) error {
 	if !t.After(c.HighWater()) {
 		return nil
+	}
+	if err := c.clock.put(binary.BigEndian.AppendUint64(nil, uint64(t.UnixNano())), true); err != nil {
+		return &Error{Op: "store time", Path: c.dir, Err: err}
+	}
+	return nil
+}
+
+// ResetHighWater moves the mark to t, also back, because an operator says that
+// it was wrong. What is cached is then no younger than t: data from a time to come would never age.
+func (c *Cache) ResetHighWater(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.head != nil && c.head.Taken.After(t) {
+		next := *c.head
+		next.Taken = t
+		if err := c.flip(next, nil); err != nil {
+			return err
+		}
 	}
 	if err := c.clock.put(binary.BigEndian.AppendUint64(nil, uint64(t.UnixNano())), true); err != nil {
 		return &Error{Op: "store time", Path: c.dir, Err: err}

@@ -195,6 +195,7 @@ func (s *Service) save(i *identity, next record) error {
 		}
 	}
 	i.rec, i.saved = next, text
+	s.note(i.id, &next)
 	return nil
 }
 

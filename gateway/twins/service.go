@@ -23,6 +23,7 @@ type Service struct {
 	twins   map[string]*identity // guarded by mu; entries are never removed
 	pending map[string]*call     // methods under way, by request id; guarded by mu
 	nextRID uint64               // guarded by mu
+	waiting map[string]bool      // identities with reported patches for upstream; guarded by mu
 	working sync.WaitGroup
 }
 
@@ -53,7 +54,7 @@ func New(o Options) *Service {
 	if o.Present == nil {
 		o.Present = func(string) bool { return false }
 	}
-	return &Service{o: o, twins: map[string]*identity{}, pending: map[string]*call{}}
+	return &Service{o: o, twins: map[string]*identity{}, pending: map[string]*call{}, waiting: map[string]bool{}}
 }
 
 // Load reads what was kept. A record that cannot be read is said and dropped:
@@ -66,6 +67,7 @@ func (s *Service) Load() error {
 			return nil
 		}
 		s.identity(id).rec = r
+		s.note(id, &r)
 		return nil
 	})
 }
@@ -79,7 +81,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.wake(i)
 	}
 	s.mu.Unlock()
-	<-ctx.Done()
+	s.resend(ctx)
 	s.working.Wait()
 	return nil
 }

@@ -354,3 +354,51 @@ func TestLocalDeployment(t *testing.T) {
 		}
 	})
 }
+
+// A device that reported while upstream was away, and is gone when it is back,
+// is heard all the same; also after a restart in between.
+func TestReportsGoUpWithoutTheirDevice(t *testing.T) {
+	for name, restart := range map[string]bool{"running": false, "restarted": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := start(t, nil)
+				defer func() { h.stop() }()
+				h.up.set(func() { h.up.err = ErrOffline })
+				if code := h.ask(dev, message.TwinReported, `{"done":true}`); code != 0 {
+					t.Fatalf("code %#x", code)
+				}
+				h.setHere(false)
+				if restart {
+					h.restart(nil)
+				}
+				time.Sleep(10 * time.Minute) // many attempts fail
+				h.up.set(func() { h.up.err = nil })
+				time.Sleep(resendMost + time.Second)
+				h.up.set(func() {
+					if len(h.up.patches) != 1 {
+						t.Errorf("upstream got %q", h.up.patches)
+					}
+				})
+			})
+		})
+	}
+}
+
+// A twin that was asked for before a patch came may arrive after it.
+func TestALateTwinDoesNotTakeAPatchBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.s.Twin("d1", []byte(`{"desired":{"interval":5,"$version":3},"reported":{"$version":7}}`))
+		h.took()
+		h.up.set(func() { h.up.desired = `{"interval":9,"$version":4}` })
+		h.s.DesiredPatch("d1", []byte(`{"interval":9,"$version":4}`))
+		if got := h.one(); !strings.Contains(got, `"interval":9`) {
+			t.Fatal(got)
+		}
+		h.s.Twin("d1", []byte(`{"desired":{"interval":5,"$version":3},"reported":{"$version":7}}`))
+		if got := h.took(); len(got) > 0 {
+			t.Errorf("the device got %q", got)
+		}
+	})
+}

@@ -27,7 +27,14 @@ func (s *Service) Online(id string) {
 // connection; then what is queued goes up.
 func (s *Service) Twin(id string, body []byte) {
 	s.do(id, func(ctx context.Context, i *identity) {
-		if err := s.take(i, body); err != nil {
+		doc, err := twin.Parse(body)
+		if err == nil && i.rec.Known && doc.Desired.Version < i.rec.DesiredVersion {
+			// A patch was quicker than this answer, or the twin was made again: a fresh one tells.
+			err = s.fetch(ctx, i)
+		} else if err == nil {
+			err = s.take(i, body)
+		}
+		if err != nil {
 			s.o.Log.Error("twin from upstream not taken", "device", i.id, "err", err)
 			return
 		}
@@ -112,6 +119,7 @@ func (s *Service) forget(ctx context.Context, i *identity) {
 		s.o.Log.Error("the record of a device that is gone was not deleted", "device", i.id, "err", err)
 	}
 	i.rec, i.saved = newRecord(), nil
+	s.note(i.id, &i.rec)
 }
 
 // show sends the device what it may see and has not been shown, as one patch

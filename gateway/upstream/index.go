@@ -44,7 +44,7 @@ const (
 type item struct {
 	seq      uint64
 	size     int64
-	expires  int64 // Unix seconds; 0: never
+	expires  time.Duration // as Outbox.elapsed; 0: never
 	accepted time.Time
 	route    *route
 	flow     *flow
@@ -229,4 +229,4 @@ func (l *lane) others(f *flow) bool {
 	return false
 }
 
-func (it *item) expired(now time.Time) bool { return it.expires != 0 && now.Unix() >= it.expires }
+func (it *item) expired(elapsed time.Duration) bool { return it.expires != 0 && elapsed >= it.expires }

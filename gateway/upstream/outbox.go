@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"sync"
@@ -33,7 +34,12 @@ type Options struct {
 	// AckWait is how long upstream may leave messages unacknowledged before the connection is given up; 0: one minute.
 	AckWait time.Duration
 	Log     *slog.Logger
-	Now     func() time.Time
+	// Now is the time that messages carry; nil: time.Now. By it they have aged
+	// while nothing ran.
+	Now func() time.Time
+	// Elapsed is the time since the start, by which they age from then on: a wall clock
+	// that is set must not expire what was just acknowledged. Nil: by Now.
+	Elapsed func() time.Duration
 }
 
 // Outbox is the queue of everything that must go upstream.
@@ -80,6 +86,10 @@ func New(o Options) (*Outbox, []Problem) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Elapsed == nil {
+		began := o.Now()
+		o.Elapsed = func() time.Duration { return o.Now().Sub(began) }
+	}
 	routes, bad := compileRoutes(o.Routes)
 	if len(bad) > 0 {
 		return nil, bad
@@ -107,7 +117,7 @@ func (b *Outbox) Open() error {
 		if r == nil { // promised under an earlier configuration
 			r = b.orphan
 		}
-		it := b.newItem(seq, r, topic, int64(size), m)
+		it := b.newItem(seq, r, topic, int64(size), m, b.opt.Now())
 		it.state = queued
 		b.insert(it)
 		b.nextSeq = max(b.nextSeq, seq)
@@ -128,16 +138,13 @@ func key(m *message.Message) (device, publish string) {
 	return "", ""
 }
 
-func (b *Outbox) newItem(seq uint64, r *route, topic string, size int64, m *message.Message) *item {
+// newItem makes an item of a message that is as old as it was at the time at.
+func (b *Outbox) newItem(seq uint64, r *route, topic string, size int64, m *message.Message, at time.Time) *item {
 	device, publish := key(m)
 	f := b.flows[publish][r.Priority]
 	if f == nil {
 		f = &flow{device: device, publish: publish, priority: r.Priority}
-		b.attach(f)
-		if b.flows[publish] == nil {
-			b.flows[publish] = map[int]*flow{}
-		}
-		b.flows[publish][r.Priority] = f
+		b.remember(f)
 	}
 	it := &item{seq: seq, size: size, route: r, flow: f, topic: topic, accepted: m.Accepted}
 	end := m.Expires
@@ -147,10 +154,25 @@ func (b *Outbox) newItem(seq uint64, r *route, topic string, size int64, m *mess
 		}
 	}
 	if !end.IsZero() {
-		it.expires = max(end.Unix(), 1)
+		it.expires = max(b.elapsed()+end.Sub(at), 1)
 	}
 	return it
 }
+
+// remember gives a flow its place and its lane, unless it has them.
+func (b *Outbox) remember(f *flow) {
+	if b.flows[f.publish][f.priority] == f {
+		return
+	}
+	b.attach(f)
+	if b.flows[f.publish] == nil {
+		b.flows[f.publish] = map[int]*flow{}
+	}
+	b.flows[f.publish][f.priority] = f
+}
+
+// elapsed is never zero, which means never.
+func (b *Outbox) elapsed() time.Duration { return b.opt.Elapsed() + 1 }
 
 func (b *Outbox) attach(f *flow) {
 	name := b.opt.Connector.Lane(f.device)
@@ -166,6 +188,7 @@ func (b *Outbox) attach(f *flow) {
 // insert puts it at the end of its flow and accounts for it.
 func (b *Outbox) insert(it *item) {
 	f := it.flow
+	b.remember(f) // it was forgotten if its last message made room for this one
 	f.items = append(f.items, it)
 	q := b.byRoute[it.route]
 	if q == nil {
@@ -250,7 +273,7 @@ func (b *Outbox) Offer(m *message.Message, done func(error)) bool {
 		return true
 	}
 	size := m.Size() + int64(len(target)) + 128
-	it := b.newItem(b.nextSeq+1, r, target, size, m)
+	it := b.newItem(b.nextSeq+1, r, target, size, m, cmp.Or(m.Accepted, b.opt.Now()))
 	it.volatile = m.QoS == 0
 	if l := it.flow.lane; it.volatile && l.running && !l.up {
 		b.forget(it.flow)

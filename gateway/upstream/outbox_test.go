@@ -179,12 +179,16 @@ func TestWhatExpiresIsNotSent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	set := func(to int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		now = time.Unix(to, 0)
+	}
+	set(1050)
 	fresh := msg("d", "fresh")
 	fresh.Accepted = time.Unix(1050, 0)
 	_ = offer(t, b, fresh)
-	mu.Lock()
-	now = time.Unix(1061, 0)
-	mu.Unlock()
+	set(1061)
 	pumping(t, b)
 	c.set(true)
 	eventually(t, "the outbox is empty", func() bool { return b.Stats().Messages == 0 })
@@ -255,5 +259,79 @@ func TestPropertiesCountAgainstTheQuota(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"<nil>", "<nil>", "<nil>", "97 outbox-full", "97 outbox-full"}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// The last waiting message of a device makes room for its next one: that one
+// must still find its way, whatever of the device was forgotten meanwhile.
+func TestAMessageThatTookTheLastOnesRoomIsSent(t *testing.T) {
+	for name, o := range map[string]Options{
+		"expired":     {Routes: []Route{{Name: "r", TTL: time.Minute}}},
+		"drop-oldest": {Routes: []Route{{Name: "r", Overflow: DropOldest}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCloud(false)
+			o.Storage, o.Connector, o.Limits = newDisk(t), c, Limits{DeviceMessages: 1}
+			now := time.Unix(1000, 0)
+			o.Now = func() time.Time { return now }
+			if err := offer(t, newBox(t, o), msg("d", "old")); err != nil {
+				t.Fatal(err)
+			}
+			now = now.Add(time.Hour)
+			b := newBox(t, o) // after a restart, still offline
+			next := msg("d", "next")
+			next.Accepted = now
+			if err := offer(t, b, next); err != nil {
+				t.Fatal(err)
+			}
+			pumping(t, b)
+			c.set(true)
+			eventually(t, "the outbox is empty", func() bool { return b.Stats().Messages == 0 })
+			if diff := cmp.Diff([]string{"d next"}, c.seen()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A wall clock that is set (a machine without one comes up in 1970 and is told
+// the time later) expires nothing that was just acknowledged; what waits ages by the time
+// that passes, and over a restart by the clock.
+func TestASetClockExpiresNothing(t *testing.T) {
+	c, d := newCloud(false), newDisk(t)
+	now, elapsed := time.Unix(1000, 0), time.Duration(0)
+	o := Options{Storage: d, Connector: c, Routes: []Route{{Name: "r", TTL: time.Hour}},
+		Now: func() time.Time { return now }, Elapsed: func() time.Duration { return elapsed }}
+	b := newBox(t, o)
+	own := msg("d", "own expiry")
+	own.Expires = own.Accepted.Add(time.Minute)
+	for _, m := range []*message.Message{own, msg("d", "ttl")} {
+		if err := offer(t, b, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waits := func(b *Outbox) int {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.swept = time.Time{}
+		b.sweep()
+		return b.total.messages
+	}
+	now, elapsed = time.Unix(1_800_000_000, 0), time.Second
+	if n := waits(b); n != 2 {
+		t.Errorf("%d of 2 wait after the clock was set", n)
+	}
+	if elapsed = 2 * time.Minute; waits(b) != 1 {
+		t.Error("its own expiry does not count by the time that passed")
+	}
+	if elapsed = 2 * time.Hour; waits(b) != 0 {
+		t.Error("the TTL does not count by the time that passed")
+	}
+	d.settle()
+	now = time.Unix(1000, 0)
+	_ = offer(t, b, msg("d", "kept"))
+	now, elapsed = now.Add(2*time.Hour), 0
+	if n := waits(newBox(t, o)); n != 0 {
+		t.Errorf("%d wait, two hours old after a restart", n)
 	}
 }

@@ -174,7 +174,7 @@ func (b *Outbox) take(l *lane) (*item, time.Duration) {
 	if l.inflight >= b.opt.Window {
 		return nil, 0
 	}
-	now := b.opt.Now()
+	now := b.elapsed()
 	for {
 		var wait time.Duration
 		it := l.pick(func() bool {

@@ -102,10 +102,11 @@ func (b *Outbox) sweep() {
 		return
 	}
 	b.swept = now
+	elapsed := b.elapsed()
 	var old []*item
 	for _, q := range b.byRoute {
 		for _, it := range q.items {
-			if it.state == queued && it.expired(now) {
+			if it.state == queued && it.expired(elapsed) {
 				old = append(old, it)
 			}
 		}

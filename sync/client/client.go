@@ -39,8 +39,11 @@ type Options struct {
 	MaxBody           int64         // of one answer; 0: 64 MiB
 	MaxObjects        int           // of one collection; 0: 1,000,000
 
-	// OnTime is told the server's clock, as authenticated by TLS; may be nil.
-	OnTime func(time.Time)
+	// OnTime is told the server's clock, as authenticated by TLS, and over which
+	// connection it was said (equal values: the same one). A time at which the server's own
+	// certificate would not be valid is nobody's word. It returns true to
+	// have the next request made over another connection. May be nil.
+	OnTime func(said time.Time, connection any) (elsewhere bool)
 	// Sleep waits, or returns the context's error; nil: a timer.
 	Sleep func(ctx context.Context, d time.Duration) error
 }
@@ -165,10 +168,25 @@ func (c *Client) once(ctx context.Context, path string, query url.Values, wait t
 	if int64(len(body)) > c.o.MaxBody {
 		return nil, 0, malformed(path, fmt.Errorf("larger than %d bytes", c.o.MaxBody))
 	}
-	if t, err := http.ParseTime(resp.Header.Get("Date")); err == nil && c.o.OnTime != nil {
-		c.o.OnTime(t)
+	if c.o.OnTime != nil && resp.TLS != nil {
+		c.tell(resp)
 	}
 	return body, 0, nil
+}
+
+// tell hands on what the server says about the time. Its certificate was judged
+// by this machine's clock, so it bounds what the server may say.
+func (c *Client) tell(resp *http.Response) {
+	t, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil || len(resp.TLS.PeerCertificates) == 0 {
+		return
+	}
+	if leaf := resp.TLS.PeerCertificates[0]; t.Before(leaf.NotBefore) || t.After(leaf.NotAfter) {
+		return
+	}
+	if c.o.OnTime(t, resp.TLS) {
+		c.idle() // the body was read to its end: the connection is idle
+	}
 }
 
 // retryAfter reads the header in both its forms; 1 s where it is missing, and

@@ -124,7 +124,7 @@ func byID() cmp.Options {
 func TestFullReadsTheSite(t *testing.T) {
 	s := cloud(t)
 	var clock atomic.Int64
-	c := connect(t, serve(t, s), func(o *Options) { o.OnTime = func(t time.Time) { clock.Store(t.Unix()) } })
+	c := connect(t, serve(t, s), func(o *Options) { o.OnTime = func(t time.Time, _ any) bool { clock.Store(t.Unix()); return false } })
 	f, err := c.Full(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -293,5 +293,43 @@ func TestMovedSite(t *testing.T) {
 	c = connect(t, serve(t, s), func(o *Options) { o.Site = space.Root.Join(num(1)).Join(num(3)) })
 	if _, err := c.Full(t.Context()); !errors.Is(err, ErrForbidden) {
 		t.Error(err)
+	}
+}
+
+// A word about the time says over which connection it came, and the next one
+// comes over another if that is wanted; a time at which the server's certificate
+// is not valid is not handed on.
+func TestTheServersClockIsToldWithItsConnection(t *testing.T) {
+	s := cloud(t)
+	var words []any
+	again := false
+	c := connect(t, serve(t, s), func(o *Options) {
+		o.OnTime = func(_ time.Time, connection any) bool { words = append(words, connection); return again }
+	})
+	for range 3 {
+		if _, err := c.Rights(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		again = len(words) == 2
+	}
+	if len(words) != 3 || words[0] != words[1] {
+		t.Fatalf("%d words; the first two over one connection: %v", len(words), len(words) > 1 && words[0] == words[1])
+	}
+	words, again = words[:1], true
+	for range 2 {
+		if _, err := c.Rights(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if words[1] == words[2] {
+		t.Error("another connection was wanted")
+	}
+	leaf := words[2].(*tls.ConnectionState).PeerCertificates[0]
+	for _, said := range []time.Time{leaf.NotBefore.Add(-time.Hour), leaf.NotAfter.Add(time.Hour)} {
+		n := len(words)
+		c.tell(&http.Response{Header: http.Header{"Date": {said.UTC().Format(http.TimeFormat)}}, TLS: words[2].(*tls.ConnectionState)})
+		if len(words) != n {
+			t.Errorf("%v is believed under a certificate that is not valid then", said)
+		}
 	}
 }

@@ -68,13 +68,13 @@ func (c *Client) CreateSensor(ctx context.Context, n NewSensor) (space.ID, int, 
 
 // taken finds out whether a refused sensor is there already.
 func (c *Client) taken(ctx context.Context, path string, n NewSensor) (space.ID, int, error) {
-	text, err := c.get(ctx, path, url.Values{"hardwareIds": {n.HardwareID}}, 0)
+	q := url.Values{"hardwareIds": {n.HardwareID}}
+	if strings.ContainsAny(n.HardwareID, ",;") { // a filter would take it for several
+		q = url.Values{"deviceIds": {n.DeviceID.String()}}
+	}
+	list, err := c.collection(ctx, path, q)
 	if err != nil {
 		return space.ID{}, 0, err
-	}
-	list, err := wire.ParseList(text)
-	if err != nil {
-		return space.ID{}, 0, malformed(path, err)
 	}
 	for _, o := range list {
 		s, err := wire.ParseSensor(o)

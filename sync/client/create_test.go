@@ -35,6 +35,14 @@ func TestCreateSensor(t *testing.T) {
 	if err != nil || status != http.StatusOK || again != id {
 		t.Errorf("again: %v %d %v", again, status, err)
 	}
+	listed := NewSensor{DeviceID: num(1000), HardwareID: "a,b;c"}
+	first, status, err := c.CreateSensor(t.Context(), listed)
+	if err != nil || status != http.StatusCreated {
+		t.Fatal(first, status, err)
+	}
+	if again, status, err := c.CreateSensor(t.Context(), listed); err != nil || status != http.StatusOK || again != first {
+		t.Errorf("an id that looks like a list: %v %d %v", again, status, err)
+	}
 	n.DeviceID = num(1002)
 	if id, status, err := c.CreateSensor(t.Context(), n); err != nil || status != http.StatusConflict || !id.IsZero() {
 		t.Errorf("another device's: %v %d %v", id, status, err)
@@ -43,7 +51,7 @@ func TestCreateSensor(t *testing.T) {
 		t.Errorf("an unknown device: %v %d %v", id, status, err)
 	}
 	f, err := c.Full(t.Context())
-	if err != nil || len(f.Data.Sensors) != len(before.Data.Sensors)+1 {
+	if err != nil || len(f.Data.Sensors) != len(before.Data.Sensors)+2 {
 		t.Errorf("%d sensors, %v", len(f.Data.Sensors), err)
 	}
 }

@@ -60,7 +60,7 @@ func (c *Client) fullByAgreement(ctx context.Context) (wire.Full, error) {
 		}
 		if reflect.DeepEqual(before, after) {
 			v := model.Version{Epoch: 1, Number: uint64(time.Now().UnixMilli())}
-			after.Version, after.Policy.Version = v, v
+			after.Version, after.Policy.Version, after.Unnumbered = v, v, true
 			return after, nil
 		}
 		before = after

@@ -1,6 +1,7 @@
 package management
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -174,7 +175,9 @@ func (c *call) checkAssignment() error {
 	if err != nil {
 		return err
 	}
-	if !c.isMe(subject.Identities[0]) && !c.view.mayRead(model.SpaceRoleAssignment, at) {
+	// A tenant or a domain that is not one's own is somebody else's.
+	others := slices.ContainsFunc(subject.Identities, func(i model.Identity) bool { return !c.isMe(i) })
+	if others && !c.view.mayRead(model.SpaceRoleAssignment, at) {
 		return forbidden()
 	}
 	return c.ok(c.state.exists(at) && c.state.policy.allowed(subject, access, resource, at))

@@ -47,7 +47,7 @@ func (c *call) getDevice() error {
 }
 
 func (c *call) postDevice() error {
-	o, err := c.body()
+	o, err := c.typed()
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (c *call) patchDevice() error {
 	if err != nil {
 		return err
 	}
-	o, err := c.body()
+	o, err := c.typed()
 	if err != nil {
 		return err
 	}
@@ -166,6 +166,9 @@ func (c *call) patchDevice() error {
 			if err := c.need(t, model.Create, model.Device, t.path(d.SpaceID)); err != nil {
 				return err
 			}
+			if c.gainsKeys(t, at, t.path(d.SpaceID)) {
+				return forbidden()
+			}
 		}
 		if err := c.relate(t, old, &d); err != nil {
 			return err
@@ -177,6 +180,13 @@ func (c *call) patchDevice() error {
 		return err
 	}
 	return c.noContent()
+}
+
+// gainsKeys tells whether the caller would learn a device's keys, or sign its
+// tokens, only because the device moves: the keys go along, and who may read
+// them is decided by the place. Whoever may replace them where the device is may move it anywhere.
+func (c *call) gainsKeys(t *tx, from, to space.Path) bool {
+	return c.may(t, model.Read, model.KeyStore, to) && !c.may(t, model.Read, model.KeyStore, from) && !c.may(t, model.Delete, model.Device, from)
 }
 
 // relate checks what a new or changed device (old nil: new) means for others:

@@ -181,6 +181,26 @@ func (c *call) body() (wire.Object, error) {
 	return wire.ParseObject(data)
 }
 
+// oneType refuses a type that is named and numbered at once (reference 4.1): nobody
+// could say which of the two was meant.
+func oneType(o wire.Object) error {
+	for _, name := range []string{"type", "subtype", "dataType"} {
+		if n, err := o.Int(name + "Id"); err == nil && n != 0 && o.Present(name) {
+			return badRequest("Cannot specify both %s and %sId.", name, name)
+		}
+	}
+	return nil
+}
+
+// typed is body, for an object that may have a type.
+func (c *call) typed() (wire.Object, error) {
+	o, err := c.body()
+	if err == nil {
+		err = oneType(o)
+	}
+	return o, err
+}
+
 // id is the {id} of the route.
 func (c *call) id() (space.ID, error) {
 	id, err := space.ParseID(c.r.PathValue("id"))

@@ -43,7 +43,7 @@ func (c *call) getSensor() error {
 }
 
 func (c *call) postSensor() error {
-	o, err := c.body()
+	o, err := c.typed()
 	if err != nil {
 		return err
 	}
@@ -81,6 +81,9 @@ func nestedSensors(o wire.Object, d *wire.Device) ([]*wire.Sensor, error) {
 	}
 	var sensors []*wire.Sensor
 	for _, in := range list {
+		if err := oneType(in); err != nil {
+			return nil, err
+		}
 		n, err := newSensor(in)
 		if err != nil {
 			return nil, err
@@ -134,7 +137,7 @@ func (c *call) patchSensor() error {
 	if err != nil {
 		return err
 	}
-	o, err := c.body()
+	o, err := c.typed()
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func (c *call) getSpace() error {
 }
 
 func (c *call) postSpace() error {
-	o, err := c.body()
+	o, err := c.typed()
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (c *call) patchSpace() error {
 	if err != nil {
 		return err
 	}
-	o, err := c.body()
+	o, err := c.typed()
 	if err != nil {
 		return err
 	}

@@ -133,6 +133,8 @@ func TestDeviceRules(t *testing.T) {
 		{"also in other case", "admin", "PATCH", dev(21), `{"hardwareId":"hw22"}`, 400},
 		{"deviceId is unique", "admin", "POST", "/devices", post(3, `,"deviceId":"dev-21"`), 400},
 		{"a topic in the id", "admin", "POST", "/devices", post(3, `,"deviceId":"a/b"`), 400},
+		{"a type named and numbered", "admin", "POST", "/devices", post(3, `,"type":"Thermostat","typeId":7`), 400},
+		{"in a sensor that comes along", "admin", "POST", "/devices", post(3, `,"sensors":[{"hardwareId":"T","dataType":"Temperature","dataTypeId":3}]`), 400},
 		{"no such space", "admin", "POST", "/devices", post(99, ""), 404},
 		{"no right there", "devices1", "POST", "/devices", post(3, ""), 403},
 		{"with sensors", "devices1", "POST", "/devices", post(4, `,"sensors":[{"hardwareId":"NS"}]`), 201},

@@ -15,13 +15,15 @@ import (
 type Held struct {
 	Version                                                model.Version
 	Assignments, Spaces, Devices, Sensors, Functions, Keys int
+	Roles, CAs, AzureRoles, AzureAssignments, AzureDenies  int
 }
 
 // Measure is the Held of a complete answer, for whoever loads one from a store.
 func Measure(v model.Version, p *model.Snapshot, d *device.Data) Held {
 	h := Held{
 		Version: v, Assignments: len(p.Assignments), Spaces: len(d.Spaces), Devices: len(d.Devices),
-		Sensors: len(d.Sensors), Functions: len(d.Functions),
+		Sensors: len(d.Sensors), Functions: len(d.Functions), Roles: len(p.Roles), CAs: len(d.CAs),
+		AzureRoles: len(p.AzureRoles), AzureAssignments: len(p.AzureAssignments), AzureDenies: len(p.AzureDenies),
 	}
 	for i := range d.Devices {
 		if len(d.Devices[i].Auth.Primary) > 0 {
@@ -47,6 +49,12 @@ func (h *Held) follow(d *Delta) {
 		&h.Devices:     d.Created.Devices - len(d.Data.RemoveDevices),
 		&h.Sensors:     d.Created.Sensors - len(d.Data.RemoveSensors),
 		&h.Functions:   d.Created.Functions - len(d.Data.RemoveFunctions),
+		&h.Roles:       d.Created.Roles - len(d.Policy.RemoveRoles),
+		&h.CAs:         d.Created.CAs - len(d.Data.RemoveCAs),
+
+		&h.AzureRoles:       d.Created.AzureRoles - len(d.Policy.RemoveAzureRoles),
+		&h.AzureAssignments: d.Created.AzureAssignments - len(d.Policy.RemoveAzureAssigns),
+		&h.AzureDenies:      d.Created.AzureDenies - len(d.Policy.RemoveAzureDenies),
 	} {
 		*n = max(0, *n+by)
 	}
@@ -71,6 +79,10 @@ func (h Held) doubt(f *Full) *doubt {
 		{"assignments", h.Assignments, now.Assignments}, {"spaces", h.Spaces, now.Spaces},
 		{"devices", h.Devices, now.Devices}, {"sensors", h.Sensors, now.Sensors},
 		{"functions", h.Functions, now.Functions}, {"keys", h.Keys, now.Keys},
+		{"roles", h.Roles, now.Roles}, {"certificate authorities", h.CAs, now.CAs},
+		// Denials that are not shown are rights that are given.
+		{"azure roles", h.AzureRoles, now.AzureRoles}, {"azure assignments", h.AzureAssignments, now.AzureAssignments},
+		{"azure denials", h.AzureDenies, now.AzureDenies},
 	} {
 		if part.old > 0 && part.new == 0 || part.old >= 10 && part.new < part.old/2 {
 			d.what = append(d.what, part.name)
@@ -124,6 +136,7 @@ func (r *Replica) confirm(ctx context.Context, d *doubt) (Full, error) {
 	if err != nil {
 		return Full{}, &doubtError{Unexplained, fmt.Sprintf("%sand the second read failed: %v", d.why, err)}
 	}
+	r.number(&second)
 	again := r.held.doubt(&second)
 	if again == nil {
 		return second, nil // it was a bad moment
@@ -152,6 +165,12 @@ func may(r wire.Rights, what string) bool {
 		return r.Functions
 	case "keys":
 		return r.Keys
+	case "roles": // everybody may read them
+		return true
+	case "certificate authorities":
+		return r.Devices
+	case "azure roles", "azure assignments", "azure denials":
+		return r.Assignments
 	}
 	return false
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -72,6 +73,7 @@ type Replica struct {
 	o    Options
 	log  *slog.Logger
 	wake chan struct{} // holds at most one wish
+	anew atomic.Bool   // the wish is for a full read
 
 	// Used by Run's goroutine alone.
 	held     Held
@@ -118,6 +120,12 @@ func (r *Replica) Wake() {
 	}
 }
 
+// WakeFull is Wake, for a full read instead of the changes.
+func (r *Replica) WakeFull() {
+	r.anew.Store(true)
+	r.Wake()
+}
+
 // Run keeps in step until ctx ends, and then returns nil.
 func (r *Replica) Run(ctx context.Context) error {
 	failures := 0
@@ -140,6 +148,9 @@ func (r *Replica) Run(ctx context.Context) error {
 
 // step makes one exchange with the source.
 func (r *Replica) step(ctx context.Context) error {
+	if r.anew.Swap(false) {
+		r.needFull = true
+	}
 	if r.o.FullEvery > 0 && !r.nextFull.IsZero() && !time.Now().Before(r.nextFull) {
 		r.needFull = true
 	}
@@ -166,6 +177,10 @@ func (r *Replica) follow(ctx context.Context) error {
 		r.noFeed, r.needFull = true, true
 		return nil
 	case err != nil:
+		// What cannot be read (too large, say) will not be readable the next time:
+		// a revocation in it must not wait for that.
+		var reason interface{ Reason() string }
+		r.needFull = errors.As(err, &reason) && reason.Reason() == "malformed"
 		return fmt.Errorf("changes since %s: %w", r.cursor, err)
 	case d.From != r.cursor || d.To.Epoch != d.From.Epoch || d.To.Number < d.From.Number:
 		r.needFull = true
@@ -233,6 +248,7 @@ func (r *Replica) full(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("full read: %w", err)
 	}
+	r.number(&f)
 	if doubt := r.held.doubt(&f); doubt != nil {
 		if f, err = r.confirm(ctx, doubt); err != nil {
 			return err
@@ -247,8 +263,20 @@ func (r *Replica) full(ctx context.Context) error {
 	}
 	r.log.Info("sync: complete", "version", f.Version, "assignments", r.held.Assignments, "devices", r.held.Devices, "sensors", r.held.Sensors)
 	r.problems(f.Problems)
+	r.mu.Lock()
+	r.status.Fulls++
+	r.mu.Unlock()
 	r.succeeded()
 	return nil
+}
+
+// number gives an answer without a version of its own one that follows: our own
+// clock, by which it is counted, may have been set back.
+func (r *Replica) number(f *Full) {
+	if f.Unnumbered && f.Version.Epoch == r.held.Version.Epoch && f.Version.Number < r.held.Version.Number {
+		f.Version.Number = r.held.Version.Number + 1
+		f.Policy.Version = f.Version
+	}
 }
 
 func (r *Replica) problems(list []wire.Problem) {

@@ -28,18 +28,21 @@ type cloud struct {
 	version  model.Version
 	assigns  int
 	devices  int
+	roles    int
+	denials  int
 	rights   Rights
 	rightsOK bool
 	down     error // what every call returns
 	noFeed   bool
 	gap      bool // the next Changes is a gap
+	odd      bool // Changes cannot be read
 	impolite bool // answers at once, always
 	changed  chan struct{}
 	log      []string
 }
 
 func newCloud() *cloud {
-	return &cloud{version: model.Version{Epoch: 7, Number: 1}, assigns: 20, devices: 20, rightsOK: true, changed: make(chan struct{}),
+	return &cloud{version: model.Version{Epoch: 7, Number: 1}, assigns: 20, devices: 20, roles: 9, denials: 2, rightsOK: true, changed: make(chan struct{}),
 		rights: Rights{Assignments: true, Spaces: true, Devices: true, Sensors: true, Functions: true, Keys: true}}
 }
 
@@ -60,10 +63,16 @@ func (c *cloud) Full(context.Context) (Full, error) {
 	if c.down != nil {
 		return Full{}, c.down
 	}
-	f := Full{Version: c.version}
+	f := Full{Version: c.version, Unnumbered: c.noFeed}
 	f.Policy.Version = c.version
 	for i := range c.assigns {
 		f.Policy.Assignments = append(f.Policy.Assignments, model.Assignment{ID: num(i)})
+	}
+	for i := range c.roles {
+		f.Policy.Roles = append(f.Policy.Roles, model.Role{ID: num(i)})
+	}
+	for i := range c.denials {
+		f.Policy.AzureDenies = append(f.Policy.AzureDenies, model.AzureDeny{ID: num(i)})
 	}
 	for i := range c.devices {
 		f.Data.Devices = append(f.Data.Devices, device.Device{ID: num(i), Auth: device.Auth{Primary: device.Secret("k")}})
@@ -79,12 +88,14 @@ func (c *cloud) Changes(ctx context.Context, since model.Version, wait time.Dura
 	c.mu.Unlock()
 	for {
 		c.mu.Lock()
-		version, changed, down, noFeed, gap, impolite := c.version, c.changed, c.down, c.noFeed, c.gap, c.impolite
+		version, changed, down, noFeed, gap, impolite, odd := c.version, c.changed, c.down, c.noFeed, c.gap, c.impolite, c.odd
 		c.gap = false
 		c.mu.Unlock()
 		switch {
 		case down != nil:
 			return Delta{}, down
+		case odd && version.Number > since.Number:
+			return Delta{}, fmt.Errorf("answer: %w", unreadable{})
 		case noFeed:
 			return Delta{}, wire.ErrNoFeed
 		case gap || version.Epoch != since.Epoch || since.Number > version.Number:
@@ -323,6 +334,37 @@ func TestWakeCutsTheWait(t *testing.T) {
 	})
 }
 
+func TestWakeFullReadsEverything(t *testing.T) {
+	in(t, func(g *rig) {
+		g.cloud.asked()
+		before := g.r.Status()
+		g.r.WakeFull()
+		synctest.Wait()
+		if asked := g.cloud.asked(); !strings.Contains(asked, "full") {
+			t.Error(asked)
+		}
+		if after := g.r.Status(); after.Fulls != before.Fulls+1 {
+			t.Errorf("%d full reads, then %d", before.Fulls, after.Fulls)
+		}
+	})
+}
+
+type unreadable struct{}
+
+func (unreadable) Error() string  { return "larger than 67108864 bytes" }
+func (unreadable) Reason() string { return "malformed" }
+
+// A change that cannot be read is read with everything else.
+func TestAnUnreadableDeltaLeadsToAFullRead(t *testing.T) {
+	in(t, func(g *rig) {
+		g.house.seen()
+		g.cloud.set(func() { g.cloud.odd, g.cloud.version.Number = true, 2 })
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		g.expect("taken", g.house.seen(), "replace 2")
+	})
+}
+
 func TestAServerThatDoesNotWait(t *testing.T) {
 	in(t, func(g *rig) {
 		g.cloud.set(func() { g.cloud.impolite = true })
@@ -370,4 +412,20 @@ func TestResume(t *testing.T) {
 	}, func(o *Options) {
 		o.Held, o.Resume = Held{Version: model.Version{Epoch: 6, Number: 900}}, true
 	})
+}
+
+// A server without versions is counted by our own clock, which may be set back.
+func TestWithoutAFeedNumbersOnlyRise(t *testing.T) {
+	in(t, func(g *rig) {
+		g.house.seen()
+		g.cloud.set(func() { g.cloud.version.Number = 1 })
+		time.Sleep(90 * time.Second)
+		synctest.Wait()
+		if got := g.house.seen(); !strings.Contains(got, "replace 901") {
+			t.Errorf("took %q", got)
+		}
+		if got := g.r.Status().Health.Code; got != InStep {
+			t.Errorf("health %q", got)
+		}
+	}, func(o *Options) { c := o.Source.(*cloud); c.noFeed, c.version.Number = true, 900 })
 }

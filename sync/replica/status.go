@@ -40,6 +40,7 @@ type Status struct {
 	LastError   string        `json:"lastError,omitempty"`
 	LastFailure time.Time     `json:"lastFailure,omitzero"`
 	Syncs       uint64        `json:"syncs"`    // exchanges that succeeded
+	Fulls       uint64        `json:"fulls"`    // those of them that read everything
 	Failures    uint64        `json:"failures"` // exchanges that failed
 	Health      Health        `json:"health"`
 }

@@ -12,6 +12,8 @@ type Full struct {
 	Policy   model.Snapshot
 	Data     device.Data
 	Problems []Problem // elements that were left out
+	// Unnumbered: the server has no versions, and Version only says when it was read.
+	Unnumbered bool
 }
 
 // Delta leads from exactly From to To.
@@ -25,7 +27,10 @@ type Delta struct {
 
 // Tally counts objects of the types that a site consists of; Keys counts the
 // devices and functions among them that came with a symmetric key.
-type Tally struct{ Assignments, Spaces, Devices, Sensors, Functions, Keys int }
+type Tally struct {
+	Assignments, Spaces, Devices, Sensors, Functions, Keys int
+	Roles, CAs, AzureRoles, AzureAssignments, AzureDenies  int
+}
 
 func (t *Tally) count(kind string) {
 	switch kind {
@@ -39,6 +44,16 @@ func (t *Tally) count(kind string) {
 		t.Sensors++
 	case TypeFunction:
 		t.Functions++
+	case TypeRole:
+		t.Roles++
+	case TypeCA:
+		t.CAs++
+	case TypeAzureRole:
+		t.AzureRoles++
+	case TypeAzureAssignment:
+		t.AzureAssignments++
+	case TypeAzureDeny:
+		t.AzureDenies++
 	}
 }
 

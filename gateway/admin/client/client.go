@@ -111,6 +111,11 @@ func (c *Client) Sync(ctx context.Context, r admin.SyncRequest) (admin.SyncResul
 	return send[admin.SyncResult](ctx, c, http.MethodPost, "/v1/sync", nil, r)
 }
 
+// ResetClock moves the daemon's mark of time to its system clock.
+func (c *Client) ResetClock(ctx context.Context) (admin.ClockResult, error) {
+	return send[admin.ClockResult](ctx, c, http.MethodPost, "/v1/reset-clock", nil, struct{}{})
+}
+
 // Disconnect closes connections.
 func (c *Client) Disconnect(ctx context.Context, r admin.DisconnectRequest) (admin.DisconnectResult, error) {
 	return send[admin.DisconnectResult](ctx, c, http.MethodPost, "/v1/disconnect", nil, r)

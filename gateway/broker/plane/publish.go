@@ -16,6 +16,8 @@ type Source struct {
 	// Pause, if set, runs before the goroutine waits, so that what it holds
 	// back (its own corked output) does not wait with it.
 	Pause func()
+	// Receiver: whoever sent it keeps it until somebody takes it.
+	Receiver bool
 	// Gen is the generation of the sessions before the publish was decided.
 	Gen uint64
 }
@@ -57,6 +59,9 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 	p.index.Load().Subscribed(m.Topic, func(n *filterNode) { w.nodes = append(w.nodes, n) })
 	if len(w.nodes) > 0 {
 		w.collect(m)
+	}
+	if src.Receiver && !m.Retain && len(w.targets)+len(w.picks) == 0 {
+		return message.NoMatchingSubscribers
 	}
 	if m.QoS > 0 && !p.reserve(w, m) {
 		w.release()

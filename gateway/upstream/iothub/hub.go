@@ -186,7 +186,7 @@ func (h *Hub) Session(device string) (*Session, error) {
 	defer h.mu.Unlock()
 	s := h.sessions[device]
 	if s == nil {
-		s = &Session{hub: h, device: device, change: make(chan struct{}), pending: map[string]chan answer{}}
+		s = &Session{hub: h, device: device, since: h.opt.Now(), change: make(chan struct{}), pending: map[string]chan answer{}}
 		h.sessions[device] = s
 	}
 	return s, nil
@@ -209,7 +209,7 @@ func (h *Hub) Connect(ctx context.Context, name string) (upstream.Conn, error) {
 		return nil, err
 	}
 	release := s.Hold()
-	conn, err := s.wait(ctx)
+	conn, err := s.wait(ctx, false)
 	if err != nil {
 		release()
 		return nil, err
@@ -220,6 +220,7 @@ func (h *Hub) Connect(ctx context.Context, name string) (upstream.Conn, error) {
 // Status of the link.
 type Status struct {
 	GatewayUp    bool
+	Since        time.Time // of GatewayUp
 	Sessions, Up int
 	LastError    string // of the gateway's own session
 }
@@ -236,6 +237,7 @@ func (h *Hub) Status() Status {
 		}
 		if device == h.opt.Gateway.Device {
 			st.GatewayUp, st.LastError = up, last
+			st.Since = s.changed()
 		}
 	}
 	return st

@@ -10,7 +10,9 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"math/big"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -323,4 +325,41 @@ func FuzzTopics(f *testing.F) {
 		}
 		query(s)
 	})
+}
+
+// Who asks for a twin is told at once that the hub is away, as long as the
+// session goes on trying for somebody else; who asks alone waits for a try.
+func TestAHubThatIsAwayKeepsNobodyWaiting(t *testing.T) {
+	fake := newFakeHub(t)
+	o := fake.options()
+	var away atomic.Bool
+	away.Store(true)
+	dial := o.Dial
+	o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if away.Load() {
+			return nil, errors.New("no route to host")
+		}
+		return dial(ctx, network, address)
+	}
+	hub := start(t, o)
+	s, err := hub.Session("sas1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := s.Hold()
+	eventually(t, "an attempt failed", func() bool { _, last := s.Up(); return last != "" })
+	began := time.Now()
+	for _, ask := range []func() error{
+		func() error { _, err := s.TwinGet(within(t, time.Minute)); return err },
+		func() error { _, err := s.PatchReported(within(t, time.Minute), []byte("{}")); return err },
+	} {
+		if err := ask(); !errors.Is(err, ErrOffline) || time.Since(began) > 10*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	}
+	release()
+	away.Store(false)
+	if _, err := s.TwinGet(within(t, 20*time.Second)); err != nil {
+		t.Errorf("alone, and the hub is back: %v", err)
+	}
 }

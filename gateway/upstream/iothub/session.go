@@ -36,6 +36,7 @@ type Session struct {
 	holds   int // guarded by mu, as all below
 	running bool
 	conn    *mqttconn.Conn         // nil while down
+	since   time.Time              // of conn's state
 	change  chan struct{}          // closed when conn changes
 	pending map[string]chan answer // by request id; closed when the connection ends
 	request uint64
@@ -52,6 +53,12 @@ func (s *Session) Up() (bool, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.conn != nil, s.last
+}
+
+func (s *Session) changed() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.since
 }
 
 // Ignored counts what the hub sent outside its own topics.
@@ -240,7 +247,7 @@ func (s *Session) hold(ctx context.Context, conn *mqttconn.Conn, expires time.Ti
 func (s *Session) set(conn *mqttconn.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conn = conn
+	s.conn, s.since = conn, s.hub.opt.Now()
 	if conn != nil {
 		s.last = ""
 	}
@@ -258,14 +265,20 @@ func (s *Session) abandon() {
 	clear(s.pending)
 }
 
-// wait returns the connection as soon as there is one.
-func (s *Session) wait(ctx context.Context) (*mqttconn.Conn, error) {
+// wait returns the connection as soon as there is one. With quick, it does not
+// wait while the last attempt failed and others hold the session, so that it goes on trying
+// without us: a device that asks for its twin is not kept waiting for a hub that is away.
+func (s *Session) wait(ctx context.Context, quick bool) (*mqttconn.Conn, error) {
 	for {
 		s.mu.Lock()
-		conn, change := s.conn, s.change
+		conn, change, last := s.conn, s.change, s.last
+		away := quick && last != "" && s.holds > 1
 		s.mu.Unlock()
 		if conn != nil {
 			return conn, nil
+		}
+		if away {
+			return nil, errors.New(last)
 		}
 		select {
 		case <-change:
@@ -279,7 +292,7 @@ func (s *Session) wait(ctx context.Context) (*mqttconn.Conn, error) {
 // the wait for a connection too.
 func (s *Session) TwinGet(ctx context.Context) ([]byte, error) {
 	defer s.Hold()()
-	conn, err := s.wait(ctx)
+	conn, err := s.wait(ctx, true)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOffline, err)
 	}
@@ -300,7 +313,7 @@ func (s *Session) get(ctx context.Context, conn *mqttconn.Conn) ([]byte, error) 
 // PatchReported sends a patch of the reported properties and returns their new version.
 func (s *Session) PatchReported(ctx context.Context, patch []byte) (version int64, err error) {
 	defer s.Hold()()
-	conn, err := s.wait(ctx)
+	conn, err := s.wait(ctx, true)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrOffline, err)
 	}

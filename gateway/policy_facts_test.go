@@ -1,0 +1,174 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/access"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/sync/replica"
+)
+
+var errDisk = errors.New("no space left on device")
+
+// A device and the only assignment change places, again and again: in no
+// version may the device do anything. A decision that took one half of each
+// version would grant.
+func TestPolicyAndRegistryAreSwappedAsOne(t *testing.T) {
+	h := newPolicyHouse(t)
+	other := space.MustPath("/5bace000-0000-4000-8000-000000000002")
+	world := func(n uint64, granted, lives space.Path) replica.Full {
+		a := one
+		a.Path = granted
+		data := building("d1")
+		data.Spaces = append(data.Spaces, device.Space{ID: other.Space(), Name: "other", Path: other})
+		data.Devices[0].Space = lives.Space()
+		return replica.Full{Version: version(n), Policy: model.Snapshot{Version: version(n), Assignments: []model.Assignment{a}}, Data: data}
+	}
+	put := func(f replica.Full) {
+		if err := h.Replace(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(world(2, room, other))
+	m := access.New(access.Options{Facts: h.Facts})
+	p := &principal.Principal{Kind: principal.Device, Key: "device:d1", DeviceID: "d1", Node: first,
+		Subject: model.Subject{Identities: []model.Identity{{Kind: model.DeviceID, Object: first}}}}
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() {
+			r := m.Open(p)
+			for ctx.Err() == nil {
+				if v := r.Connect(); v.Allowed {
+					t.Errorf("allowed by a mixture of two versions: %+v", v)
+					return
+				}
+			}
+		})
+	}
+	for n := uint64(3); n < 250; n += 2 {
+		put(world(n, other, room))
+		put(world(n+1, room, other))
+	}
+	cancel()
+	readers.Wait()
+	put(world(1000, room, room))
+	if v := m.Open(p).Connect(); !v.Allowed {
+		t.Errorf("the test proves nothing: %+v where both agree", v)
+	}
+}
+
+// A full disk takes at once what the registry takes away, and gives nothing of
+// what it gives (semantics.md 4).
+func TestRegistryThatCannotBeStoredOnlyTakesAway(t *testing.T) {
+	other := space.MustPath("/5bace000-0000-4000-8000-000000000002")
+	before := building("d1", "d2")
+	before.Spaces = append(before.Spaces, device.Space{ID: other.Space(), Name: "other", Path: other})
+	before.Sensors = []device.Sensor{{ID: space.MustID("5e450000-0000-4000-8000-000000000001"), Device: second, Space: room.Space(), HardwareID: "s1"}}
+	after := building("d1", "d2")
+	after.Spaces = before.Spaces
+	after.Sensors = []device.Sensor{before.Sensors[0]}
+	after.Sensors[0].Device = first
+	after.Devices[0].Space = other.Space() // moved
+	after.Devices[1].GatewayID = "d1"      // acts for
+	third := device.Device{ID: space.MustID("de71ce00-0000-4000-8000-000000000003"), HubID: "d3", HardwareID: "d3", Space: room.Space(), Status: device.Active}
+	after.Devices = append(after.Devices, third)
+
+	delta := replica.Delta{From: version(2), To: version(3), Policy: model.ChangeSet{From: version(2), To: version(3)},
+		Data: device.Changes{PutDevices: after.Devices, PutSensors: after.Sensors}}
+	snapshot := model.Snapshot{Assignments: []model.Assignment{one, two}}
+	for name, apply := range map[string]func(*policyHouse) error{
+		"delta": func(h *policyHouse) error { return h.Apply(t.Context(), delta) },
+		"full": func(h *policyHouse) error {
+			s := snapshot
+			s.Version = version(3)
+			return h.Replace(t.Context(), replica.Full{Version: version(3), Policy: s, Data: after})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newPolicyHouse(t)
+			s := snapshot
+			s.Version = version(2)
+			if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: s, Data: before}); err != nil {
+				t.Fatal(err)
+			}
+			whole := h.Topology()
+			h.cache.fail = errDisk
+			for range 2 { // a second failure takes nothing else
+				if err := apply(h); !errors.Is(err, errDisk) {
+					t.Fatalf("err = %v", err)
+				}
+				topo := h.Topology()
+				d1, _ := topo.Device(first)
+				d2, _ := topo.Device(second)
+				switch {
+				case d1 == nil || d2 == nil || d1.Status != device.Active || d2.Status != device.Active:
+					t.Fatalf("%+v, %+v: both exist before and after", d1, d2)
+				case !topo.DevicePath(d1).IsZero():
+					t.Errorf("d1 is at %s: it left its old place, and the new one waits", topo.DevicePath(d1))
+				case topo.ActsFor(first, d2):
+					t.Error("d1 acts for d2 by a record that is not stored")
+				case !topo.ActsFor(second, d2):
+					t.Error("d2 does not act for itself any more")
+				}
+				if _, ok := topo.DeviceByHubID("d3"); ok {
+					t.Error("a device is known that is not stored")
+				}
+				if s, ok := topo.SensorByHardwareID("s1"); ok && (!s.Device.IsZero() || !topo.SensorPath(s).IsZero()) {
+					t.Errorf("the sensor is still usable: %+v", s)
+				}
+			}
+			if len(h.gone) > 0 {
+				t.Errorf("forgot %v: nobody is gone", h.gone)
+			}
+			cut := h.Topology()
+			h.cache.fail = nil
+			if err := apply(h); err != nil {
+				t.Fatal(err)
+			}
+			topo := h.Topology()
+			d1, _ := topo.Device(first)
+			d2, _ := topo.Device(second)
+			if topo.DevicePath(d1) != other || !topo.ActsFor(first, d2) {
+				t.Errorf("after recovery d1 is at %s and acts for d2: %v", topo.DevicePath(d1), topo.ActsFor(first, d2))
+			}
+			if s, ok := topo.SensorByHardwareID("s1"); !ok || s.Device != first || topo.SensorPath(s) != room {
+				t.Errorf("after recovery the sensor is %+v", s)
+			}
+			if cut.Version() <= whole.Version() || topo.Version() <= cut.Version() {
+				t.Errorf("versions %d, %d, %d do not rise", whole.Version(), cut.Version(), topo.Version())
+			}
+		})
+	}
+}
+
+// Being told to stop is no failure of the disk: nothing changes, and the next
+// start need not distrust what is stored.
+func TestPolicyThatIsInterruptedChangesNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, apply := range map[string]func(*policyHouse) error{
+		"delta": func(h *policyHouse) error {
+			return h.Apply(ctx, replica.Delta{From: version(1), To: version(2), Policy: swapOne})
+		},
+		"full": func(h *policyHouse) error {
+			return h.Replace(ctx, replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2)}, Data: building()})
+		},
+	} {
+		h := newPolicyHouse(t)
+		h.cache.fail = context.Canceled
+		if err := apply(h); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: err = %v", name, err)
+		}
+		if h.cache.dirty != "" || !h.may(first) || slices.Contains(h.log, "revoke") {
+			t.Errorf("%s: dirty %q, may %v, log %v", name, h.cache.dirty, h.may(first), h.log)
+		}
+	}
+}

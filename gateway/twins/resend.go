@@ -1,0 +1,76 @@
+package twins
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+)
+
+// A report must go up even if nothing happens to its device any more: it may
+// have reported while upstream was away, and be asleep when it is back.
+const (
+	resendAfter = 15 * time.Second
+	resendMost  = 5 * time.Minute
+	resendFails = 3 // in a row: upstream is away, the others need not be tried
+)
+
+// note keeps who has something for upstream.
+func (s *Service) note(id string, r *record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(r.Queue) > 0 && !r.Local {
+		s.waiting[id] = true
+	} else {
+		delete(s.waiting, id)
+	}
+}
+
+// resend tries what waits again, now and then, until ctx ends.
+func (s *Service) resend(ctx context.Context) {
+	wait := resendAfter
+	for {
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+		if s.o.Upstream == nil || s.round(ctx) {
+			wait = resendAfter
+		} else {
+			wait = min(2*wait, resendMost)
+		}
+	}
+}
+
+// round tries everybody who has something, one after the other and in no
+// order, so that nobody who cannot be helped stands before the same others each
+// time. False: upstream does not take it.
+func (s *Service) round(ctx context.Context) bool {
+	s.mu.Lock()
+	ids := slices.Collect(maps.Keys(s.waiting))
+	s.mu.Unlock()
+	failed := 0
+	for _, id := range ids {
+		sent := make(chan bool, 1)
+		if !s.do(id, func(ctx context.Context, i *identity) {
+			s.flush(ctx, i)
+			sent <- len(i.rec.Queue) == 0
+		}) {
+			continue
+		}
+		select {
+		case ok := <-sent:
+			if ok {
+				failed = 0
+			} else if failed++; failed == resendFails {
+				return false
+			}
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return failed == 0
+}
