@@ -73,6 +73,15 @@ type change struct {
 // Topology is the registry in force; never nil.
 func (p *policy) Topology() *device.Topology { return p.topo.Load() }
 
+// Registry is the registry in force; nil before the first answer of the cloud, when nothing is known
+// of any device and a refusal must not say that it is unknown.
+func (p *policy) Registry() *device.Topology {
+	if !p.loaded.Load() {
+		return nil
+	}
+	return p.topo.Load()
+}
+
 // adopt puts a generation that the store verified into force at start; nothing is
 // connected yet, so nobody has anything to lose.
 func (p *policy) adopt(g store.Generation) {

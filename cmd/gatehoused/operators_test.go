@@ -143,3 +143,32 @@ func TestOperatorsAreToldWhy(t *testing.T) {
 		t.Errorf("at a device's place: %v, %v", as, err)
 	}
 }
+
+// A device that asks before the cloud has ever answered is told to come again, not that nobody knows it:
+// many give up for good on the latter.
+func TestBeforeTheFirstPolicy(t *testing.T) {
+	t.Parallel()
+	g := house.NewGateway(t, e2e.Settings{})
+	closed, err := e2e.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, away := "/management/api/v1.0", fmt.Sprintf("https://localhost:%d/management/api/v1.0", closed)
+	var lines []string
+	for line := range strings.Lines(g.Config(e2e.Settings{})) {
+		if strings.HasSuffix(strings.TrimSpace(line), own) {
+			line = "    url: " + away + "\n"
+		}
+		lines = append(lines, line)
+	}
+	g.Write(t, strings.Join(lines, ""))
+	g.Launch(t)
+	g.Ready(t)
+	if out, err := g.Pub(g.Device("door-1").Five(), e2e.Telemetry("door-1", ""), "x"); err == nil || !strings.Contains(out, "unavailable") {
+		t.Errorf("%v %s", err, out)
+	}
+	records, err := operator(t, g).Audit(context.Background(), client.AuditQuery{Limit: 5, Event: "connect"})
+	if err != nil || len(records) != 1 || records[0].Reason != "no-registry" {
+		t.Errorf("%+v, %v", records, err)
+	}
+}
