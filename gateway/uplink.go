@@ -166,7 +166,11 @@ func (d *daemon) outboxState() admin.OutboxState {
 		return admin.OutboxState{}
 	}
 	s := d.outbox.Stats()
-	return admin.OutboxState{Messages: int64(s.Messages), Bytes: s.Bytes, LimitBytes: int64(d.cfg.Outbox.MaxBytes)}
+	state := admin.OutboxState{Messages: int64(s.Messages), Bytes: s.Bytes, LimitBytes: int64(d.cfg.Outbox.MaxBytes)}
+	if !s.Oldest.IsZero() {
+		state.OldestSeconds = max(0, time.Since(s.Oldest).Seconds())
+	}
+	return state
 }
 
 // dropped counts what was accepted and never reached all that should have had it, by reason.

@@ -156,4 +156,7 @@ func TestFullDisk(t *testing.T) {
 	if err != nil || s.Outbox.Messages < 3 {
 		t.Errorf("the outbox holds %d, want at least the 3 acknowledged (%v)", s.Outbox.Messages, err)
 	}
+	if s.Outbox.OldestSeconds <= 0 {
+		t.Errorf("the oldest of them has waited for %v s", s.Outbox.OldestSeconds)
+	}
 }
