@@ -144,6 +144,14 @@ func TestColoursAreForTerminals(t *testing.T) {
 	}
 }
 
+func TestClockNamesOtherDays(t *testing.T) {
+	for now, want := range map[time.Time]string{noon.Add(time.Hour): "12:00:00.000", noon.Add(13 * time.Hour): "2026-03-01 12:00:00.000"} {
+		if got := clock(noon, now); got != want {
+			t.Errorf("at %v: %q", now, got)
+		}
+	}
+}
+
 func TestUnits(t *testing.T) {
 	for in, want := range map[float64]string{0: "0s", 59: "59s", 61: "1m01s", 3661: "1h01m", 200000: "2d07h"} {
 		if got := seconds(in); got != want {
