@@ -17,7 +17,7 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: deps build ## the whole system on this machine, live, until Ctrl-C
-	@$(BIN)/demo run --bin $(BIN) --dir $(CURDIR)/run
+	@$(BIN)/demo run --bin $(BIN) --dir $(CURDIR)/run $(RUNFLAGS)
 
 smoke: deps build ## the same, unattended: at most 60 s, asserting, exit code
 	@$(BIN)/demo smoke --bin $(BIN)

@@ -87,3 +87,43 @@ func sortAzureGrants(list []Grant) {
 		return cmp.Or(strings.Compare(lowerASCII(a.Scope), lowerASCII(b.Scope)), compareIDs(a.Assignment, b.Assignment))
 	})
 }
+
+// Operations says in words what a role grants: the access types (C, R, U, D) with the resource types
+// they are for, or the data actions of an Azure role.
+func (ix *Index) Operations(role space.ID) string {
+	if r := ix.azure.roles[role]; r != nil {
+		text := strings.Join(r.role.DataActions, ", ")
+		if len(r.role.NotDataActions) > 0 {
+			text += "; but not " + strings.Join(r.role.NotDataActions, ", ")
+		}
+		return text
+	}
+	i, ok := ix.roles.byID[role]
+	if !ok {
+		return ""
+	}
+	var order []string
+	types := map[string][]string{}
+	for t := model.NoResource + 1; t < model.ResourceTypes; t++ {
+		letters := ""
+		for _, a := range []model.Access{model.Create, model.Read, model.Update, model.Delete} {
+			if op := (model.Operation{Access: a, Type: t}); ix.roles.slots[i].rights.Allows(op.Resolved()) {
+				letters += op.String()[:1]
+			}
+		}
+		if letters == "" {
+			continue
+		}
+		if len(types[letters]) == 0 {
+			order = append(order, letters)
+		}
+		types[letters] = append(types[letters], t.String())
+	}
+	for i, letters := range order {
+		order[i] = letters + " " + strings.Join(types[letters], ", ")
+		if len(types[letters]) == int(model.ResourceTypes)-1 {
+			order[i] = letters + " everything"
+		}
+	}
+	return strings.Join(order, "; ")
+}

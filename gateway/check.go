@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,6 +59,7 @@ func checkAt(cfg *config.Config, now time.Time) []config.Problem {
 			problems = append(problems, cfg.Problem("api.tls.cert", message, hint))
 		}
 	}
+	problems = append(problems, trust(cfg)...)
 	problems = append(problems, unserved(cfg)...)
 	if cfg.Access.Map != "" {
 		_, more := loadTopicMap(cfg)
@@ -109,6 +111,46 @@ func frameLimits(l config.Limits) config.Limits {
 	l.HandshakeTimeout, l.ConnectTimeout, l.MaxUnauthenticated, l.MaxConnections = 0, 0, 0, 0
 	l.MaxPerAddress, l.RatePerAddress, l.MaxConnectPacket = 0, 0, 0
 	return l
+}
+
+// trust looks into the certificate files of the links: authorities, and the gateway's own pairs. A
+// file that cannot be read is CheckFiles' to say.
+func trust(cfg *config.Config) []config.Problem {
+	authorities := map[string]config.File{
+		"identity.jwks.ca": cfg.Identity.JWKS.CA, "cloud.management.ca": cfg.Cloud.Management.CA,
+		"upstream.iothub.ca": cfg.Upstream.IoTHub.CA, "upstream.mqtt.ca": cfg.Upstream.MQTT.CA, "deviceUpdate.ca": cfg.DeviceUpdate.CA,
+	}
+	for i := range cfg.Listeners {
+		if t := cfg.Listeners[i].TLS; t != nil {
+			authorities[fmt.Sprintf("listeners[%d].tls.clientCA", i)] = t.ClientCA
+		}
+	}
+	var problems []config.Problem
+	for _, field := range slices.Sorted(maps.Keys(authorities)) {
+		file := authorities[field]
+		if file == "" {
+			continue
+		}
+		if _, err := certificatePool(file); err != nil && !errors.As(err, new(*os.PathError)) {
+			problems = append(problems, cfg.Problem(field, err.Error(), "name a PEM file with the authority's certificate"))
+		}
+	}
+	own := cfg.Upstream.IoTHub.GatewayDevice
+	for _, p := range []struct {
+		field string
+		pair  config.TLS
+	}{
+		{"upstream.iothub.gatewayDevice.cert", config.TLS{Cert: own.Cert, Key: own.Key}},
+		{"upstream.mqtt.cert", config.TLS{Cert: cfg.Upstream.MQTT.Cert, Key: cfg.Upstream.MQTT.Key}},
+	} {
+		if p.pair.Cert == "" || p.pair.Key == "" {
+			continue
+		}
+		if _, err := loadCertificate(&p.pair); err != nil && !errors.As(err, new(*os.PathError)) {
+			problems = append(problems, cfg.Problem(p.field, fmt.Sprintf("cannot be used: %v", err), "name a PEM certificate chain and the key that belongs to it"))
+		}
+	}
+	return problems
 }
 
 func checkCertificate(c *config.TLS, now time.Time) (message, hint string) {

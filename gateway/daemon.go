@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -173,7 +174,7 @@ func (d *daemon) buildRecords() error {
 	d.staging = newStaging(d.clock, d.cfg.Offline, d.stageChanged)
 	d.registry = metrics.NewRegistry()
 	var err error
-	if d.metrics, err = metrics.New(d.registry, metrics.Build{Version: d.opts.Version}, metrics.Sources{Snapshot: d.gauges}); err != nil {
+	if d.metrics, err = metrics.New(d.registry, metrics.Build{Version: d.opts.Version, GoVersion: runtime.Version()}, metrics.Sources{Snapshot: d.gauges}); err != nil {
 		return err
 	}
 	a := d.cfg.Audit

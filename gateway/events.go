@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz"
+	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/gateway/access"
@@ -235,7 +236,9 @@ func (d *daemon) gauges() metrics.Snapshot {
 		Sessions: st.Sessions, SessionsConnected: st.Connections, Subscriptions: st.Subscriptions, Retained: st.Retained,
 		QueuedBytes: st.QueuedBytes, CacheEpoch: ix.Version().Epoch, CacheNumber: ix.Version().Number,
 		CacheAgeSeconds: d.staging.Age().Seconds(), Stage: int(d.staging.Stage()),
-		Assignments: ix.Len(), Devices: n.devices, AuditSuppressed: c.Suppressed, AuditMissed: c.Missed,
+		Accepted: st.Received - min(st.Received, st.Refused), Delivered: st.Delivered, Forwarded: d.forwarded(), Malformed: st.Malformed,
+		Dropped: d.dropped(), QueuedMessages: int64(st.Queued),
+		Roles: len(model.SystemRoles()), Assignments: ix.Len(), Devices: n.devices, AuditSuppressed: c.Suppressed, AuditMissed: c.Missed,
 	}
 	o := d.outboxState()
 	s.OutboxMessages, s.OutboxBytes, s.OutboxOldestSeconds = o.Messages, o.Bytes, o.OldestSeconds

@@ -77,6 +77,7 @@ func (d *daemon) explain(q admin.Question) (admin.Explanation, error) {
 			return out, badQuestion("explain", err)
 		}
 		out.Allowed, out.Reason, out.Detail, out.Version = x.Allowed, x.Reason, x.Detail, x.Version
+		out.Steps = d.stepRows(p, x.Steps)
 		var needs []string
 		for _, s := range x.Steps {
 			if s.Needs != "" {
@@ -86,11 +87,6 @@ func (d *daemon) explain(q admin.Question) (admin.Explanation, error) {
 		out.Needs = strings.Join(needs, "; ")
 		if !x.Allowed {
 			out.Nearest = d.nearest(p, x.Steps)
-			for _, s := range x.Steps {
-				if !s.OK && s.Check != "" && out.Detail == "" {
-					out.Detail = fmt.Sprintf("%s: %s %s does not hold", p.Name, s.Check, s.At)
-				}
-			}
 		}
 		return out, nil
 	}
@@ -99,13 +95,36 @@ func (d *daemon) explain(q admin.Question) (admin.Explanation, error) {
 		return out, err
 	}
 	out.Allowed, out.Reason, out.Version = x.Allowed, x.Reason.String(), x.Version.String()
-	out.Detail = x.Text()
-	if len(x.Granting) > 0 && x.Allowed {
-		g := grantRow(&x.Granting[0])
-		out.Grant = &g
+	out.Needs = x.Need + " at " + x.At
+	out.Detail = x.Denial
+	if x.Allowed {
+		if len(x.Granting) > 0 {
+			g := d.grantRow(&x.Granting[0])
+			out.Grant = &g
+		}
+		return out, nil
 	}
-	out.Nearest = missRows(x.Misses)
+	if len(x.OneOf) > 0 && x.Denial == "" {
+		out.Detail = "one of these roles would do: " + strings.Join(x.OneOf, ", ")
+	}
+	out.Nearest = d.missRows(x.Misses)
 	return out, nil
+}
+
+// stepRows are what was asked on the way to the decision, each with the assignment that grants it.
+func (d *daemon) stepRows(p *principal.Principal, steps []access.Step) []admin.Step {
+	rows := []admin.Step{}
+	for _, s := range steps {
+		row := admin.Step{Row: s.Row, Check: s.Check, Needs: s.Needs, At: s.At, OK: s.OK, Reason: s.Reason}
+		if s.OK && s.Needs != "" {
+			if x, err := d.explainOperation(p, admin.Question{Operation: s.Needs, At: s.At}); err == nil && x.Allowed && len(x.Granting) > 0 {
+				g := d.grantRow(&x.Granting[0])
+				row.Grant = &g
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 // nearest are the closest misses of the first step that policy refused.
@@ -118,15 +137,15 @@ func (d *daemon) nearest(p *principal.Principal, steps []access.Step) []admin.Mi
 		if err != nil {
 			continue
 		}
-		return missRows(x.Misses)
+		return d.missRows(x.Misses)
 	}
 	return nil
 }
 
-func missRows(misses []authz.Miss) []admin.Miss {
+func (d *daemon) missRows(misses []authz.Miss) []admin.Miss {
 	rows := make([]admin.Miss, len(misses))
 	for i := range misses {
-		rows[i] = admin.Miss{Grant: grantRow(&misses[i].Grant), Why: misses[i].Detail}
+		rows[i] = admin.Miss{Grant: d.grantRow(&misses[i].Grant), Why: misses[i].Detail}
 	}
 	return rows
 }
@@ -148,38 +167,54 @@ func (d *daemon) operationAt(topo *device.Topology, q admin.Question) (model.Ope
 	if err != nil {
 		return op, space.Path{}, badQuestion("operation", err)
 	}
-	if dev, ok := topo.DeviceByHubID(q.At); ok {
-		return op, topo.DevicePath(dev), nil
+	at, err := placeNamed(topo, cmp.Or(q.At, d.cfg.Instance.Site.String()))
+	return op, at, err
+}
+
+// placeNamed reads a space path, or a device id for the place of that device.
+func placeNamed(topo *device.Topology, text string) (space.Path, error) {
+	if dev, ok := topo.DeviceByHubID(text); ok {
+		return topo.DevicePath(dev), nil
 	}
-	at, err := space.ParsePath(cmp.Or(q.At, d.cfg.Instance.Site.String()))
+	at, err := space.ParsePath(text)
 	if err != nil {
-		return op, at, badQuestion("at", err)
+		return at, &admin.Error{Status: http.StatusNotFound, What: fmt.Sprintf("%q is neither a device known here nor a space path", text), Where: "place",
+			Next: "name a device id, or a path: / or /{guid}/{guid}…"}
 	}
-	return op, at, nil
+	return at, nil
 }
 
-func grantRow(g *authz.Grant) admin.Grant {
-	return admin.Grant{Assignment: g.Assignment.String(), Identity: g.Holder(), Role: g.RoleLabel(), Scope: g.Place()}
+// grantRow names a grant; a device that is known by its hub id as well.
+func (d *daemon) grantRow(g *authz.Grant) admin.Grant {
+	who := g.Holder()
+	if g.Who.Kind == model.DeviceID {
+		who = d.label(g.Who)
+	}
+	return admin.Grant{Assignment: g.Assignment.String(), Identity: who, Role: g.RoleLabel(), Scope: g.Place()}
 }
 
-func grantRows(list []authz.Grant) []admin.Grant {
+func (d *daemon) grantRows(list []authz.Grant) []admin.Grant {
 	rows := make([]admin.Grant, len(list))
 	for i := range list {
-		rows[i] = grantRow(&list[i])
+		rows[i] = d.grantRow(&list[i])
 	}
 	return rows
 }
 
 func (d *daemon) whoCan(q admin.Question) ([]admin.Grant, error) {
+	if q.Verb != "" {
+		return nil, &admin.Error{Status: http.StatusBadRequest, What: "who-can is asked for an operation, not for a topic", Where: q.Verb,
+			Next: fmt.Sprintf("gatehousectl explain PRINCIPAL %s '%s' lists the operations that the topic needs, and where; ask for those", q.Verb, q.Topic)}
+	}
 	ix, topo := d.policy.Facts()
 	if strings.Contains(q.Operation, "/") {
-		return grantRows(ix.WhoCanAction(q.Operation, q.At)), nil
+		return d.grantRows(ix.WhoCanAction(q.Operation, q.At)), nil
 	}
 	op, at, err := d.operationAt(topo, q)
 	if err != nil {
 		return nil, err
 	}
-	return grantRows(ix.WhoCan(op, at)), nil
+	return d.grantRows(ix.WhoCan(op, at)), nil
 }
 
 func (d *daemon) whatCan(name string) ([]admin.Grant, error) {
@@ -187,5 +222,11 @@ func (d *daemon) whatCan(name string) ([]admin.Grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	return grantRows(d.policy.Index().WhatCan(&p.Subject)), nil
+	ix := d.policy.Index()
+	held := ix.WhatCan(&p.Subject)
+	rows := d.grantRows(held)
+	for i := range held {
+		rows[i].Operations = ix.Operations(held[i].Role)
+	}
+	return rows, nil
 }

@@ -33,8 +33,15 @@ func (l *ledger) Audit(r message.Record) {
 	if r.Version == "" {
 		r.Version = l.version()
 	}
+	n := max(r.Count, 1)
+	if r.Event == "connect" {
+		result := r.Reason
+		if r.Allowed {
+			result = "accepted"
+		}
+		l.metrics.Connected(result, n)
+	}
 	if !r.Allowed {
-		n := max(r.Count, 1)
 		l.metrics.Denied(r.Reason, n)
 		l.mu.Lock()
 		if _, known := l.denied[r.Reason]; known || len(l.denied) < maxDeniedReasons {

@@ -106,7 +106,7 @@ func (d *daemon) doctor(ctx context.Context) ([]admin.Finding, error) {
 		add(w.Name, state, w.Text, w.Next)
 	}
 	if d.staging.Stage() == access.Fresh {
-		add("policy", "ok", fmt.Sprintf("policy %s, confirmed %s ago", d.policy.Index().Version(), d.staging.Age().Round(time.Second)), "")
+		add("policy", "ok", fmt.Sprintf("version %s, confirmed %s ago", d.policy.Index().Version(), d.staging.Age().Round(time.Second)), "")
 	}
 	return list, nil
 }

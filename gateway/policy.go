@@ -97,6 +97,15 @@ func (p *policy) Index() *authz.Index { return p.now.Load().index }
 // Topology is the registry in force; never nil.
 func (p *policy) Topology() *device.Topology { return p.now.Load().topo }
 
+// Registry is the registry in force; nil before the first answer of the cloud, when nothing is known
+// of any device and a refusal must not say that it is unknown.
+func (p *policy) Registry() *device.Topology {
+	if !p.loaded.Load() {
+		return nil
+	}
+	return p.Topology()
+}
+
 // adopt puts a generation that the store verified into force at start; nothing is
 // connected yet, so nobody has anything to lose.
 func (p *policy) adopt(g store.Generation) {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"runtime"
 	"slices"
@@ -53,7 +54,7 @@ func (d *daemon) status() admin.Status {
 		},
 		Sessions: admin.SessionCounts{Connected: stats.Connections, Total: stats.Sessions, Subscriptions: stats.Subscriptions, ByKind: map[string]int{}},
 		Messages: admin.MessageCounts{
-			Accepted:  stats.Received - min(stats.Received, stats.Denied),
+			Accepted:  stats.Received - min(stats.Received, stats.Refused),
 			Forwarded: d.forwarded(), DeniedByReason: d.ledger.DeniedByReason(),
 		},
 		Deployments: d.deployments(),
@@ -61,7 +62,7 @@ func (d *daemon) status() admin.Status {
 	if d.policy.loaded.Load() {
 		s.Cache.Version = d.policy.Index().Version().String()
 	}
-	for _, n := range stats.Dropped {
+	for _, n := range d.dropped() {
 		s.Messages.Dropped += n
 	}
 	for _, n := range s.Messages.DeniedByReason {
@@ -108,7 +109,11 @@ func (d *daemon) sessions(q admin.SessionQuery) []admin.Session {
 		if q.Connected && !s.Connected || !sessionMatches(s, q.Principal) {
 			continue
 		}
-		list = append(list, sessionRow(s))
+		row := sessionRow(s)
+		if all, suspended := d.broker.Filters(s.Key); len(all) > 0 {
+			row.Subscriptions, row.Suspended = all, suspended
+		}
+		list = append(list, row)
 		if q.Limit > 0 && len(list) == q.Limit {
 			break
 		}
@@ -131,6 +136,7 @@ func sessionRow(s broker.SessionInfo) admin.Session {
 	row := admin.Session{
 		Key: s.Key, ClientID: s.ClientID, Listener: s.Listener, Remote: s.Remote, Connected: s.Connected, Since: s.Since,
 		Expires: s.CredentialEnds, Subscriptions: []string{}, Inflight: s.Inflight, Queued: s.Queued, QueuedBytes: int64(s.QueuedBytes),
+		Received: s.Received, Sent: s.Sent, Denied: s.Denied,
 		Protocol: "3.1.1",
 	}
 	if s.Version == 5 {
@@ -146,9 +152,9 @@ func sessionRow(s broker.SessionInfo) admin.Session {
 func (d *daemon) assignments(ctx context.Context, q admin.AssignmentQuery) ([]admin.Assignment, error) {
 	at := space.Root
 	if q.Path != "" {
-		p, err := space.ParsePath(q.Path)
+		p, err := placeNamed(d.policy.Topology(), q.Path)
 		if err != nil {
-			return nil, badQuestion("path", err)
+			return nil, err
 		}
 		at = p
 	}
@@ -209,21 +215,30 @@ func (d *daemon) label(i model.Identity) string {
 }
 
 func (d *daemon) disconnect(_ context.Context, r admin.DisconnectRequest) (admin.DisconnectResult, error) {
-	key := r.Principal
-	if r.Session != "" {
-		for _, s := range d.broker.Sessions() {
-			if s.Key == r.Session && s.Principal != nil {
-				key = s.Principal.Key
+	why := cmp.Or(r.Reason, "an operator asked for it")
+	known := false
+	result := admin.DisconnectResult{}
+	closed := map[string]bool{}
+	for _, s := range d.broker.Sessions() {
+		switch {
+		case s.Principal == nil:
+		case r.Session != "":
+			if s.Key == r.Session {
+				known = true
+				result.Closed += d.broker.DisconnectSession(s.Key, message.AdministrativeAction, why)
 			}
+		case (s.Principal.Key == r.Principal || s.Principal.Key == "device:"+r.Principal) && !closed[s.Principal.Key]:
+			known, closed[s.Principal.Key] = true, true
+			result.Closed += d.broker.Disconnect(s.Principal.Key, message.AdministrativeAction, why)
 		}
 	}
-	if key == "" {
-		return admin.DisconnectResult{}, &admin.Error{Status: http.StatusNotFound, What: "no such session or principal", Where: "disconnect", Next: "gatehousectl sessions lists them"}
+	if !known {
+		return result, &admin.Error{Status: http.StatusNotFound, What: fmt.Sprintf("nobody called %q has a session here", cmp.Or(r.Session, r.Principal)),
+			Where: "disconnect", Next: "gatehousectl sessions lists them; --json shows their keys"}
 	}
-	n := d.broker.Disconnect(key, message.AdministrativeAction, cmp.Or(r.Reason, "an operator asked for it"))
-	return admin.DisconnectResult{Closed: n}, nil
+	return result, nil
 }
 
 func badQuestion(where string, err error) error {
-	return &admin.Error{Status: http.StatusBadRequest, What: err.Error(), Where: where, Next: "correct the argument; see gatehousectl help"}
+	return &admin.Error{Status: http.StatusBadRequest, What: err.Error(), Where: where, Next: "correct the argument; see gatehousectl COMMAND --help"}
 }

@@ -33,7 +33,7 @@ func (d *daemon) buildIdentity() error {
 		return fmt.Errorf("identity.jwks: %w", err)
 	}
 	o := identity.Options{
-		Hub: d.cfg.Instance.Hub.Host, Topology: d.policy.Topology, Keys: d.keys.Keys, Now: d.clock.Now,
+		Hub: d.cfg.Instance.Hub.Host, Topology: d.policy.Registry, Keys: d.keys.Keys, Now: d.clock.Now,
 		Audiences: c.Audiences.MQTT, Scope: c.Scope, SASMaxLife: c.SAS.MaxLife, AllowSHA1: c.X509.AllowSHA1,
 	}
 	for _, t := range c.Tenants {

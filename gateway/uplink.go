@@ -166,7 +166,22 @@ func (d *daemon) outboxState() admin.OutboxState {
 		return admin.OutboxState{}
 	}
 	s := d.outbox.Stats()
-	return admin.OutboxState{Messages: int64(s.Messages), Bytes: s.Bytes, LimitBytes: int64(d.cfg.Outbox.MaxBytes)}
+	state := admin.OutboxState{Messages: int64(s.Messages), Bytes: s.Bytes, LimitBytes: int64(d.cfg.Outbox.MaxBytes)}
+	if !s.Oldest.IsZero() {
+		state.OldestSeconds = max(0, time.Since(s.Oldest).Seconds())
+	}
+	return state
+}
+
+// dropped counts what was accepted and never reached all that should have had it, by reason.
+func (d *daemon) dropped() map[string]uint64 {
+	all := d.broker.Stats().Dropped
+	if d.outbox != nil {
+		for reason, n := range d.outbox.Stats().Dropped {
+			all["upstream-"+reason] += n
+		}
+	}
+	return all
 }
 
 func (d *daemon) forwarded() uint64 {

@@ -42,6 +42,7 @@ umask 022
 
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
+chmod 0755 "$stage" # it becomes the package's "./": unpacked elsewhere, that directory takes its mode
 put() { # MODE SOURCE DESTINATION
 	install -D -m "$1" "$2" "$stage$3"
 }
@@ -66,6 +67,9 @@ put 0644 "$here/systemd/tmpfiles.conf" /usr/lib/tmpfiles.d/gatehouse.conf
 put 0644 "$here/debian/copyright" /usr/share/doc/gatehouse/copyright
 for doc in README.md ARCHITECTURE.md CHANGELOG.md; do
 	[ ! -f "$top/$doc" ] || put 0644 "$top/$doc" "/usr/share/doc/gatehouse/$doc"
+done
+for doc in "$top"/docs/*; do # README.md points to them
+	[ ! -f "$doc" ] || put 0644 "$doc" "/usr/share/doc/gatehouse/docs/${doc##*/}"
 done
 install -d -m 0755 "$stage/etc/gatehouse/tls"
 install -d -m 0700 "$stage/etc/gatehouse/credentials" "$stage/etc/gatehouse/management-credentials"

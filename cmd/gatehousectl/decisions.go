@@ -39,8 +39,11 @@ func printExplanation(p *printer, c *explainCmd, x *admin.Explanation) {
 	if x.Detail != "" {
 		p.field("detail", text("%s", x.Detail))
 	}
-	if x.Needs != "" {
+	if x.Needs != "" && len(x.Steps) == 0 {
 		p.field("needs", text("%s", x.Needs))
+	}
+	for _, s := range x.Steps {
+		printStep(p, &s)
 	}
 	if x.Grant != nil {
 		p.field("granted by", text("%s to %s at %s", x.Grant.Role, x.Grant.Identity, x.Grant.Scope), in(dim, "%s", x.Grant.Assignment))
@@ -51,9 +54,33 @@ func printExplanation(p *printer, c *explainCmd, x *admin.Explanation) {
 	p.field("decided on", text("version %s, %s old", x.Version, seconds(x.AgeSeconds)), in(stateColour(x.Stage), "%s", x.Stage))
 }
 
+// printStep is one thing that was asked: "Read Device at …: yes, by …".
+func printStep(p *printer, s *admin.Step) {
+	if s.Row != "" {
+		p.field("row", in(dim, "%s", s.Row))
+		return
+	}
+	answer := in(red, "no ")
+	if s.OK {
+		answer = in(green, "yes")
+	}
+	what := text("%s at %s", s.Needs, s.At)
+	if s.Check != "" {
+		what = text("%s %s", s.Check, s.At)
+	}
+	cells := []cell{answer, what}
+	switch {
+	case s.Grant != nil:
+		cells = append(cells, in(dim, "by %s at %s %s", s.Grant.Role, s.Grant.Scope, s.Grant.Assignment))
+	case s.Reason != "":
+		cells = append(cells, in(dim, "%s", s.Reason))
+	}
+	p.field("asked", cells...)
+}
+
 type whoCanCmd struct {
-	What  string `arg:"" help:"publish or subscribe; or an operation such as \"Read Device\" or an Azure data action."`
-	Where string `arg:"" help:"The topic or filter; or a space path, device id or ARM scope."`
+	What  string `arg:"" help:"An operation such as \"Read Device\", or an Azure data action."`
+	Where string `arg:"" help:"A space path, device id or ARM scope."`
 }
 
 func (c whoCanCmd) Run(e *env) error {
@@ -73,20 +100,29 @@ func (c whatCanCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	return e.print(gs, func(p *printer) { printGrants(p, gs, "nothing") })
+	return e.print(gs, func(p *printer) {
+		printGrants(p, gs, "nothing")
+		said := map[string]bool{}
+		for _, g := range gs {
+			if g.Operations != "" && !said[g.Role] {
+				said[g.Role] = true
+				p.line(in(bold, "%s", g.Role), in(dim, "grants"), text("%s", g.Operations))
+			}
+		}
+	})
 }
 
 func printGrants(p *printer, gs []admin.Grant, none string) {
 	rows := make([][]cell, len(gs))
 	for i, g := range gs {
-		rows[i] = []cell{text("%s", g.Identity), in(bold, "%s", g.Role), text("%s", g.Scope), text("%s", g.Operations), in(dim, "%s", g.Assignment)}
+		rows[i] = []cell{text("%s", g.Identity), in(bold, "%s", g.Role), text("%s", g.Scope), in(dim, "%s", g.Assignment)}
 	}
-	p.table([]string{"IDENTITY", "ROLE", "SCOPE", "OPERATIONS", "ASSIGNMENT"}, rows, none)
+	p.table([]string{"IDENTITY", "ROLE", "SCOPE", "ASSIGNMENT"}, rows, none)
 }
 
 type assignmentsCmd struct {
-	Path      string `help:"Only those that apply at this space path." placeholder:"PATH"`
-	Below     bool   `help:"And those below it."`
+	Path      string `help:"Only those assigned at this space path, or at the place of this device." placeholder:"PATH"`
+	Below     bool   `help:"And below it."`
 	Principal string `help:"Only those of this identity." placeholder:"ID"`
 }
 

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -77,6 +78,9 @@ func (answered) Error() string { return "the answer is no" }
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var c cli
 	exited := -1
+	if len(args) > 0 && args[0] == "help" { // what people type first
+		args = append(slices.Clone(args[1:]), "--help")
+	}
 	parser, err := kong.New(&c, kong.Name("gatehousectl"), kong.Description("Look into a running gatehoused."),
 		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))

@@ -79,6 +79,8 @@ func answers() admin.Sources {
 				Nearest: []admin.Miss{{Grant: admin.Grant{Role: "Device Administrator", Identity: "DeviceId:1", Scope: "/x"}, Why: "its path does not cover /y"}}}
 			if q.Topic == "devices/a/messages/events/" || q.Operation == "Read Device" {
 				x.Allowed, x.Reason, x.Nearest = true, "granted", nil
+				x.Steps = []admin.Step{{Check: "acts for", At: "b"}, {Row: "telemetry", OK: true},
+					{Needs: "Create Sensor", At: "/x", OK: true, Grant: &admin.Grant{Role: "Gateway Device", Scope: "/", Assignment: "id-1"}}}
 				x.Grant = &admin.Grant{Assignment: "id-1", Role: "Gateway Device", Identity: "DeviceId:1", Scope: "/"}
 			}
 			return x, nil
@@ -86,7 +88,12 @@ func answers() admin.Sources {
 		WhoCan: func(context.Context, admin.Question) ([]admin.Grant, error) {
 			return []admin.Grant{{Identity: "UserId:u", Role: "Space Administrator", Scope: "/", Operations: "Read Device", Assignment: "id-2"}}, nil
 		},
-		WhatCan:     func(context.Context, string) ([]admin.Grant, error) { return nil, nil },
+		WhatCan: func(_ context.Context, who string) ([]admin.Grant, error) {
+			if who != "b" {
+				return nil, nil
+			}
+			return []admin.Grant{{Identity: "DeviceId:2", Role: "Gateway Device", Scope: "/x", Operations: "CR Sensor; R Device", Assignment: "id-3"}}, nil
+		},
 		Assignments: func(context.Context, admin.AssignmentQuery) ([]admin.Assignment, error) { return nil, nil },
 		Audit: func(n int, match func(*message.Record) bool) []message.Record {
 			var out []message.Record
@@ -137,6 +144,14 @@ func TestColoursAreForTerminals(t *testing.T) {
 	}
 	if newPrinter(&b).colour {
 		t.Error("colours outside a terminal")
+	}
+}
+
+func TestClockNamesOtherDays(t *testing.T) {
+	for now, want := range map[time.Time]string{noon.Add(time.Hour): "12:00:00.000", noon.Add(13 * time.Hour): "2026-03-01 12:00:00.000"} {
+		if got := clock(noon, now); got != want {
+			t.Errorf("at %v: %q", now, got)
+		}
 	}
 }
 

@@ -58,7 +58,10 @@ func (p *printer) write(s string) {
 func (p *printer) join(cells []cell, widths []int) string {
 	var b strings.Builder
 	for i, c := range cells {
-		if i > 0 {
+		if c.text == "" && widths == nil {
+			continue
+		}
+		if b.Len() > 0 || i > 0 && widths != nil {
 			b.WriteByte(' ')
 		}
 		s := clean(c.text)

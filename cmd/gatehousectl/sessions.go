@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/admin"
@@ -28,7 +29,7 @@ func (c sessionsCmd) Run(e *env) error {
 				state = in(green, "on")
 			}
 			name := s.Principal
-			if s.Name != "" {
+			if s.Name != "" && !strings.HasSuffix(s.Principal, ":"+s.Name) { // a device's key says it already
 				name += " (" + s.Name + ")"
 			}
 			rows[i] = []cell{state, text("%s", name), text("%s", s.ClientID), text("%s", s.Remote), text("%s", s.Protocol), text("%s", s.Credential),
@@ -123,12 +124,21 @@ func (c auditCmd) Run(e *env) error {
 	})
 }
 
+// clock is the time of day, with its date before it unless that is today's.
+func clock(t, now time.Time) string {
+	text := t.Format(time.TimeOnly + ".000")
+	if t.Format(time.DateOnly) != now.In(t.Location()).Format(time.DateOnly) {
+		text = t.Format(time.DateOnly) + " " + text
+	}
+	return text
+}
+
 func printRecord(p *printer, r *message.Record) {
 	verdict := in(red, "denied ")
 	if r.Allowed {
 		verdict = in(green, "allowed")
 	}
-	cells := []cell{in(dim, "%s", r.Time.Local().Format(time.TimeOnly+".000")), verdict, text("%-9s", r.Event), in(bold, "%s", r.Principal)}
+	cells := []cell{in(dim, "%s", clock(r.Time.Local(), time.Now())), verdict, text("%-9s", r.Event), in(bold, "%s", r.Principal)}
 	for _, s := range []string{r.Topic, r.Reason} {
 		if s != "" {
 			cells = append(cells, text("%s", s))

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/gatehouse/gatehouse/gateway/admin"
 )
 
@@ -157,7 +159,11 @@ func (configCmd) Run(e *env) error {
 		return err
 	}
 	if e.json {
-		return &admin.Error{What: "the configuration is YAML", Where: "--json", Next: "leave --json out"}
+		var v any
+		if err := yaml.Unmarshal(b, &v); err != nil {
+			return err
+		}
+		return e.print(v, nil)
 	}
 	_, err = e.out.w.Write(b)
 	return err

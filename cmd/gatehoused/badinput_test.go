@@ -71,7 +71,7 @@ func TestBadFiles(t *testing.T) {
   - {name: open, address: "127.0.0.1:0", tls: {cert: HOUSE/pki/server.pem, key: open.key}}
   - {name: gone, address: "127.0.0.1:0", tls: {cert: HOUSE/pki/server.pem, key: gone.key}}
   - {name: folder, address: "127.0.0.1:0", tls: {cert: HOUSE/pki/server.pem, key: HOUSE/pki}}`,
-		Sections: "access: {map: topics.yaml}\nupstream: {mode: mqtt, mqtt: {url: \"mqtt://127.0.0.1:1\", clientId: x}, routes: [{name: all, filter: \"a/#/b\"}]}",
+		Sections: "access: {map: topics.yaml}\nupstream: {mode: mqtt, mqtt: {url: \"mqtts://127.0.0.1:1\", clientId: x, ca: taken, cert: old.pem, key: HOUSE/pki/server.key}, routes: [{name: all, filter: \"a/#/b\"}]}",
 	})
 	old, err := house.CA.Server(time.Now().Add(-48*time.Hour), 24*time.Hour, "localhost")
 	if err != nil {
@@ -93,8 +93,10 @@ func TestBadFiles(t *testing.T) {
 		`topics\.yaml:2: rows\[0\]\.topic: .*devices belong to the built-in rows\n\tfix: `,
 		`topics\.yaml:3: .*Paint.*\n\tfix: `,
 		`upstream\.routes\[0\]\.filter: `,
+		`upstream\.mqtt\.ca: .*/taken holds no certificate\n\tfix: name a PEM file`,
+		`upstream\.mqtt\.cert: cannot be used: .*private key does not match.*\n\tfix: `,
 		`state\.dir: .*/taken cannot be used: not a directory\n\tfix: make the directory`,
-		`10 problem\(s\) in the configuration; nothing was started`)
+		`12 problem\(s\) in the configuration; nothing was started`)
 	if strings.Contains(text, "PRIVATE") || strings.Contains(text, strings.Split(key, "\n")[1]) {
 		t.Error("the key is in the log")
 	}

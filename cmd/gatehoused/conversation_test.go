@@ -15,7 +15,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
 	"github.com/gatehouse/gatehouse/gateway/admin"
-	"github.com/gatehouse/gatehouse/internal/freeport"
+	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
 const topicMap = `rows:

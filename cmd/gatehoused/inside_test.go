@@ -16,7 +16,7 @@ import (
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
 	"github.com/gatehouse/gatehouse/gateway"
 	"github.com/gatehouse/gatehouse/gateway/config"
-	"github.com/gatehouse/gatehouse/internal/freeport"
+	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
 // inside runs the daemon in this process, for what a process of its own

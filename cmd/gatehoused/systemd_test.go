@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
-	"github.com/gatehouse/gatehouse/internal/freeport"
+	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
 // TestLifeUnderSystemd: what the service manager is told, from the start to the end.

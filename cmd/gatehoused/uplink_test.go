@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
-	"github.com/gatehouse/gatehouse/internal/freeport"
+	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
 // cloudBroker is Debian's mosquitto as what is upstream, with its own memory.
@@ -166,5 +166,8 @@ func TestFullDisk(t *testing.T) {
 	s, err := g.Status()
 	if err != nil || s.Outbox.Messages < 3 {
 		t.Errorf("the outbox holds %d, want at least the 3 acknowledged (%v)", s.Outbox.Messages, err)
+	}
+	if s.Outbox.OldestSeconds <= 0 {
+		t.Errorf("the oldest of them has waited for %v s", s.Outbox.OldestSeconds)
 	}
 }

@@ -85,7 +85,9 @@ func load(file string) (settings, []config.Problem) {
 		return s, problems // nothing was read: every "missing" would be noise
 	}
 	wrong := func(field, message, hint string) {
-		problems = append(problems, src.Problem(field, message, hint))
+		if !src.Unread(field) { // what it holds could not be read, and that is said already
+			problems = append(problems, src.Problem(field, message, hint))
+		}
 	}
 	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
 		wrong("listen", "is no host:port", "write for example 127.0.0.1:8443")

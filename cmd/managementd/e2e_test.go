@@ -18,7 +18,7 @@ import (
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
 	credential "github.com/gatehouse/gatehouse/device/credential/x509"
 	"github.com/gatehouse/gatehouse/gateway/config"
-	"github.com/gatehouse/gatehouse/internal/freeport"
+	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
 var bin string
@@ -251,7 +251,23 @@ func TestPortTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	ended(t, c.start(t), 1, fmt.Sprintf(`%d is taken by another process`, c.port))
+	ended(t, c.start(t), 1, fmt.Sprintf(`listen: 127.0.0.1:%d is taken by another process`, c.port))
+	hub := newCloud(t)
+	hub.edit(t, "state: state", fmt.Sprintf("state: state\nhubHost: hub.example\nhub: {listen: \"127.0.0.1:%d\"}", c.port))
+	p := hub.start(t)
+	ended(t, p, 1, fmt.Sprintf(`hub\.listen: 127.0.0.1:%d is taken by another process`, c.port))
+	if strings.Contains(p.Text(), "serves") {
+		t.Errorf("it says that it serves, without its hub:\n%s", p.Text())
+	}
+}
+
+// TestUnreadIsNotMissing: one mistake is said once.
+func TestUnreadIsNotMissing(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	c.edit(t, "tenant: 7a1d0f8e", "tenant: x7a1d0f8e")
+	p := c.start(t)
+	ended(t, p, config.ExitCode, `tenant: malformed GUID`, `1 problem\(s\)`)
 }
 
 // TestLife: it serves, takes garbage without harm, keeps its state over a kill, and ends as asked.

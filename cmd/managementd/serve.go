@@ -67,21 +67,24 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	mux.Handle("/", issuer.New(issuer.Options{Tenant: s.Tenant, Signer: signer, Accounts: s.Issuer.Accounts, Audiences: audiences(s)}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, api.Version()) })
 
+	listener, err := listen(ctx, "listen", s.Listen)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }()
 	group, ctx := errgroup.WithContext(ctx)
 	if s.Hub.Listen != "" {
-		devHub, err := newHub(s, api, tlsConfig, log)
+		hubListener, err := listen(ctx, "hub.listen", s.Hub.Listen)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = hubListener.Close() }() // the hub closes it too, if it comes so far
+		devHub, err := newHub(s, api, tlsConfig, hubListener, log)
 		if err != nil {
 			return err
 		}
 		mux.Handle("/hub/", devHub.Handler())
 		group.Go(func() error { return devHub.Run(ctx) })
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Listen)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("listen: %s is taken by another process: end it (ss -ltnp names it), or choose another address", s.Listen)
-	}
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
 	}
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
@@ -107,6 +110,18 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	})
 	log.Info("managementd serves", "api", "https://"+s.Listen+"/management/api/v1.0", "hub", s.Hub.Listen, "version", version, "policy", api.Version().String())
 	return group.Wait()
+}
+
+// listen opens what a setting names; a port that is taken is said plainly.
+func listen(ctx context.Context, field, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s: %s is taken by another process: end it (ss -ltnp names it), or choose another address", field, address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", field, err)
+	}
+	return l, nil
 }
 
 func audiences(s settings) map[string]string {
@@ -164,7 +179,7 @@ func writeSecret(file string, b []byte) error {
 	return os.Rename(f.Name(), file)
 }
 
-func newHub(s settings, api *management.Server, tlsConfig *tls.Config, log *slog.Logger) (*hub.Hub, error) {
+func newHub(s settings, api *management.Server, tlsConfig *tls.Config, listener net.Listener, log *slog.Logger) (*hub.Hub, error) {
 	authority, err := loadAuthority(s)
 	if err != nil {
 		return nil, fmt.Errorf("hub.signingRoot: %w", err)
@@ -172,11 +187,9 @@ func newHub(s settings, api *management.Server, tlsConfig *tls.Config, log *slog
 	hubTLS := tlsConfig.Clone()
 	hubTLS.ClientAuth = tls.RequestClientCert
 	return hub.New(hub.Options{
-		Host: s.HubHost,
-		Listen: func() (net.Listener, error) {
-			return (&net.ListenConfig{}).Listen(context.Background(), "tcp", s.Hub.Listen)
-		},
-		TLS: hubTLS, Lookup: identities(api), Signer: authority, Log: log,
+		Host:   s.HubHost,
+		Listen: func() (net.Listener, error) { return listener, nil },
+		TLS:    hubTLS, Lookup: identities(api), Signer: authority, Log: log,
 	}), nil
 }
 

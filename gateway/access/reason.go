@@ -14,7 +14,7 @@ const (
 	NotConnectable = "not-connectable"  // the right to be connected is missing
 	NoGrant        = "no-grant"         // not one effective grant here
 	UnknownDevice  = "unknown-device"
-	InactiveDevice = "inactive-device"
+	InactiveDevice = "not-active"
 	UnknownModule  = "unknown-module"
 	UnknownSensor  = "unknown-sensor" // or ambiguous
 	UnknownSpace   = "unknown-space"

@@ -146,12 +146,25 @@ type Explanation struct {
 	Allowed    bool     `json:"allowed"`
 	Reason     string   `json:"reason"`
 	Detail     string   `json:"detail,omitempty"`
-	Needs      string   `json:"needs,omitempty"`   // what the topic map asks for, and where
+	Needs      string   `json:"needs,omitempty"`   // what is asked for, and where
+	Steps      []Step   `json:"steps,omitempty"`   // of an MQTT operation: what was asked, in order
 	Grant      *Grant   `json:"grant,omitempty"`   // what allows it
 	Nearest    []Miss   `json:"nearest,omitempty"` // what came closest
 	Version    string   `json:"version"`
 	AgeSeconds float64  `json:"ageSeconds"`
 	Stage      string   `json:"stage,omitempty"`
+}
+
+// Step is one thing that was asked on the way to a decision: a row of the topic map that is decided
+// from here on, a relation (Check), or an operation (Needs) with what grants it.
+type Step struct {
+	Row    string `json:"row,omitempty"`
+	Check  string `json:"check,omitempty"`
+	Needs  string `json:"needs,omitempty"`
+	At     string `json:"at,omitempty"`
+	OK     bool   `json:"ok"`
+	Reason string `json:"reason,omitempty"`
+	Grant  *Grant `json:"grant,omitempty"`
 }
 
 // Miss is an assignment that does not grant it, and why.

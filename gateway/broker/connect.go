@@ -23,6 +23,7 @@ func (c *conn) connect() bool {
 		if fe := (*frame.Error)(nil); errors.As(err, &fe) && f.Type() == frame.CONNECT {
 			c.refuse(5, fe.Code, fe.Reason)
 		}
+		c.misshapen(err)
 		return false
 	}
 	c.b.count.connects.Add(1)
@@ -32,6 +33,7 @@ func (c *conn) connect() bool {
 		if errors.As(err, &fe) && (hello.Level >= 5 || fe.Code == message.UnsupportedProtocolVersion) && f.Type() == frame.CONNECT {
 			c.refuse(hello.Level, fe.Code, fe.Reason)
 		}
+		c.misshapen(err)
 		return false
 	}
 	hello.AuthMethod = bytes.Clone(hello.AuthMethod) // outlives its buffer

@@ -128,15 +128,30 @@ func (b *Broker) Disconnect(principalKey string, code byte, reason string) int {
 	n := 0
 	keep := code != message.NotAuthorized && code != message.Banned
 	for _, s := range b.store.Of(principalKey) {
-		if c, ok := s.Info().Conn.(*conn); ok && c != nil && !c.isOver() {
-			c.end(cause{code: code, reason: reason, keepWill: keep})
-			n++
-		}
+		n += hangUp(s, cause{code: code, reason: reason, keepWill: keep})
 	}
 	if !keep {
 		b.dropWills(func(p *principal.Principal) bool { return p.Key == principalKey })
 	}
 	return n
+}
+
+// DisconnectSession is Disconnect for one session, by its key. Its will is sent.
+func (b *Broker) DisconnectSession(key string, code byte, reason string) int {
+	s, ok := b.store.Get(key)
+	if !ok {
+		return 0
+	}
+	return hangUp(s, cause{code: code, reason: reason, keepWill: true})
+}
+
+func hangUp(s *session.Session, why cause) int {
+	c, ok := s.Info().Conn.(*conn)
+	if !ok || c == nil || c.isOver() {
+		return 0
+	}
+	c.end(why)
+	return 1
 }
 
 // Forget deletes every session, will, queued and retained message of a
@@ -180,13 +195,22 @@ func (b *Broker) Sessions() []SessionInfo {
 		i := s.Info()
 		info := SessionInfo{Key: s.Key, Principal: i.Principal, ClientID: s.ClientID, Version: i.Level, Since: i.Offline,
 			Subscriptions: i.Subscriptions, Suspended: i.Suspended, Inflight: i.Inflight, Queued: i.Queued,
-			QueuedBytes: i.Bytes, Persistent: i.Persistent, CredentialEnds: i.Principal.Expires}
+			QueuedBytes: i.Bytes, Received: s.Tally.Received.Load(), Sent: s.Tally.Sent.Load(), Denied: s.Tally.Denied.Load(), Persistent: i.Persistent, CredentialEnds: i.Principal.Expires}
 		if c, ok := i.Conn.(*conn); ok && c != nil {
 			info.Connected, info.Listener, info.Remote, info.Since = true, c.l.Name, c.remote, c.since
 		}
 		list = append(list, info)
 	}
 	return list
+}
+
+// Filters lists what a session is subscribed to, and what of it is suspended; sorted.
+func (b *Broker) Filters(key string) (all, suspended []string) {
+	s, ok := b.store.Get(key)
+	if !ok {
+		return nil, nil
+	}
+	return s.Filters()
 }
 
 // Stats returns the counters.
@@ -199,10 +223,12 @@ func (b *Broker) Stats() Stats {
 	st := Stats{Connections: live, Pending: int(n.pending.Load()), Sessions: b.store.Len(), Retained: kept, RetainedBytes: bytes,
 		QueuedBytes: b.store.QueuedBytes(), Accepted: n.accepted.Load(), AcceptErrors: n.acceptErrors.Load(),
 		RefusedEarly: n.refusedEarly.Load(), Connects: n.connects.Load(), ConnectsRefused: n.connectsRefused.Load(),
-		Received: n.received.Load(), Delivered: n.delivered.Load(), Denied: n.denied.Load(), BytesIn: n.bytesIn.Load(),
+		Received: n.received.Load(), Delivered: n.delivered.Load(), Denied: n.denied.Load(),
+		Refused: n.refused.Load(), Malformed: n.malformed.Load(), BytesIn: n.bytesIn.Load(),
 		BytesOut: n.bytesOut.Load(), Dropped: n.drops(), Panics: n.panics.Load(), Tripwire: n.tripwire.Load()}
 	for _, s := range b.store.All() {
 		st.Subscriptions += s.Subscriptions()
+		st.Queued += s.Waiting()
 	}
 	return st
 }

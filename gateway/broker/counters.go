@@ -12,6 +12,7 @@ type counters struct {
 	accepted, acceptErrors, refusedEarly atomic.Uint64
 	connects, connectsRefused            atomic.Uint64
 	received, delivered, denied          atomic.Uint64
+	refused, malformed                   atomic.Uint64
 	bytesIn, bytesOut                    atomic.Uint64
 	panics, tripwire                     atomic.Uint64
 	pending                              atomic.Int64

@@ -41,6 +41,7 @@ func (c *conn) loop() {
 
 // lost ends the connection for an error of its stream.
 func (c *conn) lost(err error) {
+	c.misshapen(err)
 	why := cause{reason: "connection lost", keepWill: true}
 	if fe := (*frame.Error)(nil); errors.As(err, &fe) {
 		why.code, why.reason = fe.Code, fe.Reason
@@ -48,6 +49,13 @@ func (c *conn) lost(err error) {
 		why.code, why.reason = codeOr(pc.Code, message.ProtocolError), pc.Reason
 	}
 	c.end(why)
+}
+
+// misshapen counts what breaks the protocol or a limit; a silent client breaks neither.
+func (c *conn) misshapen(err error) {
+	if fe := (*frame.Error)(nil); errors.As(err, &fe) && fe.Code != message.KeepAliveTimeout {
+		c.b.count.malformed.Add(1)
+	}
 }
 
 // next reads a frame within the keep alive: one and a half times what the

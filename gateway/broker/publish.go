@@ -35,6 +35,7 @@ func (c *conn) publish(f frame.Frame) error {
 		return nil // a repetition; it is answered with the first
 	}
 	c.b.count.received.Add(1)
+	c.sess.Tally.Received.Add(1)
 	pr := c.proof.Load()
 	now, gen := time.Now(), c.b.store.Now()
 	m := &message.Message{ID: c.b.nextID.Add(1), Topic: name, Payload: append([]byte(nil), p.Payload...), QoS: p.QoS,
@@ -150,6 +151,8 @@ func (c *conn) window() error {
 // denied answers a PUBLISH that is not allowed (semantics.md 3).
 func (c *conn) denied(qos byte, v message.Verdict, answer func(code byte)) {
 	c.b.count.denied.Add(1)
+	c.b.count.refused.Add(1)
+	c.sess.Tally.Denied.Add(1)
 	code := codeOr(v.Code, message.NotAuthorized)
 	if c.level < 5 {
 		if c.l.OnDeniedPublish == Disconnect {

@@ -33,6 +33,9 @@ type SessionInfo struct {
 	Since          time.Time // connected or disconnected since
 	Subscriptions  int
 	Suspended      int
+	Received       uint64 // publishes of the client, since the session was opened or loaded
+	Sent           uint64 // messages given to its connection
+	Denied         uint64 // publishes and subscriptions refused to it
 	Inflight       int
 	Queued         int
 	QueuedBytes    int
@@ -45,10 +48,13 @@ type Stats struct {
 	Connections, Pending, Sessions, Subscriptions int
 	Retained                                      int
 	RetainedBytes, QueuedBytes                    int64
+	Queued                                        int // deliveries that wait or are unacknowledged
 
 	Accepted, AcceptErrors, RefusedEarly uint64            // connections
 	Connects, ConnectsRefused            uint64            // CONNECTs
-	Received, Delivered, Denied          uint64            // application messages
+	Received, Delivered, Denied          uint64            // application messages; Denied is of publishes and deliveries
+	Refused                              uint64            // publishes among Received that were denied
+	Malformed                            uint64            // connections lost for a frame that breaks the protocol or a limit
 	BytesIn, BytesOut                    uint64            // on the wire, below TLS
 	Dropped                              map[string]uint64 // by reason
 	Panics                               uint64

@@ -287,3 +287,45 @@ func TestBadOptions(t *testing.T) {
 		}
 	}
 }
+
+// What an operator reads of one session: its counters, and what it is subscribed to. A delivery
+// that is denied counts against no publisher.
+func TestSessionCountsItsOwn(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.policy.publish["user:pub"] = []string{"ok/#"}
+	h.policy.read["user:pub"] = []string{"ok/#"}
+	h.policy.read["user:shut"] = []string{"ok/#"}
+	pub, shut := h.client(5, "pub"), h.client(5, "shut")
+	pub.Subscribe(1, "ok/b", 0)
+	pub.Subscribe(2, "ok/a", 1)
+	if code := pub.Subscribe(3, "no/#", 0); code < 0x80 {
+		t.Fatalf("no/# is granted: %#x", code)
+	}
+	shut.Subscribe(1, "ok/a", 0)
+	h.policy.change(func(p *policy) { p.read["user:shut"] = []string{"other"} }) // not told to the broker: decided at the delivery
+	for id, name := range []string{"ok/a", "no/a"} {
+		pub.Publish(name, "x", 1, uint16(id+1), 0)
+	}
+	take(pub, pub.ExpectPublish())
+	pub.ExpectType(4)
+	pub.ExpectType(4)
+	var got broker.SessionInfo
+	for _, s := range h.Sessions() {
+		if s.ClientID == "pub" {
+			got = s
+		}
+	}
+	if got.Received != 2 || got.Sent != 1 || got.Denied != 2 || got.Subscriptions != 2 {
+		t.Errorf("%d received, %d sent, %d denied, %d subscriptions; want 2, 1, 2, 2", got.Received, got.Sent, got.Denied, got.Subscriptions)
+	}
+	if all, suspended := h.Filters(got.Key); len(all) != 2 || all[0] != "ok/a" || all[1] != "ok/b" || len(suspended) != 0 {
+		t.Errorf("filters %q, suspended %q", all, suspended)
+	}
+	if st := h.Stats(); st.Received != 2 || st.Refused != 1 || st.Denied != 2 {
+		t.Errorf("received %d, refused %d, denied %d; want 2, 1, 2", st.Received, st.Refused, st.Denied)
+	}
+	pub.Put(0x30, 0x00) // a PUBLISH without a topic
+	pub.ExpectClosed()
+	h.until("it is counted", func() bool { return h.Stats().Malformed == 1 })
+}

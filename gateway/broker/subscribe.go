@@ -67,6 +67,7 @@ func (c *conn) judge(m message.Subscription) (*session.Sub, byte) {
 		c.b.audit("subscribe", v.Allowed, c.proof.Load().who, c, m.Filter, v)
 	}
 	if !v.Allowed {
+		c.sess.Tally.Denied.Add(1)
 		return nil, codeOr(v.Code, message.NotAuthorized)
 	}
 	return sub, m.QoS

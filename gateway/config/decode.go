@@ -84,6 +84,9 @@ var yamlLine = regexp.MustCompile(`line (\d+): `)
 
 func syntaxProblem(file string, err error) Problem {
 	p := Problem{File: file, Message: strings.TrimPrefix(err.Error(), "yaml: "), Hint: "this is not valid YAML: look at indentation, colons and quotes on this line and the one before"}
+	if strings.Contains(p.Message, "cannot start any token") {
+		p.Hint += "; YAML indents with spaces, never with tabs"
+	}
 	if m := yamlLine.FindStringSubmatch(p.Message); m != nil {
 		p.Line, _ = strconv.Atoi(m[1])
 		p.Message = strings.Replace(p.Message, m[0], "", 1)

@@ -31,6 +31,9 @@ func (c *Config) finish(problems []Problem) []Problem {
 	return problems
 }
 
+// Unread tells whether a field was given and could not be read.
+func (s *Source) Unread(field string) bool { return covered(s.unread, field) }
+
 func covered(unread map[string]bool, field string) bool {
 	for f := field; ; f = parent(f) {
 		if unread[f] {

@@ -9,13 +9,9 @@ type declaration struct {
 }
 
 var (
-	messagesAccepted  = declaration{name: "gatehouse_messages_accepted_total", help: "Publishes decided and taken, by handling.", label: "handling"}
-	messagesDenied    = declaration{name: "gatehouse_denied_total", help: "Operations refused, by reason code.", label: "reason"}
-	messagesForwarded = declaration{name: "gatehouse_messages_forwarded_total", help: "Messages acknowledged by the upstream, by route.", label: "route"}
-	messagesDropped   = declaration{name: "gatehouse_messages_dropped_total", help: "Accepted messages that are not delivered, by reason.", label: "reason"}
-	framesRefused     = declaration{name: "gatehouse_frames_refused_total", help: "Frames refused for their shape or size, by reason.", label: "reason"}
-	connections       = declaration{name: "gatehouse_connects_total", help: "CONNECT packets, by result.", label: "result"}
-	syncResults       = declaration{name: "gatehouse_sync_rounds_total", help: "Rounds of the sync with the cloud, by result.", label: "result"}
+	messagesDenied = declaration{name: "gatehouse_denied_total", help: "Operations refused, by reason code.", label: "reason"}
+	connections    = declaration{name: "gatehouse_connects_total", help: "Decided CONNECTs, by result: accepted, or the reason code.", label: "result"}
+	syncResults    = declaration{name: "gatehouse_sync_rounds_total", help: "Rounds of the sync with the cloud, by result.", label: "result"}
 
 	decisionSeconds   = declaration{name: "gatehouse_decision_seconds", help: "Time of one authorization decision.", buckets: []float64{100e-9, 250e-9, 500e-9, 1e-6, 2.5e-6, 5e-6, 10e-6, 50e-6, 250e-6, 1e-3}}
 	revocationSeconds = declaration{name: "gatehouse_revocation_seconds", help: "Time from a change arriving to its revocation confirmed on live sessions.", buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}}
@@ -27,10 +23,13 @@ func newHistogram(d declaration) prometheus.Histogram {
 }
 
 // Build names the program for gatehouse_build_info.
-type Build struct{ Version, Revision, GoVersion string }
+type Build struct{ Version, GoVersion string }
 
 // Snapshot is what is read at a scrape.
 type Snapshot struct {
+	Accepted, Delivered          uint64 // messages since the start
+	Forwarded, Malformed         uint64
+	Dropped                      map[string]uint64 // by reason; the reasons are ours
 	Sessions, SessionsConnected  int
 	Subscriptions, Retained      int
 	QueuedMessages, QueuedBytes  int64
@@ -56,19 +55,25 @@ type gauge struct {
 }
 
 type gauges struct {
-	info   prometheus.Metric
-	source func() Snapshot
-	list   []gauge
+	info    prometheus.Metric
+	dropped *prometheus.Desc
+	source  func() Snapshot
+	list    []gauge
 }
 
 func newGauges(b Build, src Sources) *gauges {
-	g := &gauges{source: src.Snapshot}
-	g.info = prometheus.MustNewConstMetric(prometheus.NewDesc("gatehouse_build_info", "Always 1; the labels name the build.", []string{"version", "revision", "go"}, nil),
-		prometheus.GaugeValue, 1, b.Version, b.Revision, b.GoVersion)
+	g := &gauges{source: src.Snapshot,
+		dropped: prometheus.NewDesc("gatehouse_messages_dropped_total", "Accepted messages that are not delivered, by reason.", []string{"reason"}, nil)}
+	g.info = prometheus.MustNewConstMetric(prometheus.NewDesc("gatehouse_build_info", "Always 1; the labels name the build.", []string{"version", "go"}, nil),
+		prometheus.GaugeValue, 1, b.Version, b.GoVersion)
 	add := func(name, help string, kind prometheus.ValueType, read func(*Snapshot) float64) {
 		g.list = append(g.list, gauge{prometheus.NewDesc(name, help, nil, nil), kind, read})
 	}
 	const now, total = prometheus.GaugeValue, prometheus.CounterValue
+	add("gatehouse_messages_accepted_total", "Publishes of clients that were decided and taken.", total, func(s *Snapshot) float64 { return float64(s.Accepted) })
+	add("gatehouse_messages_delivered_total", "Messages given to subscribers.", total, func(s *Snapshot) float64 { return float64(s.Delivered) })
+	add("gatehouse_messages_forwarded_total", "Messages acknowledged by the upstream.", total, func(s *Snapshot) float64 { return float64(s.Forwarded) })
+	add("gatehouse_frames_refused_total", "Connections ended for a frame that breaks the protocol or a limit.", total, func(s *Snapshot) float64 { return float64(s.Malformed) })
 	add("gatehouse_sessions", "Sessions, connected or kept.", now, func(s *Snapshot) float64 { return float64(s.Sessions) })
 	add("gatehouse_sessions_connected", "Sessions with a live connection.", now, func(s *Snapshot) float64 { return float64(s.SessionsConnected) })
 	add("gatehouse_subscriptions", "Subscriptions of all sessions.", now, func(s *Snapshot) float64 { return float64(s.Subscriptions) })
@@ -95,6 +100,7 @@ func newGauges(b Build, src Sources) *gauges {
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	ch <- g.info.Desc()
+	ch <- g.dropped
 	for _, m := range g.list {
 		ch <- m.desc
 	}
@@ -109,6 +115,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	s := g.source()
 	for _, m := range g.list {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.read(&s))
+	}
+	for reason, n := range s.Dropped {
+		ch <- prometheus.MustNewConstMetric(g.dropped, prometheus.CounterValue, float64(n), reason)
 	}
 }
 

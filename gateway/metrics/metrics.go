@@ -39,9 +39,8 @@ func Handler(r *Registry) http.Handler {
 
 // Set counts what happens.
 type Set struct {
-	accepted, denied, forwarded, refused, dropped, syncs *bounded
-	connects                                             *bounded
-	decision, revocation, ack                            prometheus.Histogram
+	denied, connects, syncs   *bounded
+	decision, revocation, ack prometheus.Histogram
 }
 
 const (
@@ -58,8 +57,7 @@ func New(reg prometheus.Registerer, build Build, src Sources) (*Set, error) {
 		into **bounded
 		decl declaration
 	}{
-		{&s.accepted, messagesAccepted}, {&s.denied, messagesDenied}, {&s.forwarded, messagesForwarded}, {&s.connects, connections},
-		{&s.refused, framesRefused}, {&s.dropped, messagesDropped}, {&s.syncs, syncResults},
+		{&s.denied, messagesDenied}, {&s.connects, connections}, {&s.syncs, syncResults},
 	} {
 		*c.into = newBounded(c.decl)
 		cs = append(cs, (*c.into).vec)
@@ -75,24 +73,11 @@ func New(reg prometheus.Registerer, build Build, src Sources) (*Set, error) {
 	return s, nil
 }
 
-// Accepted counts a publish that was decided and taken, by handling
-// ("telemetry", "fanout", "twin", …).
-func (s *Set) Accepted(handling string) { s.accepted.inc(handling, 1) }
-
 // Denied counts n refusals of an operation by the stable reason code.
 func (s *Set) Denied(reason string, n uint64) { s.denied.inc(reason, float64(n)) }
 
-// Forwarded counts messages acknowledged by the upstream, by route.
-func (s *Set) Forwarded(route string, n int) { s.forwarded.inc(route, float64(n)) }
-
-// Connected counts one CONNECT by its result: "accepted" or a reason code.
-func (s *Set) Connected(result string) { s.connects.inc(result, 1) }
-
-// FrameRefused counts a frame that broke the protocol's rules or our limits.
-func (s *Set) FrameRefused(reason string) { s.refused.inc(reason, 1) }
-
-// Dropped counts n messages that were accepted and are not delivered.
-func (s *Set) Dropped(reason string, n uint64) { s.dropped.inc(reason, float64(n)) }
+// Connected counts n CONNECTs by their result: "accepted" or a reason code.
+func (s *Set) Connected(result string, n uint64) { s.connects.inc(result, float64(n)) }
 
 // Synced counts one round of the sync: "ok", "unchanged", or a failure's name.
 func (s *Set) Synced(result string) { s.syncs.inc(result, 1) }

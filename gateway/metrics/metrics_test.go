@@ -28,28 +28,26 @@ func scrape(t *testing.T, r *Registry) string {
 
 func TestScrape(t *testing.T) {
 	r := NewRegistry()
-	snap := Snapshot{Sessions: 7, OutboxMessages: 3, OutboxBytes: 512, CacheEpoch: 1, CacheNumber: 42, CacheAgeSeconds: 1.5, UpstreamConnected: true, AuditSuppressed: 9}
+	snap := Snapshot{Sessions: 7, OutboxMessages: 3, OutboxBytes: 512, CacheEpoch: 1, CacheNumber: 42, CacheAgeSeconds: 1.5, UpstreamConnected: true, AuditSuppressed: 9,
+		Accepted: 11, Delivered: 12, Forwarded: 13, Malformed: 14, Dropped: map[string]uint64{"slow-reader": 4}}
 	s, err := New(r, Build{Version: "1.2.3"}, Sources{Snapshot: func() Snapshot { return snap }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Accepted("telemetry")
 	s.Denied("no-assignment", 3)
-	s.Forwarded("telemetry", 2)
-	s.Connected("accepted")
-	s.FrameRefused("reserved-bits")
-	s.Dropped("slow-reader", 4)
+	s.Connected("accepted", 1)
 	s.Synced("ok")
 	s.Decided(300 * time.Nanosecond)
 	s.Revoked(20 * time.Millisecond)
 	s.Acked(3 * time.Millisecond)
 	text := scrape(t, r)
 	for _, line := range []string{
-		`gatehouse_messages_accepted_total{handling="telemetry"} 1`,
+		`gatehouse_messages_accepted_total 11`,
+		`gatehouse_messages_delivered_total 12`,
 		`gatehouse_denied_total{reason="no-assignment"} 3`,
-		`gatehouse_messages_forwarded_total{route="telemetry"} 2`,
+		`gatehouse_messages_forwarded_total 13`,
 		`gatehouse_connects_total{result="accepted"} 1`,
-		`gatehouse_frames_refused_total{reason="reserved-bits"} 1`,
+		`gatehouse_frames_refused_total 14`,
 		`gatehouse_messages_dropped_total{reason="slow-reader"} 4`,
 		`gatehouse_sync_rounds_total{result="ok"} 1`,
 		`gatehouse_decision_seconds_bucket{le="2.5e-07"} 0`,
@@ -113,8 +111,8 @@ func TestCountingAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Accepted("telemetry")
-	if n := testing.AllocsPerRun(100, func() { s.Accepted("telemetry"); s.Decided(time.Microsecond) }); n != 0 {
+	s.Connected("accepted", 1)
+	if n := testing.AllocsPerRun(100, func() { s.Connected("accepted", 1); s.Decided(time.Microsecond) }); n != 0 {
 		t.Errorf("%v allocations for one publish", n)
 	}
 }

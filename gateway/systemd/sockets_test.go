@@ -15,7 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/gatehouse/gatehouse/internal/freeport"
+	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
 // childVariable makes this test binary the program that socket-activate starts.

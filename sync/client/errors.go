@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 )
 
 // What callers branch on.
@@ -32,7 +33,11 @@ func (e *Error) Error() string {
 	if e.Status != 0 {
 		text += fmt.Sprintf("%d: ", e.Status)
 	}
-	text += e.Err.Error()
+	err := e.Err
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		err = u.Err // it repeats the method and the address, with a long query
+	}
+	text += err.Error()
 	if e.Hint != "" {
 		text += " (" + e.Hint + ")"
 	}

@@ -214,3 +214,11 @@ func FuzzAnswers(f *testing.F) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A server that is not there is said in one short line: the address stands beside it anyway.
+func TestErrorText(t *testing.T) {
+	e := &Error{Op: "GET", Path: "/changes", Err: &url.Error{Op: "Get", URL: "https://localhost:1/management/api/v1.0/changes?since=1.5&site=%2F", Err: errors.New("connection refused")}}
+	if got := e.Error(); got != "GET /changes: connection refused" {
+		t.Errorf("%q", got)
+	}
+}

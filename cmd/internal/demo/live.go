@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/gateway/admin"
@@ -137,7 +140,7 @@ func tour(sys *system, st style, bin string) {
 	}
 	section := func(title string) { fmt.Println("\n  " + st.bold(title)) }
 	line := func(text string) { fmt.Println("    " + st.cyan(text)) }
-	fmt.Printf("\n%s  %s\n", st.green("●"), st.bold("Gatehouse guards Harbour House: 21 devices, 62 sensors, one gateway device, six people"))
+	fmt.Printf("\n%s  %s\n", st.green("●"), st.bold("Gatehouse guards Harbour House: 20 devices (one speaks for four others), 60 sensors, six people"))
 	section("Look")
 	line(sys.page("/") + st.dim("   the status page"))
 	line(ctl + " status")
@@ -150,10 +153,11 @@ func tour(sys *system, st style, bin string) {
 	section("Ask who may do what")
 	line(ctl + " who-can 'Create Sensor' door-1")
 	line(ctl + " what-can gateway-1")
-	section("Give reader-1 the right to publish, then take it away (bearer tokens come from the development issuer)")
+	section("Give reader-1 the right to publish, then take it away (it tries all the time)")
+	line(ctl + " audit --principal reader-1 --follow")
 	line(fmt.Sprintf(`TOKEN=$(curl -s --cacert %s/ca.pem -d 'grant_type=password&username=alice@harbour.example&password=alice&client_id=demo&scope=%s/.default' %s | sed 's/.*"access_token":"\([^"]*\).*/\1/')`, pki, managementResource, sys.api("/"+s.building.HomeTenant.String()+"/oauth2/v2.0/token")))
-	line(fmt.Sprintf(`curl -s --cacert %s/ca.pem -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %s -d '{"roleId":"d4c69766-e9bd-4e61-bfc1-d8b6e686c7a8","objectId":"de71ce00-0000-4000-8000-000000000020","objectIdType":"DeviceId","path":"%s"}'`, pki, sys.api(apiPath+"/roleassignments"), s.path("kitchen")))
-	line(fmt.Sprintf(`curl -s --cacert %s/ca.pem -H "Authorization: Bearer $TOKEN" -X DELETE %s/{the id that came back}`, pki, sys.api(apiPath+"/roleassignments")))
+	line(fmt.Sprintf(`ID=$(curl -s --cacert %s/ca.pem -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %s -d '{"roleId":"d4c69766-e9bd-4e61-bfc1-d8b6e686c7a8","objectId":"de71ce00-0000-4000-8000-000000000020","objectIdType":"DeviceId","path":"%s"}' | tr -d '"'); echo "$ID"`, pki, sys.api(apiPath+"/roleassignments"), s.path("kitchen")))
+	line(fmt.Sprintf(`curl -s --cacert %s/ca.pem -H "Authorization: Bearer $TOKEN" -X DELETE %s/"$ID"`, pki, sys.api(apiPath+"/roleassignments")))
 	fmt.Printf("\n  %s\n\n", st.dim("logs: "+rel(filepath.Join(s.Dir, "log"))+"   ·   Ctrl-C stops everything"))
 }
 
@@ -162,8 +166,9 @@ func (s *site) path(key string) string {
 	return p.String()
 }
 
-// ticker prints what happens: one line that is rewritten on a terminal, one
-// every ten seconds otherwise, and each new kind of denial once.
+// ticker prints what happens: one line that is rewritten on a terminal, red
+// where something was just denied; one every ten seconds otherwise; and each
+// new kind of denial once, on a line that stays.
 func ticker(ctx context.Context, sys *system, st style) {
 	every := time.Second
 	if !st.on {
@@ -186,30 +191,63 @@ func ticker(ctx context.Context, sys *system, st style) {
 		if err := sys.status(ctx, &now); err != nil {
 			continue
 		}
-		fresh := []string{}
-		for reason, n := range now.Messages.DeniedByReason {
-			if n > last.Messages.DeniedByReason[reason] {
-				fresh = append(fresh, fmt.Sprintf("%s ×%d", reason, n))
+		wipe, end := "", "\n"
+		if st.on {
+			wipe, end = "\r\x1b[K", ""
+		}
+		for _, reason := range slices.Sorted(maps.Keys(now.Messages.DeniedByReason)) {
+			if last.Messages.DeniedByReason[reason] == 0 {
+				fmt.Printf("%s  %s  %s denied for the first time: %s\n", wipe, time.Now().Format(time.TimeOnly), st.red("✗"), reason)
 			}
 		}
-		slices.Sort(fresh)
-		text := fmt.Sprintf("%s  %s accepted %d · denied %s · forwarded %d · waiting %d · policy %s, %.0f s old, %s",
-			time.Now().Format(time.TimeOnly), st.green("●"), now.Messages.Accepted, deniedText(st, now.Messages.Denied, fresh),
-			now.Messages.Forwarded, now.Outbox.Messages, now.Cache.Version, now.Cache.AgeSeconds, now.Cache.Stage)
-		if st.on {
-			fmt.Print("\r\x1b[K  " + text)
-		} else {
-			fmt.Println("  " + text)
-		}
+		fmt.Print(wipe + line(st, time.Now(), &now, now.Messages.Denied > last.Messages.Denied, terminalWidth(os.Stdout)) + end)
 		last = now
 	}
 }
 
-func deniedText(st style, n uint64, fresh []string) string {
-	if len(fresh) == 0 {
-		return fmt.Sprint(n)
+// line says what happened since the start, in one line of the terminal: a
+// longer one could not be rewritten. The reasons of the denials are cut first.
+func line(st style, at time.Time, now *admin.Status, fresh bool, width int) string {
+	_, policy, _ := strings.Cut(now.Cache.Version, ".") // its number; the epoch before it says nothing to people
+	before := fmt.Sprintf("  %s  ● accepted %d · ", at.Format(time.TimeOnly), now.Messages.Accepted)
+	denied := fmt.Sprintf("denied %d", now.Messages.Denied)
+	after := fmt.Sprintf(" · forwarded %d · waiting %d · policy %s, %.0f s old, %s",
+		now.Messages.Forwarded, now.Outbox.Messages, policy, now.Cache.AgeSeconds, now.Cache.Stage)
+	if reasons := reasonsText(now.Messages.DeniedByReason); reasons != "" {
+		room := width - 1 - utf8.RuneCountInString(before+denied+after) - len(" ()")
+		if reasons = clipRunes(reasons, room); reasons != "" {
+			denied += " (" + reasons + ")"
+		}
 	}
-	return st.red(fmt.Sprintf("%d (%s)", n, strings.Join(fresh, ", ")))
+	denied = clipRunes(denied, width-1-utf8.RuneCountInString(before))
+	after = clipRunes(after, width-1-utf8.RuneCountInString(before+denied))
+	if fresh {
+		denied = st.red(denied)
+	}
+	return strings.Replace(before, "●", st.green("●"), 1) + denied + after
+}
+
+// reasonsText lists the reasons with the most frequent first.
+func reasonsText(n map[string]uint64) string {
+	reasons := slices.SortedFunc(maps.Keys(n), func(a, b string) int {
+		return cmp.Or(cmp.Compare(n[b], n[a]), strings.Compare(a, b))
+	})
+	for i, r := range reasons {
+		reasons[i] = fmt.Sprintf("%s %d", r, n[r])
+	}
+	return strings.Join(reasons, ", ")
+}
+
+// clipRunes is the beginning of s that fits, or nothing where hardly anything does.
+func clipRunes(s string, room int) string {
+	r := []rune(s)
+	switch {
+	case len(r) <= room:
+		return s
+	case room < 8:
+		return ""
+	}
+	return string(r[:room-1]) + "…"
 }
 
 // status reads the gateway's status document.

@@ -121,7 +121,7 @@ func portFree(port int, what string) error {
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("port %d (%s) is taken; end what listens there (ss -ltnp 'sport = :%d' names it) or choose others with --base-port", port, what, port)
+			return fmt.Errorf("port %d (%s) is taken; end what listens there (ss -ltnp 'sport = :%d' names it) or choose others: make run RUNFLAGS='--base-port 18883'", port, what, port)
 		}
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
 // style colours what a person reads; a pipe or NO_COLOR gets plain text.
@@ -15,6 +17,15 @@ type style struct{ on bool }
 func styleFor(f *os.File) style {
 	info, err := f.Stat()
 	return style{on: err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+}
+
+// terminalWidth is that of the terminal; where there is none, lines are never cut.
+func terminalWidth(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Col < 40 {
+		return 1 << 16
+	}
+	return int(size.Col)
 }
 
 func (s style) paint(code, text string) string {

@@ -128,9 +128,15 @@ func (s *site) pair(name string, issue func() (x509.Pair, error)) (x509.Pair, er
 	cert, err1 := os.ReadFile(certFile)
 	key, err2 := os.ReadFile(keyFile)
 	if err1 == nil && err2 == nil {
-		if p, err := x509.ParsePair(cert, key); err == nil && time.Now().Before(p.Cert.NotAfter.Add(-24*time.Hour)) {
-			return p, nil
+		p, err := x509.ParsePair(cert, key)
+		switch {
+		case err != nil:
+			return p, fmt.Errorf("%s and its key cannot be used (%w); make clean removes the folder, and make run begins anew", certFile, err)
+		case time.Now().After(p.Cert.NotAfter.Add(-24 * time.Hour)):
+			// A new one would not do: the cloud side has stored the thumbprints of the old ones.
+			return p, fmt.Errorf("%s ends on %s; make clean removes the folder, and make run begins anew", certFile, p.Cert.NotAfter.Format(time.DateOnly))
 		}
+		return p, nil
 	}
 	p, err := issue()
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	adminclient "github.com/gatehouse/gatehouse/gateway/admin/client"
+	"github.com/gatehouse/gatehouse/gateway/freeport"
 	"github.com/gatehouse/gatehouse/gateway/message"
-	"github.com/gatehouse/gatehouse/internal/freeport"
 )
 
 var asserts = [][2]string{

@@ -43,7 +43,7 @@ func (s *system) startCloud(ctx context.Context) error {
 	return s.cloud.start(ctx, func(ctx context.Context) error { return s.answers(ctx, s.api("/healthz")) })
 }
 
-// startGateway starts gatehoused and waits until it serves.
+// startGateway starts gatehoused and waits until it serves by a policy: the cloud's, or a cached one.
 func (s *system) startGateway(ctx context.Context) error {
 	return s.gateway.start(ctx, func(ctx context.Context) error { return s.answers(ctx, s.page("/healthz")) })
 }
@@ -58,7 +58,7 @@ func (s *system) answers(ctx context.Context, url string) error {
 		return err
 	}
 	defer res.Body.Close()
-	if res.StatusCode >= 500 && res.StatusCode != http.StatusServiceUnavailable {
+	if res.StatusCode != http.StatusOK { // 503: up, but without a policy yet, so that it refuses everybody
 		return fmt.Errorf("%s answers %s", url, res.Status)
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse/gatehouse/gateway/admin"
-	"github.com/gatehouse/gatehouse/internal/freeport"
+	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
 // Gateway is one gatehoused of the house, with a state of its own.

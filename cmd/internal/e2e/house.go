@@ -22,7 +22,7 @@ import (
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/credential/sas"
 	"github.com/gatehouse/gatehouse/device/credential/x509"
-	"github.com/gatehouse/gatehouse/internal/freeport"
+	"github.com/gatehouse/gatehouse/gateway/freeport"
 	"github.com/gatehouse/gatehouse/sync/management/seed"
 )
 

@@ -154,13 +154,17 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 // encode appends a PUBLISH to the output buffer. owner comes back if it is cut.
 func (s *Session) encode(o frame.Outgoing, owner outbuf.Owner) outbuf.Result {
 	l := s.link
-	return l.Out.Message(o.Message, owner, l.MaxPacket, func(dst []byte) []byte {
+	r := l.Out.Message(o.Message, owner, l.MaxPacket, func(dst []byte) []byte {
 		if !o.Message.Expires.IsZero() {
 			// At least a second: 0 would mean that it is over already.
 			o.Expiry = uint32(max(1, int64(time.Until(o.Message.Expires)/time.Second)))
 		}
 		return o.Append(dst, l.Level)
 	})
+	if r == outbuf.Taken {
+		s.Tally.Sent.Add(1)
+	}
+	return r
 }
 
 func (e *Entry) outgoing() frame.Outgoing {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
@@ -35,6 +36,21 @@ func (s *Session) Info() Info {
 		}
 	}
 	return i
+}
+
+// Filters lists the subscriptions, and those of them whose right is lost at the moment, sorted.
+func (s *Session) Filters() (all, suspended []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for filter, sub := range s.subs {
+		all = append(all, filter)
+		if sub.Suspended() {
+			suspended = append(suspended, filter)
+		}
+	}
+	slices.Sort(all)
+	slices.Sort(suspended)
+	return all, suspended
 }
 
 // Asks asks the present rights for a filter. The lock is held already: Recheck

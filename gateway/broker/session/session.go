@@ -79,6 +79,15 @@ type Session struct {
 	seq        uint64
 
 	count, bytes atomic.Int64 // of queue, held and window; reserved before the lock is taken
+
+	Tally Tally
+}
+
+// Tally counts what one session did since it was opened or loaded.
+type Tally struct {
+	Received atomic.Uint64 // publishes of the client
+	Sent     atomic.Uint64 // messages given to its connection
+	Denied   atomic.Uint64 // publishes and subscriptions refused to it
 }
 
 // Entry is one delivery of QoS 1 or 2.
@@ -278,6 +287,9 @@ func (s *Session) Subscriptions() int {
 	defer s.mu.Unlock()
 	return len(s.subs)
 }
+
+// Waiting is how many deliveries wait or are unacknowledged.
+func (s *Session) Waiting() int { return int(s.count.Load()) }
 
 // PrivateMatch tells whether a connected session holds a private subscription
 // that matches.

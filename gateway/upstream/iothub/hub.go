@@ -209,7 +209,7 @@ func (h *Hub) Connect(ctx context.Context, name string) (upstream.Conn, error) {
 		return nil, err
 	}
 	release := s.Hold()
-	conn, err := s.wait(ctx, false)
+	conn, err := s.wait(ctx)
 	if err != nil {
 		release()
 		return nil, err

@@ -311,6 +311,61 @@ func TestOutstandingTwinRequestFailsWithTheConnection(t *testing.T) {
 	}
 }
 
+// A hub that is away is known to be away: a device's request does not wait for it until its deadline.
+func TestTwinRequestsDoNotWaitForAHubThatIsAway(t *testing.T) {
+	fake := newFakeHub(t)
+	o := fake.options()
+	dial := o.Dial
+	var away atomic.Bool
+	o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if away.Load() {
+			return nil, errors.New("no route")
+		}
+		return dial(ctx, network, address)
+	}
+	away.Store(true)
+	long := within(t, 20*time.Second)
+	// What waited for the hub is sent when its twin arrives, which is just before the connection is announced.
+	var s *Session
+	sent, held := make(chan error, 1), make(chan struct{})
+	o.Handlers.Twin = func(device string, _ []byte) {
+		if device != "sas1" {
+			return
+		}
+		<-held
+		done := make(chan struct{})
+		go func() {
+			_, err := s.PatchReported(long, []byte(`{"queued":1}`))
+			sent <- err
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-time.After(50 * time.Millisecond): // it waits, as it should
+		}
+	}
+	hub := start(t, o)
+	s, _ = hub.Session("sas1")
+	close(held)
+	defer s.Hold()()
+	for range 3 {
+		if _, err := s.TwinGet(long); !errors.Is(err, ErrOffline) {
+			t.Errorf("get: %v", err)
+		}
+		if _, err := s.PatchReported(long, []byte(`{"a":1}`)); !errors.Is(err, ErrOffline) {
+			t.Errorf("patch: %v", err)
+		}
+	}
+	if long.Err() != nil {
+		t.Fatal("the requests waited until their deadline")
+	}
+	away.Store(false)
+	if err := <-sent; err != nil {
+		t.Errorf("what was queued: %v", err)
+	}
+	eventually(t, "it is back, and answers", func() bool { _, err := s.TwinGet(long); return err == nil })
+}
+
 func FuzzTopics(f *testing.F) {
 	for _, s := range []string{"200/?$rid=1&$version=3", "?$rid=1", "204/?$rid=", "//", "200/?$rid=1&$rid=1"} {
 		f.Add(s)

@@ -41,6 +41,7 @@ type Session struct {
 	pending map[string]chan answer // by request id; closed when the connection ends
 	request uint64
 	last    string
+	failed  bool // the last attempt to connect failed, and the next one has not succeeded
 	stop    context.CancelFunc
 	ignored uint64
 }
@@ -94,7 +95,7 @@ func (s *Session) ensure() {
 		return
 	}
 	ctx, cancel := context.WithCancel(s.hub.ctx)
-	s.running, s.stop = true, cancel
+	s.running, s.stop, s.failed = true, cancel, false
 	s.hub.group.Go(func() {
 		s.run(ctx)
 		cancel()
@@ -115,6 +116,8 @@ func (s *Session) run(ctx context.Context) {
 		if err == nil {
 			back.Reset()
 			err = s.hold(ctx, conn, expires)
+		} else if ctx.Err() == nil {
+			s.fail()
 		}
 		if ctx.Err() != nil {
 			return
@@ -175,6 +178,9 @@ func (s *Session) connect(ctx context.Context) (*mqttconn.Conn, time.Time, error
 		case errors.As(err, &status): // throttled, say: it came back all the same
 			err = nil
 		case err == nil && h.opt.Handlers.Twin != nil:
+			s.mu.Lock()
+			s.failed = false // what the handler sends now waits for the connection that is about to be there
+			s.mu.Unlock()
 			h.opt.Handlers.Twin(s.device, twin)
 		}
 	}
@@ -249,8 +255,18 @@ func (s *Session) set(conn *mqttconn.Conn) {
 	defer s.mu.Unlock()
 	s.conn, s.since = conn, s.hub.opt.Now()
 	if conn != nil {
-		s.last = ""
+		s.last, s.failed = "", false
 	}
+	close(s.change)
+	s.change = make(chan struct{})
+}
+
+// fail lets those go who wait for a connection: a hub that cannot be reached
+// would cost each request of a device all the time that an answer may take.
+func (s *Session) fail() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = true
 	close(s.change)
 	s.change = make(chan struct{})
 }
@@ -265,20 +281,29 @@ func (s *Session) abandon() {
 	clear(s.pending)
 }
 
-// wait returns the connection as soon as there is one. With quick, it does not
-// wait while the last attempt failed and others hold the session, so that it goes on trying
-// without us: a device that asks for its twin is not kept waiting for a hub that is away.
-func (s *Session) wait(ctx context.Context, quick bool) (*mqttconn.Conn, error) {
+// soon is wait for a request that somebody waits for: ErrOffline once a
+// connection could not be had.
+func (s *Session) soon(ctx context.Context) (*mqttconn.Conn, error) {
+	conn, err := s.await(ctx, true)
+	if err != nil && !errors.Is(err, ErrOffline) {
+		err = fmt.Errorf("%w: %w", ErrOffline, err)
+	}
+	return conn, err
+}
+
+// wait returns the connection as soon as there is one.
+func (s *Session) wait(ctx context.Context) (*mqttconn.Conn, error) { return s.await(ctx, false) }
+
+func (s *Session) await(ctx context.Context, hurried bool) (*mqttconn.Conn, error) {
 	for {
 		s.mu.Lock()
-		conn, change, last := s.conn, s.change, s.last
-		away := quick && last != "" && s.holds > 1
+		conn, change, failed := s.conn, s.change, s.failed
 		s.mu.Unlock()
-		if conn != nil {
+		switch {
+		case conn != nil:
 			return conn, nil
-		}
-		if away {
-			return nil, errors.New(last)
+		case failed && hurried:
+			return nil, ErrOffline
 		}
 		select {
 		case <-change:
@@ -292,9 +317,9 @@ func (s *Session) wait(ctx context.Context, quick bool) (*mqttconn.Conn, error) 
 // the wait for a connection too.
 func (s *Session) TwinGet(ctx context.Context) ([]byte, error) {
 	defer s.Hold()()
-	conn, err := s.wait(ctx, true)
+	conn, err := s.soon(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrOffline, err)
+		return nil, err
 	}
 	return s.get(ctx, conn)
 }
@@ -313,9 +338,9 @@ func (s *Session) get(ctx context.Context, conn *mqttconn.Conn) ([]byte, error) 
 // PatchReported sends a patch of the reported properties and returns their new version.
 func (s *Session) PatchReported(ctx context.Context, patch []byte) (version int64, err error) {
 	defer s.Hold()()
-	conn, err := s.wait(ctx, true)
+	conn, err := s.soon(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrOffline, err)
+		return 0, err
 	}
 	a, err := s.ask(ctx, conn, func(rid string) string { return "$iothub/twin/PATCH/properties/reported/?$rid=" + rid }, patch)
 	if err != nil {

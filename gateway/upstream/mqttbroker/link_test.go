@@ -17,11 +17,11 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/gatehouse/gatehouse/gateway/freeport"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 	"github.com/gatehouse/gatehouse/gateway/upstream/mqttconn"
-	"github.com/gatehouse/gatehouse/internal/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gatehouse/gatehouse/device/credential/x509"
+	"github.com/gatehouse/gatehouse/gateway/admin"
+)
+
+// A folder whose certificates have ended is not mended in half: its store holds their thumbprints.
+func TestOldFolderIsRefused(t *testing.T) {
+	s := &site{Dir: t.TempDir()}
+	if err := os.Mkdir(s.pki(""), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	old := func() (x509.Pair, error) {
+		return x509.NewSelfSigned("ups-1", time.Now().Add(-100*24*time.Hour), validity)
+	}
+	if _, err := s.pair("ups-1", old); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.pair("ups-1", old); err == nil || !strings.Contains(err.Error(), "make clean") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The live line is rewritten in place, so it never reaches the terminal's edge.
+func TestLineFits(t *testing.T) {
+	now := admin.Status{
+		Messages: admin.MessageCounts{Accepted: 123456, Denied: 31, Forwarded: 123450, DeniedByReason: map[string]uint64{"unknown-device": 3, "no-assignment": 9, "role-lacks-operation": 19}},
+		Cache:    admin.CacheState{Version: "8113482802935536.2", AgeSeconds: 12, Stage: "fresh"},
+	}
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for _, width := range []int{40, 60, 80, 100, 120, 160} {
+		text := line(style{}, at, &now, true, width)
+		if n := utf8.RuneCountInString(text); n >= width {
+			t.Errorf("width %d: %d columns: %q", width, n, text)
+		}
+		if !strings.Contains(text, "accepted 123456") {
+			t.Errorf("width %d: %q", width, text)
+		}
+	}
+	const whole = "  12:00:00  ● accepted 123456 · denied 31 (role-lacks-operation 19, no-assignment 9, unknown-device 3) · forwarded 123450 · waiting 0 · policy 2, 12 s old, fresh"
+	if text := line(style{}, at, &now, false, 200); text != whole {
+		t.Errorf("%q", text)
+	}
+	if text := line(style{on: true}, at, &now, true, 200); !strings.Contains(text, "\x1b[1;31mdenied 31 (") {
+		t.Errorf("what was just denied is not red: %q", text)
+	}
+}
