@@ -80,7 +80,7 @@ func (s *Session) Hold() (release func()) {
 		defer s.mu.Unlock()
 		if s.holds--; s.holds == 0 && s.stop != nil {
 			s.stop()
-			s.conn = nil // it is going: who comes now waits for the next
+			s.conn, s.failed = nil, false // it is going: who comes now waits for the next
 		}
 	})
 }
