@@ -23,7 +23,7 @@ func (c *conn) publish(f frame.Frame) error {
 		return err
 	}
 	if p.QoS > 0 {
-		if err := c.window(); err != nil {
+		if err := c.window(&p); err != nil {
 			return err
 		}
 	}
@@ -124,23 +124,29 @@ func (c *conn) intern(b []byte) string {
 
 // window holds a client to the receive maximum: MQTT 5 was told it and is
 // disconnected (3.3.4-9); 3.1.1 has no such thing and is not read for a while.
-func (c *conn) window() error {
+// A QoS 2 publish counts from its PUBLISH to its PUBREL, once; repetitions of
+// one do not count, but they do not pile up either.
+func (c *conn) window(p *frame.Publish) error {
 	most := c.b.o.ReceiveMaximum
+	again := p.QoS == 2 && c.sess.Receiving(p.ID)
 	if c.level >= 5 {
-		// A QoS 2 publish counts from its PUBLISH to its PUBREL, once;
-		// repetitions do not count, but they do not pile up either.
-		if c.acks.ones()+c.sess.Unreleased() >= most || c.acks.waiting() >= 2*most {
+		ones, all := c.acks.counts()
+		if !again && ones+c.sess.Unreleased() >= most || all >= 2*most {
 			return &frame.Error{Code: message.ReceiveMaximumExceeded, Reason: "receive maximum exceeded"}
 		}
 		return nil
 	}
-	if c.sess.Unreleased() >= 65535-most {
+	if !again && c.sess.Unreleased() >= 65535-most {
 		return &frame.Error{Code: message.ReceiveMaximumExceeded, Reason: "too many unreleased publishes"}
 	}
-	for c.acks.waiting() >= most && !c.isOver() {
+	for !c.isOver() {
+		next, full := c.acks.full(most)
+		if !full {
+			break
+		}
 		c.out.Uncork()
 		select {
-		case <-c.acks.progress():
+		case <-next:
 		case <-c.ended:
 		}
 	}

@@ -116,6 +116,13 @@ func (s *Session) Released(id uint16) bool {
 	return known
 }
 
+// Receiving tells whether a publish with that identifier would be a repetition.
+func (s *Session) Receiving(id uint16) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inbound[id] != nil
+}
+
 // Unreleased is how many QoS 2 publishes wait for their PUBREL.
 func (s *Session) Unreleased() int {
 	s.mu.Lock()

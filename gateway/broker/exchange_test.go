@@ -1,0 +1,64 @@
+package broker_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/gatehouse/gatehouse/gateway/broker"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+)
+
+// A 3.1.1 client that is held to the window goes on however soon its
+// publishes are answered: the last answer may come just when the reader is
+// about to wait for one.
+func TestWindowIsNeverMissed(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(o *broker.Options) { o.ReceiveMaximum, o.Outbox = 1, &outbox{} })
+	pub := h.client(4, "pub")
+	const n = 60_000
+	go func() {
+		for i := range n {
+			if _, err := pub.Write(wire.PublishFrame(4, "a", "x", 1, uint16(i+1), 0)); err != nil {
+				return
+			}
+		}
+	}()
+	for i := range n {
+		pub.Expect(fmt.Sprintf("40:%04x", i+1))
+	}
+}
+
+// A client that comes back with its window full of QoS 2 publishes sends them
+// all again: repetitions are no more than the receive maximum allows.
+func TestRepetitionsFillNoWindow(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(o *broker.Options) { o.ReceiveMaximum = 3 })
+	sub := h.client(5, "sub")
+	sub.Subscribe(1, "a", 0)
+	pub := h.connect(kept(5, "pub"))
+	for id := range uint16(3) {
+		pub.Publish("a", fmt.Sprint(id), 2, id+1, 0)
+		pub.ExpectType(5)
+		sub.ExpectPublish()
+	}
+	h.offline(pub)
+	pub = h.connect(kept(5, "pub"))
+	for id := range uint16(3) {
+		pub.Publish("a", fmt.Sprint(id), 2, id+1, 8)
+		pub.Expect(fmt.Sprintf("50:%04x", id+1))
+	}
+	sub.ExpectSilence()
+	for id := range uint16(3) {
+		pub.Ack(6, id+1)
+		pub.Expect(fmt.Sprintf("70:%04x", id+1))
+	}
+	for id := range uint16(3) {
+		pub.Publish("a", "new", 2, id+1, 0)
+		pub.ExpectType(5)
+		sub.ExpectPublish()
+	}
+	pub.Publish("a", "one too many", 2, 4, 0)
+	if seen := pub.ExpectClosed(); len(seen) != 1 || seen[0].Body[0] != 0x93 {
+		t.Errorf("seen %v", seen)
+	}
+}
