@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
@@ -61,4 +62,37 @@ func TestRepetitionsFillNoWindow(t *testing.T) {
 	if seen := pub.ExpectClosed(); len(seen) != 1 || seen[0].Body[0] != 0x93 {
 		t.Errorf("seen %v", seen)
 	}
+}
+
+// An identifier is free once that is durable: else a crash brings it back, and
+// the next publish that uses it is acknowledged and lost. The record of the
+// session is not written for it.
+func TestPubcompAfterDurability(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		v := newMemory(t)
+		h := start(t, func(o *broker.Options) { o.Vault = v })
+		pub := h.connect(kept(level, "pub"))
+		pub.ExpectSilence()
+		h.until("the session is stored", func() bool { _, ok := v.saved("user:pub\x00pub"); return ok })
+		before := v.sessionWrites()
+		for id := range uint16(20) {
+			pub.Publish("a", "x", 2, id+1, 0)
+			pub.ExpectType(5)
+		}
+		v.gate.Lock()
+		commit := sync.OnceFunc(v.gate.Unlock)
+		defer commit()
+		for id := range uint16(20) {
+			pub.Ack(6, id+1)
+		}
+		pub.ExpectSilence()
+		commit()
+		for id := range uint16(20) {
+			pub.Expect(fmt.Sprintf("70:%04x", id+1))
+		}
+		if n := v.sessionWrites() - before; n != 0 {
+			t.Errorf("the session was written %d times for 20 publishes", n)
+		}
+	})
 }

@@ -143,7 +143,7 @@ func (c *conn) goodbye(f frame.Frame) error {
 			return &frame.Error{Code: message.ProtocolError, Reason: "session expiry cannot be raised from 0"}
 		}
 		expiry, persistent := c.expiry(d.SessionExpiry)
-		c.sess.SetExpiry(expiry, persistent)
+		c.sess.SetExpiry(c, expiry, persistent)
 	}
 	c.end(cause{reason: "client disconnected", keepWill: d.Code != 0})
 	return nil

@@ -32,7 +32,7 @@ func (c *conn) publish(f frame.Frame) error {
 	}
 	answer, x := c.answerer(p.QoS, p.ID)
 	if p.QoS == 2 && x == nil {
-		return nil // a repetition; it is answered with the first
+		return nil // a repetition, which is answered with the first, or the session is taken over
 	}
 	c.b.count.received.Add(1)
 	pr := c.proof.Load()
@@ -74,8 +74,8 @@ func (c *conn) publish(f frame.Frame) error {
 }
 
 // answerer takes the place of a publish in the order of the acknowledgements,
-// and returns what fills it. For a QoS 2 publish that is a repetition there is
-// no exchange to begin.
+// and returns what fills it. For a QoS 2 publish that is a repetition, or comes
+// on a connection that has lost its session, there is no exchange to begin.
 func (c *conn) answerer(qos byte, id uint16) (answer func(code byte), x *session.Exchange) {
 	switch qos {
 	case 1:
@@ -83,7 +83,7 @@ func (c *conn) answerer(qos byte, id uint16) (answer func(code byte), x *session
 		return func(code byte) { c.acks.answer(s, code) }, nil
 	case 2:
 		s := c.acks.expect(frame.PUBREC, id)
-		x := c.sess.Received(id, func(code byte) { c.acks.answer(s, code) })
+		x := c.sess.Received(c, id, func(code byte) { c.acks.answer(s, code) })
 		return func(code byte) {
 			c.sess.Settle(x, code)
 			c.acks.answer(s, code)
@@ -178,11 +178,9 @@ func (c *conn) pubrel(f frame.Frame) error {
 	if err != nil {
 		return err
 	}
-	code := message.Success
-	if !c.sess.Released(a.ID) {
-		code = message.PacketIdentifierNotFound
-	}
-	c.out.Control(frame.AppendAck(nil, frame.PUBCOMP, a.ID, code, c.level))
+	c.sess.Released(c, a.ID, func(code byte) {
+		c.out.Control(frame.AppendAck(nil, frame.PUBCOMP, a.ID, code, c.level))
+	})
 	return nil
 }
 

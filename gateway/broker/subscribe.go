@@ -179,7 +179,9 @@ func (c *conn) reauthenticate(cl *mqtt.Client) error {
 		return packets.ErrNotAuthorized
 	}
 	c.proof.Store(p)
-	c.sess.Renew(p.who, p.rights)
+	if !c.sess.Renew(c, p.who, p.rights) {
+		return packets.ErrSessionTakenOver
+	}
 	if v := p.rights.Connect(); !v.Allowed { // a revocation may have found the old proof
 		c.b.audit("reauthenticate", false, who, c, "", v)
 		return packets.ErrNotAuthorized

@@ -56,7 +56,8 @@ type SessionRecord struct {
 	// (after a crash: the time of the restart counts).
 	DisconnectedAt time.Time
 	Subscriptions  []Subscription
-	// InboundQoS2 holds the packet ids received (PUBREC sent) and not yet released.
+	// InboundQoS2 holds the packet ids received (PUBREC sent) and not yet
+	// released. It changes with every QoS 2 publish and is kept apart.
 	InboundQoS2 []uint16
 }
 

@@ -61,7 +61,7 @@ type sessionForm struct {
 
 func encodeSession(r message.SessionRecord) ([]byte, error) {
 	f := sessionForm{r, principalOut(r.Principal)}
-	f.SessionRecord.Principal = nil
+	f.SessionRecord.Principal, f.SessionRecord.InboundQoS2 = nil, nil // the latter are records of their own
 	b, err := json.Marshal(f)
 	if err != nil {
 		return nil, fmt.Errorf("encode session: %w", err)

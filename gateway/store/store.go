@@ -11,6 +11,7 @@ import (
 // Namespaces of messages/: the first byte of a key.
 const (
 	nsBucket    = "b"
+	nsInbound   = "i"
 	nsOutbox    = "o"
 	nsPrincipal = "P"
 	nsQueue     = "q"

@@ -26,13 +26,27 @@ func queueKey(ns, session string, seq uint64) string {
 	return string(binary.BigEndian.AppendUint64([]byte(ns+hashed(session)), seq))
 }
 
+func inboundKey(session string, id uint16) string {
+	return string(binary.BigEndian.AppendUint16([]byte(nsInbound+hashed(session)), id))
+}
+
 // LoadSessions yields every session, in no particular order.
 func (v *Vault) LoadSessions(yield func(message.SessionRecord) error) error {
+	inbound := map[string][]uint16{}
+	err := v.s.messages.scan(nsInbound, func(key string, _ []byte) error {
+		session, id := key[len(nsInbound):len(key)-2], key[len(key)-2:]
+		inbound[session] = append(inbound[session], binary.BigEndian.Uint16([]byte(id)))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	return v.s.messages.scan(nsSession, func(_ string, b []byte) error {
 		r, err := decodeSession(b)
 		if err != nil {
 			return err
 		}
+		r.InboundQoS2 = inbound[hashed(r.Key)]
 		return yield(r)
 	})
 }
@@ -75,7 +89,7 @@ func (v *Vault) LoadRetained(yield func(*message.Message) error) error {
 	})
 }
 
-// SaveSession stores the session without its queue.
+// SaveSession stores the session without its queue and what it has received.
 func (v *Vault) SaveSession(r message.SessionRecord, done func(error)) {
 	b, err := encodeSession(r)
 	if err != nil {
@@ -88,8 +102,19 @@ func (v *Vault) SaveSession(r message.SessionRecord, done func(error)) {
 // DeleteSession removes the session with its queue. A crash in between leaves
 // the session with a shorter queue, never a queue without its session.
 func (v *Vault) DeleteSession(key string, done func(error)) {
+	v.s.commit.submit(submission{below: nsInbound + hashed(key)})
 	v.s.commit.submit(submission{below: nsState + hashed(key)})
 	v.s.commit.submit(submission{below: nsQueue + hashed(key), ops: []op{{remove, nsSession + hashed(key), nil}}, done: done})
+}
+
+// Receive stores that the session has received a QoS 2 publish with that packet id.
+func (v *Vault) Receive(session string, id uint16, done func(error)) {
+	v.s.commit.submit(submission{ops: []op{{put, inboundKey(session, id), nil}}, done: done})
+}
+
+// Release removes what Receive stored.
+func (v *Vault) Release(session string, id uint16, done func(error)) {
+	v.s.commit.submit(submission{ops: []op{{remove, inboundKey(session, id), nil}}, done: done})
 }
 
 // Enqueue appends q to the queue of the session. Seq must be new for it.

@@ -35,6 +35,8 @@ func (yes) LoadQueue(string, func(message.QueuedRecord) error) error   { return 
 func (yes) LoadRetained(func(*message.Message) error) error            { return nil }
 func (yes) SaveSession(_ message.SessionRecord, done func(error))      { call(done) }
 func (yes) DeleteSession(_ string, done func(error))                   { call(done) }
+func (yes) Receive(_ string, _ uint16, done func(error))               { call(done) }
+func (yes) Release(_ string, _ uint16, done func(error))               { call(done) }
 func (yes) Enqueue(_ string, _ message.QueuedRecord, done func(error)) { call(done) }
 func (yes) Update(_ string, _ message.QueuedRecord, done func(error))  { call(done) }
 func (yes) Dequeue(_ string, _ []uint64, done func(error))             { call(done) }

@@ -110,11 +110,16 @@ func (s *Session) Principal() *principal.Principal {
 }
 
 // Renew replaces the owner's proof: the same principal again (MQTT 5 AUTH).
-func (s *Session) Renew(p *principal.Principal, r Rights) {
+// false: the session belongs to another connection now.
+func (s *Session) Renew(conn any, p *principal.Principal, r Rights) bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claim != conn {
+		return false
+	}
 	s.who, s.rights = p, r
 	s.save(nil)
-	s.mu.Unlock()
+	return true
 }
 
 // Attach links a claimed session to its connection and sends what waited.
@@ -164,10 +169,14 @@ func (s *Session) unlink() {
 	s.queue.putBack(back)
 }
 
-// SetExpiry changes the session expiry interval (DISCONNECT of MQTT 5).
-func (s *Session) SetExpiry(d time.Duration, persistent bool) {
+// SetExpiry changes the session expiry interval (DISCONNECT of MQTT 5), unless
+// the session belongs to another connection now.
+func (s *Session) SetExpiry(conn any, d time.Duration, persistent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.claim != conn {
+		return
+	}
 	if s.persistent && !persistent {
 		s.store.c.Vault.DeleteSession(s.Key, nil)
 	}
@@ -308,12 +317,6 @@ func (s *Session) save(done func(error)) {
 	for _, sub := range s.subs {
 		r.Subscriptions = append(r.Subscriptions, sub.Subscription)
 	}
-	for id, x := range s.inbound {
-		if x.kept { // else a crash would leave the identifier and lose the message
-			r.InboundQoS2 = append(r.InboundQoS2, id)
-		}
-	}
-	slices.Sort(r.InboundQoS2)
 	slices.SortFunc(r.Subscriptions, func(a, b message.Subscription) int {
 		if a.Filter < b.Filter {
 			return -1
