@@ -29,12 +29,11 @@ func (s *Session) Acknowledged(conn any, kind byte, a frame.Ack) {
 			}
 		case a.Code >= 0x80:
 			s.finish(e)
-		default:
+		case !e.released:
 			e.released = true
-			if s.persistent {
-				s.store.c.Vault.Update(s.Key, e.record(), nil)
-			}
-			s.link.Out.Control(frame.AppendAck(nil, frame.PUBREL, a.ID, message.Success, s.link.Level))
+			s.update(e)
+		case e.firm: // it asks again
+			s.settled(e)
 		}
 	case frame.PUBCOMP:
 		if known && e.released {

@@ -73,7 +73,7 @@ type Session struct {
 	inbound    map[uint16]*Exchange // QoS 2 publishes received and not released
 	queue      queue                // waiting, in order of seq
 	held       []*Entry             // waiting for a suspended subscription, in order
-	ids        map[uint16]*Entry    // every identifier in use, sent or waiting to be sent again
+	ids        map[uint16]*Entry    // every identifier in use, sent or waiting to be
 	sent       int                  // of those, how many are in the window
 	lastID     uint16
 	seq        uint64
@@ -94,7 +94,8 @@ type Entry struct {
 	private  bool
 	dup      bool // has been with the kernel, perhaps
 	sent     bool // in the window
-	released bool // PUBREC received
+	released bool // PUBREC received, or given up: a PUBREL is what is left to send
+	firm     bool // what its next packet says is as durable as it must be
 }
 
 func (e *Entry) record() message.QueuedRecord {
@@ -211,6 +212,7 @@ func (s *Session) Subscribe(conn any, subs []*Sub, allow func(*Sub) bool, done f
 		s.store.c.Index.Add(sub, old)
 		became[i].Existed, became[i].old = old != nil, old
 	}
+	s.unhold()
 	s.save(done)
 	return became, true
 }
@@ -229,8 +231,7 @@ func (s *Session) Undo(subs []*Sub, became []Subscribed) {
 			continue
 		}
 		if b.old == nil {
-			delete(s.subs, sub.Filter)
-			s.store.c.Index.Remove(sub)
+			s.remove(sub)
 			continue
 		}
 		b.old.since.Store(sub.since.Load()) // decided since, for the same filter
@@ -240,7 +241,16 @@ func (s *Session) Undo(subs []*Sub, became []Subscribed) {
 	for _, e := range s.queue.each() {
 		e.gen = 0 // it may have come for what is not there any more
 	}
+	s.unhold()
 	s.save(nil)
+}
+
+// remove takes a subscription away. A publish that has found it already
+// delivers nothing for it any more.
+func (s *Session) remove(sub *Sub) {
+	delete(s.subs, sub.Filter)
+	s.store.c.Index.Remove(sub)
+	sub.since.Store(purged)
 }
 
 // Unsubscribe removes subscriptions, and tells of each whether it was there.
@@ -253,11 +263,11 @@ func (s *Session) Unsubscribe(conn any, filters []string, done func(error)) (exi
 	for _, filter := range filters {
 		old := s.subs[filter]
 		if old != nil {
-			delete(s.subs, filter)
-			s.store.c.Index.Remove(old)
+			s.remove(old)
 		}
 		existed = append(existed, old != nil)
 	}
+	s.unhold()
 	s.save(done)
 	return existed, true
 }
@@ -286,6 +296,13 @@ func (s *Session) Subscriptions() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.subs)
+}
+
+// Subscribed tells whether there is one with exactly that filter.
+func (s *Session) Subscribed(filter string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.subs[filter] != nil
 }
 
 // PrivateMatch tells whether a connected session holds a private subscription
