@@ -69,8 +69,6 @@ type cause struct {
 	code     byte
 	reason   string
 	keepWill bool
-	taken    bool // by a newer connection of the same principal
-	resumed  bool // which also resumed the session
 }
 
 func newConn(l *listener, s *socket) *conn {

@@ -187,7 +187,7 @@ func (c *conn) establish(p *proof) bool {
 		c.proof.Store(p)
 	}
 	if old, ok := o.Displaced.(*conn); ok && old != nil {
-		old.end(cause{code: message.SessionTakenOver, reason: "session taken over", keepWill: true, taken: true, resumed: o.Present})
+		old.end(cause{code: message.SessionTakenOver, reason: "session taken over", keepWill: true})
 	}
 	if !v.Allowed {
 		c.b.audit("connect", false, p.who, c, "", v)

@@ -125,29 +125,41 @@ func (b *Broker) Subscribed(principalKey, topic string) bool {
 // returns how many. After NotAuthorized or Banned no will is sent.
 func (b *Broker) Disconnect(principalKey string, code byte, reason string) int {
 	n := 0
-	keep := code != message.NotAuthorized && code != message.Banned
 	for _, s := range b.store.Of(principalKey) {
-		if c, ok := s.Info().Conn.(*conn); ok && c != nil && !c.isOver() {
-			c.end(cause{code: code, reason: reason, keepWill: keep})
-			n++
-		}
+		n += b.disconnect(s, code, reason)
 	}
-	if !keep {
+	if !keepsWill(code) {
 		b.dropWills(func(p *principal.Principal) bool { return p.Key == principalKey })
 	}
 	return n
 }
 
-// Forget deletes every session, will, queued and retained message of a
-// deleted principal, and returns how many messages that was.
-func (b *Broker) Forget(principalKey string) int {
-	b.Disconnect(principalKey, message.NotAuthorized, "deleted")
-	for _, s := range b.store.Of(principalKey) {
-		b.store.EndIf(s, time.Time{})
+func keepsWill(code byte) bool { return code != message.NotAuthorized && code != message.Banned }
+
+func (b *Broker) disconnect(s *session.Session, code byte, reason string) int {
+	c, ok := s.Info().Conn.(*conn)
+	if !ok || c == nil || c.isOver() {
+		return 0
 	}
-	n := b.plane.ForgetRetained(principalKey)
-	for _, s := range b.store.All() {
-		n += s.Forget(principalKey)
+	c.end(cause{code: code, reason: reason, keepWill: keepsWill(code)})
+	return 1
+}
+
+// Forget deletes every session, will, queued and retained message of deleted
+// principals, whether they have a session here or not, and returns how many
+// messages that was.
+func (b *Broker) Forget(gone func(*principal.Principal) bool) int {
+	all := b.store.All()
+	for _, s := range all {
+		if gone(s.Principal()) {
+			b.disconnect(s, message.NotAuthorized, "deleted")
+			b.store.EndIf(s, time.Time{})
+		}
+	}
+	b.dropWills(gone)
+	n := b.plane.ForgetRetained(gone)
+	for _, s := range all {
+		n += s.Forget(gone)
 	}
 	return n
 }

@@ -121,7 +121,7 @@ func TestQueuedWithoutPublisher(t *testing.T) {
 	if n := h.Stats().Dropped["queued-without-publisher"]; n != 2 || !strings.Contains(h.log.String(), "queued-without-publisher") {
 		t.Errorf("counted %d, logged: %s", n, h.log)
 	}
-	h.Forget("user:y")
+	h.Forget(named("user:y"))
 	h.recheck(only("user:y"))
 	c := h.connect(kept(5, "x"))
 	if d := c.ExpectPublish(); d.Payload != "kept" {

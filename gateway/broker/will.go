@@ -62,9 +62,9 @@ func (b *Broker) left(c *conn, why cause) {
 	switch {
 	case w == nil || p == nil || !why.keepWill:
 		return
-	case why.taken && why.resumed && w.delay > 0:
+	case !mine && w.delay > 0 && c.sess.Alive():
 		return // 3.1.3-9: the session goes on before the delay is over
-	case ended || why.taken || w.delay == 0:
+	case !mine || ended || w.delay == 0:
 		b.sendWill(w, p.who)
 		return
 	}
@@ -74,6 +74,12 @@ func (b *Broker) left(c *conn, why cause) {
 	b.wills[key] = pw
 	pw.timer = b.clock.after(min(w.delay, wait), func() { b.dueWill(key, pw) })
 	b.mu.Unlock()
+	switch { // whoever came in between has not found it
+	case !c.sess.Alive():
+		b.dueWill(key, pw)
+	case c.sess.Info().Conn != nil:
+		b.takeWill(key, pw)
+	}
 }
 
 // arrived is a session that has a connection again: a delayed will of it is
@@ -119,16 +125,21 @@ func (b *Broker) expire(s *session.Session, since time.Time) {
 
 // dueWill sends a delayed will if it is still the one that waits.
 func (b *Broker) dueWill(key string, pw *pendingWill) {
-	b.mu.Lock()
-	due := b.wills[key] == pw
-	if due {
-		delete(b.wills, key)
-	}
-	b.mu.Unlock()
-	if due {
-		b.clock.cancel(pw.timer)
+	if b.takeWill(key, pw) {
 		b.sendWill(pw.w, pw.who)
 	}
+}
+
+// takeWill ends the waiting of a will; false: it waits no more.
+func (b *Broker) takeWill(key string, pw *pendingWill) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wills[key] != pw {
+		return false
+	}
+	delete(b.wills, key)
+	b.clock.cancel(pw.timer)
+	return true
 }
 
 // sendWill decides the will again, with the rights of now, and publishes it.

@@ -201,17 +201,21 @@ func TestRetainedLimits(t *testing.T) {
 	if n, _ := r.p.Retained(); n != 1000 {
 		t.Errorf("%d", n)
 	}
-	if n := r.p.ForgetRetained("user:nobody"); n != 0 {
+	if n := r.p.ForgetRetained(by("user:nobody")); n != 0 {
 		t.Errorf("forgot %d of somebody else", n)
 	}
 	for who, want := range map[string]int{"user:x": 500, "user:y": 250, "user:z": 250} {
-		if n := r.p.ForgetRetained(who); n != want {
+		if n := r.p.ForgetRetained(by(who)); n != want {
 			t.Errorf("forgot %d of %s", n, who)
 		}
 	}
 	if n, bytes := r.p.Retained(); n != 0 || bytes != 0 {
 		t.Errorf("left %d, %d bytes", n, bytes)
 	}
+}
+
+func by(key string) func(*principal.Principal) bool {
+	return func(p *principal.Principal) bool { return p.Key == key }
 }
 
 func (r *rig) retain(who, name string, size int) byte {

@@ -209,7 +209,7 @@ func (p *Plane) room(w *work, s *session.Session, m *message.Message) bool {
 	if crowded {
 		w.wait(out)
 	}
-	return s.Reserve(m)
+	return s.Reserve(m) || s.Expire(time.Now()) && s.Reserve(m)
 }
 
 func (w *work) wait(out *outbuf.Buffer) bool {

@@ -20,6 +20,8 @@ type retained struct {
 	count atomic.Int64
 	bytes atomic.Int64
 	by    map[string]portion // guarded by mu: what each publisher has, by key
+	// soonest, guarded by mu: nothing expires before; zero: nothing expires.
+	soonest time.Time
 }
 
 // portion is some part of the store.
@@ -76,7 +78,33 @@ func (r *retained) put(m *message.Message, most portion, fair bool) (changed boo
 	r.account(m, portion.plus)
 	t = t.Put(m.Topic, m)
 	r.index.Store(&t)
+	r.expires(m)
 	return true, ""
+}
+
+// expires takes note of when m does; the lock is held.
+func (r *retained) expires(m *message.Message) {
+	if at := m.Expires; !at.IsZero() && (r.soonest.IsZero() || at.Before(r.soonest)) {
+		r.soonest = at
+	}
+}
+
+// due lists what has expired. It looks only when something must be found.
+func (r *retained) due(now time.Time) (list []*message.Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.soonest.IsZero() || now.Before(r.soonest) {
+		return nil
+	}
+	r.soonest = time.Time{}
+	for m := range r.index.Load().All() {
+		if !m.Expires.IsZero() && !now.Before(m.Expires) {
+			list = append(list, m)
+			continue
+		}
+		r.expires(m)
+	}
+	return list
 }
 
 // remove takes m out of t, which is the present index; the lock is held.
@@ -108,6 +136,9 @@ func (p *Plane) mostRetained() portion {
 
 func (p *Plane) retain(m *message.Message, ack *session.Ack) byte {
 	changed, full := p.kept.put(m, p.mostRetained(), true)
+	if full != "" && p.ExpireRetained(time.Now()) {
+		changed, full = p.kept.put(m, p.mostRetained(), true)
+	}
 	if full != "" {
 		p.c.Drop(full)
 		return message.QuotaExceeded
@@ -190,11 +221,20 @@ func (p *Plane) expire(m *message.Message) {
 	}
 }
 
-// ForgetRetained deletes what a deleted principal has published.
-func (p *Plane) ForgetRetained(publisher string) int {
+// ExpireRetained deletes what has expired, and tells whether there was anything.
+func (p *Plane) ExpireRetained(now time.Time) bool {
+	due := p.kept.due(now)
+	for _, m := range due {
+		p.expire(m)
+	}
+	return len(due) > 0
+}
+
+// ForgetRetained deletes what deleted principals have published.
+func (p *Plane) ForgetRetained(gone func(*principal.Principal) bool) int {
 	n := 0
 	for m := range p.kept.index.Load().All() {
-		if m.Publisher.Key == publisher {
+		if gone(m.Publisher) {
 			p.expire(m)
 			n++
 		}

@@ -148,6 +148,7 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 		s.store.c.Vault.Enqueue(s.Key, e.record(), done)
 	}
 	s.queue.push(e)
+	s.expires(e)
 	s.pump()
 	return Delivered
 }
@@ -299,6 +300,37 @@ func (s *Session) settled(e *Entry) {
 // expired tells whether the time of e ran out before its delivery began.
 func (e *Entry) expired(now time.Time) bool {
 	return !e.m.Expires.IsZero() && !e.dup && !e.released && !now.Before(e.m.Expires)
+}
+
+// expires takes note of when e does.
+func (s *Session) expires(e *Entry) {
+	if at := e.m.Expires; !at.IsZero() && (s.soonest.IsZero() || at.Before(s.soonest)) {
+		s.soonest = at
+	}
+}
+
+// Expire drops what waits and has expired (OASIS MQTT 5.0, 3.3.2-5), so that it
+// takes no room from what comes; false: there was nothing. It looks at the queue
+// only when something must be found.
+func (s *Session) Expire(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.soonest.IsZero() || now.Before(s.soonest) {
+		return false
+	}
+	n := s.discard("expired", func(e *Entry) bool { return e.expired(now) })
+	s.soonest = time.Time{}
+	for _, e := range s.queue.each() {
+		if !e.dup {
+			s.expires(e)
+		}
+	}
+	for _, e := range s.held {
+		if !e.dup {
+			s.expires(e)
+		}
+	}
+	return n > 0
 }
 
 // unhold lets everything that was held be decided again where it belongs.

@@ -126,11 +126,11 @@ func (s *Session) Purge(then time.Time) int {
 	})
 }
 
-// Forget drops what a deleted principal has published and s still holds.
-func (s *Session) Forget(publisher string) int {
+// Forget drops what deleted principals have published and s still holds.
+func (s *Session) Forget(gone func(*principal.Principal) bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.discard("publisher-deleted", func(e *Entry) bool { return e.m.Publisher.Key == publisher })
+	return s.discard("publisher-deleted", func(e *Entry) bool { return gone(e.m.Publisher) })
 }
 
 // discard drops what waits and is meant, and returns how much that was.

@@ -75,6 +75,7 @@ type Session struct {
 	held       []*Entry             // waiting for a suspended subscription, in order
 	ids        map[uint16]*Entry    // every identifier in use, sent or waiting to be
 	sent       int                  // of those, how many are in the window
+	soonest    time.Time            // nothing that waits expires before; zero: nothing expires
 	lastID     uint16
 	seq        uint64
 
