@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,9 +62,11 @@ type rig struct {
 	st *session.Store
 }
 
-func newRig() *rig {
+func newRig() *rig { return newRigOn(yes{}) }
+
+func newRigOn(v session.Vault) *rig {
 	drop := func(string) {}
-	p := plane.New(plane.Config{Access: yes{}, Vault: yes{}, MaxRetained: 1000, MaxRetainedBytes: 1 << 20, Drop: drop, Denied: func() {}, Delivered: func() {}})
+	p := plane.New(plane.Config{Access: yes{}, Vault: v, MaxRetained: 1000, MaxRetainedBytes: 1 << 20, Drop: drop, Denied: func() {}, Delivered: func() {}})
 	return &rig{p, session.NewStore(session.Config{Vault: yes{}, Judge: p.Judge, Drop: drop, Index: p,
 		QueueMessages: 1000, QueueBytes: 1 << 20, TotalQueueBytes: 1 << 30})}
 }
@@ -255,6 +258,47 @@ func TestRetainedShareOfOnePublisher(t *testing.T) {
 			if r.retain("user:x", fmt.Sprintf("t/%05d", i), size) != 0 {
 				t.Fatalf("refused at %d: its share was not given back", i)
 			}
+		}
+	}
+}
+
+// last is a Vault that knows which message of each topic it was told last to keep.
+type last struct {
+	yes
+	mu   sync.Mutex
+	kept map[string]*message.Message
+}
+
+func (l *last) Retain(m *message.Message, done func(error)) {
+	l.mu.Lock()
+	l.kept[m.Topic] = m
+	l.mu.Unlock()
+	call(done)
+}
+
+func (l *last) Unretain(topic string, done func(error)) {
+	l.mu.Lock()
+	delete(l.kept, topic)
+	l.mu.Unlock()
+	call(done)
+}
+
+// Whoever publishes at the same time: what is stored is what is retained, also
+// after a restart.
+func TestRetainedIsStoredInOrder(t *testing.T) {
+	t.Parallel()
+	v := &last{kept: map[string]*message.Message{}}
+	r := newRigOn(v)
+	for round := range 3000 {
+		var both sync.WaitGroup
+		for _, payload := range []string{"a", "b", ""} {
+			both.Go(func() {
+				r.p.Publish(plane.Source{}, &message.Message{Topic: "t", Payload: []byte(payload), Retain: true, Publisher: &principal.Principal{Key: "user:x"}}, nil)
+			})
+		}
+		both.Wait()
+		if got, want := v.kept["t"], r.p.RetainedAt("t"); got != want {
+			t.Fatalf("round %d: %p is stored, %p is retained", round, got, want)
 		}
 	}
 }

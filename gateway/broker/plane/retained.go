@@ -45,8 +45,9 @@ func crowdsOut(own, grown, total, most int64) bool {
 }
 
 // put stores or, with an empty payload, removes. full is the reason why there
-// is no room, or "". fair also holds the publisher to its share.
-func (r *retained) put(m *message.Message, most portion, fair bool) (changed bool, full string) {
+// is no room, or "". fair also holds the publisher to its share. then runs, if
+// something changed, under the lock: the vault hears of changes in their order.
+func (r *retained) put(m *message.Message, most portion, fair bool, then func()) (full string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := *r.index.Load()
@@ -54,8 +55,9 @@ func (r *retained) put(m *message.Message, most portion, fair bool) (changed boo
 	if len(m.Payload) == 0 {
 		if had {
 			r.remove(t, old)
+			then()
 		}
-		return had, ""
+		return ""
 	}
 	total := portion{r.count.Load(), r.bytes.Load()}.plus(m)
 	own := r.by[m.Publisher.Key]
@@ -67,10 +69,10 @@ func (r *retained) put(m *message.Message, most portion, fair bool) (changed boo
 		}
 	}
 	if total.count > most.count || total.bytes > most.bytes {
-		return false, "retained-full"
+		return "retained-full"
 	}
 	if fair && (crowdsOut(own.count, grown.count, total.count, most.count) || crowdsOut(own.bytes, grown.bytes, total.bytes, most.bytes)) {
-		return false, "retained-share-full"
+		return "retained-share-full"
 	}
 	if had {
 		r.account(old, portion.minus)
@@ -79,7 +81,8 @@ func (r *retained) put(m *message.Message, most portion, fair bool) (changed boo
 	t = t.Put(m.Topic, m)
 	r.index.Store(&t)
 	r.expires(m)
-	return true, ""
+	then()
+	return ""
 }
 
 // expires takes note of when m does; the lock is held.
@@ -135,26 +138,25 @@ func (p *Plane) mostRetained() portion {
 }
 
 func (p *Plane) retain(m *message.Message, ack *session.Ack) byte {
-	changed, full := p.kept.put(m, p.mostRetained(), true)
+	keep := func() {
+		var done func(error)
+		if ack != nil {
+			ack.Add()
+			done = ack.Stored
+		}
+		if len(m.Payload) == 0 {
+			p.c.Vault.Unretain(m.Topic, done)
+		} else {
+			p.c.Vault.Retain(m, done)
+		}
+	}
+	full := p.kept.put(m, p.mostRetained(), true, keep)
 	if full != "" && p.ExpireRetained(time.Now()) {
-		changed, full = p.kept.put(m, p.mostRetained(), true)
+		full = p.kept.put(m, p.mostRetained(), true, keep)
 	}
 	if full != "" {
 		p.c.Drop(full)
 		return message.QuotaExceeded
-	}
-	if !changed {
-		return message.Success
-	}
-	var done func(error)
-	if ack != nil {
-		ack.Add()
-		done = ack.Stored
-	}
-	if len(m.Payload) == 0 {
-		p.c.Vault.Unretain(m.Topic, done)
-	} else {
-		p.c.Vault.Retain(m, done)
 	}
 	return message.Success
 }
@@ -167,7 +169,7 @@ func (p *Plane) LoadRetained() error {
 			p.c.Drop("retained-without-publisher")
 			return nil
 		}
-		if _, full := p.kept.put(m, p.mostRetained(), false); full != "" {
+		if full := p.kept.put(m, p.mostRetained(), false, func() {}); full != "" {
 			p.c.Drop(full)
 		}
 		return nil
@@ -210,13 +212,10 @@ func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
 
 func (p *Plane) expire(m *message.Message) {
 	p.kept.mu.Lock()
+	defer p.kept.mu.Unlock()
 	t := *p.kept.index.Load()
-	now, ok := t.Get(m.Topic)
-	if ok = ok && now == m; ok {
+	if now, ok := t.Get(m.Topic); ok && now == m {
 		p.kept.remove(t, m)
-	}
-	p.kept.mu.Unlock()
-	if ok {
 		p.c.Vault.Unretain(m.Topic, nil)
 	}
 }
