@@ -37,7 +37,7 @@ type conn struct {
 	sess   *session.Session
 	proof  atomic.Pointer[proof]
 	acks   acks
-	will   *will
+	will   *message.WillRecord
 
 	alive     time.Duration // keep alive, 0: none
 	last      time.Time     // the last whole frame

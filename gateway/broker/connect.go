@@ -125,7 +125,7 @@ func (c *conn) prove() (*proof, byte) {
 		c.b.audit("will", false, who, c, h.Will.Topic, v)
 		return nil, codeOr(v.Code, message.NotAuthorized)
 	}
-	c.will = newWill(h)
+	c.will = c.newWill(p)
 	h.Will = nil
 	return p, message.Success
 }
@@ -199,6 +199,9 @@ func (c *conn) establish(p *proof) bool {
 		c.b.purgeLater(o.Session)
 	}
 	c.sock.door.proved()
+	if c.will != nil {
+		c.keepWill()
+	}
 	c.rd.Max = c.b.o.MaxPacket
 	if err := c.sendConnack(h.Level, message.Success, "", o.Present); err != nil {
 		return false

@@ -18,6 +18,9 @@ func (volatile) Update(_ string, _ message.QueuedRecord, done func(error)) { sto
 func (volatile) Dequeue(_ string, _ []uint64, done func(error))            { stored(done) }
 func (volatile) Retain(_ *message.Message, done func(error))               { stored(done) }
 func (volatile) Unretain(_ string, done func(error))                       { stored(done) }
+func (volatile) LoadWills(func(message.WillRecord) error) error            { return nil }
+func (volatile) SaveWill(_ message.WillRecord, done func(error))           { stored(done) }
+func (volatile) DeleteWill(_ uint64, done func(error))                     { stored(done) }
 
 func stored(done func(error)) {
 	if done != nil {

@@ -18,6 +18,7 @@ type memory struct {
 	queues   map[string]map[uint64]message.QueuedRecord
 	retained map[string]*message.Message
 	inbound  map[string][]uint16
+	wills    map[uint64]message.WillRecord
 	gate     sync.Mutex // held: nothing is committed
 	ops      chan func()
 	done     chan struct{}
@@ -27,7 +28,7 @@ type memory struct {
 
 func newMemory(t *testing.T) *memory {
 	v := &memory{sessions: map[string]message.SessionRecord{}, queues: map[string]map[uint64]message.QueuedRecord{},
-		retained: map[string]*message.Message{}, inbound: map[string][]uint16{}, ops: make(chan func(), 1<<16), done: make(chan struct{})}
+		retained: map[string]*message.Message{}, inbound: map[string][]uint16{}, wills: map[uint64]message.WillRecord{}, ops: make(chan func(), 1<<16), done: make(chan struct{})}
 	go func() {
 		defer close(v.done)
 		for op := range v.ops {
@@ -139,6 +140,31 @@ func (v *memory) Retain(m *message.Message, done func(error)) {
 
 func (v *memory) Unretain(topic string, done func(error)) {
 	v.submit(func() { delete(v.retained, topic) }, done)
+}
+
+func (v *memory) LoadWills(yield func(message.WillRecord) error) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(v.wills)) {
+		if err := yield(v.wills[id]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *memory) SaveWill(w message.WillRecord, done func(error)) {
+	v.submit(func() { v.wills[w.ID] = w }, done)
+}
+
+func (v *memory) DeleteWill(id uint64, done func(error)) {
+	v.submit(func() { delete(v.wills, id) }, done)
+}
+
+func (v *memory) willsLeft() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.wills)
 }
 
 func (v *memory) breakWith(err error) {

@@ -73,3 +73,19 @@ type QueuedRecord struct {
 	PacketID uint16
 	Released bool
 }
+
+// WillRecord is what a client leaves behind, from its CONNECT until it has been
+// sent or is void.
+type WillRecord struct {
+	ID        uint64               // of the connection; rises, also across restarts
+	Session   string               // its key
+	Principal *principal.Principal // who left it, with its identity set
+	Topic     string
+	Payload   []byte
+	QoS       byte
+	Retain    bool
+	Props     Properties
+	Expiry    time.Duration // message expiry interval, once it is sent
+	Expires   bool          // whether there is one; it may be 0
+	Delay     time.Duration
+}

@@ -45,6 +45,11 @@ func TestVaultKeepsEveryField(t *testing.T) {
 	v.Receive("another", 2, nil)
 	v.Release(session.Key, 7, nil)
 	v.SaveSession(session, nil)
+	will := filled[message.WillRecord]()
+	v.SaveWill(message.WillRecord{ID: 1 << 40, Principal: testPublisher}, nil)
+	v.SaveWill(will, nil)
+	v.SaveWill(message.WillRecord{ID: will.ID + 1, Principal: testPublisher}, nil)
+	v.DeleteWill(will.ID+1, nil)
 	v.Enqueue(session.Key, second, nil)
 	v.Enqueue(session.Key, first, nil)
 	v.Retain(&retained, nil)
@@ -63,6 +68,16 @@ func TestVaultKeepsEveryField(t *testing.T) {
 	}
 	if d := cmp.Diff([]message.SessionRecord{session}, sessions); d != "" {
 		t.Errorf("session: %s", d)
+	}
+	var wills []message.WillRecord
+	if err := v.LoadWills(func(w message.WillRecord) error { wills = append(wills, w); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(wills) != 2 || wills[1].ID != 1<<40 {
+		t.Fatalf("wills: %+v", wills)
+	}
+	if d := cmp.Diff(will, wills[0]); d != "" {
+		t.Errorf("will: %s", d)
 	}
 	var queue []message.QueuedRecord
 	if err := v.LoadQueue(session.Key, func(q message.QueuedRecord) error { queue = append(queue, q); return nil }); err != nil {

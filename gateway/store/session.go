@@ -77,3 +77,28 @@ func decodeSession(b []byte) (message.SessionRecord, error) {
 	f.SessionRecord.Principal = principalIn(f.Principal)
 	return f.SessionRecord, nil
 }
+
+// willForm is a will with its owner in stored form.
+type willForm struct {
+	message.WillRecord
+	Principal *principalForm // shadows the embedded one
+}
+
+func encodeWill(w message.WillRecord) ([]byte, error) {
+	f := willForm{w, principalOut(w.Principal)}
+	f.WillRecord.Principal = nil
+	b, err := json.Marshal(f)
+	if err != nil {
+		return nil, fmt.Errorf("encode will: %w", err)
+	}
+	return b, nil
+}
+
+func decodeWill(b []byte) (message.WillRecord, error) {
+	var f willForm
+	if err := json.Unmarshal(b, &f); err != nil {
+		return message.WillRecord{}, fmt.Errorf("%w: will: %w", ErrCorrupt, err)
+	}
+	f.WillRecord.Principal = principalIn(f.Principal)
+	return f.WillRecord, nil
+}

@@ -18,6 +18,7 @@ const (
 	nsRetained  = "r"
 	nsSession   = "s"
 	nsState     = "t"
+	nsWill      = "w"
 )
 
 // Store is the gateway's state on disk.

@@ -8,7 +8,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Vault keeps persistent sessions, their queues and the retained messages.
+// Vault keeps persistent sessions, their queues, wills and the retained messages.
 // Every done may be nil; it runs after the group commit, in submission order, on the goroutine
 // behind the committer. Messages and records must not change before that.
 type Vault struct{ s *Store }
@@ -160,6 +160,34 @@ func (v *Vault) Retain(m *message.Message, done func(error)) {
 // Unretain removes the retained message of the topic.
 func (v *Vault) Unretain(topic string, done func(error)) {
 	v.s.commit.submit(submission{ops: []op{{remove, nsRetained + hashed(topic), nil}}, done: done})
+}
+
+func willKey(id uint64) string { return string(binary.BigEndian.AppendUint64([]byte(nsWill), id)) }
+
+// LoadWills yields every will, in order of its ID.
+func (v *Vault) LoadWills(yield func(message.WillRecord) error) error {
+	return v.s.messages.scan(nsWill, func(_ string, b []byte) error {
+		w, err := decodeWill(b)
+		if err != nil {
+			return err
+		}
+		return yield(w)
+	})
+}
+
+// SaveWill stores w under its ID.
+func (v *Vault) SaveWill(w message.WillRecord, done func(error)) {
+	b, err := encodeWill(w)
+	if err != nil {
+		v.s.commit.submit(submission{err: err, done: done})
+		return
+	}
+	v.s.commit.submit(submission{ops: []op{{put, willKey(w.ID), b}}, done: done})
+}
+
+// DeleteWill removes it.
+func (v *Vault) DeleteWill(id uint64, done func(error)) {
+	v.s.commit.submit(submission{ops: []op{{remove, willKey(id), nil}}, done: done})
 }
 
 func (v *Vault) encodeQueued(session string, q *message.QueuedRecord) ([]op, error) {

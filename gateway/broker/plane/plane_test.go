@@ -43,6 +43,9 @@ func (yes) Update(_ string, _ message.QueuedRecord, done func(error))  { call(do
 func (yes) Dequeue(_ string, _ []uint64, done func(error))             { call(done) }
 func (yes) Retain(_ *message.Message, done func(error))                { call(done) }
 func (yes) Unretain(_ string, done func(error))                        { call(done) }
+func (yes) LoadWills(func(message.WillRecord) error) error             { return nil }
+func (yes) SaveWill(_ message.WillRecord, done func(error))            { call(done) }
+func (yes) DeleteWill(_ uint64, done func(error))                      { call(done) }
 
 func call(done func(error)) {
 	if done != nil {

@@ -42,6 +42,9 @@ type Vault interface {
 	Dequeue(session string, seqs []uint64, done func(error))
 	Retain(m *message.Message, done func(error))
 	Unretain(topic string, done func(error))
+	LoadWills(yield func(message.WillRecord) error) error // in order of ID
+	SaveWill(w message.WillRecord, done func(error))
+	DeleteWill(id uint64, done func(error))
 }
 
 // Auditor keeps records of decisions. It must not block.
