@@ -41,12 +41,12 @@ type Store struct {
 
 	mu       sync.Mutex // guards the rest
 	sessions map[string]*Session
-	owned    map[string]int // sessions by principal
+	owned    map[string]map[*Session]struct{} // by principal
 }
 
 // NewStore makes an empty store.
 func NewStore(c Config) *Store {
-	s := &Store{c: c, sessions: map[string]*Session{}, owned: map[string]int{}}
+	s := &Store{c: c, sessions: map[string]*Session{}, owned: map[string]map[*Session]struct{}{}}
 	s.gen.Store(1)
 	return s
 }
@@ -119,7 +119,7 @@ func (st *Store) Open(r Request) Opened {
 		if o.Present {
 			return o
 		}
-	} else if st.c.MaxSessions > 0 && st.owned[r.Principal.Key] >= st.c.MaxSessions {
+	} else if st.c.MaxSessions > 0 && len(st.owned[r.Principal.Key]) >= st.c.MaxSessions {
 		return o
 	}
 	s := st.create(key, r.ClientID)
@@ -133,12 +133,17 @@ func (st *Store) Open(r Request) Opened {
 	return o
 }
 
-// enter and leave keep the count of each principal; Store.mu is held.
+// enter puts s in the place of whatever had its key; Store.mu is held.
 func (st *Store) enter(s *Session) {
-	if st.sessions[s.Key] == nil {
-		st.owned[ownerOf(s.Key)]++
+	if old := st.sessions[s.Key]; old != nil {
+		st.leave(old)
 	}
 	st.sessions[s.Key] = s
+	owner := ownerOf(s.Key)
+	if st.owned[owner] == nil {
+		st.owned[owner] = map[*Session]struct{}{}
+	}
+	st.owned[owner][s] = struct{}{}
 }
 
 func (st *Store) leave(s *Session) {
@@ -147,7 +152,8 @@ func (st *Store) leave(s *Session) {
 	}
 	delete(st.sessions, s.Key)
 	owner := ownerOf(s.Key)
-	if st.owned[owner]--; st.owned[owner] == 0 {
+	delete(st.owned[owner], s)
+	if len(st.owned[owner]) == 0 {
 		delete(st.owned, owner)
 	}
 }
@@ -235,15 +241,15 @@ func (st *Store) All() []*Session {
 	return list
 }
 
-// Of lists the sessions of one principal.
+// Of lists the sessions of one principal, however many others there are: every
+// private message asks.
 func (st *Store) Of(principalKey string) []*Session {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	var list []*Session
-	for key, s := range st.sessions {
-		if ownerOf(key) == principalKey {
-			list = append(list, s)
-		}
+	own := st.owned[principalKey]
+	list := make([]*Session, 0, len(own))
+	for s := range own {
+		list = append(list, s)
 	}
 	return list
 }
