@@ -40,7 +40,7 @@ type conn struct {
 	will   *message.WillRecord
 
 	alive     time.Duration // keep alive, 0: none
-	last      time.Time     // the last whole frame
+	last      time.Time     // when the last whole frame was done with
 	deadline  time.Time     // the read deadline that is set
 	disarmed  bool          // the deadline of CONNECT is gone
 	aliases   []string

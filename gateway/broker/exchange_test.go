@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
@@ -95,4 +96,26 @@ func TestPubcompAfterDurability(t *testing.T) {
 			t.Errorf("the session was written %d times for 20 publishes", n)
 		}
 	})
+}
+
+// Who is not read for a while, because its publishes wait, is not taken for
+// silent: what it sent meanwhile is read before the keep alive counts.
+func TestKeepAliveWhileHeldBack(t *testing.T) {
+	t.Parallel()
+	box := &outbox{held: true}
+	h := start(t, func(o *broker.Options) { o.ReceiveMaximum, o.Outbox = 1, box })
+	c := h.connect(wire.Connect{Level: 4, ID: "c", User: "c", KeepAlive: 1})
+	c.Publish("a", "x", 1, 1, 0)
+	h.until("the first is taken", func() bool { return box.len() == 1 })
+	read := h.Stats().BytesIn
+	c.Publish("a", "x", 1, 2, 0)
+	h.until("the second is read", func() bool { return h.Stats().BytesIn > read })
+	c.Put(0xc0, 0)
+	time.Sleep(1600 * time.Millisecond) // the keep alive is in seconds
+	box.release(nil)
+	c.Expect("40:0001")
+	c.Expect("d0:")
+	h.until("the second is taken", func() bool { return box.len() == 2 })
+	box.release(nil)
+	c.Expect("40:0002")
 }
