@@ -1,11 +1,14 @@
 package broker_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
@@ -18,15 +21,7 @@ import (
 func TestB33FarewellArrives(t *testing.T) {
 	t.Parallel()
 	h := start(t)
-	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 2048) })
-	}}
-	nc, err := d.Dial("tcp", h.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = nc.Close() })
-	c := &wire.Client{T: t, Conn: nc}
+	c := h.lateReader()
 	c.Connect(wire.Connect{Level: 5, ID: "late", User: "late"})
 	c.Subscribe(1, "a", 0)
 	self := &principal.Principal{Kind: principal.Gateway, Key: "gateway"}
@@ -45,5 +40,45 @@ func TestB33FarewellArrives(t *testing.T) {
 	}
 	if last := seen[n]; last.Type() != 14 || last.Body[0] != 0x81 {
 		t.Errorf("the last is %s", last)
+	}
+}
+
+// lateReader dials with a tiny receive buffer: what is not read stays with the gateway's kernel.
+func (h *house) lateReader() *wire.Client {
+	h.t.Helper()
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 2048) })
+	}}
+	nc, err := d.Dial("tcp", h.addr)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { _ = nc.Close() })
+	return &wire.Client{T: h.t, Conn: nc}
+}
+
+// Many connections that are in the middle of writing something revoked are
+// given the same moment to finish, not one each: a revocation does not wait
+// longer for more of them.
+func TestManyWritersDelayNoRevocation(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(o *broker.Options) { o.Listeners[0].Limits.RatePerAddress, o.Stall = 1e6, time.Millisecond })
+	const n = 300
+	for i := range n {
+		c := h.lateReader()
+		id := fmt.Sprint("c", i)
+		c.Connect(wire.Connect{Level: 5, ID: id, User: id})
+		c.Subscribe(1, "a", 0)
+	}
+	self := &principal.Principal{Kind: principal.Gateway, Key: "gateway"}
+	big := make([]byte, 60<<10)
+	for last, now := uint64(1), uint64(0); now != last; { // until nobody takes any more
+		h.Publish(&message.Message{Topic: "a", Payload: big, Publisher: self}, nil)
+		last, now = now, h.Stats().Delivered
+	}
+	h.policy.change(func(p *policy) { p.read["*"] = nil })
+	r, err := h.Recheck(context.Background(), everyone)
+	if err != nil || r.WaitedWriters < n/2 || r.Took > time.Duration(r.WaitedWriters)*time.Millisecond {
+		t.Errorf("%+v %v", r, err)
 	}
 }
