@@ -186,6 +186,7 @@ func (c *conn) establish(p *proof) bool {
 	if v.Allowed {
 		c.proof.Store(p)
 	}
+	c.b.handOn(o.Discarded)
 	if old, ok := o.Displaced.(*conn); ok && old != nil {
 		old.end(cause{code: message.SessionTakenOver, reason: "session taken over", keepWill: true})
 	}

@@ -153,7 +153,7 @@ func (b *Broker) Forget(gone func(*principal.Principal) bool) int {
 	for _, s := range all {
 		if gone(s.Principal()) {
 			b.disconnect(s, message.NotAuthorized, "deleted")
-			b.store.EndIf(s, time.Time{})
+			b.endIf(s, time.Time{})
 		}
 	}
 	b.dropWills(gone)

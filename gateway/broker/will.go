@@ -68,7 +68,7 @@ func (b *Broker) left(c *conn, why cause) {
 		info := c.sess.Info()
 		wait = info.Expiry
 		if !info.Persistent || info.Expiry == 0 {
-			ended = b.store.EndIf(c.sess, now)
+			ended = b.endIf(c.sess, now)
 		} else {
 			b.expireAfter(c.sess, now, info.Expiry)
 		}
@@ -122,6 +122,23 @@ func (b *Broker) arrived(o session.Opened) {
 	b.voidWill(pw.w)
 }
 
+// endIf ends a session as Store.EndIf does, and hands on what it leaves.
+func (b *Broker) endIf(s *session.Session, offline time.Time) bool {
+	ok := b.store.EndIf(s, offline)
+	b.handOn(s)
+	return ok
+}
+
+// handOn gives what an ended session has left to the other members of its shares.
+func (b *Broker) handOn(s *session.Session) {
+	if s == nil || b.ctx.Err() != nil {
+		return // they all go
+	}
+	for _, l := range s.TakeLeft() {
+		b.plane.Redeliver(l.Sub, l.Message)
+	}
+}
+
 // expireAfter ends the session once it has been offline since then for so
 // long. One timer for each session, however often its client comes and goes.
 func (b *Broker) expireAfter(s *session.Session, since time.Time, d time.Duration) {
@@ -132,7 +149,7 @@ func (b *Broker) expireAfter(s *session.Session, since time.Time, d time.Duratio
 }
 
 func (b *Broker) expire(s *session.Session, since time.Time) {
-	if !b.store.EndIf(s, since) {
+	if !b.endIf(s, since) {
 		return
 	}
 	b.mu.Lock()

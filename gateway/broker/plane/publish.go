@@ -244,6 +244,25 @@ func (p *Plane) deliver(w *work, s *session.Session, d session.Delivery, ack *se
 	return o
 }
 
+// Redeliver gives a message of a shared subscription, whose member has gone
+// without acknowledging it, to another one of the group.
+func (p *Plane) Redeliver(gone *session.Sub, m *message.Message) {
+	w := &work{} // it waits for nobody; without a generation, the publisher is judged again
+	if n, ok := p.index.Load().Get(gone.Inner); ok {
+		for _, g := range n.shares {
+			if g.group != gone.Group {
+				continue
+			}
+			k := pick{g: g, turn: int(g.turn.Add(1))}
+			if p.pick(w, &k, m) {
+				p.deliverShared(w, &k, m, nil)
+				return
+			}
+		}
+	}
+	p.c.Drop("no-member-of-share")
+}
+
 // deliverShared gives m to the member that was picked. If there is none, or
 // that one cannot have it any more, to one that may receive it now: to a
 // connected one in turn if there is any, else to a queue. If then only room is

@@ -139,6 +139,9 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 	s.seq++
 	e := &Entry{seq: s.seq, m: d.Message, subIDs: d.SubIDs, qos: d.QoS, retain: d.Retain, private: d.Private,
 		size: sizeOf(d.Message), gen: gen}
+	if d.Sub != nil && d.Sub.Group != "" {
+		e.share = d.Sub
+	}
 	if s.persistent {
 		var done func(error)
 		if ack != nil {

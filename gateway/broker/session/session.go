@@ -78,6 +78,7 @@ type Session struct {
 	soonest    time.Time            // nothing that waits expires before; zero: nothing expires
 	lastID     uint16
 	seq        uint64
+	left       []Left // once dead
 
 	count, bytes atomic.Int64 // of queue, held and window; reserved before the lock is taken
 }
@@ -86,6 +87,7 @@ type Session struct {
 type Entry struct {
 	seq      uint64
 	m        *message.Message
+	share    *Sub // the shared subscription that it came for, if it is one
 	subIDs   []uint32
 	size     int64
 	gen      uint64 // the store's generation at which it was decided completely

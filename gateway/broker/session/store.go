@@ -193,6 +193,7 @@ func (s *Session) kill() {
 	}
 	s.dead = true
 	s.link, s.claim = nil, nil
+	s.bequeath()
 	// Entry by entry: a delivery that has reserved and not arrived yet gives
 	// back its own.
 	for _, e := range s.queue.each() {
@@ -212,6 +213,40 @@ func (s *Session) kill() {
 	if s.persistent {
 		s.store.c.Vault.DeleteSession(s.Key, nil)
 	}
+}
+
+// Left is a message of a shared subscription that a session has not had
+// acknowledged before it ended.
+type Left struct {
+	Sub     *Sub
+	Message *message.Message
+}
+
+// bequeath notes what other members of its shares may have instead (OASIS MQTT
+// 5.0, 4.8.2): of QoS 2 only what this one cannot have received.
+func (s *Session) bequeath() {
+	all := slices.Concat(s.queue.each(), s.held)
+	for _, e := range s.ids {
+		if e.sent {
+			all = append(all, e)
+		}
+	}
+	all = slices.DeleteFunc(all, func(e *Entry) bool {
+		return e.share == nil || e.released || e.qos == 2 && (e.sent || e.dup)
+	})
+	slices.SortFunc(all, bySeq)
+	for _, e := range all {
+		s.left = append(s.left, Left{e.share, e.m})
+	}
+}
+
+// TakeLeft returns, once, what an ended session has left to the other members of its shares.
+func (s *Session) TakeLeft() []Left {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	left := s.left
+	s.left = nil
+	return left
 }
 
 // EndIf ends the session if it is offline since exactly that time (the zero
