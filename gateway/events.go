@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
-	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/health"
@@ -166,25 +164,21 @@ func (d *daemon) revoke(ctx context.Context, hit func(*principal.Principal) bool
 func (d *daemon) forget(gone []device.Departed) {
 	for _, was := range gone {
 		id := was.Name
-		for _, key := range d.keysOf(id) {
-			if !d.heldByAnother(key, was.ID) {
-				d.broker.Forget(key)
-			}
-		}
+		d.broker.Forget(func(p *principal.Principal) bool { return departed(was, p) })
 		d.twins.Forget(id) // and the guard's record, each after what it is doing
 		d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "revoke", Allowed: true, Principal: "device:" + id, Reason: "device-deleted", Detail: "sessions, queued and retained messages, twin and deployment state are gone", Count: 1})
 	}
 }
 
-// heldByAnother tells whether what is kept under a key is that of another
-// record: of the one that was there when a duplicate came and went.
-func (d *daemon) heldByAnother(key string, id space.ID) bool {
-	for _, s := range d.broker.Sessions() {
-		if s.Principal != nil && s.Principal.Key == key {
-			return s.Principal.Node != id
-		}
+// departed tells whether p is what is gone: a device goes with its modules, a
+// module alone. Who has the same name and is of another record is not: a
+// duplicate came and went while the one that was there stays.
+func departed(was device.Departed, p *principal.Principal) bool {
+	if p.Node != was.ID || p.Kind != principal.Device && p.Kind != principal.Module {
+		return false
 	}
-	return false
+	hub, module, one := strings.Cut(was.Name, "/")
+	return p.DeviceID == hub && (!one || p.Kind == principal.Module && p.ModuleID == module)
 }
 
 // ownerOf is whose twin an identity's is now (twins.Options.Owner).
@@ -195,20 +189,6 @@ func (d *daemon) ownerOf(id string) string {
 		return ""
 	}
 	return dev.ID.String()
-}
-
-// keysOf are the principals of a device: itself, and its modules that have a session here.
-func (d *daemon) keysOf(id string) []string {
-	if strings.Contains(id, "/") {
-		return []string{"module:" + id}
-	}
-	keys := []string{"device:" + id}
-	for _, s := range d.broker.Sessions() {
-		if p := s.Principal; p != nil && p.Kind == principal.Module && p.DeviceID == id && !slices.Contains(keys, p.Key) {
-			keys = append(keys, p.Key)
-		}
-	}
-	return keys
 }
 
 // Handle implements broker.Services: requests to the gateway itself.

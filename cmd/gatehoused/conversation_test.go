@@ -121,28 +121,40 @@ func TestQueuesSurviveAKill(t *testing.T) {
 	}
 }
 
-// TestWills: a will is sent when the network is lost, and not when the right to be here is.
+// TestWills: a will is sent when the network is lost, also with the gateway, and
+// not when its right is. The topics are operator rows: nothing but the decision
+// keeps a will from whoever listens.
 func TestWills(t *testing.T) {
-	g := serving(t, e2e.Settings{}) // not parallel: it changes the building
-	topic := e2e.Telemetry("reader-1", "reader-1-tamper")
-	dashboard := g.Sub(t, g.Person(t, "dashboard", "dash"), "spaces"+e2e.Site+"/#")
+	g := conversing(t, e2e.Settings{}) // not parallel: it changes the building
+	g.Synced(t)
+	topic := "samples/reader-1-tamper/will"
+	dashboard := func() *e2e.Process {
+		return g.Sub(t, g.Person(t, "dashboard", "dash").With("-c"), "samples/reader-1-tamper/+", "samples/ups-1-load/+")
+	}
+	dash := dashboard()
 	with := func(payload string) e2e.Peer {
 		return g.Device("reader-1").With("--will-topic", topic, "--will-payload", payload, "--will-qos", "1")
 	}
-	grant := func() string {
-		id := house.Assign(t, e2e.GatewayDevice, e2e.Reader, house.Path("kitchen"))
-		e2e.Eventually(t, "the right is in force", func() error {
-			_, err := g.Pub(g.Device("reader-1"), topic, "probe")
-			return err
-		})
-		return id
+	leave := func(payload string) *e2e.Process {
+		return g.Sub(t, with(payload), "devices/reader-1/messages/devicebound/#")
 	}
-	id := grant()
-	lost := g.Sub(t, with("cut off"), "devices/reader-1/messages/devicebound/#")
-	lost.Kill()
-	dashboard.Line(t, "cut off")
+	id := house.Assign(t, e2e.GatewayDevice, e2e.Reader, house.Path("kitchen"))
+	e2e.Eventually(t, "the right is in force", func() error {
+		_, err := g.Pub(g.Device("reader-1"), topic, "probe")
+		return err
+	})
+	leave("cut off").Kill()
+	dash.Line(t, "cut off")
 
-	revoked := g.Sub(t, with("from beyond"), "devices/reader-1/messages/devicebound/#")
+	dash.Kill() // its session stays
+	both := leave("with the gateway")
+	g.Kill()
+	both.Kill()
+	g.Up(t)
+	dash = dashboard()
+	dash.Line(t, "with the gateway")
+
+	revoked := leave("from beyond")
 	may := func() (bool, error) {
 		var said admin.Explanation
 		err := g.Get("/v1/explain?"+url.Values{"principal": {"reader-1"}, "verb": {"publish"}, "topic": {topic}}.Encode(), &said)
@@ -160,17 +172,20 @@ func TestWills(t *testing.T) {
 		}
 		return nil
 	})
+	if !revoked.Running() {
+		t.Error("the device was disconnected: what became of its will says nothing")
+	}
 	revoked.Kill()
-	e2e.Eventually(t, "the session of the revoked device has ended", func() error {
+	e2e.Eventually(t, "the revoked device has left", func() error {
 		s, err := g.Status()
-		if err == nil && s.Sessions.ByKind["device"] != 0 {
-			err = fmt.Errorf("connected: %v", s.Sessions.ByKind)
+		if err == nil && s.Sessions.Connected != 1 {
+			err = fmt.Errorf("connected: %+v", s.Sessions)
 		}
 		return err
 	})
-	g.MustPub(t, g.Device("ups-1"), e2e.Telemetry("ups-1", "ups-1-load"), "afterwards")
-	dashboard.Line(t, "afterwards")
-	if slices.Contains(dashboard.Messages(), "from beyond") {
+	g.MustPub(t, g.Device("ups-1"), "samples/ups-1-load/x", "afterwards")
+	dash.Line(t, "afterwards")
+	if slices.Contains(dash.Messages(), "from beyond") {
 		t.Error("the will of a device that lost its right was sent")
 	}
 }

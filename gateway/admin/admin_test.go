@@ -300,14 +300,31 @@ func TestLoopback(t *testing.T) {
 	}
 }
 
+// The page asks nobody who they are: it is served on no address that others
+// reach, whoever has opened the socket (socket activation does).
 func TestLoopbackOnly(t *testing.T) {
-	l, err := net.Listen("tcp", "0.0.0.0:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := admin.New(admin.Options{Log: slog.New(slog.DiscardHandler)})
-	if err := s.ServeLoopback(t.Context(), l); err == nil {
-		t.Error("the page was served on every address")
+	for address, want := range map[string]bool{"0.0.0.0:0": false, "[::]:0": false, "127.0.0.1:0": true} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Logf("%s: not here: %v", address, err)
+			continue
+		}
+		s := admin.New(admin.Options{Log: slog.New(slog.DiscardHandler)})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.ServeLoopback(ctx, l) }()
+		port := l.Addr().(*net.TCPAddr).Port
+		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/healthz", port))
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		if served := err == nil; served != want {
+			t.Errorf("%s: served %v", address, served)
+		}
+		cancel()
+		if err := <-ended; (err == nil) != want {
+			t.Errorf("%s: %v", address, err)
+		}
 	}
 }
 

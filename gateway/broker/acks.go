@@ -103,30 +103,26 @@ func (a *acks) hold() {
 	}
 }
 
-func (a *acks) waiting() int {
+// full tells whether most publishes or more wait for their answers, and what
+// is closed at the next answer that is sent. Both at once: the last answer may
+// come between two questions, and then nothing would ever be closed.
+func (a *acks) full(most int) (next <-chan struct{}, full bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.held {
-		return 1 << 16
+	if len(a.fifo) < most && !a.held {
+		return nil, false
 	}
-	return len(a.fifo)
-}
-
-// ones is how many QoS 1 publishes are not answered.
-func (a *acks) ones() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.acks
-}
-
-// progress is closed at the next answer that is sent.
-func (a *acks) progress() <-chan struct{} {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	if a.moved == nil {
 		a.moved = make(chan struct{})
 	}
-	return a.moved
+	return a.moved, true
+}
+
+// counts is how many QoS 1 publishes, and how many publishes in all, are not answered.
+func (a *acks) counts() (ones, all int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.acks, len(a.fifo)
 }
 
 // once lets only the first call through.

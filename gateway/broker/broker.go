@@ -101,7 +101,8 @@ func New(o Options) (*Broker, error) {
 // everything it opened and was given. It is called once.
 func (b *Broker) Run(ctx context.Context) error {
 	b.ctx = ctx
-	if err := b.load(); err != nil {
+	wills, err := b.load()
+	if err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
 	b.server = b.newServer()
@@ -114,6 +115,9 @@ func (b *Broker) Run(ctx context.Context) error {
 		return fmt.Errorf("broker: %w", err)
 	}
 	close(b.ready)
+	for _, send := range wills {
+		send()
+	}
 	b.sys(ctx)
 	<-ctx.Done()
 	b.stop()
@@ -137,14 +141,14 @@ func (b *Broker) newServer() *mqtt.Server {
 	return s
 }
 
-func (b *Broker) load() error {
+func (b *Broker) load() (wills []func(), err error) {
 	now := time.Now()
 	open := func(r *message.SessionRecord) session.Rights { return b.o.Access.Open(r.Principal) }
 	allow := func(s *session.Sub) bool {
 		return b.o.Access.Open(s.Session.Owner()).Subscribe(s.Filter).Allowed
 	}
 	if err := b.store.Load(now, open, allow); err != nil {
-		return err
+		return nil, err
 	}
 	for _, s := range b.store.All() {
 		i := s.Info()
@@ -156,11 +160,13 @@ func (b *Broker) load() error {
 		}
 		b.expireAfter(s, i.Offline, max(0, i.Offline.Add(i.Expiry).Sub(now)))
 	}
-	err := b.plane.LoadRetained()
+	if err = b.plane.LoadRetained(); err == nil {
+		wills, err = b.loadWills(now)
+	}
 	for reason, n := range b.count.drops() { // until now nothing but loading has dropped anything
 		b.o.Log.Warn("what was stored could not be kept", "reason", reason, "count", n)
 	}
-	return err
+	return wills, err
 }
 
 // stop ends in the order in which nothing new can arrive at what has gone:
@@ -174,7 +180,7 @@ func (b *Broker) stop() {
 	}
 	b.mu.Unlock()
 	for _, c := range live {
-		c.end(cause{code: message.ServerShuttingDown, reason: "server shutting down"})
+		c.end(cause{code: message.ServerShuttingDown, reason: "server shutting down", keepWill: true})
 	}
 	b.conns.Wait()
 	b.clock.stop()

@@ -282,6 +282,11 @@ func (h *house) connect(o wire.Connect) *wire.Client {
 	return c
 }
 
+// named matches one principal.
+func named(key string) func(*principal.Principal) bool {
+	return func(p *principal.Principal) bool { return p.Key == key }
+}
+
 // until polls for what another goroutine is about to do.
 func (h *house) until(what string, f func() bool) {
 	h.t.Helper()

@@ -51,7 +51,7 @@ func TestChaos(t *testing.T) {
 			}
 			switch r.IntN(20) {
 			case 0:
-				h.Forget(user)
+				h.Forget(named(user))
 			case 1:
 				h.Disconnect(user, message.AdministrativeAction, "chaos")
 			}
@@ -61,7 +61,7 @@ func TestChaos(t *testing.T) {
 	wg.Wait()
 	h.until("all connections are gone", func() bool { st := h.Stats(); return st.Connections == 0 && st.Pending == 0 })
 	for i := range 4 {
-		h.Forget(fmt.Sprint("user:u", i))
+		h.Forget(named(fmt.Sprint("user:u", i)))
 	}
 	st := h.Stats()
 	if st.Sessions != 0 || st.Subscriptions != 0 || st.QueuedBytes != 0 || st.Retained != 0 {

@@ -37,11 +37,11 @@ type conn struct {
 	sess   *session.Session
 	proof  atomic.Pointer[proof]
 	acks   acks
-	will   *will
+	will   *message.WillRecord
 	here   *principal.Principal // who Presence was told of
 
 	alive     time.Duration // keep alive, 0: none
-	last      time.Time     // the last whole frame
+	last      time.Time     // when the last whole frame was done with
 	deadline  time.Time     // the read deadline that is set
 	disarmed  bool          // the deadline of CONNECT is gone
 	aliases   []string
@@ -70,8 +70,6 @@ type cause struct {
 	code     byte
 	reason   string
 	keepWill bool
-	taken    bool // by a newer connection of the same principal
-	resumed  bool // which also resumed the session
 }
 
 func newConn(l *listener, s *socket) *conn {

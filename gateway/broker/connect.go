@@ -127,7 +127,7 @@ func (c *conn) prove() (*proof, byte) {
 		c.b.audit("will", false, who, c, h.Will.Topic, v)
 		return nil, codeOr(v.Code, message.NotAuthorized)
 	}
-	c.will = newWill(h)
+	c.will = c.newWill(p)
 	h.Will = nil
 	return p, message.Success
 }
@@ -188,8 +188,9 @@ func (c *conn) establish(p *proof) bool {
 	if v.Allowed {
 		c.proof.Store(p)
 	}
+	c.b.handOn(o.Discarded)
 	if old, ok := o.Displaced.(*conn); ok && old != nil {
-		old.end(cause{code: message.SessionTakenOver, reason: "session taken over", keepWill: true, taken: true, resumed: o.Present})
+		old.end(cause{code: message.SessionTakenOver, reason: "session taken over", keepWill: true})
 	}
 	if !v.Allowed {
 		c.b.audit("connect", false, p.who, c, "", v)
@@ -205,6 +206,9 @@ func (c *conn) establish(p *proof) bool {
 		c.b.purgeLater(o.Session)
 	}
 	c.sock.door.proved()
+	if c.will != nil {
+		c.keepWill()
+	}
 	c.rd.Max = c.b.o.MaxPacket
 	if err := c.sendConnack(h.Level, message.Success, "", o.Present); err != nil {
 		return false

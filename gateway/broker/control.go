@@ -126,15 +126,16 @@ func (b *Broker) Subscribed(principalKey, topic string) bool {
 // returns how many. After NotAuthorized or Banned no will is sent.
 func (b *Broker) Disconnect(principalKey string, code byte, reason string) int {
 	n := 0
-	keep := code != message.NotAuthorized && code != message.Banned
 	for _, s := range b.store.Of(principalKey) {
-		n += hangUp(s, cause{code: code, reason: reason, keepWill: keep})
+		n += hangUp(s, cause{code: code, reason: reason, keepWill: keepsWill(code)})
 	}
-	if !keep {
+	if !keepsWill(code) {
 		b.dropWills(func(p *principal.Principal) bool { return p.Key == principalKey })
 	}
 	return n
 }
+
+func keepsWill(code byte) bool { return code != message.NotAuthorized && code != message.Banned }
 
 // DisconnectSession is Disconnect for one session, by its key. Its will is sent.
 func (b *Broker) DisconnectSession(key string, code byte, reason string) int {
@@ -154,16 +155,21 @@ func hangUp(s *session.Session, why cause) int {
 	return 1
 }
 
-// Forget deletes every session, will, queued and retained message of a
-// deleted principal, and returns how many messages that was.
-func (b *Broker) Forget(principalKey string) int {
-	b.Disconnect(principalKey, message.NotAuthorized, "deleted")
-	for _, s := range b.store.Of(principalKey) {
-		b.store.EndIf(s, time.Time{})
+// Forget deletes every session, will, queued and retained message of deleted
+// principals, whether they have a session here or not, and returns how many
+// messages that was.
+func (b *Broker) Forget(gone func(*principal.Principal) bool) int {
+	all := b.store.All()
+	for _, s := range all {
+		if gone(s.Principal()) {
+			hangUp(s, cause{code: message.NotAuthorized, reason: "deleted"})
+			b.endIf(s, time.Time{})
+		}
 	}
-	n := b.plane.ForgetRetained(principalKey)
-	for _, s := range b.store.All() {
-		n += s.Forget(principalKey)
+	b.dropWills(gone)
+	n := b.plane.ForgetRetained(gone)
+	for _, s := range all {
+		n += s.Forget(gone)
 	}
 	return n
 }

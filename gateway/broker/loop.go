@@ -12,7 +12,6 @@ import (
 
 // loop reads frames until the connection ends.
 func (c *conn) loop() {
-	c.last = time.Now()
 	c.deadline = time.Time{}
 	for !c.isOver() {
 		f, err := c.next()
@@ -59,16 +58,15 @@ func (c *conn) misshapen(err error) {
 }
 
 // next reads a frame within the keep alive: one and a half times what the
-// client announced, in full width, renewed by every whole frame (B9).
+// client announced, in full width, renewed by every whole frame (B9). It counts
+// from when the last one was done with: who was held back meanwhile was not
+// silent.
 func (c *conn) next() (frame.Frame, error) {
+	c.last = time.Now()
 	for {
 		c.arm()
 		f, err := c.rd.Next()
-		if err == nil {
-			c.last = time.Now()
-			return f, nil
-		}
-		if !isTimeout(err) || c.isOver() {
+		if err == nil || !isTimeout(err) || c.isOver() {
 			return f, err
 		}
 		if c.alive > 0 && time.Since(c.last) >= c.grace() {
@@ -151,7 +149,7 @@ func (c *conn) goodbye(f frame.Frame) error {
 			return &frame.Error{Code: message.ProtocolError, Reason: "session expiry cannot be raised from 0"}
 		}
 		expiry, persistent := c.expiry(d.SessionExpiry)
-		c.sess.SetExpiry(expiry, persistent)
+		c.sess.SetExpiry(c, expiry, persistent)
 	}
 	c.end(cause{reason: "client disconnected", keepWill: d.Code != 0})
 	return nil

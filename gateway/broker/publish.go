@@ -23,7 +23,7 @@ func (c *conn) publish(f frame.Frame) error {
 		return err
 	}
 	if p.QoS > 0 {
-		if err := c.window(); err != nil {
+		if err := c.window(&p); err != nil {
 			return err
 		}
 	}
@@ -32,7 +32,7 @@ func (c *conn) publish(f frame.Frame) error {
 	}
 	answer, x := c.answerer(p.QoS, p.ID)
 	if p.QoS == 2 && x == nil {
-		return nil // a repetition; it is answered with the first
+		return nil // a repetition, which is answered with the first, or the session is taken over
 	}
 	c.b.count.received.Add(1)
 	c.sess.Tally.Received.Add(1)
@@ -75,8 +75,8 @@ func (c *conn) publish(f frame.Frame) error {
 }
 
 // answerer takes the place of a publish in the order of the acknowledgements,
-// and returns what fills it. For a QoS 2 publish that is a repetition there is
-// no exchange to begin.
+// and returns what fills it. For a QoS 2 publish that is a repetition, or comes
+// on a connection that has lost its session, there is no exchange to begin.
 func (c *conn) answerer(qos byte, id uint16) (answer func(code byte), x *session.Exchange) {
 	switch qos {
 	case 1:
@@ -84,7 +84,7 @@ func (c *conn) answerer(qos byte, id uint16) (answer func(code byte), x *session
 		return func(code byte) { c.acks.answer(s, code) }, nil
 	case 2:
 		s := c.acks.expect(frame.PUBREC, id)
-		x := c.sess.Received(id, func(code byte) { c.acks.answer(s, code) })
+		x := c.sess.Received(c, id, func(code byte) { c.acks.answer(s, code) })
 		return func(code byte) {
 			c.sess.Settle(x, code)
 			c.acks.answer(s, code)
@@ -125,23 +125,29 @@ func (c *conn) intern(b []byte) string {
 
 // window holds a client to the receive maximum: MQTT 5 was told it and is
 // disconnected (3.3.4-9); 3.1.1 has no such thing and is not read for a while.
-func (c *conn) window() error {
+// A QoS 2 publish counts from its PUBLISH to its PUBREL, once; repetitions of
+// one do not count, but they do not pile up either.
+func (c *conn) window(p *frame.Publish) error {
 	most := c.b.o.ReceiveMaximum
+	again := p.QoS == 2 && c.sess.Receiving(p.ID)
 	if c.level >= 5 {
-		// A QoS 2 publish counts from its PUBLISH to its PUBREL, once;
-		// repetitions do not count, but they do not pile up either.
-		if c.acks.ones()+c.sess.Unreleased() >= most || c.acks.waiting() >= 2*most {
+		ones, all := c.acks.counts()
+		if !again && ones+c.sess.Unreleased() >= most || all >= 2*most {
 			return &frame.Error{Code: message.ReceiveMaximumExceeded, Reason: "receive maximum exceeded"}
 		}
 		return nil
 	}
-	if c.sess.Unreleased() >= 65535-most {
+	if !again && c.sess.Unreleased() >= 65535-most {
 		return &frame.Error{Code: message.ReceiveMaximumExceeded, Reason: "too many unreleased publishes"}
 	}
-	for c.acks.waiting() >= most && !c.isOver() {
+	for !c.isOver() {
+		next, full := c.acks.full(most)
+		if !full {
+			break
+		}
 		c.out.Uncork()
 		select {
-		case <-c.acks.progress():
+		case <-next:
 		case <-c.ended:
 		}
 	}
@@ -175,11 +181,9 @@ func (c *conn) pubrel(f frame.Frame) error {
 	if err != nil {
 		return err
 	}
-	code := message.Success
-	if !c.sess.Released(a.ID) {
-		code = message.PacketIdentifierNotFound
-	}
-	c.out.Control(frame.AppendAck(nil, frame.PUBCOMP, a.ID, code, c.level))
+	c.sess.Released(c, a.ID, func(code byte) {
+		c.out.Control(frame.AppendAck(nil, frame.PUBCOMP, a.ID, code, c.level))
+	})
 	return nil
 }
 

@@ -71,7 +71,7 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 	r.WaitedWriters = len(held)
 	deadline := start.Add(writeGrace)
 	for _, w := range held {
-		if !w.out.AwaitWrite(max(time.Millisecond, time.Until(deadline))) {
+		if !w.out.AwaitWrite(time.Until(deadline)) {
 			r.Closed++
 			w.c.abort(cause{code: message.NotAuthorized, reason: "revoked while being sent", keepWill: true})
 		}

@@ -180,7 +180,7 @@ func TestRetainedOfRevokedPublisher(t *testing.T) {
 		h.policy.change(func(p *policy) { delete(p.publish, "user:pub") })
 		h.recheck(only("user:pub"))
 		sees(true)
-		if n := h.Forget("user:pub"); n != 1 {
+		if n := h.Forget(named("user:pub")); n != 1 {
 			t.Errorf("forgot %d", n)
 		}
 		sees(false)

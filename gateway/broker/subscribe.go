@@ -22,12 +22,17 @@ func (c *conn) subscribe(pk *packets.Packet) {
 		id = uint32(ids[0])
 	}
 	have := c.sess.Subscriptions()
+	added := map[string]bool{} // filters that it has not
 	for i := range pk.Filters {
 		f := &pk.Filters[i]
 		sub, code := c.judge(message.Subscription{Filter: f.Filter, QoS: f.Qos, NoLocal: f.NoLocal,
 			RetainAsPublished: f.RetainAsPublished, RetainHandling: f.RetainHandling, ID: id})
-		if sub != nil && have+len(c.fresh) >= c.b.o.MaxSubscriptions {
-			sub, code = nil, message.QuotaExceeded
+		if sub != nil && !added[f.Filter] && !c.sess.Subscribed(f.Filter) {
+			if have+len(added) >= c.b.o.MaxSubscriptions {
+				sub, code = nil, message.QuotaExceeded
+			} else {
+				added[f.Filter] = true
+			}
 		}
 		c.codes[i] = code
 		if sub != nil {
@@ -180,7 +185,9 @@ func (c *conn) reauthenticate(cl *mqtt.Client) error {
 		return packets.ErrNotAuthorized
 	}
 	c.proof.Store(p)
-	c.sess.Renew(p.who, p.rights)
+	if !c.sess.Renew(c, p.who, p.rights) {
+		return packets.ErrSessionTakenOver
+	}
 	if v := p.rights.Connect(); !v.Allowed { // a revocation may have found the old proof
 		c.b.audit("reauthenticate", false, who, c, "", v)
 		return packets.ErrNotAuthorized

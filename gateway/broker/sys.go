@@ -11,13 +11,19 @@ import (
 )
 
 // sys publishes $SYS, not retained, as the gateway: receivers need the right to
-// read it like any other topic (semantics.md 3). It returns when ctx ends.
+// read it like any other topic (semantics.md 3). Before each round, what has
+// expired goes. It returns when ctx ends.
 func (b *Broker) sys(ctx context.Context) {
 	self := &principal.Principal{Kind: principal.Gateway, Key: "gateway", Name: "gateway"}
 	started := time.Now()
 	tick := time.NewTicker(b.o.SysInterval)
 	defer tick.Stop()
 	for {
+		now := time.Now()
+		for _, s := range b.store.All() {
+			s.Expire(now)
+		}
+		b.plane.ExpireRetained(now)
 		st := b.Stats()
 		for _, v := range []struct {
 			topic string

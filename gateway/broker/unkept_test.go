@@ -121,10 +121,45 @@ func TestQueuedWithoutPublisher(t *testing.T) {
 	if n := h.Stats().Dropped["queued-without-publisher"]; n != 2 || !strings.Contains(h.log.String(), "queued-without-publisher") {
 		t.Errorf("counted %d, logged: %s", n, h.log)
 	}
-	h.Forget("user:y")
+	h.Forget(named("user:y"))
 	h.recheck(only("user:y"))
 	c := h.connect(kept(5, "x"))
 	if d := c.ExpectPublish(); d.Payload != "kept" {
 		t.Errorf("got %+v", d)
+	}
+}
+
+// What a member of a share did not acknowledge before its session ended goes to
+// another member (4.8.2); with QoS 2 only what it cannot have received.
+func TestShareOfAMemberThatLeaves(t *testing.T) {
+	t.Parallel()
+	for _, qos := range []byte{1, 2} {
+		h := start(t, func(o *broker.Options) { o.Inflight = 2 })
+		leaves := h.client(5, "leaves")
+		leaves.Subscribe(1, "$share/g/a", 2)
+		leaves.Subscribe(2, "b", 2)
+		pub := h.client(5, "pub")
+		for id := range uint16(5) {
+			pub.Publish("a", fmt.Sprint(id), qos, id+1, 0)
+			finish(pub, qos, id+1)
+		}
+		pub.Publish("b", "its own", qos, 9, 0)
+		finish(pub, qos, 9)
+		for range 2 {
+			leaves.ExpectPublish()
+		}
+		stays, other := h.client(5, "stays"), h.client(5, "other")
+		stays.Subscribe(1, "$share/g/a", 2)
+		other.Subscribe(1, "$share/other/a", 2)
+		_ = leaves.Close()
+		first := map[byte]int{1: 0, 2: 2}[qos]
+		for i, d := range drain(stays, 5-first) {
+			if d.Payload != fmt.Sprint(first+i) || d.Dup || d.Topic != "a" {
+				t.Errorf("qos %d: got %+v at %d", qos, d, i)
+			}
+		}
+		stays.ExpectSilence()
+		other.ExpectSilence()
+		h.until("everything is given back", func() bool { return h.Stats().QueuedBytes == 0 })
 	}
 }

@@ -17,15 +17,18 @@ type memory struct {
 	sessions map[string]message.SessionRecord
 	queues   map[string]map[uint64]message.QueuedRecord
 	retained map[string]*message.Message
+	inbound  map[string][]uint16
+	wills    map[uint64]message.WillRecord
 	gate     sync.Mutex // held: nothing is committed
 	ops      chan func()
 	done     chan struct{}
 	fail     error
+	saves    int // of sessions
 }
 
 func newMemory(t *testing.T) *memory {
 	v := &memory{sessions: map[string]message.SessionRecord{}, queues: map[string]map[uint64]message.QueuedRecord{},
-		retained: map[string]*message.Message{}, ops: make(chan func(), 1<<16), done: make(chan struct{})}
+		retained: map[string]*message.Message{}, inbound: map[string][]uint16{}, wills: map[uint64]message.WillRecord{}, ops: make(chan func(), 1<<16), done: make(chan struct{})}
 	go func() {
 		defer close(v.done)
 		for op := range v.ops {
@@ -61,6 +64,7 @@ func (v *memory) LoadSessions(yield func(message.SessionRecord) error) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, r := range v.sessions {
+		r.InboundQoS2 = v.inbound[r.Key]
 		if err := yield(r); err != nil {
 			return err
 		}
@@ -91,11 +95,21 @@ func (v *memory) LoadRetained(yield func(*message.Message) error) error {
 }
 
 func (v *memory) SaveSession(r message.SessionRecord, done func(error)) {
-	v.submit(func() { v.sessions[r.Key] = r }, done)
+	v.submit(func() { v.saves++; v.sessions[r.Key] = r }, done)
 }
 
 func (v *memory) DeleteSession(key string, done func(error)) {
-	v.submit(func() { delete(v.sessions, key); delete(v.queues, key) }, done)
+	v.submit(func() { delete(v.sessions, key); delete(v.queues, key); delete(v.inbound, key) }, done)
+}
+
+func (v *memory) Receive(key string, id uint16, done func(error)) {
+	v.submit(func() { v.inbound[key] = append(v.inbound[key], id) }, done)
+}
+
+func (v *memory) Release(key string, id uint16, done func(error)) {
+	v.submit(func() {
+		v.inbound[key] = slices.DeleteFunc(slices.Clone(v.inbound[key]), func(o uint16) bool { return o == id })
+	}, done)
 }
 
 func (v *memory) Enqueue(key string, q message.QueuedRecord, done func(error)) {
@@ -133,6 +147,31 @@ func (v *memory) Unretain(topic string, done func(error)) {
 	v.submit(func() { delete(v.retained, topic) }, done)
 }
 
+func (v *memory) LoadWills(yield func(message.WillRecord) error) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(v.wills)) {
+		if err := yield(v.wills[id]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *memory) SaveWill(w message.WillRecord, done func(error)) {
+	v.submit(func() { v.wills[w.ID] = w }, done)
+}
+
+func (v *memory) DeleteWill(id uint64, done func(error)) {
+	v.submit(func() { delete(v.wills, id) }, done)
+}
+
+func (v *memory) willsLeft() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.wills)
+}
+
 func (v *memory) breakWith(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -156,6 +195,12 @@ func (v *memory) retains(topic string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.retained[topic] != nil
+}
+
+func (v *memory) sessionWrites() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.saves
 }
 
 var errDisk = errors.New("disk")

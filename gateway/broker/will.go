@@ -1,33 +1,48 @@
 package broker
 
 import (
+	"fmt"
 	"time"
 
-	"github.com/gatehouse/gatehouse/gateway/broker/frame"
 	"github.com/gatehouse/gatehouse/gateway/broker/plane"
 	"github.com/gatehouse/gatehouse/gateway/broker/session"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// will is what a client leaves behind. It never reaches the embedded library
-// (B3): decided at CONNECT, and again when it is sent.
-type will struct {
-	topic   string
-	payload []byte
-	qos     byte
-	retain  bool
-	props   message.Properties
-	expiry  time.Duration // of the message, 0: none
-	expires bool
-	delay   time.Duration
+// A will never reaches the embedded library (B3): it is decided at CONNECT, and
+// again when it is sent. It is in the vault from before the CONNACK until it has
+// been sent or is void, so that it survives the gateway as well.
+
+func (c *conn) newWill(p *proof) *message.WillRecord {
+	w := c.hello.Will
+	return &message.WillRecord{Principal: p.who, Topic: w.Topic, Payload: append([]byte(nil), w.Payload...), QoS: w.QoS, Retain: w.Retain,
+		Props: w.Message(), Expires: w.HasMessageExpiry(), Expiry: time.Duration(w.MessageExpiry) * time.Second,
+		Delay: time.Duration(w.WillDelay) * time.Second}
 }
 
-func newWill(h *frame.Connect) *will {
-	w := h.Will
-	return &will{topic: w.Topic, payload: append([]byte(nil), w.Payload...), qos: w.QoS, retain: w.Retain,
-		props: w.Message(), expires: w.HasMessageExpiry(), expiry: time.Duration(w.MessageExpiry) * time.Second,
-		delay: time.Duration(w.WillDelay) * time.Second}
+// keepWill stores the will before the client learns that it is connected. A
+// store that fails keeps nobody out: then the will lives as long as the gateway.
+func (c *conn) keepWill() {
+	c.will.ID, c.will.Session = c.b.nextID.Add(1), c.sess.Key
+	kept := make(chan error, 1)
+	c.b.o.Vault.SaveWill(*c.will, func(err error) { kept <- err })
+	select {
+	case err := <-kept:
+		if err != nil {
+			c.b.count.drop("will-not-stored")
+		}
+	case <-c.ended:
+	case <-time.After(c.b.o.WriteTimeout):
+		c.b.count.drop("will-not-stored")
+	}
+}
+
+// voidWill forgets a will that is not to be sent, or has been.
+func (b *Broker) voidWill(w *message.WillRecord) {
+	if w != nil && w.ID != 0 {
+		b.o.Vault.DeleteWill(w.ID, nil)
+	}
 }
 
 // expired is the reason of a verdict that a credential has merely run out: it
@@ -36,7 +51,7 @@ const expired = session.Expired
 
 // pendingWill is one whose delay runs.
 type pendingWill struct {
-	w     *will
+	w     *message.WillRecord
 	who   *principal.Principal
 	timer *timer
 }
@@ -53,7 +68,7 @@ func (b *Broker) left(c *conn, why cause) {
 		info := c.sess.Info()
 		wait = info.Expiry
 		if !info.Persistent || info.Expiry == 0 {
-			ended = b.store.EndIf(c.sess, now)
+			ended = b.endIf(c.sess, now)
 		} else {
 			b.expireAfter(c.sess, now, info.Expiry)
 		}
@@ -61,10 +76,14 @@ func (b *Broker) left(c *conn, why cause) {
 	w := c.will
 	switch {
 	case w == nil || p == nil || !why.keepWill:
+		b.voidWill(w)
 		return
-	case why.taken && why.resumed && w.delay > 0:
-		return // 3.1.3-9: the session goes on before the delay is over
-	case ended || why.taken || w.delay == 0:
+	case b.ctx.Err() != nil:
+		return // the gateway goes away as well; the next one sends it
+	case !mine && w.Delay > 0 && c.sess.Alive():
+		b.voidWill(w) // 3.1.3-9: the session goes on before the delay is over
+		return
+	case !mine || ended || w.Delay == 0:
 		b.sendWill(w, p.who)
 		return
 	}
@@ -72,12 +91,18 @@ func (b *Broker) left(c *conn, why cause) {
 	key := c.sess.Key
 	b.mu.Lock()
 	b.wills[key] = pw
-	pw.timer = b.clock.after(min(w.delay, wait), func() { b.dueWill(key, pw) })
+	pw.timer = b.clock.after(min(w.Delay, wait), func() { b.dueWill(key, pw) })
 	b.mu.Unlock()
+	switch { // whoever came in between has not found it
+	case !c.sess.Alive():
+		b.dueWill(key, pw)
+	case c.sess.Info().Conn != nil && b.takeWill(key, pw):
+		b.voidWill(w)
+	}
 }
 
 // arrived is a session that has a connection again: a delayed will of it is
-// void, unless that session ended.
+// void, unless that session ended. One that was due anyway is sent.
 func (b *Broker) arrived(o session.Opened) {
 	b.mu.Lock()
 	pw := b.wills[o.Session.Key]
@@ -90,8 +115,27 @@ func (b *Broker) arrived(o session.Opened) {
 		return
 	}
 	b.clock.cancel(pw.timer)
-	if !o.Present {
+	if !o.Present || pw.w.Delay == 0 {
 		b.sendWill(pw.w, pw.who)
+		return
+	}
+	b.voidWill(pw.w)
+}
+
+// endIf ends a session as Store.EndIf does, and hands on what it leaves.
+func (b *Broker) endIf(s *session.Session, offline time.Time) bool {
+	ok := b.store.EndIf(s, offline)
+	b.handOn(s)
+	return ok
+}
+
+// handOn gives what an ended session has left to the other members of its shares.
+func (b *Broker) handOn(s *session.Session) {
+	if s == nil || b.ctx.Err() != nil {
+		return // they all go
+	}
+	for _, l := range s.TakeLeft() {
+		b.plane.Redeliver(l.Sub, l.Message)
 	}
 }
 
@@ -105,7 +149,7 @@ func (b *Broker) expireAfter(s *session.Session, since time.Time, d time.Duratio
 }
 
 func (b *Broker) expire(s *session.Session, since time.Time) {
-	if !b.store.EndIf(s, since) {
+	if !b.endIf(s, since) {
 		return
 	}
 	b.mu.Lock()
@@ -119,37 +163,43 @@ func (b *Broker) expire(s *session.Session, since time.Time) {
 
 // dueWill sends a delayed will if it is still the one that waits.
 func (b *Broker) dueWill(key string, pw *pendingWill) {
-	b.mu.Lock()
-	due := b.wills[key] == pw
-	if due {
-		delete(b.wills, key)
-	}
-	b.mu.Unlock()
-	if due {
-		b.clock.cancel(pw.timer)
+	if b.takeWill(key, pw) {
 		b.sendWill(pw.w, pw.who)
 	}
 }
 
+// takeWill ends the waiting of a will; false: it waits no more.
+func (b *Broker) takeWill(key string, pw *pendingWill) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wills[key] != pw {
+		return false
+	}
+	delete(b.wills, key)
+	b.clock.cancel(pw.timer)
+	return true
+}
+
 // sendWill decides the will again, with the rights of now, and publishes it.
-func (b *Broker) sendWill(w *will, who *principal.Principal) {
+func (b *Broker) sendWill(w *message.WillRecord, who *principal.Principal) {
 	if b.ctx.Err() != nil {
-		return // the gateway goes away, not the client
+		return // the next start sends it
 	}
 	now, src := time.Now(), plane.Source{Gen: b.store.Now()}
-	m := &message.Message{ID: b.nextID.Add(1), Topic: w.topic, Payload: w.payload, QoS: w.qos, Retain: w.retain,
-		Props: w.props, Accepted: now, Publisher: who}
-	if w.expires {
-		m.Expires = now.Add(w.expiry)
+	m := &message.Message{ID: b.nextID.Add(1), Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain,
+		Props: w.Props, Accepted: now, Publisher: who}
+	if w.Expires {
+		m.Expires = now.Add(w.Expiry)
 	}
 	r := b.o.Access.Open(who)
 	v := r.Connect()
 	if v.Allowed || v.Reason == expired {
-		v = r.Will(w.topic)
+		v = r.Will(w.Topic)
 	}
 	if !v.Allowed {
-		b.audit("will", false, who, nil, w.topic, v)
+		b.audit("will", false, who, nil, w.Topic, v)
 		b.count.drop("will-denied")
+		b.voidWill(w)
 		return
 	}
 	m.Via = v.Route
@@ -160,6 +210,7 @@ func (b *Broker) sendWill(w *will, who *principal.Principal) {
 		if code != message.Success {
 			b.count.drop("will-refused")
 		}
+		b.voidWill(w) // after the message is durable: a crash between the two sends it again
 	})
 	ack.Done(b.route(src, m, ack))
 }
@@ -173,8 +224,50 @@ func (b *Broker) dropWills(match func(*principal.Principal) bool) int {
 		if match(pw.who) {
 			delete(b.wills, key)
 			b.clock.cancel(pw.timer)
+			b.voidWill(pw.w)
 			n++
 		}
 	}
 	return n
+}
+
+// loadWills reads what clients left behind when the gateway ended. A delay runs
+// from when its client was gone; what is due by now is returned, to be sent once
+// the listeners are served.
+func (b *Broker) loadWills(now time.Time) (due []func(), err error) {
+	err = b.o.Vault.LoadWills(func(w message.WillRecord) error {
+		if w.Principal == nil {
+			b.count.drop("will-without-owner")
+			b.voidWill(&w)
+			return nil
+		}
+		pw := &pendingWill{w: &w, who: w.Principal}
+		wait := time.Duration(0)
+		s, alive := b.store.Get(w.Session)
+		if alive {
+			i := s.Info()
+			wait = i.Offline.Add(min(w.Delay, i.Expiry)).Sub(now)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if old := b.wills[w.Session]; old != nil { // that connection had been taken over
+			b.clock.cancel(old.timer)
+			if alive && old.w.Delay > 0 {
+				b.voidWill(old.w)
+			} else {
+				due = append(due, func() { b.sendWill(old.w, old.who) })
+			}
+		}
+		b.wills[w.Session] = pw
+		if wait > 0 {
+			pw.timer = b.clock.after(wait, func() { b.dueWill(w.Session, pw) })
+		} else {
+			due = append(due, func() { b.dueWill(w.Session, pw) })
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load wills: %w", err)
+	}
+	return due, nil
 }

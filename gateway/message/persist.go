@@ -56,7 +56,8 @@ type SessionRecord struct {
 	// (after a crash: the time of the restart counts).
 	DisconnectedAt time.Time
 	Subscriptions  []Subscription
-	// InboundQoS2 holds the packet ids received (PUBREC sent) and not yet released.
+	// InboundQoS2 holds the packet ids received (PUBREC sent) and not yet
+	// released. It changes with every QoS 2 publish and is kept apart.
 	InboundQoS2 []uint16
 }
 
@@ -71,4 +72,20 @@ type QueuedRecord struct {
 	// Released once its PUBREC has been received.
 	PacketID uint16
 	Released bool
+}
+
+// WillRecord is what a client leaves behind, from its CONNECT until it has been
+// sent or is void.
+type WillRecord struct {
+	ID        uint64               // of the connection; rises, also across restarts
+	Session   string               // its key
+	Principal *principal.Principal // who left it, with its identity set
+	Topic     string
+	Payload   []byte
+	QoS       byte
+	Retain    bool
+	Props     Properties
+	Expiry    time.Duration // message expiry interval, once it is sent
+	Expires   bool          // whether there is one; it may be 0
+	Delay     time.Duration
 }

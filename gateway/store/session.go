@@ -63,7 +63,7 @@ type sessionForm struct {
 
 func encodeSession(r message.SessionRecord) ([]byte, error) {
 	f := sessionForm{r, principalOut(r.Principal)}
-	f.SessionRecord.Principal = nil
+	f.SessionRecord.Principal, f.SessionRecord.InboundQoS2 = nil, nil // the latter are records of their own
 	b, err := json.Marshal(f)
 	if err != nil {
 		return nil, fmt.Errorf("encode session: %w", err)
@@ -78,4 +78,29 @@ func decodeSession(b []byte) (message.SessionRecord, error) {
 	}
 	f.SessionRecord.Principal = principalIn(f.Principal)
 	return f.SessionRecord, nil
+}
+
+// willForm is a will with its owner in stored form.
+type willForm struct {
+	message.WillRecord
+	Principal *principalForm // shadows the embedded one
+}
+
+func encodeWill(w message.WillRecord) ([]byte, error) {
+	f := willForm{w, principalOut(w.Principal)}
+	f.WillRecord.Principal = nil
+	b, err := json.Marshal(f)
+	if err != nil {
+		return nil, fmt.Errorf("encode will: %w", err)
+	}
+	return b, nil
+}
+
+func decodeWill(b []byte) (message.WillRecord, error) {
+	var f willForm
+	if err := json.Unmarshal(b, &f); err != nil {
+		return message.WillRecord{}, fmt.Errorf("%w: will: %w", ErrCorrupt, err)
+	}
+	f.WillRecord.Principal = principalIn(f.Principal)
+	return f.WillRecord, nil
 }

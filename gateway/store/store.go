@@ -11,12 +11,14 @@ import (
 // Namespaces of messages/: the first byte of a key.
 const (
 	nsBucket    = "b"
+	nsInbound   = "i"
 	nsOutbox    = "o"
 	nsPrincipal = "P"
 	nsQueue     = "q"
 	nsRetained  = "r"
 	nsSession   = "s"
 	nsState     = "t"
+	nsWill      = "w"
 )
 
 // Store is the gateway's state on disk.

@@ -8,7 +8,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Vault keeps persistent sessions, their queues and the retained messages.
+// Vault keeps persistent sessions, their queues, wills and the retained messages.
 // Every done may be nil; it runs after the group commit, in submission order, on the goroutine
 // behind the committer. Messages and records must not change before that.
 type Vault struct{ s *Store }
@@ -26,13 +26,27 @@ func queueKey(ns, session string, seq uint64) string {
 	return string(binary.BigEndian.AppendUint64([]byte(ns+hashed(session)), seq))
 }
 
+func inboundKey(session string, id uint16) string {
+	return string(binary.BigEndian.AppendUint16([]byte(nsInbound+hashed(session)), id))
+}
+
 // LoadSessions yields every session, in no particular order.
 func (v *Vault) LoadSessions(yield func(message.SessionRecord) error) error {
+	inbound := map[string][]uint16{}
+	err := v.s.messages.scan(nsInbound, func(key string, _ []byte) error {
+		session, id := key[len(nsInbound):len(key)-2], key[len(key)-2:]
+		inbound[session] = append(inbound[session], binary.BigEndian.Uint16([]byte(id)))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	return v.s.messages.scan(nsSession, func(_ string, b []byte) error {
 		r, err := decodeSession(b)
 		if err != nil {
 			return err
 		}
+		r.InboundQoS2 = inbound[hashed(r.Key)]
 		return yield(r)
 	})
 }
@@ -75,7 +89,7 @@ func (v *Vault) LoadRetained(yield func(*message.Message) error) error {
 	})
 }
 
-// SaveSession stores the session without its queue.
+// SaveSession stores the session without its queue and what it has received.
 func (v *Vault) SaveSession(r message.SessionRecord, done func(error)) {
 	b, err := encodeSession(r)
 	if err != nil {
@@ -88,8 +102,19 @@ func (v *Vault) SaveSession(r message.SessionRecord, done func(error)) {
 // DeleteSession removes the session with its queue. A crash in between leaves
 // the session with a shorter queue, never a queue without its session.
 func (v *Vault) DeleteSession(key string, done func(error)) {
+	v.s.commit.submit(submission{below: nsInbound + hashed(key)})
 	v.s.commit.submit(submission{below: nsState + hashed(key)})
 	v.s.commit.submit(submission{below: nsQueue + hashed(key), ops: []op{{remove, nsSession + hashed(key), nil}}, done: done})
+}
+
+// Receive stores that the session has received a QoS 2 publish with that packet id.
+func (v *Vault) Receive(session string, id uint16, done func(error)) {
+	v.s.commit.submit(submission{ops: []op{{put, inboundKey(session, id), nil}}, done: done})
+}
+
+// Release removes what Receive stored.
+func (v *Vault) Release(session string, id uint16, done func(error)) {
+	v.s.commit.submit(submission{ops: []op{{remove, inboundKey(session, id), nil}}, done: done})
 }
 
 // Enqueue appends q to the queue of the session. Seq must be new for it.
@@ -135,6 +160,34 @@ func (v *Vault) Retain(m *message.Message, done func(error)) {
 // Unretain removes the retained message of the topic.
 func (v *Vault) Unretain(topic string, done func(error)) {
 	v.s.commit.submit(submission{ops: []op{{remove, nsRetained + hashed(topic), nil}}, done: done})
+}
+
+func willKey(id uint64) string { return string(binary.BigEndian.AppendUint64([]byte(nsWill), id)) }
+
+// LoadWills yields every will, in order of its ID.
+func (v *Vault) LoadWills(yield func(message.WillRecord) error) error {
+	return v.s.messages.scan(nsWill, func(_ string, b []byte) error {
+		w, err := decodeWill(b)
+		if err != nil {
+			return err
+		}
+		return yield(w)
+	})
+}
+
+// SaveWill stores w under its ID.
+func (v *Vault) SaveWill(w message.WillRecord, done func(error)) {
+	b, err := encodeWill(w)
+	if err != nil {
+		v.s.commit.submit(submission{err: err, done: done})
+		return
+	}
+	v.s.commit.submit(submission{ops: []op{{put, willKey(w.ID), b}}, done: done})
+}
+
+// DeleteWill removes it.
+func (v *Vault) DeleteWill(id uint64, done func(error)) {
+	v.s.commit.submit(submission{ops: []op{{remove, willKey(id), nil}}, done: done})
 }
 
 func (v *Vault) encodeQueued(session string, q *message.QueuedRecord) ([]op, error) {

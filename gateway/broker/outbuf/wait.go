@@ -68,8 +68,13 @@ func (b *Buffer) roomChan() chan struct{} {
 }
 
 func wait(c <-chan struct{}, d time.Duration) bool {
-	if d <= 0 {
-		return false
+	if d <= 0 { // too late to wait, not to look
+		select {
+		case <-c:
+			return true
+		default:
+			return false
+		}
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -112,7 +117,8 @@ func (b *Buffer) Cut(deny func(*message.Message, Owner) bool) (cut []Owner, held
 	return cut, held
 }
 
-// AwaitWrite waits until the write in progress, if any, is over.
+// AwaitWrite waits until the write in progress, if any, is over; for no time, it
+// only looks.
 func (b *Buffer) AwaitWrite(d time.Duration) bool {
 	b.mu.Lock()
 	writing := b.writing

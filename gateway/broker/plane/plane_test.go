@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,11 +36,16 @@ func (yes) LoadQueue(string, func(message.QueuedRecord) error) error   { return 
 func (yes) LoadRetained(func(*message.Message) error) error            { return nil }
 func (yes) SaveSession(_ message.SessionRecord, done func(error))      { call(done) }
 func (yes) DeleteSession(_ string, done func(error))                   { call(done) }
+func (yes) Receive(_ string, _ uint16, done func(error))               { call(done) }
+func (yes) Release(_ string, _ uint16, done func(error))               { call(done) }
 func (yes) Enqueue(_ string, _ message.QueuedRecord, done func(error)) { call(done) }
 func (yes) Update(_ string, _ message.QueuedRecord, done func(error))  { call(done) }
 func (yes) Dequeue(_ string, _ []uint64, done func(error))             { call(done) }
 func (yes) Retain(_ *message.Message, done func(error))                { call(done) }
 func (yes) Unretain(_ string, done func(error))                        { call(done) }
+func (yes) LoadWills(func(message.WillRecord) error) error             { return nil }
+func (yes) SaveWill(_ message.WillRecord, done func(error))            { call(done) }
+func (yes) DeleteWill(_ uint64, done func(error))                      { call(done) }
 
 func call(done func(error)) {
 	if done != nil {
@@ -59,9 +65,11 @@ type rig struct {
 	st *session.Store
 }
 
-func newRig() *rig {
+func newRig() *rig { return newRigOn(yes{}) }
+
+func newRigOn(v session.Vault) *rig {
 	drop := func(string) {}
-	p := plane.New(plane.Config{Access: yes{}, Vault: yes{}, MaxRetained: 1000, MaxRetainedBytes: 1 << 20, Drop: drop, Denied: func() {}, Delivered: func() {}})
+	p := plane.New(plane.Config{Access: yes{}, Vault: v, MaxRetained: 1000, MaxRetainedBytes: 1 << 20, Drop: drop, Denied: func() {}, Delivered: func() {}})
 	return &rig{p, session.NewStore(session.Config{Vault: yes{}, Judge: p.Judge, Drop: drop, Index: p,
 		QueueMessages: 1000, QueueBytes: 1 << 20, TotalQueueBytes: 1 << 30})}
 }
@@ -199,17 +207,21 @@ func TestRetainedLimits(t *testing.T) {
 	if n, _ := r.p.Retained(); n != 1000 {
 		t.Errorf("%d", n)
 	}
-	if n := r.p.ForgetRetained("user:nobody"); n != 0 {
+	if n := r.p.ForgetRetained(by("user:nobody")); n != 0 {
 		t.Errorf("forgot %d of somebody else", n)
 	}
 	for who, want := range map[string]int{"user:x": 500, "user:y": 250, "user:z": 250} {
-		if n := r.p.ForgetRetained(who); n != want {
+		if n := r.p.ForgetRetained(by(who)); n != want {
 			t.Errorf("forgot %d of %s", n, who)
 		}
 	}
 	if n, bytes := r.p.Retained(); n != 0 || bytes != 0 {
 		t.Errorf("left %d, %d bytes", n, bytes)
 	}
+}
+
+func by(key string) func(*principal.Principal) bool {
+	return func(p *principal.Principal) bool { return p.Key == key }
 }
 
 func (r *rig) retain(who, name string, size int) byte {
@@ -249,6 +261,47 @@ func TestRetainedShareOfOnePublisher(t *testing.T) {
 			if r.retain("user:x", fmt.Sprintf("t/%05d", i), size) != 0 {
 				t.Fatalf("refused at %d: its share was not given back", i)
 			}
+		}
+	}
+}
+
+// last is a Vault that knows which message of each topic it was told last to keep.
+type last struct {
+	yes
+	mu   sync.Mutex
+	kept map[string]*message.Message
+}
+
+func (l *last) Retain(m *message.Message, done func(error)) {
+	l.mu.Lock()
+	l.kept[m.Topic] = m
+	l.mu.Unlock()
+	call(done)
+}
+
+func (l *last) Unretain(topic string, done func(error)) {
+	l.mu.Lock()
+	delete(l.kept, topic)
+	l.mu.Unlock()
+	call(done)
+}
+
+// Whoever publishes at the same time: what is stored is what is retained, also
+// after a restart.
+func TestRetainedIsStoredInOrder(t *testing.T) {
+	t.Parallel()
+	v := &last{kept: map[string]*message.Message{}}
+	r := newRigOn(v)
+	for round := range 3000 {
+		var both sync.WaitGroup
+		for _, payload := range []string{"a", "b", ""} {
+			both.Go(func() {
+				r.p.Publish(plane.Source{}, &message.Message{Topic: "t", Payload: []byte(payload), Retain: true, Publisher: &principal.Principal{Key: "user:x"}}, nil)
+			})
+		}
+		both.Wait()
+		if got, want := v.kept["t"], r.p.RetainedAt("t"); got != want {
+			t.Fatalf("round %d: %p is stored, %p is retained", round, got, want)
 		}
 	}
 }

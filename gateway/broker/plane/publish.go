@@ -214,7 +214,7 @@ func (p *Plane) room(w *work, s *session.Session, m *message.Message) bool {
 	if crowded {
 		w.wait(out)
 	}
-	return s.Reserve(m)
+	return s.Reserve(m) || s.Expire(time.Now()) && s.Reserve(m)
 }
 
 func (w *work) wait(out *outbuf.Buffer) bool {
@@ -247,6 +247,25 @@ func (p *Plane) deliver(w *work, s *session.Session, d session.Delivery, ack *se
 		p.c.Denied()
 	}
 	return o
+}
+
+// Redeliver gives a message of a shared subscription, whose member has gone
+// without acknowledging it, to another one of the group.
+func (p *Plane) Redeliver(gone *session.Sub, m *message.Message) {
+	w := &work{} // it waits for nobody; without a generation, the publisher is judged again
+	if n, ok := p.index.Load().Get(gone.Inner); ok {
+		for _, g := range n.shares {
+			if g.group != gone.Group {
+				continue
+			}
+			k := pick{g: g, turn: int(g.turn.Add(1))}
+			if p.pick(w, &k, m) {
+				p.deliverShared(w, &k, m, nil)
+				return
+			}
+		}
+	}
+	p.c.Drop("no-member-of-share")
 }
 
 // deliverShared gives m to the member that was picked. If there is none, or

@@ -20,6 +20,8 @@ type retained struct {
 	count atomic.Int64
 	bytes atomic.Int64
 	by    map[string]portion // guarded by mu: what each publisher has, by key
+	// soonest, guarded by mu: nothing expires before; zero: nothing expires.
+	soonest time.Time
 }
 
 // portion is some part of the store.
@@ -43,8 +45,9 @@ func crowdsOut(own, grown, total, most int64) bool {
 }
 
 // put stores or, with an empty payload, removes. full is the reason why there
-// is no room, or "". fair also holds the publisher to its share.
-func (r *retained) put(m *message.Message, most portion, fair bool) (changed bool, full string) {
+// is no room, or "". fair also holds the publisher to its share. then runs, if
+// something changed, under the lock: the vault hears of changes in their order.
+func (r *retained) put(m *message.Message, most portion, fair bool, then func()) (full string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := *r.index.Load()
@@ -52,8 +55,9 @@ func (r *retained) put(m *message.Message, most portion, fair bool) (changed boo
 	if len(m.Payload) == 0 {
 		if had {
 			r.remove(t, old)
+			then()
 		}
-		return had, ""
+		return ""
 	}
 	total := portion{r.count.Load(), r.bytes.Load()}.plus(m)
 	own := r.by[m.Publisher.Key]
@@ -65,10 +69,10 @@ func (r *retained) put(m *message.Message, most portion, fair bool) (changed boo
 		}
 	}
 	if total.count > most.count || total.bytes > most.bytes {
-		return false, "retained-full"
+		return "retained-full"
 	}
 	if fair && (crowdsOut(own.count, grown.count, total.count, most.count) || crowdsOut(own.bytes, grown.bytes, total.bytes, most.bytes)) {
-		return false, "retained-share-full"
+		return "retained-share-full"
 	}
 	if had {
 		r.account(old, portion.minus)
@@ -76,7 +80,34 @@ func (r *retained) put(m *message.Message, most portion, fair bool) (changed boo
 	r.account(m, portion.plus)
 	t = t.Put(m.Topic, m)
 	r.index.Store(&t)
-	return true, ""
+	r.expires(m)
+	then()
+	return ""
+}
+
+// expires takes note of when m does; the lock is held.
+func (r *retained) expires(m *message.Message) {
+	if at := m.Expires; !at.IsZero() && (r.soonest.IsZero() || at.Before(r.soonest)) {
+		r.soonest = at
+	}
+}
+
+// due lists what has expired. It looks only when something must be found.
+func (r *retained) due(now time.Time) (list []*message.Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.soonest.IsZero() || now.Before(r.soonest) {
+		return nil
+	}
+	r.soonest = time.Time{}
+	for m := range r.index.Load().All() {
+		if !m.Expires.IsZero() && !now.Before(m.Expires) {
+			list = append(list, m)
+			continue
+		}
+		r.expires(m)
+	}
+	return list
 }
 
 // remove takes m out of t, which is the present index; the lock is held.
@@ -107,23 +138,25 @@ func (p *Plane) mostRetained() portion {
 }
 
 func (p *Plane) retain(m *message.Message, ack *session.Ack) byte {
-	changed, full := p.kept.put(m, p.mostRetained(), true)
+	keep := func() {
+		var done func(error)
+		if ack != nil {
+			ack.Add()
+			done = ack.Stored
+		}
+		if len(m.Payload) == 0 {
+			p.c.Vault.Unretain(m.Topic, done)
+		} else {
+			p.c.Vault.Retain(m, done)
+		}
+	}
+	full := p.kept.put(m, p.mostRetained(), true, keep)
+	if full != "" && p.ExpireRetained(time.Now()) {
+		full = p.kept.put(m, p.mostRetained(), true, keep)
+	}
 	if full != "" {
 		p.c.Drop(full)
 		return message.QuotaExceeded
-	}
-	if !changed {
-		return message.Success
-	}
-	var done func(error)
-	if ack != nil {
-		ack.Add()
-		done = ack.Stored
-	}
-	if len(m.Payload) == 0 {
-		p.c.Vault.Unretain(m.Topic, done)
-	} else {
-		p.c.Vault.Retain(m, done)
 	}
 	return message.Success
 }
@@ -136,7 +169,7 @@ func (p *Plane) LoadRetained() error {
 			p.c.Drop("retained-without-publisher")
 			return nil
 		}
-		if _, full := p.kept.put(m, p.mostRetained(), false); full != "" {
+		if full := p.kept.put(m, p.mostRetained(), false, func() {}); full != "" {
 			p.c.Drop(full)
 		}
 		return nil
@@ -179,22 +212,28 @@ func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
 
 func (p *Plane) expire(m *message.Message) {
 	p.kept.mu.Lock()
+	defer p.kept.mu.Unlock()
 	t := *p.kept.index.Load()
-	now, ok := t.Get(m.Topic)
-	if ok = ok && now == m; ok {
+	if now, ok := t.Get(m.Topic); ok && now == m {
 		p.kept.remove(t, m)
-	}
-	p.kept.mu.Unlock()
-	if ok {
 		p.c.Vault.Unretain(m.Topic, nil)
 	}
 }
 
-// ForgetRetained deletes what a deleted principal has published.
-func (p *Plane) ForgetRetained(publisher string) int {
+// ExpireRetained deletes what has expired, and tells whether there was anything.
+func (p *Plane) ExpireRetained(now time.Time) bool {
+	due := p.kept.due(now)
+	for _, m := range due {
+		p.expire(m)
+	}
+	return len(due) > 0
+}
+
+// ForgetRetained deletes what deleted principals have published.
+func (p *Plane) ForgetRetained(gone func(*principal.Principal) bool) int {
 	n := 0
 	for m := range p.kept.index.Load().All() {
-		if m.Publisher.Key == publisher {
+		if gone(m.Publisher) {
 			p.expire(m)
 			n++
 		}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker/frame"
@@ -111,7 +112,7 @@ func (s *Session) Deliver(d Delivery, ack *Ack) Outcome {
 }
 
 func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
-	if s.dead || d.Sub != nil && d.Sub.Suspended() || !s.rights.Deliver(d.Message) {
+	if s.dead || d.Sub != nil && d.Sub.Suspended() && !s.covers(d) || !s.rights.Deliver(d.Message) {
 		return Denied
 	}
 	gen := s.store.gen.Load()
@@ -138,6 +139,9 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 	s.seq++
 	e := &Entry{seq: s.seq, m: d.Message, subIDs: d.SubIDs, qos: d.QoS, retain: d.Retain, private: d.Private,
 		size: sizeOf(d.Message), gen: gen}
+	if d.Sub != nil && d.Sub.Group != "" {
+		e.share = d.Sub
+	}
 	if s.persistent {
 		var done func(error)
 		if ack != nil {
@@ -147,8 +151,23 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 		s.store.c.Vault.Enqueue(s.Key, e.record(), done)
 	}
 	s.queue.push(e)
+	s.expires(e)
 	s.pump()
 	return Delivered
+}
+
+// covers tells whether another subscription than the one that d names takes d:
+// that one was suspended or removed after d was on its way.
+func (s *Session) covers(d Delivery) bool {
+	if d.Sub.Group != "" {
+		return false
+	}
+	for _, sub := range s.subs {
+		if sub.Private == d.Private && sub.Group == "" && !sub.NoLocal && !sub.Suspended() && topic.Match(sub.Inner, d.Message.Topic) {
+			return true
+		}
+	}
+	return false
 }
 
 // encode appends a PUBLISH to the output buffer. owner comes back if it is cut.
@@ -181,47 +200,154 @@ func (s *Session) Pump() {
 func (s *Session) pump() {
 	for s.link != nil && s.queue.len() > 0 && s.sent < s.link.Window {
 		e := s.queue.front()
+		if e.id != 0 && !e.firm {
+			return // as soon as it is, this goes on
+		}
 		if e.released {
 			s.queue.pop()
 			s.window(e)
 			s.link.Out.Control(frame.AppendAck(nil, frame.PUBREL, e.id, 0, s.link.Level))
 			continue
 		}
-		if !e.m.Expires.IsZero() && !time.Now().Before(e.m.Expires) {
+		if e.expired(time.Now()) {
 			s.queue.pop()
 			s.drop(e, "expired")
 			continue
 		}
 		if ok, hold := s.may(e); !ok {
-			s.queue.pop()
-			if hold {
+			switch {
+			case hold:
+				s.queue.pop()
 				s.held = append(s.held, e)
-			} else {
-				s.drop(e, "no-longer-allowed")
+			case s.drop(e, "no-longer-allowed"):
+				s.queue.pop()
 			}
 			continue
 		}
-		fresh := e.id == 0
-		if fresh {
-			e.id = s.nextID()
+		if e.id == 0 {
+			s.number(e)
+			continue
 		}
 		switch s.encode(e.outgoing(), e) {
 		case outbuf.Taken:
 			s.queue.pop()
 			s.window(e)
-			if fresh && s.persistent {
-				s.store.c.Vault.Update(s.Key, e.record(), nil)
-			}
 		case outbuf.TooLarge: // 3.1.2-25: as if it had been delivered
-			s.queue.pop()
-			s.drop(e, "too-large-for-client")
-		default:
-			if fresh {
-				e.id = 0
+			if s.drop(e, "too-large-for-client") {
+				s.queue.pop()
 			}
+		default:
 			return
 		}
 	}
+}
+
+// number gives e its packet identifier. Of QoS 2 that is durable before the
+// client sees it: after a crash the identifier would otherwise mean another
+// message, which a client that has received this one takes for a repetition,
+// acknowledges and throws away. Those behind it that fit into the window get
+// theirs in the same commit.
+func (s *Session) number(first *Entry) {
+	if first.qos < 2 || !s.persistent {
+		s.identify(first)
+		return
+	}
+	for i, e := range s.queue.each() {
+		if s.sent+i >= s.link.Window {
+			break
+		}
+		if e.id == 0 {
+			s.identify(e)
+		}
+	}
+}
+
+func (s *Session) identify(e *Entry) {
+	e.id = s.nextID()
+	s.ids[e.id] = e
+	s.update(e)
+}
+
+// update stores what has changed of e. Until that is durable, nothing more of a
+// QoS 2 delivery is sent.
+func (s *Session) update(e *Entry) {
+	switch {
+	case !s.persistent:
+		s.settled(e)
+		return
+	case e.qos < 2:
+		e.firm = true
+		s.store.c.Vault.Update(s.Key, e.record(), nil)
+		return
+	}
+	e.firm = false
+	var over atomic.Bool                                    // whoever comes second, Update or its done, finds it set
+	s.store.c.Vault.Update(s.Key, e.record(), func(error) { // a failure was the publisher's to hear
+		if over.CompareAndSwap(false, true) {
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.settled(e)
+		s.pump()
+	})
+	if !over.CompareAndSwap(false, true) {
+		s.settled(e)
+	}
+}
+
+// settled lets the next packet of e go: the PUBREL at once, a PUBLISH in its turn.
+func (s *Session) settled(e *Entry) {
+	e.firm = true
+	if e.released && e.sent && s.ids[e.id] == e && s.link != nil {
+		s.link.Out.Control(frame.AppendAck(nil, frame.PUBREL, e.id, message.Success, s.link.Level))
+	}
+}
+
+// expired tells whether the time of e ran out before its delivery began.
+func (e *Entry) expired(now time.Time) bool {
+	return !e.m.Expires.IsZero() && !e.dup && !e.released && !now.Before(e.m.Expires)
+}
+
+// expires takes note of when e does.
+func (s *Session) expires(e *Entry) {
+	if at := e.m.Expires; !at.IsZero() && (s.soonest.IsZero() || at.Before(s.soonest)) {
+		s.soonest = at
+	}
+}
+
+// Expire drops what waits and has expired (OASIS MQTT 5.0, 3.3.2-5), so that it
+// takes no room from what comes; false: there was nothing. It looks at the queue
+// only when something must be found.
+func (s *Session) Expire(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.soonest.IsZero() || now.Before(s.soonest) {
+		return false
+	}
+	n := s.discard("expired", func(e *Entry) bool { return e.expired(now) })
+	s.soonest = time.Time{}
+	for _, e := range s.queue.each() {
+		if !e.dup {
+			s.expires(e)
+		}
+	}
+	for _, e := range s.held {
+		if !e.dup {
+			s.expires(e)
+		}
+	}
+	return n > 0
+}
+
+// unhold lets everything that was held be decided again where it belongs.
+func (s *Session) unhold() {
+	back := s.held
+	s.held = nil
+	for _, e := range back {
+		e.gen = 0
+	}
+	s.queue.putBack(back)
 }
 
 // may decides e again; hold: not now, but a suspended subscription may bring it back.
@@ -251,7 +377,6 @@ func (s *Session) may(e *Entry) (ok, hold bool) {
 
 func (s *Session) window(e *Entry) {
 	e.sent = true
-	s.ids[e.id] = e
 	s.sent++
 }
 
@@ -269,10 +394,19 @@ func (s *Session) nextID() uint16 {
 	}
 }
 
-// drop ends a delivery that nobody acknowledged.
-func (s *Session) drop(e *Entry, reason string) {
+// drop ends a delivery that nobody acknowledged. false: the client may have
+// received it with QoS 2, and e stays until its identifier is released there.
+// Freed here alone, it would make the client take the next message that gets it
+// for a repetition, acknowledge it and throw it away.
+func (s *Session) drop(e *Entry, reason string) bool {
 	s.store.c.Drop(reason)
+	if e.qos == 2 && e.dup && !e.released {
+		e.released = true
+		s.update(e)
+		return false
+	}
 	s.finish(e)
+	return true
 }
 
 // finish forgets e everywhere.

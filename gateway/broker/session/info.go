@@ -53,6 +53,13 @@ func (s *Session) Filters() (all, suspended []string) {
 	return all, suspended
 }
 
+// Alive tells whether the session has not ended.
+func (s *Session) Alive() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.dead
+}
+
 // Asks asks the present rights for a filter. The lock is held already: Recheck
 // calls it through its caller's allow.
 func (s *Session) Asks(filter string) message.Verdict { return s.rights.Subscribe(filter) }

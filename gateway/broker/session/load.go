@@ -58,8 +58,9 @@ func (st *Store) load(r *message.SessionRecord, now time.Time, open func(*messag
 			return nil
 		}
 		e := &Entry{seq: q.Seq, m: q.Message, subIDs: q.SubIDs, size: sizeOf(q.Message), id: q.PacketID,
-			qos: q.QoS, retain: q.Retain, private: Private(q.Message.Topic), dup: q.PacketID != 0, released: q.Released}
+			qos: q.QoS, retain: q.Retain, private: Private(q.Message.Topic), dup: q.PacketID != 0, released: q.Released, firm: true}
 		s.queue.push(e)
+		s.expires(e)
 		if e.id != 0 {
 			s.ids[e.id] = e
 		}

@@ -33,13 +33,18 @@ type Vault interface {
 	LoadSessions(yield func(message.SessionRecord) error) error
 	LoadQueue(session string, yield func(message.QueuedRecord) error) error // in order of Seq
 	LoadRetained(yield func(*message.Message) error) error
-	SaveSession(r message.SessionRecord, done func(error))
-	DeleteSession(key string, done func(error)) // with its queue
+	SaveSession(r message.SessionRecord, done func(error)) // without InboundQoS2
+	DeleteSession(key string, done func(error))            // with its queue and InboundQoS2
+	Receive(session string, id uint16, done func(error))   // adds to InboundQoS2
+	Release(session string, id uint16, done func(error))   // removes from it
 	Enqueue(session string, q message.QueuedRecord, done func(error))
 	Update(session string, q message.QueuedRecord, done func(error)) // PacketID and Released of an existing Seq
 	Dequeue(session string, seqs []uint64, done func(error))
 	Retain(m *message.Message, done func(error))
 	Unretain(topic string, done func(error))
+	LoadWills(yield func(message.WillRecord) error) error // in order of ID
+	SaveWill(w message.WillRecord, done func(error))
+	DeleteWill(id uint64, done func(error))
 }
 
 // Auditor keeps records of decisions. It must not block.

@@ -29,12 +29,11 @@ func (s *Session) Acknowledged(conn any, kind byte, a frame.Ack) {
 			}
 		case a.Code >= 0x80:
 			s.finish(e)
-		default:
+		case !e.released:
 			e.released = true
-			if s.persistent {
-				s.store.c.Vault.Update(s.Key, e.record(), nil)
-			}
-			s.link.Out.Control(frame.AppendAck(nil, frame.PUBREL, a.ID, message.Success, s.link.Level))
+			s.update(e)
+		case e.firm: // it asks again
+			s.settled(e)
 		}
 	case frame.PUBCOMP:
 		if known && e.released {
@@ -48,17 +47,22 @@ func (s *Session) Acknowledged(conn any, kind byte, a frame.Ack) {
 // Guarded by its session's lock.
 type Exchange struct {
 	id      uint16
-	kept    bool // its message is with whoever keeps it: the record of the session may name it
+	kept    bool // its message is with whoever keeps it: the Vault may have it as received
 	settled bool // kept for good: a repetition is answered at once
 	again   []func(code byte)
 }
 
-// Received begins the exchange of a QoS 2 publish. nil: it is a repetition of
-// one that was taken already, and again runs with the code of that one: now, or
-// as soon as it is settled. What is not kept yet is acknowledged to nobody,
-// whatever connection asks.
-func (s *Session) Received(id uint16, again func(code byte)) *Exchange {
+// Received begins the exchange of a QoS 2 publish for the connection that owns
+// the session. nil: there is none to begin. If it is a repetition of one that
+// was taken already, again runs with the code of that one: now, or as soon as
+// it is settled. What is not kept yet is acknowledged to nobody, whatever
+// connection asks. A connection that has lost the session changes nothing.
+func (s *Session) Received(conn any, id uint16, again func(code byte)) *Exchange {
 	s.mu.Lock()
+	if s.claim != conn {
+		s.mu.Unlock()
+		return nil
+	}
 	x := s.inbound[id]
 	if x == nil {
 		x = &Exchange{id: id}
@@ -82,10 +86,7 @@ func (s *Session) Received(id uint16, again func(code byte)) *Exchange {
 func (s *Session) Settle(x *Exchange, code byte) {
 	s.mu.Lock()
 	if code >= 0x80 && s.inbound[x.id] == x {
-		delete(s.inbound, x.id)
-		if x.kept {
-			s.save(nil)
-		}
+		s.release(x, nil)
 	}
 	x.settled = true
 	again := x.again
@@ -100,20 +101,56 @@ func (s *Session) Settle(x *Exchange, code byte) {
 func (s *Session) Keep(x *Exchange, done func(error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.persistent || s.inbound[x.id] != x {
+		done(nil)
+		return
+	}
 	x.kept = true
-	s.save(done)
+	s.store.c.Vault.Receive(s.Key, x.id, done)
 }
 
-// Released takes a PUBREL; false: the identifier was not known.
-func (s *Session) Released(id uint16) bool {
+// Released takes a PUBREL of the connection that owns the session; from another
+// one it takes nothing. done gets the code of the PUBCOMP once the identifier
+// is free for good: if it came back with a crash, the next publish that uses it
+// would be taken for a repetition, acknowledged and lost.
+func (s *Session) Released(conn any, id uint16, done func(code byte)) {
+	s.mu.Lock()
+	if s.claim != conn {
+		s.mu.Unlock()
+		return
+	}
+	code := message.PacketIdentifierNotFound
+	if x := s.inbound[id]; x != nil {
+		code = message.Success
+		if s.release(x, func(err error) {
+			if err == nil {
+				done(message.Success)
+			}
+		}) {
+			s.mu.Unlock()
+			return
+		}
+	}
+	s.mu.Unlock()
+	done(code)
+}
+
+// release frees an identifier; the lock is held. false: nothing of it is
+// stored, and done does not run.
+func (s *Session) release(x *Exchange, done func(error)) bool {
+	delete(s.inbound, x.id)
+	if !x.kept || !s.persistent {
+		return false
+	}
+	s.store.c.Vault.Release(s.Key, x.id, done)
+	return true
+}
+
+// Receiving tells whether a publish with that identifier would be a repetition.
+func (s *Session) Receiving(id uint16) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, known := s.inbound[id]
-	if known {
-		delete(s.inbound, id)
-		s.save(nil)
-	}
-	return known
+	return s.inbound[id] != nil
 }
 
 // Unreleased is how many QoS 2 publishes wait for their PUBREL.

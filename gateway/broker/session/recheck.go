@@ -99,13 +99,8 @@ func (s *Session) decide(now time.Time, allow func(*Sub) bool) (suspended, resum
 			resumed = append(resumed, sub)
 		}
 	}
-	if len(resumed) > 0 && len(s.held) > 0 {
-		back := s.held
-		s.held = nil
-		for _, e := range back {
-			e.gen = 0
-		}
-		s.queue.putBack(back)
+	if len(resumed) > 0 {
+		s.unhold()
 	}
 	return suspended, resumed
 }
@@ -125,48 +120,43 @@ func (s *Session) Purge(then time.Time) int {
 	if !due || s.dead {
 		return 0
 	}
-	n := 0
-	keep := func(e *Entry) bool {
-		if ok, hold := s.may(e); ok || hold || e.released {
-			return true
-		}
-		s.drop(e, "revoked")
-		n++
-		return false
-	}
-	s.queue.filter(keep)
-	kept := s.held[:0]
-	for _, e := range s.held {
-		if keep(e) {
-			kept = append(kept, e)
-		}
-	}
-	clear(s.held[len(kept):])
-	s.held = kept
-	return n
+	return s.discard("revoked", func(e *Entry) bool {
+		ok, hold := s.may(e)
+		return !ok && !hold
+	})
 }
 
-// Forget drops what a deleted principal has published and s still holds.
-func (s *Session) Forget(publisher string) int {
+// Forget drops what deleted principals have published and s still holds.
+func (s *Session) Forget(gone func(*principal.Principal) bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.discard("publisher-deleted", func(e *Entry) bool { return gone(e.m.Publisher) })
+}
+
+// discard drops what waits and is meant, and returns how much that was.
+func (s *Session) discard(reason string, meant func(*Entry) bool) int {
 	n := 0
 	keep := func(e *Entry) bool {
-		if e.m.Publisher.Key != publisher || e.released {
+		if e.released || !meant(e) {
 			return true
 		}
-		s.drop(e, "publisher-deleted")
 		n++
-		return false
+		return !s.drop(e, reason)
 	}
 	s.queue.filter(keep)
-	kept := s.held[:0]
-	for _, e := range s.held {
-		if keep(e) {
-			kept = append(kept, e)
+	held := s.held
+	s.held = nil
+	var back []*Entry // of which a PUBREL is left to send
+	for _, e := range held {
+		switch {
+		case !keep(e):
+		case e.released:
+			back = append(back, e)
+		default:
+			s.held = append(s.held, e)
 		}
 	}
-	clear(s.held[len(kept):])
-	s.held = kept
+	s.queue.putBack(back)
+	s.pump()
 	return n
 }

@@ -73,10 +73,12 @@ type Session struct {
 	inbound    map[uint16]*Exchange // QoS 2 publishes received and not released
 	queue      queue                // waiting, in order of seq
 	held       []*Entry             // waiting for a suspended subscription, in order
-	ids        map[uint16]*Entry    // every identifier in use, sent or waiting to be sent again
+	ids        map[uint16]*Entry    // every identifier in use, sent or waiting to be
 	sent       int                  // of those, how many are in the window
+	soonest    time.Time            // nothing that waits expires before; zero: nothing expires
 	lastID     uint16
 	seq        uint64
+	left       []Left // once dead
 
 	count, bytes atomic.Int64 // of queue, held and window; reserved before the lock is taken
 
@@ -94,6 +96,7 @@ type Tally struct {
 type Entry struct {
 	seq      uint64
 	m        *message.Message
+	share    *Sub // the shared subscription that it came for, if it is one
 	subIDs   []uint32
 	size     int64
 	gen      uint64 // the store's generation at which it was decided completely
@@ -103,7 +106,8 @@ type Entry struct {
 	private  bool
 	dup      bool // has been with the kernel, perhaps
 	sent     bool // in the window
-	released bool // PUBREC received
+	released bool // PUBREC received, or given up: a PUBREL is what is left to send
+	firm     bool // what its next packet says is as durable as it must be
 }
 
 func (e *Entry) record() message.QueuedRecord {
@@ -119,11 +123,16 @@ func (s *Session) Principal() *principal.Principal {
 }
 
 // Renew replaces the owner's proof: the same principal again (MQTT 5 AUTH).
-func (s *Session) Renew(p *principal.Principal, r Rights) {
+// false: the session belongs to another connection now.
+func (s *Session) Renew(conn any, p *principal.Principal, r Rights) bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claim != conn {
+		return false
+	}
 	s.who, s.rights = p, r
 	s.save(nil)
-	s.mu.Unlock()
+	return true
 }
 
 // Attach links a claimed session to its connection and sends what waited.
@@ -173,10 +182,14 @@ func (s *Session) unlink() {
 	s.queue.putBack(back)
 }
 
-// SetExpiry changes the session expiry interval (DISCONNECT of MQTT 5).
-func (s *Session) SetExpiry(d time.Duration, persistent bool) {
+// SetExpiry changes the session expiry interval (DISCONNECT of MQTT 5), unless
+// the session belongs to another connection now.
+func (s *Session) SetExpiry(conn any, d time.Duration, persistent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.claim != conn {
+		return
+	}
 	if s.persistent && !persistent {
 		s.store.c.Vault.DeleteSession(s.Key, nil)
 	}
@@ -211,6 +224,7 @@ func (s *Session) Subscribe(conn any, subs []*Sub, allow func(*Sub) bool, done f
 		s.store.c.Index.Add(sub, old)
 		became[i].Existed, became[i].old = old != nil, old
 	}
+	s.unhold()
 	s.save(done)
 	return became, true
 }
@@ -229,8 +243,7 @@ func (s *Session) Undo(subs []*Sub, became []Subscribed) {
 			continue
 		}
 		if b.old == nil {
-			delete(s.subs, sub.Filter)
-			s.store.c.Index.Remove(sub)
+			s.remove(sub)
 			continue
 		}
 		b.old.since.Store(sub.since.Load()) // decided since, for the same filter
@@ -240,7 +253,16 @@ func (s *Session) Undo(subs []*Sub, became []Subscribed) {
 	for _, e := range s.queue.each() {
 		e.gen = 0 // it may have come for what is not there any more
 	}
+	s.unhold()
 	s.save(nil)
+}
+
+// remove takes a subscription away. A publish that has found it already
+// delivers nothing for it any more.
+func (s *Session) remove(sub *Sub) {
+	delete(s.subs, sub.Filter)
+	s.store.c.Index.Remove(sub)
+	sub.since.Store(purged)
 }
 
 // Unsubscribe removes subscriptions, and tells of each whether it was there.
@@ -253,11 +275,11 @@ func (s *Session) Unsubscribe(conn any, filters []string, done func(error)) (exi
 	for _, filter := range filters {
 		old := s.subs[filter]
 		if old != nil {
-			delete(s.subs, filter)
-			s.store.c.Index.Remove(old)
+			s.remove(old)
 		}
 		existed = append(existed, old != nil)
 	}
+	s.unhold()
 	s.save(done)
 	return existed, true
 }
@@ -291,6 +313,13 @@ func (s *Session) Subscriptions() int {
 // Waiting is how many deliveries wait or are unacknowledged.
 func (s *Session) Waiting() int { return int(s.count.Load()) }
 
+// Subscribed tells whether there is one with exactly that filter.
+func (s *Session) Subscribed(filter string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.subs[filter] != nil
+}
+
 // PrivateMatch tells whether a connected session holds a private subscription
 // that matches.
 func (s *Session) PrivateMatch(name string) (*Sub, bool) {
@@ -320,12 +349,6 @@ func (s *Session) save(done func(error)) {
 	for _, sub := range s.subs {
 		r.Subscriptions = append(r.Subscriptions, sub.Subscription)
 	}
-	for id, x := range s.inbound {
-		if x.kept { // else a crash would leave the identifier and lose the message
-			r.InboundQoS2 = append(r.InboundQoS2, id)
-		}
-	}
-	slices.Sort(r.InboundQoS2)
 	slices.SortFunc(r.Subscriptions, func(a, b message.Subscription) int {
 		if a.Filter < b.Filter {
 			return -1

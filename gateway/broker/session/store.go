@@ -41,12 +41,12 @@ type Store struct {
 
 	mu       sync.Mutex // guards the rest
 	sessions map[string]*Session
-	owned    map[string]int // sessions by principal
+	owned    map[string]map[*Session]struct{} // by principal
 }
 
 // NewStore makes an empty store.
 func NewStore(c Config) *Store {
-	s := &Store{c: c, sessions: map[string]*Session{}, owned: map[string]int{}}
+	s := &Store{c: c, sessions: map[string]*Session{}, owned: map[string]map[*Session]struct{}{}}
 	s.gen.Store(1)
 	return s
 }
@@ -119,7 +119,7 @@ func (st *Store) Open(r Request) Opened {
 		if o.Present {
 			return o
 		}
-	} else if st.c.MaxSessions > 0 && st.owned[r.Principal.Key] >= st.c.MaxSessions {
+	} else if st.c.MaxSessions > 0 && len(st.owned[r.Principal.Key]) >= st.c.MaxSessions {
 		return o
 	}
 	s := st.create(key, r.ClientID)
@@ -133,12 +133,17 @@ func (st *Store) Open(r Request) Opened {
 	return o
 }
 
-// enter and leave keep the count of each principal; Store.mu is held.
+// enter puts s in the place of whatever had its key; Store.mu is held.
 func (st *Store) enter(s *Session) {
-	if st.sessions[s.Key] == nil {
-		st.owned[ownerOf(s.Key)]++
+	if old := st.sessions[s.Key]; old != nil {
+		st.leave(old)
 	}
 	st.sessions[s.Key] = s
+	owner := ownerOf(s.Key)
+	if st.owned[owner] == nil {
+		st.owned[owner] = map[*Session]struct{}{}
+	}
+	st.owned[owner][s] = struct{}{}
 }
 
 func (st *Store) leave(s *Session) {
@@ -147,7 +152,8 @@ func (st *Store) leave(s *Session) {
 	}
 	delete(st.sessions, s.Key)
 	owner := ownerOf(s.Key)
-	if st.owned[owner]--; st.owned[owner] == 0 {
+	delete(st.owned[owner], s)
+	if len(st.owned[owner]) == 0 {
 		delete(st.owned, owner)
 	}
 }
@@ -187,6 +193,7 @@ func (s *Session) kill() {
 	}
 	s.dead = true
 	s.link, s.claim = nil, nil
+	s.bequeath()
 	// Entry by entry: a delivery that has reserved and not arrived yet gives
 	// back its own.
 	for _, e := range s.queue.each() {
@@ -206,6 +213,40 @@ func (s *Session) kill() {
 	if s.persistent {
 		s.store.c.Vault.DeleteSession(s.Key, nil)
 	}
+}
+
+// Left is a message of a shared subscription that a session has not had
+// acknowledged before it ended.
+type Left struct {
+	Sub     *Sub
+	Message *message.Message
+}
+
+// bequeath notes what other members of its shares may have instead (OASIS MQTT
+// 5.0, 4.8.2): of QoS 2 only what this one cannot have received.
+func (s *Session) bequeath() {
+	all := slices.Concat(s.queue.each(), s.held)
+	for _, e := range s.ids {
+		if e.sent {
+			all = append(all, e)
+		}
+	}
+	all = slices.DeleteFunc(all, func(e *Entry) bool {
+		return e.share == nil || e.released || e.qos == 2 && (e.sent || e.dup)
+	})
+	slices.SortFunc(all, bySeq)
+	for _, e := range all {
+		s.left = append(s.left, Left{e.share, e.m})
+	}
+}
+
+// TakeLeft returns, once, what an ended session has left to the other members of its shares.
+func (s *Session) TakeLeft() []Left {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	left := s.left
+	s.left = nil
+	return left
 }
 
 // EndIf ends the session if it is offline since exactly that time (the zero
@@ -235,15 +276,15 @@ func (st *Store) All() []*Session {
 	return list
 }
 
-// Of lists the sessions of one principal.
+// Of lists the sessions of one principal, however many others there are: every
+// private message asks.
 func (st *Store) Of(principalKey string) []*Session {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	var list []*Session
-	for key, s := range st.sessions {
-		if ownerOf(key) == principalKey {
-			list = append(list, s)
-		}
+	own := st.owned[principalKey]
+	list := make([]*Session, 0, len(own))
+	for s := range own {
+		list = append(list, s)
 	}
 	return list
 }

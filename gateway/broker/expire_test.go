@@ -1,0 +1,104 @@
+package broker_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/gatehouse/gatehouse/gateway/broker"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// What has expired takes no room: neither in the queue of a session that stays
+// away (3.3.2-5), nor among the retained messages.
+func TestExpiredTakesNoRoom(t *testing.T) {
+	t.Parallel()
+	second := []byte{2, 0, 0, 0, 1}
+	for _, retain := range []byte{0, 1} {
+		const room = 8
+		h := start(t, func(o *broker.Options) { o.QueueMessages, o.MaxRetained = room, room })
+		if retain == 0 {
+			sub := h.connect(kept(5, "sub"))
+			sub.Subscribe(1, "#", 1)
+			h.offline(sub)
+		}
+		var pubs []*wire.Client // many, because one has only a share
+		for i := range room {
+			pubs = append(pubs, h.client(5, fmt.Sprint("pub", i)))
+		}
+		id := uint16(0)
+		publish := func(props ...[]byte) byte {
+			id++
+			pub := pubs[id%room]
+			pub.Publish(fmt.Sprint("t/", id), "x", 1, id, retain, props...)
+			if p := pub.ExpectType(4); len(p.Body) > 2 {
+				return p.Body[2]
+			}
+			return 0
+		}
+		for i := range room - 2 {
+			if code := publish(); code != 0 {
+				t.Fatalf("the %dth gets %02x", i, code)
+			}
+		}
+		if publish(second) != 0 || publish([]byte{2, 0, 0, 1, 0}) != 0 || publish() != 0x97 {
+			t.Fatal("it is not full")
+		}
+		h.until("one has expired", func() bool { return publish() == 0 })
+		if publish() != 0x97 {
+			t.Error("more than the expired one went")
+		}
+		if retain == 0 {
+			sub := h.connect(kept(5, "sub"))
+			for _, d := range drain(sub, room) {
+				if d.Topic == "t/7" {
+					t.Errorf("got %+v", d)
+				}
+			}
+			sub.ExpectSilence()
+			h.until("all is given back", func() bool { return h.Stats().QueuedBytes == 0 })
+		}
+	}
+}
+
+// A delayed will is void when its session goes on, also when the old connection
+// had ended, for whatever reason, and had not left yet.
+func TestDelayedWillOfAConnectionThatIsSlowToLeave(t *testing.T) {
+	t.Parallel()
+	busy, leave := make(chan struct{}), make(chan struct{})
+	let := sync.OnceFunc(func() { close(leave) })
+	h := start(t, func(o *broker.Options) {
+		o.Services = services(func(_ *principal.Principal, _ string, _ *message.Message, done func(byte)) {
+			close(busy)
+			<-leave
+			done(0)
+		})
+	})
+	t.Cleanup(let)
+	h.policy.route = func(name string) message.Route {
+		if name == "slow" {
+			return message.Route{Handling: message.TwinGet}
+		}
+		return message.Route{}
+	}
+	sub := h.client(5, "sub")
+	sub.Subscribe(1, "will/#", 0)
+	o := kept(5, "c")
+	o.Will = &wire.Will{Topic: "will/c", Payload: "x", Props: []byte{24, 0, 0, 0, 30}}
+	c := h.connect(o)
+	c.Publish("slow", "x", 0, 0, 0)
+	<-busy
+	if h.Disconnect("user:c", message.ServerBusy, "busy") != 1 {
+		t.Error("it was not connected")
+	}
+	again := h.connect(o)
+	let()
+	h.until("the old one has left", func() bool { return h.Stats().Connections == 2 })
+	sub.ExpectSilence()
+	again.ExpectSilence()
+	if n := h.WillsPending(); n != 0 {
+		t.Errorf("%d wills wait", n)
+	}
+}

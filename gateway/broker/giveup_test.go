@@ -1,0 +1,222 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gatehouse/gatehouse/gateway/broker"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// What the client may have received with QoS 2 and may not have any more is
+// not sent again, but its identifier is released: given to another message, it
+// would make the client throw that one away as a repetition.
+func TestGivenUpQoS2IsReleased(t *testing.T) {
+	t.Parallel()
+	for _, restart := range []bool{false, true} {
+		levels(t, func(t *testing.T, level byte) {
+			v := newMemory(t)
+			with := func(o *broker.Options) { o.Vault = v }
+			h := start(t, with)
+			sub := h.connect(kept(level, "sub"))
+			sub.Subscribe(1, "#", 2)
+			pub := h.client(level, "pub")
+			for i, topic := range []string{"secret", "open"} {
+				pub.Publish(topic, topic, 2, uint16(i+1), 0)
+				finish(pub, 2, uint16(i+1))
+			}
+			secret, second := sub.ExpectPublish(), sub.ExpectPublish()
+			h.offline(sub)
+			if restart {
+				h.stop()
+				h = start(t, with)
+			}
+			h.policy.change(func(p *policy) { p.publish["user:pub"] = []string{"open"} })
+			if _, err := h.Recheck(context.Background(), everyone); err != nil {
+				t.Fatal(err)
+			}
+			sub = h.connect(kept(level, "sub"))
+			got := map[string]bool{}
+			for range 2 {
+				p, err := sub.Next(wire.Wait)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got[p.String()] = true
+				if p.Type() == 3 {
+					got[wire.Parse(level, p).Payload] = true
+				}
+			}
+			if !got[fmt.Sprintf("62:%04x", secret.ID)] || !got["open"] {
+				t.Errorf("got %v", got)
+			}
+			sub.ExpectSilence()
+			sub.Ack(7, secret.ID)
+			take(sub, second)
+			h.until("nothing is left", func() bool { return h.Stats().QueuedBytes == 0 && v.queued("user:sub\x00sub") == 0 })
+		})
+	}
+}
+
+// A QoS 2 delivery of a session that survives is sent when its identifier is
+// durable, and released when the PUBREC is: after a crash the client and the
+// gateway mean the same message by it.
+func TestQoS2DeliveryIsDurableFirst(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		v := newMemory(t)
+		h := start(t, func(o *broker.Options) { o.Vault, o.Inflight = v, 3 })
+		sub, pub := h.connect(kept(level, "sub")), h.client(level, "pub")
+		sub.Subscribe(1, "a", 2)
+		for round := range 2 {
+			v.gate.Lock()
+			commit := sync.OnceFunc(v.gate.Unlock)
+			defer commit()
+			for i := range uint16(6) {
+				pub.Publish("a", fmt.Sprint(i), 2, uint16(round)*10+i+1, 0)
+			}
+			pub.ExpectSilence()
+			sub.ExpectSilence()
+			commit()
+			var got []wire.Delivery
+			for i := range 3 {
+				d := sub.ExpectPublish()
+				if d.Payload != fmt.Sprint(i) {
+					t.Fatalf("got %+v at %d", d, i)
+				}
+				got = append(got, d)
+			}
+			sub.ExpectSilence()
+			for range 6 {
+				pub.ExpectType(5)
+			}
+			v.gate.Lock()
+			commit = sync.OnceFunc(v.gate.Unlock)
+			defer commit()
+			for _, d := range got {
+				sub.Ack(5, d.ID)
+				sub.Ack(5, d.ID) // asking twice does not help
+			}
+			sub.ExpectSilence()
+			commit()
+			for _, d := range got {
+				sub.Expect(fmt.Sprintf("62:%04x", d.ID))
+			}
+			sub.ExpectSilence()
+			for _, d := range got {
+				sub.Ack(7, d.ID)
+			}
+			drain(sub, 3)
+			sub.ExpectSilence()
+		}
+		h.until("nothing is left", func() bool { return h.Stats().QueuedBytes == 0 && v.queued("user:sub\x00sub") == 0 })
+	})
+}
+
+// What waits for a suspended subscription goes with it, and comes with one that
+// takes its place: it does not take room for ever.
+func TestHeldForWhatIsGone(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	sub, pub := h.connect(kept(5, "sub")), h.client(5, "pub")
+	for _, again := range []bool{false, true} {
+		sub.Subscribe(1, "a", 1)
+		h.offline(sub)
+		pub.Publish("a", "held", 1, 1, 0)
+		finish(pub, 1, 1)
+		h.policy.change(func(p *policy) { p.read["user:sub"] = []string{"b"} })
+		if r, err := h.Recheck(context.Background(), everyone); err != nil || r.Suspended != 1 {
+			t.Fatalf("%+v %v", r, err)
+		}
+		sub = h.connect(kept(5, "sub"))
+		sub.ExpectSilence()
+		h.policy.change(func(p *policy) { p.read["user:sub"] = []string{"#"} })
+		if again { // before Recheck: it finds nothing to resume
+			sub.Subscribe(1, "a", 1)
+			if _, err := h.Recheck(context.Background(), everyone); err != nil {
+				t.Fatal(err)
+			}
+			take(sub, sub.ExpectPublish())
+		} else {
+			sub.Put(wire.Frame(0xa2, []byte{0, 9}, wire.Props(5), wire.Text("a"))...)
+			sub.ExpectType(11)
+			sub.ExpectSilence()
+		}
+		h.until("nothing is held", func() bool { return h.Stats().QueuedBytes == 0 })
+	}
+}
+
+// delivering runs a function while a message is on its way to that principal.
+type delivering struct {
+	broker.Access
+	to atomic.Pointer[func(key string)]
+}
+
+type deliveringRights struct {
+	broker.Rights
+	d   *delivering
+	key string
+}
+
+func (d *delivering) Open(p *principal.Principal) broker.Rights {
+	return &deliveringRights{d.Access.Open(p), d, p.Key}
+}
+
+func (r *deliveringRights) Deliver(m *message.Message) bool {
+	if f := r.d.to.Load(); f != nil {
+		(*f)(r.key)
+	}
+	return r.Rights.Deliver(m)
+}
+
+// After its UNSUBACK a subscription delivers nothing (3.10.4-2), also not what
+// was on its way; another one that matches does.
+func TestUnsubscribedOnTheWay(t *testing.T) {
+	t.Parallel()
+	for _, other := range []bool{false, true} {
+		d := &delivering{}
+		h := start(t, func(o *broker.Options) { d.Access, o.Access = o.Access, d })
+		first, sub, pub := h.client(5, "first"), h.client(5, "sub"), h.client(5, "pub")
+		first.Subscribe(1, "a", 0)
+		sub.Subscribe(1, "a", 1)
+		if other {
+			sub.Subscribe(2, "+", 1)
+		}
+		onceFor(&d.to, "user:first", func() {
+			sub.Put(wire.Frame(0xa2, []byte{0, 9}, wire.Props(5), wire.Text("a"))...)
+			sub.ExpectType(11)
+		})
+		pub.Publish("a", "x", 1, 1, 0)
+		finish(pub, 1, 1)
+		first.ExpectPublish()
+		if other {
+			take(sub, sub.ExpectPublish())
+		}
+		sub.ExpectSilence()
+	}
+}
+
+// Who has as many subscriptions as it may can make them again.
+func TestSubscriptionsCanBeReplacedAtTheLimit(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(o *broker.Options) { o.MaxSubscriptions = 3 })
+	c := h.client(5, "c")
+	for round := range 2 {
+		for i := range 3 {
+			if code := c.Subscribe(uint16(i+1), fmt.Sprint("t/", i), 1); code != 1 {
+				t.Errorf("round %d: filter %d gets %02x", round, i, code)
+			}
+		}
+	}
+	var many []byte
+	for _, f := range []string{"t/0", "t/3", "t/1", "t/4"} {
+		many = append(append(many, wire.Text(f)...), 0)
+	}
+	c.Put(wire.Frame(0x82, []byte{0, 9}, wire.Props(5), many)...)
+	c.Expect("90:0009000097" + "0097")
+}

@@ -1,0 +1,159 @@
+package broker_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/broker"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+)
+
+// leaving is a CONNECT with a will, of a session that outlives its connection if keep is set.
+func leaving(level byte, user string, keep bool, delay byte) wire.Connect {
+	o := wire.Connect{Level: level, ID: user, User: user}
+	if keep {
+		o = kept(level, user)
+	}
+	o.Will = &wire.Will{Topic: "will/" + user, Payload: "of " + user, QoS: 1, Retain: true}
+	if delay > 0 {
+		o.Will.Props = []byte{24, 0, 0, 0, delay}
+	}
+	return o
+}
+
+// A will survives the gateway: it is sent by the next one, once, if its client
+// may still send it, and not if it said goodbye.
+func TestWillSurvivesTheGateway(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		v := newMemory(t)
+		with := func(o *broker.Options) { o.Vault = v }
+		h := start(t, with)
+		sub := h.connect(kept(level, "sub"))
+		sub.Subscribe(1, "will/#", 1)
+		h.offline(sub)
+		for _, user := range []string{"clean", "revoked"} {
+			h.connect(leaving(level, user, false, 0))
+		}
+		h.connect(leaving(level, "kept", true, 0))
+		polite := h.connect(leaving(level, "polite", false, 0))
+		polite.Put(0xe0, 0)
+		polite.ExpectClosed()
+		h.until("the polite one's is void", func() bool { return v.willsLeft() == 3 })
+		h.stop()
+
+		h = start(t, with, func(o *broker.Options) { o.Access.(*policy).publish["user:revoked"] = nil })
+		got := map[string]bool{}
+		sub = h.connect(kept(level, "sub"))
+		for _, d := range drain(sub, 2) {
+			got[d.Payload] = true
+		}
+		if !got["of clean"] || !got["of kept"] {
+			t.Errorf("got %v", got)
+		}
+		sub.ExpectSilence()
+		if !h.trail.has("will", "no-assignment") {
+			t.Error("the refusal is not audited")
+		}
+		h.until("none is left", func() bool { return v.willsLeft() == 0 })
+		h.stop()
+
+		h = start(t, with)
+		sub = h.connect(kept(level, "sub"))
+		sub.ExpectSilence()
+	})
+}
+
+// A delay goes on after a restart: a session that comes back before its end
+// makes the will void, and the end of the delay sends it.
+func TestDelayedWillSurvivesTheGateway(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	with := func(o *broker.Options) { o.Vault = v }
+	h := start(t, with)
+	h.connect(leaving(5, "returns", true, 60))
+	h.connect(leaving(5, "stays", true, 1))
+	gone := h.connect(leaving(5, "gone", true, 1)) // its delay runs already
+	_ = gone.Close()
+	h.until("one waits", func() bool { return h.WillsPending() == 1 })
+	h.connect(leaving(5, "clean", false, 60)) // ends with its connection
+	h.stop()
+	if n := v.willsLeft(); n != 4 {
+		t.Fatalf("%d are kept", n)
+	}
+
+	h = start(t, with)
+	back := h.connect(kept(5, "returns"))
+	sub := h.client(5, "sub")
+	sub.Subscribe(1, "will/#", 0)
+	got := map[string]bool{}
+	for range 3 {
+		got[sub.ExpectPublish().Payload] = true
+	}
+	if !got["of clean"] || !got["of stays"] || !got["of gone"] {
+		t.Errorf("got %v", got)
+	}
+	h.until("none is left", func() bool { return v.willsLeft() == 0 && h.WillsPending() == 0 })
+	sub.ExpectSilence()
+	back.ExpectSilence()
+}
+
+// Who is told that it is connected has left its will; a store that fails keeps
+// nobody out.
+func TestWillBeforeConnack(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	h := start(t, func(o *broker.Options) { o.Vault = v })
+	v.gate.Lock()
+	commit := sync.OnceFunc(v.gate.Unlock)
+	defer commit()
+	c := h.dial()
+	c.Level = 5
+	c.Put(leaving(5, "c", false, 0).Bytes()...)
+	if p, err := c.Next(100 * time.Millisecond); err == nil {
+		t.Errorf("got %s before the will is durable", p)
+	}
+	commit()
+	c.ExpectType(2)
+	if v.willsLeft() != 1 {
+		t.Error("no will is kept")
+	}
+
+	v.breakWith(errDisk)
+	h.connect(leaving(5, "other", false, 0))
+	if n := h.Stats().Dropped["will-not-stored"]; n != 1 {
+		t.Errorf("counted %d", n)
+	}
+	v.breakWith(nil)
+	sub := h.client(5, "sub")
+	sub.Subscribe(1, "will/#", 0)
+	_ = c.Close()
+	if d := sub.ExpectPublish(); d.Payload != "of c" {
+		t.Errorf("got %+v", d)
+	}
+	h.until("none is left", func() bool { return v.willsLeft() == 0 })
+}
+
+// What makes a will void makes it void for good.
+func TestVoidWillsAreNotKept(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h.connect(leaving(5, "banned", true, 0))
+	h.connect(leaving(5, "again", true, 60))
+	h.connect(leaving(5, "again", true, 60)) // resumes
+	gone := h.connect(leaving(5, "forgotten", true, 60))
+	_ = gone.Close()
+	h.until("one waits", func() bool { return h.WillsPending() == 1 })
+	h.policy.change(func(p *policy) { p.banned["user:banned"] = true })
+	if _, err := h.Recheck(context.Background(), everyone); err != nil {
+		t.Fatal(err)
+	}
+	h.Forget(named("user:forgotten"))
+	h.until("one is left", func() bool { return v.willsLeft() == 1 })
+	if n := h.Stats().Retained; n != 0 {
+		t.Errorf("%d were sent", n)
+	}
+}
