@@ -176,11 +176,20 @@ func (d *Deployment) same(o Deployment) bool {
 }
 
 // duplicate: ignored and acknowledged. What the device sees stays what it was,
-// whatever this offer carries under the same name.
+// whatever this offer carries under the same name. What the same side wanted in
+// between it does not want any more: released later, it would be no part of any
+// desired state.
 func duplicate(s State, d Deployment) (State, []Effect) {
+	var effects []Effect
+	if p := s.Pending; p != nil && p.Who.Hub == d.Who.Hub {
+		old := *p
+		old.Phase = Superseded
+		s.Pending = nil
+		effects = append(effects, Note{Allowed: true, Detail: "its initiator wants again what the device sees", Deployment: old})
+	}
 	s.endWithheld(d.Version)
 	s.Refusal = nil
-	return s, nil
+	return s, effects
 }
 
 // pendingAgain: the offer is already waiting; it is tried again.
