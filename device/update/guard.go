@@ -234,7 +234,11 @@ func equalFold(a, b string) bool {
 }
 
 func (g *Guard) authorise(ctx context.Context, device string, a Authorise) Decision {
-	d := g.o.Authorizer.May(ctx, a.Who, a.Action, device)
+	question := a.Action
+	if a.Released {
+		question = CancelReleased
+	}
+	d := g.o.Authorizer.May(ctx, a.Who, question, device)
 	if !d.Allowed || !a.Who.Hub || !g.o.RequireRecords {
 		return d
 	}

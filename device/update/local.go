@@ -38,7 +38,11 @@ func refusal(status int, code, message string) Answer {
 // Local answers a local action. It is authorised first; then the cloud does it
 // if it can be reached, else this gateway does what it can on its own.
 func (g *Guard) Local(ctx context.Context, r Request) (Answer, error) {
-	a := g.o.Authorizer.May(ctx, r.Who, r.Action, r.Device)
+	question := r.Action
+	if s := g.State(r.Device); r.Action == Cancel && s.active() != nil && s.active().ID == r.Deployment && !s.waits(r.Deployment) {
+		question = CancelReleased
+	}
+	a := g.o.Authorizer.May(ctx, r.Who, question, r.Device)
 	if !a.Allowed {
 		g.o.Audit(g.note(r.Device, Note{Detail: a.Detail, Deployment: Deployment{Action: r.Action, ID: r.Deployment, Phase: Refused, Reason: a.Reason, Who: r.Who}}))
 		if a.Hold {
@@ -97,7 +101,7 @@ func deploymentID(id string) bool {
 
 func (g *Guard) localCancel(ctx context.Context, r Request) (Answer, error) {
 	s := g.State(r.Device)
-	pending := s.Pending != nil && s.Pending.ID == r.Deployment
+	pending := s.waits(r.Deployment)
 	current := s.active() != nil && s.active().ID == r.Deployment
 	if !pending && !current {
 		return refusal(http.StatusNotFound, "DeploymentNotFound", "no such deployment is waiting or in progress"), nil

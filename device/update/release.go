@@ -72,7 +72,7 @@ func release(s State) (State, []Effect) {
 			return s, []Effect{Note{Deployment: old}}
 		}
 	}
-	return s, []Effect{Authorise{p.Action, p.Who, p.ID, p.Update}}
+	return s, []Effect{ask(*p)}
 }
 
 func released(s State, e Answered) (State, []Effect) {

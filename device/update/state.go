@@ -108,6 +108,9 @@ func (s State) active() *Deployment {
 	return nil
 }
 
+// waits tells whether a deployment of this id is queued or held.
+func (s State) waits(id string) bool { return s.Pending != nil && s.Pending.ID == id }
+
 // cancelling tells whether the device has been shown the end of its current workflow.
 func (s State) cancelling() bool {
 	return s.Shown != nil && s.Current != nil && s.Shown.Action == Cancel && s.Shown.Binds == s.Current.ID

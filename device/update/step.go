@@ -60,6 +60,7 @@ type (
 	// Authorise asks about the candidate, or about what is pending; answer with Answered.
 	Authorise struct {
 		Action           Action
+		Released         bool // a cancel of what the device has been shown
 		Who              Initiator
 		Workflow, Update string
 	}
@@ -167,7 +168,12 @@ func (r Rules) offerCancel(s State, e Offer, d Deployment) (State, []Effect) {
 		return duplicate(s, d)
 	}
 	s.candidate = &candidate{d: d, service: e.Service, present: e.Present}
-	return s, []Effect{Authorise{Cancel, d.Who, d.ID, ""}}
+	return s, []Effect{ask(d)}
+}
+
+// ask is the question that a deployment raises.
+func ask(d Deployment) Authorise {
+	return Authorise{d.Action, d.Action == Cancel && d.Binds != "", d.Who, d.ID, d.Update}
 }
 
 // same tells whether two applies are the same offer, content included.
@@ -198,7 +204,7 @@ func pendingAgain(s State, e Offer) (State, []Effect) {
 		s.candidate = &candidate{d: *s.Pending, service: e.Service, present: e.Present}
 		s.Pending = nil
 		if e.Service.Cancel {
-			return s, []Effect{Authorise{Cancel, e.Who, e.Service.ID, ""}}
+			return s, []Effect{ask(s.candidate.d)}
 		}
 		return s, []Effect{Verify{e.Service}}
 	}
@@ -244,5 +250,5 @@ func checked(s State, e Checked) (State, []Effect) {
 	}
 	d.Update, d.Phase = e.Update, Verified
 	s.candidate = &candidate{d: d, service: c.service, present: c.present}
-	return s, []Effect{Authorise{d.Action, d.Who, d.ID, d.Update}}
+	return s, []Effect{ask(d)}
 }

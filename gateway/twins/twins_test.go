@@ -179,12 +179,12 @@ func TestRefusedDeploymentIsNeverSeen(t *testing.T) {
 			t.Errorf("%s", got)
 		}
 		// A cancel that nobody may make stays away, whichever way the twin is read.
-		h.rights.deny(update.Cancel, true)
+		h.rights.deny(update.CancelReleased, true)
 		h.s.DesiredPatch("d1", []byte(`{"deviceUpdate":{"__t":"c","service":{"workflow":{"action":255,"id":"nodeployment"},"updateManifest":null,"updateManifestSignature":null,"fileUrls":null}},"interval":6,"$version":5}`))
 		if got := h.one(); got != `$iothub/twin/PATCH/properties/desired/?$version=5 {"interval":6,"$version":5}` {
 			t.Error(got)
 		}
-		h.rights.deny(update.Cancel, false)
+		h.rights.deny(update.CancelReleased, false)
 		h.s.Recheck("d1")
 		got := h.one()
 		for _, want := range []string{`"action":255`, `"updateManifest":null`, `"fileUrls":null`} {
