@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gatehouse/gatehouse/authz"
@@ -83,8 +85,10 @@ func (d *daemon) explain(q admin.Question) (admin.Explanation, error) {
 			}
 		}
 		out.Needs = strings.Join(needs, "; ")
-		if !x.Allowed {
-			out.Nearest = d.nearest(p, x.Steps)
+		if x.Allowed {
+			out.Grant = d.granting(p, x.Steps)
+		} else {
+			out.Nearest, out.WouldNeed = d.nearest(p, x.Steps)
 			for _, s := range x.Steps {
 				if !s.OK && s.Check != "" && out.Detail == "" {
 					out.Detail = fmt.Sprintf("%s: %s %s does not hold", p.Name, s.Check, s.At)
@@ -103,12 +107,29 @@ func (d *daemon) explain(q admin.Question) (admin.Explanation, error) {
 		g := grantRow(&x.Granting[0])
 		out.Grant = &g
 	}
-	out.Nearest = missRows(x.Misses)
+	out.Nearest, out.WouldNeed = missRows(x.Misses), x.OneOf
 	return out, nil
 }
 
-// nearest are the closest misses of the first step that policy refused.
-func (d *daemon) nearest(p *principal.Principal, steps []access.Step) []admin.Miss {
+// granting is the assignment behind the last step that policy allowed: the
+// operation itself, after the right to be connected.
+func (d *daemon) granting(p *principal.Principal, steps []access.Step) *admin.Grant {
+	for _, s := range slices.Backward(steps) {
+		if !s.OK || s.Needs == "" || s.Decision == nil || s.Decision.Assignment.IsZero() {
+			continue
+		}
+		x, err := d.explainOperation(p, admin.Question{Operation: s.Needs, At: s.At})
+		if err == nil && x.Allowed && len(x.Granting) > 0 {
+			g := grantRow(&x.Granting[0])
+			return &g
+		}
+	}
+	return nil
+}
+
+// nearest are the closest misses of the first step that policy refused, and
+// the roles that would allow it.
+func (d *daemon) nearest(p *principal.Principal, steps []access.Step) ([]admin.Miss, []string) {
 	for _, s := range steps {
 		if s.OK || s.Needs == "" {
 			continue
@@ -117,9 +138,9 @@ func (d *daemon) nearest(p *principal.Principal, steps []access.Step) []admin.Mi
 		if err != nil {
 			continue
 		}
-		return missRows(x.Misses)
+		return missRows(x.Misses), x.OneOf
 	}
-	return nil
+	return nil, nil
 }
 
 func missRows(misses []authz.Miss) []admin.Miss {
@@ -130,9 +151,15 @@ func missRows(misses []authz.Miss) []admin.Miss {
 	return rows
 }
 
+// isAction tells a data action of the Azure model from an operation, whose
+// category ("Read ExtendedType/DeviceType") has a slash as well.
+func isAction(operation string) bool {
+	return strings.Contains(operation, "/") && !strings.Contains(strings.TrimSpace(operation), " ")
+}
+
 func (d *daemon) explainOperation(p *principal.Principal, q admin.Question) (authz.Explanation, error) {
 	ix := d.engine.Index()
-	if strings.Contains(q.Operation, "/") {
+	if isAction(q.Operation) {
 		return ix.ExplainAction(&p.Subject, q.Operation, q.At), nil
 	}
 	op, at, err := d.operationAt(q)
@@ -170,7 +197,10 @@ func grantRows(list []authz.Grant) []admin.Grant {
 }
 
 func (d *daemon) whoCan(q admin.Question) ([]admin.Grant, error) {
-	if strings.Contains(q.Operation, "/") {
+	if q.Operation == "" {
+		return nil, badQuestion("operation", errors.New("who may publish or subscribe depends on who acts for whom: ask about the operation that explain says is needed"))
+	}
+	if isAction(q.Operation) {
 		return grantRows(d.engine.Index().WhoCanAction(q.Operation, q.At)), nil
 	}
 	op, at, err := d.operationAt(q)

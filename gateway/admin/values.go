@@ -146,9 +146,10 @@ type Explanation struct {
 	Allowed    bool     `json:"allowed"`
 	Reason     string   `json:"reason"`
 	Detail     string   `json:"detail,omitempty"`
-	Needs      string   `json:"needs,omitempty"`   // what the topic map asks for, and where
-	Grant      *Grant   `json:"grant,omitempty"`   // what allows it
-	Nearest    []Miss   `json:"nearest,omitempty"` // what came closest
+	Needs      string   `json:"needs,omitempty"`          // what the topic map asks for, and where
+	Grant      *Grant   `json:"grant,omitempty"`          // what allows it
+	Nearest    []Miss   `json:"nearest,omitempty"`        // what came closest
+	WouldNeed  []string `json:"wouldNeedOneOf,omitempty"` // roles that would allow it, of a refusal
 	Version    string   `json:"version"`
 	AgeSeconds float64  `json:"ageSeconds"`
 	Stage      string   `json:"stage,omitempty"`
