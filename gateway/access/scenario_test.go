@@ -44,7 +44,7 @@ type site struct {
 
 type deviceText struct {
 	ID, At, Gateway, Status, Hardware string
-	Modules                 []string
+	Modules                           []string
 }
 
 // question is one question with its answer, or a change of the world.

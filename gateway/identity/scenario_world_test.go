@@ -201,4 +201,3 @@ func (h *house) issue(c *certificate) []credx509.Pair {
 func (h *house) revoke(ca, name string) []byte {
 	return must(h.roots[ca].CRL(1, now.Add(-time.Hour), 1000*time.Hour, h.certs[name][0].Cert.SerialNumber))
 }
-
