@@ -75,16 +75,17 @@ func read[S any](file string) ([]S, error) {
 // rule of each.
 func Shown(root string) (map[string][]string, error) {
 	shown := map[string][]string{}
-	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+	house := os.DirFS(root)
+	err := fs.WalkDir(house, ".", func(path string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case e.IsDir() && strings.HasPrefix(e.Name(), ".") && path != root:
+		case e.IsDir() && strings.HasPrefix(e.Name(), ".") && path != ".":
 			return fs.SkipDir
-		case e.IsDir() || !strings.Contains(filepath.ToSlash(path), Dir+"/") || filepath.Ext(path) != ".yaml":
+		case e.IsDir() || !strings.Contains(path, Dir+"/") || filepath.Ext(path) != ".yaml":
 			return nil
 		}
-		text, err := os.ReadFile(path)
+		text, err := fs.ReadFile(house, path)
 		if err != nil {
 			return err
 		}
