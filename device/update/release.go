@@ -18,7 +18,7 @@ func answered(s State, e Answered) (State, []Effect) {
 		effects := supersedePending(&s, d)
 		effects = append(effects, Note{Allowed: true, Deployment: d})
 		if !d.Who.Hub {
-			s.LocalVersion = s.Version
+			s.LocalVersion, s.LocalOver = s.Version, s.HubWants
 		}
 		if d.Action == Cancel && d.Binds == "" && s.active() != nil {
 			// What it names only waited and has ended here. The device would

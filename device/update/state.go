@@ -82,6 +82,11 @@ type State struct {
 	// LocalVersion is the hub's $version when a local deployment was made:
 	// hub states that are not newer do not replace it.
 	LocalVersion int64 `json:"localVersion,omitempty"`
+	// HubWants is what the hub wants by the newest version, and LocalOver what
+	// it wanted when the local deployment was made: as long as it wants the
+	// same, a higher $version is about other properties.
+	HubWants  string `json:"hubWants,omitempty"`
+	LocalOver string `json:"localOver,omitempty"`
 	Version      int64 `json:"version"` // highest hub $version judged
 	// Properties are the device's compatibility properties as it reported them; Contract its model version, 0 unknown.
 	Properties map[string]string `json:"properties,omitempty"`
@@ -119,6 +124,11 @@ func (s State) cancelling() bool {
 // standing tells whether a cancel has nothing to cancel here.
 func (s State) standing(d Deployment) bool {
 	return d.Action == Cancel && d.Binds == "" && (s.Pending == nil || s.Pending.Action == Cancel)
+}
+
+// local tells whether what is shown or waits was asked for here.
+func (s State) local() bool {
+	return s.Shown != nil && !s.Shown.Who.Hub || s.Pending != nil && !s.Pending.Who.Hub
 }
 
 // withhold notes that version v shows nothing new, or ends the span.

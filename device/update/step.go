@@ -99,7 +99,7 @@ func (r Rules) Step(s State, e Event) (State, []Effect) {
 		if e.Version <= s.LocalVersion {
 			return s, nil
 		}
-		s.Version = max(s.Version, e.Version)
+		s.Version, s.HubWants = max(s.Version, e.Version), ""
 		return refuse(s, d, e.Reason, "")
 	case Withdrawn:
 		return withdraw(s, e)
@@ -122,6 +122,12 @@ func (r Rules) offer(s State, e Offer) (State, []Effect) {
 			return s, nil // a local deployment outlives it
 		}
 		s.Version = max(s.Version, e.Version)
+		wants := e.Service.wants()
+		if s.local() && wants == s.HubWants && wants == s.LocalOver {
+			s.LocalVersion = s.Version // nothing newer about deployments
+			return s, nil
+		}
+		s.HubWants = wants
 	}
 	d := Deployment{Action: Create, ID: e.Service.ID, Retry: e.Service.Retry, Phase: Offered, Who: e.Who, Version: e.Version, Since: e.Now, Service: e.Service.Value()}
 	if e.Service.Cancel {
@@ -218,7 +224,7 @@ func withdraw(s State, e Withdrawn) (State, []Effect) {
 	if e.Version <= s.LocalVersion {
 		return s, nil
 	}
-	s.Version = max(s.Version, e.Version)
+	s.Version, s.HubWants = max(s.Version, e.Version), ""
 	s.endWithheld(e.Version)
 	s.Refusal = nil
 	if s.Shown != nil && s.Shown.Who.Hub {
