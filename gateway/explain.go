@@ -188,10 +188,11 @@ func grantRow(g *authz.Grant) admin.Grant {
 	return admin.Grant{Assignment: g.Assignment.String(), Identity: g.Holder(), Role: g.RoleLabel(), Scope: g.Place()}
 }
 
-func grantRows(list []authz.Grant) []admin.Grant {
+func grantRows(ix *authz.Index, list []authz.Grant) []admin.Grant {
 	rows := make([]admin.Grant, len(list))
 	for i := range list {
 		rows[i] = grantRow(&list[i])
+		rows[i].Operations = ix.Operations(&list[i])
 	}
 	return rows
 }
@@ -200,14 +201,15 @@ func (d *daemon) whoCan(q admin.Question) ([]admin.Grant, error) {
 	if q.Operation == "" {
 		return nil, badQuestion("operation", errors.New("who may publish or subscribe depends on who acts for whom: ask about the operation that explain says is needed"))
 	}
+	ix := d.engine.Index()
 	if isAction(q.Operation) {
-		return grantRows(d.engine.Index().WhoCanAction(q.Operation, q.At)), nil
+		return grantRows(ix, ix.WhoCanAction(q.Operation, q.At)), nil
 	}
 	op, at, err := d.operationAt(q)
 	if err != nil {
 		return nil, err
 	}
-	return grantRows(d.engine.Index().WhoCan(op, at)), nil
+	return grantRows(ix, ix.WhoCan(op, at)), nil
 }
 
 func (d *daemon) whatCan(name string) ([]admin.Grant, error) {
@@ -215,5 +217,6 @@ func (d *daemon) whatCan(name string) ([]admin.Grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	return grantRows(d.engine.Index().WhatCan(&p.Subject)), nil
+	ix := d.engine.Index()
+	return grantRows(ix, ix.WhatCan(&p.Subject)), nil
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gatehouse/gatehouse/device/space"
@@ -38,6 +39,10 @@ func TestExplainNamesTheGrant(t *testing.T) {
 	}
 	if who, err := d.whoCan(admin.Question{Operation: "Read ExtendedType/DeviceType", At: site}); err != nil || len(who) != 1 {
 		t.Errorf("who can: %+v, %v", who, err)
+	}
+	what, err := d.whatCan("gw")
+	if err != nil || len(what) != 1 || !strings.HasSuffix(what[0].Operations, "; Create,Read Sensor") {
+		t.Errorf("what can: %+v, %v", what, err)
 	}
 	if _, err := d.whoCan(admin.Question{Verb: "publish", Topic: "x"}); err == nil {
 		t.Error("who can publish is answered, whoever acts for whom")

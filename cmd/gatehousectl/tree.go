@@ -84,6 +84,9 @@ func grantTree(p *printer, head string, gs []admin.Grant, none string, by func(*
 			at[label] = n
 			branches = append(branches, branch{label: label})
 		}
+		if gs[i].Operations != "" {
+			leaf += ": " + gs[i].Operations
+		}
 		branches[n].leaves = append(branches[n].leaves, []cell{text("%s", leaf), in(dim, "%s", gs[i].Assignment)})
 	}
 	p.tree(branches)
