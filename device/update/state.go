@@ -87,7 +87,7 @@ type State struct {
 	// same, a higher $version is about other properties.
 	HubWants  string `json:"hubWants,omitempty"`
 	LocalOver string `json:"localOver,omitempty"`
-	Version      int64 `json:"version"` // highest hub $version judged
+	Version   int64  `json:"version"` // highest hub $version judged
 	// Properties are the device's compatibility properties as it reported them; Contract its model version, 0 unknown.
 	Properties map[string]string `json:"properties,omitempty"`
 	Contract   int               `json:"contract,omitempty"`
