@@ -17,6 +17,8 @@ func TestExplainNamesTheGrant(t *testing.T) {
 	for name, q := range map[string]admin.Question{
 		"a topic":                    {Principal: "gw", Verb: "publish", Topic: "devices/gw/messages/events/"},
 		"a filter":                   {Principal: "gw", Verb: "subscribe", Topic: "devices/gw/messages/devicebound/#"},
+		"a delivery":                 {Principal: "gw", Verb: "receive", Topic: "devices/gw/messages/devicebound/"},
+		"a will":                     {Principal: "gw", Verb: "will", Topic: "devices/gw/messages/events/"},
 		"the right to be connected":  {Principal: "gw", Verb: "connect"},
 		"an operation":               {Principal: "gw", Operation: "Create Sensor", At: site},
 		"an operation of a category": {Principal: "gw", Operation: "Read ExtendedType/DeviceType", At: site},

@@ -8,14 +8,13 @@ import (
 
 type explainCmd struct {
 	Principal string `arg:"" help:"A device id, a key as \"sessions\" prints it, or {type}:{id}."`
-	What      string `arg:"" help:"publish, subscribe or connect; or an operation such as \"Read Device\" or an Azure data action."`
+	What      string `arg:"" help:"connect, publish, subscribe, will or receive; or an operation such as \"Read Device\" or an Azure data action."`
 	Where     string `arg:"" optional:"" help:"The topic or filter; or a space path, device id or ARM scope."`
 	Tree      bool   `help:"As a tree."`
 }
 
 func question(principal, what, where string) admin.Question {
-	switch what {
-	case "publish", "subscribe", "connect":
+	if admin.IsVerb(what) {
 		return admin.Question{Principal: principal, Verb: what, Topic: where}
 	}
 	return admin.Question{Principal: principal, Operation: what, At: where}

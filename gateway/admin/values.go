@@ -128,8 +128,18 @@ type Session struct {
 	Denied        uint64    `json:"denied"`
 }
 
-// Question asks for a decision: an MQTT operation (Verb publish, subscribe,
-// connect with Topic), an operation of the space model ("Read Device" with At
+// IsVerb tells whether an operator's word is an MQTT operation that can be
+// explained: receive is one delivery, will what is sent for who is gone.
+func IsVerb(word string) bool {
+	switch word {
+	case "connect", "publish", "subscribe", "will", "receive":
+		return true
+	}
+	return false
+}
+
+// Question asks for a decision: an MQTT operation (Verb, with Topic unless it
+// is connect), an operation of the space model ("Read Device" with At
 // a space path or the name of a device), or an Azure data action (with At an
 // ARM scope).
 type Question struct {
