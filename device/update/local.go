@@ -1,6 +1,7 @@
 package update
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -134,7 +135,7 @@ func (g *Guard) localOffer(ctx context.Context, r Request, s Service) (Answer, e
 	if err != nil {
 		return Answer{}, err
 	}
-	if f := state.Refusal; f != nil && !f.Who.Hub && f.ID == s.ID {
+	if f := state.Declined; f != nil && f.ID == s.ID {
 		return refusal(http.StatusConflict, f.Reason, "refused"), nil
 	}
 	g.o.Recheck(r.Device)
@@ -171,8 +172,8 @@ func (g *Guard) status(device string) (Answer, error) {
 	if s.Pending != nil {
 		out.Pending, out.PendingPhase = s.Pending.ID, s.Pending.Phase
 	}
-	if s.Refusal != nil {
-		out.Refused = s.Refusal.Reason
+	if r := cmp.Or(s.Refusal, s.Declined); r != nil {
+		out.Refused = r.Reason
 	}
 	body, err := json.Marshal(out)
 	return Answer{http.StatusOK, body}, err

@@ -76,9 +76,12 @@ type State struct {
 	Current *Deployment `json:"current,omitempty"`
 	// Pending is authorised or held and not yet shown.
 	Pending *Deployment `json:"pending,omitempty"`
-	// Refusal is why the newest offer is not shown; nil when it is.
+	// Refusal is why the hub's newest offer is not shown; nil when it is.
 	Refusal  *Deployment `json:"refusal,omitempty"`
 	Withheld []Withheld  `json:"withheld,omitempty"`
+	// Declined is the last local action, if it was refused. Upstream never asked
+	// for it and hears nothing of it; what it was refused stays as it is.
+	Declined *Deployment `json:"declined,omitempty"`
 	// LocalVersion is the hub's $version when a local deployment was made:
 	// hub states that are not newer do not replace it.
 	LocalVersion int64 `json:"localVersion,omitempty"`

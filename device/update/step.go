@@ -128,6 +128,8 @@ func (r Rules) offer(s State, e Offer) (State, []Effect) {
 			return s, nil
 		}
 		s.HubWants = wants
+	} else {
+		s.Declined = nil
 	}
 	d := Deployment{Action: Create, ID: e.Service.ID, Retry: e.Service.Retry, Phase: Offered, Who: e.Who, Version: e.Version, Since: e.Now, Service: e.Service.Value()}
 	if e.Service.Cancel {
@@ -199,8 +201,10 @@ func duplicate(s State, d Deployment) (State, []Effect) {
 		s.Pending = nil
 		effects = append(effects, Note{Allowed: true, Detail: "its initiator wants again what the device sees", Deployment: old})
 	}
-	s.endWithheld(d.Version)
-	s.Refusal = nil
+	if d.Who.Hub {
+		s.endWithheld(d.Version)
+		s.Refusal = nil
+	}
 	return s, effects
 }
 
