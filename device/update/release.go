@@ -108,7 +108,7 @@ func released(s State, e Answered) (State, []Effect) {
 	if again := d.Action == Create && s.Current != nil && s.Current.ID == d.ID; d.Action != Cancel && !again {
 		s.Current = &d // what is known of one that comes back stays
 	}
-	if d.Who.Hub {
+	if d.Who.Hub && (s.Refusal == nil || s.Refusal.Version <= d.Version) {
 		s.Refusal = nil
 		s.endWithheld(d.Version)
 	}

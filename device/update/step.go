@@ -144,7 +144,9 @@ func (r Rules) offer(s State, e Offer) (State, []Effect) {
 		case d.Retry != c.Retry && d.Retry != "":
 			d.Action = Retry
 			if c.Phase != Failed && c.Phase != Cancelled && !stuck {
-				return refuse(s, d, "retry-not-applicable", "the deployment is "+string(c.Phase))
+				taken := takeBack(&s, d)
+				s, effects := refuse(s, d, "retry-not-applicable", "the deployment is "+string(c.Phase))
+				return s, append(taken, effects...)
 			}
 		// A timestamp that disappears is no retry (device-update-protocol.md 3.4).
 		case s.Shown != nil:
@@ -190,22 +192,27 @@ func (d *Deployment) same(o Deployment) bool {
 }
 
 // duplicate: ignored and acknowledged. What the device sees stays what it was,
-// whatever this offer carries under the same name. What the same side wanted in
-// between it does not want any more: released later, it would be no part of any
-// desired state.
+// whatever this offer carries under the same name.
 func duplicate(s State, d Deployment) (State, []Effect) {
-	var effects []Effect
-	if p := s.Pending; p != nil && p.Who.Hub == d.Who.Hub {
-		old := *p
-		old.Phase = Superseded
-		s.Pending = nil
-		effects = append(effects, Note{Allowed: true, Detail: "its initiator wants again what the device sees", Deployment: old})
-	}
+	effects := takeBack(&s, d)
 	if d.Who.Hub {
 		s.endWithheld(d.Version)
 		s.Refusal = nil
 	}
 	return s, effects
+}
+
+// takeBack ends what the same side wanted in between, when it comes back to
+// what the device sees: released later, it would be no part of any desired state.
+func takeBack(s *State, d Deployment) []Effect {
+	p := s.Pending
+	if p == nil || p.Who.Hub != d.Who.Hub {
+		return nil
+	}
+	old := *p
+	old.Phase = Superseded
+	s.Pending = nil
+	return []Effect{Note{Allowed: true, Detail: "its initiator wants again what the device sees", Deployment: old}}
 }
 
 // pendingAgain: the offer is already waiting; it is tried again.
