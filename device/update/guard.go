@@ -306,6 +306,13 @@ func (g *Guard) read(desired twin.Properties, present bool) Event {
 	return Offer{Now: now, Version: desired.Version, Service: s, Who: Initiator{Hub: true}, Present: present}
 }
 
+// Unreadable audits a desired state from upstream that is no strict JSON: it
+// changes nothing, and whoever wrote it shall be looked for. err says where it
+// breaks, never what it holds.
+func (g *Guard) Unreadable(device string, err error) {
+	g.o.Audit(g.note(device, Note{Detail: err.Error(), Deployment: Deployment{Action: Create, Phase: Refused, Reason: "malformed-desired", Who: Initiator{Hub: true}}}))
+}
+
 // Reauthorize asks again about everything that waits or was refused, and about
 // reports that were withheld: to be called when rights, records or the offline stage changed.
 func (g *Guard) Reauthorize(ctx context.Context) error {

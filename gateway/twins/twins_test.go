@@ -230,6 +230,27 @@ func TestVersions(t *testing.T) {
 	})
 }
 
+// Strict JSON is part of the guard (semantics.md 5): what breaks it is refused
+// like anything else, the last good state stays, and the audit says so.
+func TestUnreadableDesiredStateIsAudited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.ask(dev, message.TwinGet, "")
+		h.took()
+		h.s.DesiredPatch("d1", []byte(`{"deviceUpdate":{"service":{"workflow":{"action":255,"action":3}}},"$version":4}`))
+		h.s.Twin("d1", []byte(`{"desired":{"a":1,"a":2,"$version":5},"reported":{"$version":1}}`))
+		h.up.set(func() { h.up.desired = `{"a":"\u0000","$version":6}` })
+		h.ask(dev, message.TwinGet, "")
+		if got := h.one(); !strings.Contains(got, `"interval":5`) {
+			t.Errorf("not the last good state: %s", got)
+		}
+		if got := fmt.Sprint(h.said); got != "[d1 malformed-desired d1 malformed-desired d1 malformed-desired]" {
+			t.Errorf("audited %s", got)
+		}
+	})
+}
+
 func TestWithheldReports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, nil)

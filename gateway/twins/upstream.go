@@ -43,6 +43,7 @@ func (s *Service) DesiredPatch(id string, body []byte) {
 		patch, err := twin.ParsePatch(body)
 		if err != nil {
 			s.o.Log.Error("upstream sent a malformed desired patch", "device", i.id, "err", err)
+			s.o.Guard.Unreadable(i.id, err)
 			return
 		}
 		if i.rec.Known && patch.Version == i.rec.DesiredVersion {
