@@ -54,7 +54,7 @@ type question struct {
 	Status                        []string // device, status
 
 	// Who asks: "device d1", "module d1/m", "user u1", "user u1 in g1", "service s1",
-	// "function f1", "link l1" (an upstream link's principal, a service), "gateway".
+	// "function f1", "peer dev1" (a local process), "link l1" (an upstream link's principal, a service), "gateway".
 	Who      string
 	Filtered bool // on a filtered listener
 	// What: one of these.
@@ -285,6 +285,9 @@ func (h *house) principal(t *testing.T, text string) *principal.Principal {
 	case "function":
 		p.Kind = principal.Function
 		identity(model.UserDefinedFunctionID, h.id("function "+name), space.ID{})
+	case "peer": // a process of this machine that speaks as a device
+		p.Kind = principal.Local
+		identity(model.DeviceID, h.id("device "+name), space.ID{})
 	case "tenant":
 		identity(model.TenantID, home, space.ID{})
 	case "gateway":
