@@ -56,7 +56,7 @@ func (x *Explanation) Tree() string {
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s at %s: %s\n", x.verdict(), x.Need, x.At, x.Reason)
+	fmt.Fprintf(&b, "%s %s at %s: %s (policy %s)\n", x.verdict(), x.Need, x.At, x.Reason, x.Version)
 	for i, br := range branches {
 		fork, rail := "├─ ", "│  "
 		if i == len(branches)-1 {

@@ -40,7 +40,7 @@ func (r *deploymentRights) May(_ context.Context, who update.Initiator, action u
 	switch {
 	case stage == access.Expired && !r.cfg.Offline.KeepAfterExpiry:
 		return update.Decision{Reason: access.CacheExpired, Detail: "the policy is too old to decide by"}
-	case stage >= access.Restricted && (action == update.Create || action == update.Retry):
+	case stage >= access.Restricted && (action == update.Create || action == update.Retry || action == update.CancelReleased):
 		return update.Decision{Hold: true, Reason: access.StageRefused, Detail: "the cloud has been out of sight for too long for new deployment actions"}
 	}
 	return decideAll(r.index(), subject, r.needs(who.Hub, action))
@@ -63,7 +63,7 @@ func (r *deploymentRights) needs(hub bool, action update.Action) []need {
 	switch action {
 	case update.Get:
 		return []need{{scope, []string{model.IotHubTwinsRead}}}
-	case update.Cancel:
+	case update.Cancel, update.CancelReleased:
 		return []need{{scope, []string{model.IotHubConfigurationsWrite, model.IotHubConfigurationsDelete}}, {scope, []string{model.IotHubTwinsWrite}}}
 	case update.Diagnose:
 		return []need{{r.cfg.Instance.DeviceUpdate.ARMScope, []string{model.DeviceUpdateManagementWrite}}}

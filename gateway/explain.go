@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gatehouse/gatehouse/authz"
@@ -85,8 +86,15 @@ func (d *daemon) explain(q admin.Question) (admin.Explanation, error) {
 			}
 		}
 		out.Needs = strings.Join(needs, "; ")
-		if !x.Allowed {
-			out.Nearest = d.nearest(p, x.Steps)
+		if x.Allowed {
+			out.Grant = d.granting(p, x.Steps)
+		} else {
+			out.Nearest, out.WouldNeed = d.nearest(p, x.Steps)
+			for _, s := range x.Steps {
+				if !s.OK && s.Check != "" && out.Detail == "" {
+					out.Detail = fmt.Sprintf("%s: %s %s does not hold", p.Name, s.Check, s.At)
+				}
+			}
 		}
 		return out, nil
 	}
@@ -104,10 +112,10 @@ func (d *daemon) explain(q admin.Question) (admin.Explanation, error) {
 		}
 		return out, nil
 	}
-	if len(x.OneOf) > 0 && x.Denial == "" {
-		out.Detail = "one of these roles would do: " + strings.Join(x.OneOf, ", ")
-	}
 	out.Nearest = d.missRows(x.Misses)
+	if x.Denial == "" {
+		out.WouldNeed = x.OneOf
+	}
 	return out, nil
 }
 
@@ -127,8 +135,25 @@ func (d *daemon) stepRows(p *principal.Principal, steps []access.Step) []admin.S
 	return rows
 }
 
-// nearest are the closest misses of the first step that policy refused.
-func (d *daemon) nearest(p *principal.Principal, steps []access.Step) []admin.Miss {
+// granting is the assignment behind the last step that policy allowed: the
+// operation itself, after the right to be connected.
+func (d *daemon) granting(p *principal.Principal, steps []access.Step) *admin.Grant {
+	for _, s := range slices.Backward(steps) {
+		if !s.OK || s.Needs == "" || s.Decision == nil || s.Decision.Assignment.IsZero() {
+			continue
+		}
+		x, err := d.explainOperation(p, admin.Question{Operation: s.Needs, At: s.At})
+		if err == nil && x.Allowed && len(x.Granting) > 0 {
+			g := d.grantRow(&x.Granting[0])
+			return &g
+		}
+	}
+	return nil
+}
+
+// nearest are the closest misses of the first step that policy refused, and
+// the roles that would allow it.
+func (d *daemon) nearest(p *principal.Principal, steps []access.Step) ([]admin.Miss, []string) {
 	for _, s := range steps {
 		if s.OK || s.Needs == "" {
 			continue
@@ -137,9 +162,9 @@ func (d *daemon) nearest(p *principal.Principal, steps []access.Step) []admin.Mi
 		if err != nil {
 			continue
 		}
-		return d.missRows(x.Misses)
+		return d.missRows(x.Misses), x.OneOf
 	}
-	return nil
+	return nil, nil
 }
 
 func (d *daemon) missRows(misses []authz.Miss) []admin.Miss {
@@ -150,9 +175,15 @@ func (d *daemon) missRows(misses []authz.Miss) []admin.Miss {
 	return rows
 }
 
+// isAction tells a data action of the Azure model from an operation, whose
+// category ("Read ExtendedType/DeviceType") has a slash as well.
+func isAction(operation string) bool {
+	return strings.Contains(operation, "/") && !strings.Contains(strings.TrimSpace(operation), " ")
+}
+
 func (d *daemon) explainOperation(p *principal.Principal, q admin.Question) (authz.Explanation, error) {
 	ix, topo := d.policy.Facts()
-	if strings.Contains(q.Operation, "/") {
+	if isAction(q.Operation) {
 		return ix.ExplainAction(&p.Subject, q.Operation, q.At), nil
 	}
 	op, at, err := d.operationAt(topo, q)
@@ -193,10 +224,11 @@ func (d *daemon) grantRow(g *authz.Grant) admin.Grant {
 	return admin.Grant{Assignment: g.Assignment.String(), Identity: who, Role: g.RoleLabel(), Scope: g.Place()}
 }
 
-func (d *daemon) grantRows(list []authz.Grant) []admin.Grant {
+func (d *daemon) grantRows(ix *authz.Index, list []authz.Grant) []admin.Grant {
 	rows := make([]admin.Grant, len(list))
 	for i := range list {
 		rows[i] = d.grantRow(&list[i])
+		rows[i].Operations = ix.Operations(&list[i])
 	}
 	return rows
 }
@@ -207,14 +239,14 @@ func (d *daemon) whoCan(q admin.Question) ([]admin.Grant, error) {
 			Next: fmt.Sprintf("gatehousectl explain PRINCIPAL %s '%s' lists the operations that the topic needs, and where; ask for those", q.Verb, q.Topic)}
 	}
 	ix, topo := d.policy.Facts()
-	if strings.Contains(q.Operation, "/") {
-		return d.grantRows(ix.WhoCanAction(q.Operation, q.At)), nil
+	if isAction(q.Operation) {
+		return d.grantRows(ix, ix.WhoCanAction(q.Operation, q.At)), nil
 	}
 	op, at, err := d.operationAt(topo, q)
 	if err != nil {
 		return nil, err
 	}
-	return d.grantRows(ix.WhoCan(op, at)), nil
+	return d.grantRows(ix, ix.WhoCan(op, at)), nil
 }
 
 func (d *daemon) whatCan(name string) ([]admin.Grant, error) {
@@ -223,10 +255,5 @@ func (d *daemon) whatCan(name string) ([]admin.Grant, error) {
 		return nil, err
 	}
 	ix := d.policy.Index()
-	held := ix.WhatCan(&p.Subject)
-	rows := d.grantRows(held)
-	for i := range held {
-		rows[i].Operations = ix.Operations(held[i].Role)
-	}
-	return rows, nil
+	return d.grantRows(ix, ix.WhatCan(&p.Subject)), nil
 }

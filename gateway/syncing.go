@@ -49,6 +49,8 @@ func (d *daemon) buildIdentity() error {
 			o.Peers[identity.PeerAt{Listener: l.Name, UID: p.UID}] = identity.Peer{Name: strings.TrimPrefix(p.Principal, "local:"), Subject: subject}
 		}
 	}
+	d.health.Set(o.AllowSHA1, "x509-sha1", health.Degraded, "certificates that are registered by nothing but a SHA-1 thumbprint are believed",
+		"register SHA-256 thumbprints, then remove identity.x509.allowSHA1")
 	d.identity, err = identity.New(o)
 	return err
 }

@@ -1,18 +1,20 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/gatehouse/gatehouse/gateway/admin"
 )
 
 type explainCmd struct {
 	Principal string `arg:"" help:"A device id, a key as \"sessions\" prints it, or {type}:{id}."`
-	What      string `arg:"" help:"publish, subscribe or connect; or an operation such as \"Read Device\" or an Azure data action."`
+	What      string `arg:"" help:"connect, publish, subscribe, will or receive; or an operation such as \"Read Device\" or an Azure data action."`
 	Where     string `arg:"" optional:"" help:"The topic or filter; or a space path, device id or ARM scope."`
+	Tree      bool   `help:"As a tree."`
 }
 
 func question(principal, what, where string) admin.Question {
-	switch what {
-	case "publish", "subscribe", "connect":
+	if admin.IsVerb(what) {
 		return admin.Question{Principal: principal, Verb: what, Topic: where}
 	}
 	return admin.Question{Principal: principal, Operation: what, At: where}
@@ -23,7 +25,13 @@ func (c explainCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	err = e.print(x, func(p *printer) { printExplanation(p, &c, &x) })
+	err = e.print(x, func(p *printer) {
+		if c.Tree {
+			explanationTree(p, &c, &x)
+			return
+		}
+		printExplanation(p, &c, &x)
+	})
 	if err == nil && !x.Allowed {
 		return answered{}
 	}
@@ -31,11 +39,7 @@ func (c explainCmd) Run(e *env) error {
 }
 
 func printExplanation(p *printer, c *explainCmd, x *admin.Explanation) {
-	word, col := "denied", red
-	if x.Allowed {
-		word, col = "allowed", green
-	}
-	p.line(in(col, "%s", word), in(bold, "%s", x.Reason), text("%s: %s %s", c.Principal, c.What, c.Where))
+	p.line(verdict(c, x)...)
 	if x.Detail != "" {
 		p.field("detail", text("%s", x.Detail))
 	}
@@ -51,7 +55,22 @@ func printExplanation(p *printer, c *explainCmd, x *admin.Explanation) {
 	for _, m := range x.Nearest {
 		p.field("not by", text("%s to %s at %s:", m.Role, m.Identity, m.Scope), text("%s", m.Why), in(dim, "%s", m.Assignment))
 	}
-	p.field("decided on", text("version %s, %s old", x.Version, seconds(x.AgeSeconds)), in(stateColour(x.Stage), "%s", x.Stage))
+	if len(x.WouldNeed) > 0 {
+		p.field("would need", text("one of: %s", strings.Join(x.WouldNeed, ", ")))
+	}
+	p.field("decided on", decidedOn(x)...)
+}
+
+func verdict(c *explainCmd, x *admin.Explanation) []cell {
+	word, col := "denied", red
+	if x.Allowed {
+		word, col = "allowed", green
+	}
+	return []cell{in(col, "%s", word), in(bold, "%s", x.Reason), text("%s: %s %s", c.Principal, c.What, c.Where)}
+}
+
+func decidedOn(x *admin.Explanation) []cell {
+	return []cell{text("version %s, %s old", x.Version, seconds(x.AgeSeconds)), in(stateColour(x.Stage), "%s", x.Stage)}
 }
 
 // printStep is one thing that was asked: "Read Device at …: yes, by …".
@@ -81,6 +100,7 @@ func printStep(p *printer, s *admin.Step) {
 type whoCanCmd struct {
 	What  string `arg:"" help:"An operation such as \"Read Device\", or an Azure data action."`
 	Where string `arg:"" help:"A space path, device id or ARM scope."`
+	Tree  bool   `help:"As a tree, by who holds it."`
 }
 
 func (c whoCanCmd) Run(e *env) error {
@@ -88,11 +108,18 @@ func (c whoCanCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	return e.print(gs, func(p *printer) { printGrants(p, gs, "nobody") })
+	return e.print(gs, func(p *printer) {
+		if c.Tree {
+			grantTree(p, c.What+" at "+c.Where, gs, "nobody", func(g *admin.Grant) (string, string) { return g.Identity, g.Role + " at " + g.Scope })
+			return
+		}
+		printGrants(p, gs, "nobody")
+	})
 }
 
 type whatCanCmd struct {
 	Principal string `arg:"" help:"A device id, a key as \"sessions\" prints it, or {type}:{id}."`
+	Tree      bool   `help:"As a tree, by place."`
 }
 
 func (c whatCanCmd) Run(e *env) error {
@@ -101,6 +128,10 @@ func (c whatCanCmd) Run(e *env) error {
 		return err
 	}
 	return e.print(gs, func(p *printer) {
+		if c.Tree {
+			grantTree(p, c.Principal, gs, "nothing", func(g *admin.Grant) (string, string) { return g.Scope, g.Role + " as " + g.Identity })
+			return
+		}
 		printGrants(p, gs, "nothing")
 		said := map[string]bool{}
 		for _, g := range gs {

@@ -76,9 +76,9 @@ func answers() admin.Sources {
 		},
 		Explain: func(_ context.Context, q admin.Question) (admin.Explanation, error) {
 			x := admin.Explanation{Question: q, Reason: "no-assignment", Version: "1.42", AgeSeconds: 5, Stage: "fresh",
-				Nearest: []admin.Miss{{Grant: admin.Grant{Role: "Device Administrator", Identity: "DeviceId:1", Scope: "/x"}, Why: "its path does not cover /y"}}}
+				Nearest: []admin.Miss{{Grant: admin.Grant{Role: "Device Administrator", Identity: "DeviceId:1", Scope: "/x"}, Why: "its path does not cover /y"}}, Needs: "Read Device at /; Create Sensor at /y", WouldNeed: []string{"Device Administrator", "Gateway Device"}}
 			if q.Topic == "devices/a/messages/events/" || q.Operation == "Read Device" {
-				x.Allowed, x.Reason, x.Nearest = true, "granted", nil
+				x.Allowed, x.Reason, x.Nearest, x.WouldNeed = true, "granted", nil, nil
 				x.Steps = []admin.Step{{Check: "acts for", At: "b"}, {Row: "telemetry", OK: true},
 					{Needs: "Create Sensor", At: "/x", OK: true, Grant: &admin.Grant{Role: "Gateway Device", Scope: "/", Assignment: "id-1"}}}
 				x.Grant = &admin.Grant{Assignment: "id-1", Role: "Gateway Device", Identity: "DeviceId:1", Scope: "/"}

@@ -45,6 +45,9 @@ func (b *bench) May(_ context.Context, who Initiator, a Action, device string) D
 	if d, ok := b.denied[a]; ok {
 		return d
 	}
+	if d, ok := b.denied[Cancel]; ok && a == CancelReleased { // who may not cancel may not end what runs
+		return d
+	}
 	return Decision{Allowed: true, Reason: "granted"}
 }
 

@@ -234,7 +234,11 @@ func equalFold(a, b string) bool {
 }
 
 func (g *Guard) authorise(ctx context.Context, device string, a Authorise) Decision {
-	d := g.o.Authorizer.May(ctx, a.Who, a.Action, device)
+	question := a.Action
+	if a.Released {
+		question = CancelReleased
+	}
+	d := g.o.Authorizer.May(ctx, a.Who, question, device)
 	if !d.Allowed || !a.Who.Hub || !g.o.RequireRecords {
 		return d
 	}
@@ -300,6 +304,13 @@ func (g *Guard) read(desired twin.Properties, present bool) Event {
 		s.RootKeyPackageURL = "" // a cancel needs none; an address that is not allowed never passes
 	}
 	return Offer{Now: now, Version: desired.Version, Service: s, Who: Initiator{Hub: true}, Present: present}
+}
+
+// Unreadable audits a desired state from upstream that is no strict JSON: it
+// changes nothing, and whoever wrote it shall be looked for. err says where it
+// breaks, never what it holds.
+func (g *Guard) Unreadable(device string, err error) {
+	g.o.Audit(g.note(device, Note{Detail: err.Error(), Deployment: Deployment{Action: Create, Phase: Refused, Reason: "malformed-desired", Who: Initiator{Hub: true}}}))
 }
 
 // Reauthorize asks again about everything that waits or was refused, and about

@@ -1,6 +1,7 @@
 package update
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,7 +39,11 @@ func refusal(status int, code, message string) Answer {
 // Local answers a local action. It is authorised first; then the cloud does it
 // if it can be reached, else this gateway does what it can on its own.
 func (g *Guard) Local(ctx context.Context, r Request) (Answer, error) {
-	a := g.o.Authorizer.May(ctx, r.Who, r.Action, r.Device)
+	question := r.Action
+	if s := g.State(r.Device); r.Action == Cancel && s.active() != nil && s.active().ID == r.Deployment && !s.waits(r.Deployment) {
+		question = CancelReleased
+	}
+	a := g.o.Authorizer.May(ctx, r.Who, question, r.Device)
 	if !a.Allowed {
 		g.o.Audit(g.note(r.Device, Note{Detail: a.Detail, Deployment: Deployment{Action: r.Action, ID: r.Deployment, Phase: Refused, Reason: a.Reason, Who: r.Who}}))
 		if a.Hold {
@@ -97,7 +102,7 @@ func deploymentID(id string) bool {
 
 func (g *Guard) localCancel(ctx context.Context, r Request) (Answer, error) {
 	s := g.State(r.Device)
-	pending := s.Pending != nil && s.Pending.ID == r.Deployment
+	pending := s.waits(r.Deployment)
 	current := s.active() != nil && s.active().ID == r.Deployment
 	if !pending && !current {
 		return refusal(http.StatusNotFound, "DeploymentNotFound", "no such deployment is waiting or in progress"), nil
@@ -130,7 +135,7 @@ func (g *Guard) localOffer(ctx context.Context, r Request, s Service) (Answer, e
 	if err != nil {
 		return Answer{}, err
 	}
-	if f := state.Refusal; f != nil && !f.Who.Hub && f.ID == s.ID {
+	if f := state.Declined; f != nil && f.ID == s.ID {
 		return refusal(http.StatusConflict, f.Reason, "refused"), nil
 	}
 	g.o.Recheck(r.Device)
@@ -167,8 +172,8 @@ func (g *Guard) status(device string) (Answer, error) {
 	if s.Pending != nil {
 		out.Pending, out.PendingPhase = s.Pending.ID, s.Pending.Phase
 	}
-	if s.Refusal != nil {
-		out.Refused = s.Refusal.Reason
+	if r := cmp.Or(s.Refusal, s.Declined); r != nil {
+		out.Refused = r.Reason
 	}
 	body, err := json.Marshal(out)
 	return Answer{http.StatusOK, body}, err

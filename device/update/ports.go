@@ -26,6 +26,11 @@ const (
 	Retry    Action = "retry"
 	Get      Action = "get"      // reading a device, and its reports going up
 	Diagnose Action = "diagnose" // diagnosticInformation
+
+	// CancelReleased is asked instead of Cancel when the device has been shown
+	// what would end: while new actions are held, only what waits may be
+	// cancelled (semantics.md 4, Offline). Never the action of a deployment.
+	CancelReleased Action = "cancel-released"
 )
 
 // Initiator is who wants it, recorded with the deployment so that the same

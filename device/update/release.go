@@ -9,7 +9,7 @@ func answered(s State, e Answered) (State, []Effect) {
 			if e.Decision.Hold {
 				return hold(s, d, e.Decision)
 			}
-			if s.standing(d) {
+			if s.standing(d) && d.Who.Hub {
 				return omitStanding(s, d, e.Decision)
 			}
 			return refuse(s, d, e.Decision.Reason, e.Decision.Detail)
@@ -17,19 +17,23 @@ func answered(s State, e Answered) (State, []Effect) {
 		d.Phase = Authorised
 		effects := supersedePending(&s, d)
 		effects = append(effects, Note{Allowed: true, Deployment: d})
-		if !d.Who.Hub {
-			s.LocalVersion = s.Version
+		if d.Who.Hub {
+			s.Refusal = nil
+		} else {
+			s.LocalVersion, s.LocalOver = s.Version, s.HubWants
 		}
 		if d.Action == Cancel && d.Binds == "" && s.active() != nil {
 			// What it names only waited and has ended here. The device would
 			// cancel what runs, whatever id it was told.
-			s.candidate, s.Refusal = nil, nil
+			s.candidate = nil
 			return s, effects
 		}
 		d.Phase = Queued
-		s.candidate, s.Pending, s.Refusal = nil, &d, nil
+		s.candidate, s.Pending = nil, &d
 		if !c.present {
-			s.withhold(d.Version, true, string(Queued))
+			if d.Who.Hub {
+				s.withhold(d.Version, true, string(Queued))
+			}
 			return s, effects
 		}
 		s, more := release(s)
@@ -68,11 +72,13 @@ func release(s State) (State, []Effect) {
 			old := *p
 			old.Phase, old.Reason = Superseded, "another workflow is current"
 			s.Pending = nil
-			s.endWithheld(s.Version)
+			if old.Who.Hub {
+				s.endWithheld(s.Version)
+			}
 			return s, []Effect{Note{Deployment: old}}
 		}
 	}
-	return s, []Effect{Authorise{p.Action, p.Who, p.ID, p.Update}}
+	return s, []Effect{ask(*p)}
 }
 
 func released(s State, e Answered) (State, []Effect) {
@@ -86,7 +92,7 @@ func released(s State, e Answered) (State, []Effect) {
 			return s, nil // stays queued
 		}
 		s.Pending = nil
-		if s.standing(d) {
+		if s.standing(d) && d.Who.Hub {
 			return omitStanding(s, d, e.Decision)
 		}
 		return refuse(s, d, e.Decision.Reason, e.Decision.Detail)
@@ -102,7 +108,7 @@ func released(s State, e Answered) (State, []Effect) {
 	if again := d.Action == Create && s.Current != nil && s.Current.ID == d.ID; d.Action != Cancel && !again {
 		s.Current = &d // what is known of one that comes back stays
 	}
-	if s.Refusal == nil || s.Refusal.Phase != Held || s.Refusal.Who.Hub == d.Who.Hub {
+	if d.Who.Hub && (s.Refusal == nil || s.Refusal.Version <= d.Version) {
 		s.Refusal = nil
 		s.endWithheld(d.Version)
 	}
@@ -113,6 +119,9 @@ func released(s State, e Answered) (State, []Effect) {
 func hold(s State, d Deployment, why Decision) (State, []Effect) {
 	d.Phase, d.Reason = Held, why.Reason
 	s.candidate = nil
+	if !d.Who.Hub { // nobody would ask again: who wants it can
+		return refuse(s, d, why.Reason, why.Detail)
+	}
 	known := s.Refusal != nil && s.Refusal.Phase == Held && s.Refusal.Version == d.Version && s.Refusal.Reason == why.Reason
 	var effects []Effect
 	switch p := s.Pending; {
@@ -135,10 +144,15 @@ func hold(s State, d Deployment, why Decision) (State, []Effect) {
 }
 
 // refuse: not forwarded, the last good state stays, audited and reported once
-// for each version and reason.
+// for each version and reason. A local action is answered where it was asked
+// for: a report would be about a version of the hub that nothing was refused of.
 func refuse(s State, d Deployment, reason, detail string) (State, []Effect) {
 	d.Phase, d.Reason = Refused, reason
 	s.candidate = nil
+	if !d.Who.Hub {
+		s.Declined = &d
+		return s, []Effect{Note{Deployment: d, Detail: detail}}
+	}
 	known := refusedBefore(s, d)
 	s.Refusal = &d
 	s.withhold(d.Version, false, reason)

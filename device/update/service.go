@@ -92,6 +92,15 @@ func ParseService(v strictjson.Value) (Service, error) {
 	return s, nil
 }
 
+// wants names what a service asks for: two that say the same are duplicates,
+// whatever else they carry (semantics.md 5).
+func (s Service) wants() string {
+	if s.Cancel {
+		return "cancel " + s.ID
+	}
+	return "apply " + s.ID + " " + s.Retry
+}
+
 func optional(v strictjson.Value) (string, bool) {
 	if v.Kind() == strictjson.Absent || v.Kind() == strictjson.Null {
 		return "", true

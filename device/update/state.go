@@ -76,13 +76,21 @@ type State struct {
 	Current *Deployment `json:"current,omitempty"`
 	// Pending is authorised or held and not yet shown.
 	Pending *Deployment `json:"pending,omitempty"`
-	// Refusal is why the newest offer is not shown; nil when it is.
+	// Refusal is why the hub's newest offer is not shown; nil when it is.
 	Refusal  *Deployment `json:"refusal,omitempty"`
 	Withheld []Withheld  `json:"withheld,omitempty"`
+	// Declined is the last local action, if it was refused. Upstream never asked
+	// for it and hears nothing of it; what it was refused stays as it is.
+	Declined *Deployment `json:"declined,omitempty"`
 	// LocalVersion is the hub's $version when a local deployment was made:
 	// hub states that are not newer do not replace it.
 	LocalVersion int64 `json:"localVersion,omitempty"`
-	Version      int64 `json:"version"` // highest hub $version judged
+	// HubWants is what the hub wants by the newest version, and LocalOver what
+	// it wanted when the local deployment was made: as long as it wants the
+	// same, a higher $version is about other properties.
+	HubWants  string `json:"hubWants,omitempty"`
+	LocalOver string `json:"localOver,omitempty"`
+	Version   int64  `json:"version"` // highest hub $version judged
 	// Properties are the device's compatibility properties as it reported them; Contract its model version, 0 unknown.
 	Properties map[string]string `json:"properties,omitempty"`
 	Contract   int               `json:"contract,omitempty"`
@@ -108,6 +116,9 @@ func (s State) active() *Deployment {
 	return nil
 }
 
+// waits tells whether a deployment of this id is queued or held.
+func (s State) waits(id string) bool { return s.Pending != nil && s.Pending.ID == id }
+
 // cancelling tells whether the device has been shown the end of its current workflow.
 func (s State) cancelling() bool {
 	return s.Shown != nil && s.Current != nil && s.Shown.Action == Cancel && s.Shown.Binds == s.Current.ID
@@ -116,6 +127,11 @@ func (s State) cancelling() bool {
 // standing tells whether a cancel has nothing to cancel here.
 func (s State) standing(d Deployment) bool {
 	return d.Action == Cancel && d.Binds == "" && (s.Pending == nil || s.Pending.Action == Cancel)
+}
+
+// local tells whether what is shown or waits was asked for here.
+func (s State) local() bool {
+	return s.Shown != nil && !s.Shown.Who.Hub || s.Pending != nil && !s.Pending.Who.Hub
 }
 
 // withhold notes that version v shows nothing new, or ends the span.

@@ -60,6 +60,7 @@ type (
 	// Authorise asks about the candidate, or about what is pending; answer with Answered.
 	Authorise struct {
 		Action           Action
+		Released         bool // a cancel of what the device has been shown
 		Who              Initiator
 		Workflow, Update string
 	}
@@ -98,7 +99,7 @@ func (r Rules) Step(s State, e Event) (State, []Effect) {
 		if e.Version <= s.LocalVersion {
 			return s, nil
 		}
-		s.Version = max(s.Version, e.Version)
+		s.Version, s.HubWants = max(s.Version, e.Version), ""
 		return refuse(s, d, e.Reason, "")
 	case Withdrawn:
 		return withdraw(s, e)
@@ -121,6 +122,14 @@ func (r Rules) offer(s State, e Offer) (State, []Effect) {
 			return s, nil // a local deployment outlives it
 		}
 		s.Version = max(s.Version, e.Version)
+		wants := e.Service.wants()
+		if s.local() && wants == s.HubWants && wants == s.LocalOver {
+			s.LocalVersion = s.Version // nothing newer about deployments
+			return s, nil
+		}
+		s.HubWants = wants
+	} else {
+		s.Declined = nil
 	}
 	d := Deployment{Action: Create, ID: e.Service.ID, Retry: e.Service.Retry, Phase: Offered, Who: e.Who, Version: e.Version, Since: e.Now, Service: e.Service.Value()}
 	if e.Service.Cancel {
@@ -135,7 +144,9 @@ func (r Rules) offer(s State, e Offer) (State, []Effect) {
 		case d.Retry != c.Retry && d.Retry != "":
 			d.Action = Retry
 			if c.Phase != Failed && c.Phase != Cancelled && !stuck {
-				return refuse(s, d, "retry-not-applicable", "the deployment is "+string(c.Phase))
+				taken := takeBack(&s, d)
+				s, effects := refuse(s, d, "retry-not-applicable", "the deployment is "+string(c.Phase))
+				return s, append(taken, effects...)
 			}
 		// A timestamp that disappears is no retry (device-update-protocol.md 3.4).
 		case s.Shown != nil:
@@ -167,7 +178,12 @@ func (r Rules) offerCancel(s State, e Offer, d Deployment) (State, []Effect) {
 		return duplicate(s, d)
 	}
 	s.candidate = &candidate{d: d, service: e.Service, present: e.Present}
-	return s, []Effect{Authorise{Cancel, d.Who, d.ID, ""}}
+	return s, []Effect{ask(d)}
+}
+
+// ask is the question that a deployment raises.
+func ask(d Deployment) Authorise {
+	return Authorise{d.Action, d.Action == Cancel && d.Binds != "", d.Who, d.ID, d.Update}
 }
 
 // same tells whether two applies are the same offer, content included.
@@ -178,9 +194,25 @@ func (d *Deployment) same(o Deployment) bool {
 // duplicate: ignored and acknowledged. What the device sees stays what it was,
 // whatever this offer carries under the same name.
 func duplicate(s State, d Deployment) (State, []Effect) {
-	s.endWithheld(d.Version)
-	s.Refusal = nil
-	return s, nil
+	effects := takeBack(&s, d)
+	if d.Who.Hub {
+		s.endWithheld(d.Version)
+		s.Refusal = nil
+	}
+	return s, effects
+}
+
+// takeBack ends what the same side wanted in between, when it comes back to
+// what the device sees: released later, it would be no part of any desired state.
+func takeBack(s *State, d Deployment) []Effect {
+	p := s.Pending
+	if p == nil || p.Who.Hub != d.Who.Hub {
+		return nil
+	}
+	old := *p
+	old.Phase = Superseded
+	s.Pending = nil
+	return []Effect{Note{Allowed: true, Detail: "its initiator wants again what the device sees", Deployment: old}}
 }
 
 // pendingAgain: the offer is already waiting; it is tried again.
@@ -189,7 +221,7 @@ func pendingAgain(s State, e Offer) (State, []Effect) {
 		s.candidate = &candidate{d: *s.Pending, service: e.Service, present: e.Present}
 		s.Pending = nil
 		if e.Service.Cancel {
-			return s, []Effect{Authorise{Cancel, e.Who, e.Service.ID, ""}}
+			return s, []Effect{ask(s.candidate.d)}
 		}
 		return s, []Effect{Verify{e.Service}}
 	}
@@ -203,7 +235,7 @@ func withdraw(s State, e Withdrawn) (State, []Effect) {
 	if e.Version <= s.LocalVersion {
 		return s, nil
 	}
-	s.Version = max(s.Version, e.Version)
+	s.Version, s.HubWants = max(s.Version, e.Version), ""
 	s.endWithheld(e.Version)
 	s.Refusal = nil
 	if s.Shown != nil && s.Shown.Who.Hub {
@@ -235,5 +267,5 @@ func checked(s State, e Checked) (State, []Effect) {
 	}
 	d.Update, d.Phase = e.Update, Verified
 	s.candidate = &candidate{d: d, service: c.service, present: c.present}
-	return s, []Effect{Authorise{d.Action, d.Who, d.ID, d.Update}}
+	return s, []Effect{ask(d)}
 }

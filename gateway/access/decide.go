@@ -184,7 +184,7 @@ func (d *decider) anyGrant(s *model.Subject) bool {
 func (d *decider) named() bool {
 	own := model.Subject{Object: d.p.Subject.Object, GroupsKnown: true}
 	for _, i := range d.p.Subject.Identities {
-		if i.Kind == model.UserID || i.Kind == model.ServicePrincipalID {
+		if i.Kind != model.TenantID && i.Kind != model.DomainName {
 			own.Identities = append(own.Identities, i)
 		}
 	}

@@ -227,10 +227,10 @@ func question(r *http.Request) (Question, error) {
 	case q.Verb != "" && q.Operation != "":
 		return q, errInput("verb", "asks for an MQTT operation and for another one at once", "give verb and topic, or operation and at")
 	case q.Verb == "" && q.Operation == "":
-		return q, errInput("operation", "nothing is asked", "give verb (publish, subscribe, connect) with topic, or operation with at")
-	case q.Verb != "" && q.Verb != "publish" && q.Verb != "subscribe" && q.Verb != "connect":
-		return q, errInput("verb", strconv.Quote(q.Verb)+" is no MQTT operation", "write publish, subscribe or connect")
-	case (q.Verb == "publish" || q.Verb == "subscribe") && q.Topic == "":
+		return q, errInput("operation", "nothing is asked", "give verb (connect, publish, subscribe, will, receive) with topic, or operation with at")
+	case q.Verb != "" && !IsVerb(q.Verb):
+		return q, errInput("verb", strconv.Quote(q.Verb)+" is no MQTT operation", "write connect, publish, subscribe, will or receive")
+	case q.Verb != "" && q.Verb != "connect" && q.Topic == "":
 		return q, errInput("topic", "is missing", "name the topic or filter")
 	case q.Operation != "" && q.At == "":
 		return q, errInput("at", "is missing", "name a space path, a device id, or an ARM scope")

@@ -128,8 +128,18 @@ type Session struct {
 	Denied        uint64    `json:"denied"`
 }
 
-// Question asks for a decision: an MQTT operation (Verb publish, subscribe,
-// connect with Topic), an operation of the space model ("Read Device" with At
+// IsVerb tells whether an operator's word is an MQTT operation that can be
+// explained: receive is one delivery, will what is sent for who is gone.
+func IsVerb(word string) bool {
+	switch word {
+	case "connect", "publish", "subscribe", "will", "receive":
+		return true
+	}
+	return false
+}
+
+// Question asks for a decision: an MQTT operation (Verb, with Topic unless it
+// is connect), an operation of the space model ("Read Device" with At
 // a space path or the name of a device), or an Azure data action (with At an
 // ARM scope).
 type Question struct {
@@ -146,10 +156,11 @@ type Explanation struct {
 	Allowed    bool     `json:"allowed"`
 	Reason     string   `json:"reason"`
 	Detail     string   `json:"detail,omitempty"`
-	Needs      string   `json:"needs,omitempty"`   // what is asked for, and where
-	Steps      []Step   `json:"steps,omitempty"`   // of an MQTT operation: what was asked, in order
-	Grant      *Grant   `json:"grant,omitempty"`   // what allows it
-	Nearest    []Miss   `json:"nearest,omitempty"` // what came closest
+	Needs      string   `json:"needs,omitempty"`          // what the topic map asks for, and where
+	Steps      []Step   `json:"steps,omitempty"`          // of an MQTT operation: what was asked, in order
+	Grant      *Grant   `json:"grant,omitempty"`          // what allows it
+	Nearest    []Miss   `json:"nearest,omitempty"`        // what came closest
+	WouldNeed  []string `json:"wouldNeedOneOf,omitempty"` // roles that would allow it, of a refusal
 	Version    string   `json:"version"`
 	AgeSeconds float64  `json:"ageSeconds"`
 	Stage      string   `json:"stage,omitempty"`

@@ -246,6 +246,22 @@ func TestHeld(t *testing.T) {
 	}
 }
 
+// While new actions are held a cancel stays here: the gateway knows which
+// devices only wait for the deployment, the service would end it for all.
+func TestHeldCancelIsNotForwarded(t *testing.T) {
+	c := newCloud(t)
+	a := start(t, withCloud(c))
+	a.house.shown = true
+	status, body, _ := a.ask("POST", cancelPath+version, "writer", "")
+	local, _ := a.house.took()
+	if got := c.took(); got != "" || status != 200 || local != "user:writer cancel d1 dep-1; user:writer cancel d2 dep-1" {
+		t.Errorf("%d %s, forwarded %q, here %q", status, body, got, local)
+	}
+	if status, body, _ = a.ask("POST", retryPath+version, "writer", ""); status != 200 || c.took() == "" {
+		t.Errorf("a retry: %d %s", status, body)
+	}
+}
+
 func TestTooManyAtOnce(t *testing.T) {
 	s, err := New(Options{House: &house{}, Instance: "inst", Online: func() bool { return false }, Audit: func(message.Record) {}})
 	if err != nil {

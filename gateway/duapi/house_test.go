@@ -24,6 +24,7 @@ import (
 type house struct {
 	mu      sync.Mutex
 	hold    bool
+	shown   bool // what devices were shown may not be cancelled now
 	audited []string
 	local   []string
 	fails   bool
@@ -42,7 +43,7 @@ func (h *house) Prove(token string) (*principal.Principal, error) {
 func (h *house) May(_ context.Context, p *principal.Principal, a update.Action) update.Decision {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.hold {
+	if h.hold || h.shown && a == update.CancelReleased {
 		return update.Decision{Hold: true, Reason: "stage-restricted"}
 	}
 	ok := p.Key == "user:writer" || p.Key == "user:reader" && a == update.Get

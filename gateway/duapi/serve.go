@@ -114,6 +114,9 @@ func (s *Server) do(ctx context.Context, p *principal.Principal, q *request, tok
 		}
 		return s.local(ctx, p, q, body)
 	}
+	if q.action == update.Cancel && !s.o.House.May(ctx, p, update.CancelReleased).Allowed {
+		return s.local(ctx, p, q, body) // only what waits may be cancelled now, and who waits is known here
+	}
 	answer, err := s.forward(ctx, q, token, body)
 	switch {
 	case err == nil:

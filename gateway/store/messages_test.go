@@ -76,7 +76,7 @@ func TestVaultKeepsEveryField(t *testing.T) {
 	if len(wills) != 2 || wills[1].ID != 1<<40 {
 		t.Fatalf("wills: %+v", wills)
 	}
-	if d := cmp.Diff(will, wills[0]); d != "" {
+	if d := cmp.Diff(will, wills[0], whereverSubjectsHold); d != "" {
 		t.Errorf("will: %s", d)
 	}
 	var queue []message.QueuedRecord

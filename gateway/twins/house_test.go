@@ -130,6 +130,7 @@ type house struct {
 	mu   sync.Mutex
 	here bool
 	sent []string // topic and body of what the device got
+	said []string // reasons of the guard's refusals
 }
 
 func start(t *testing.T, change func(*Options)) *house {
@@ -147,7 +148,14 @@ func (h *house) restart(change func(*Options)) {
 	}
 	h.guard = update.New(update.Options{Authorizer: h.rights, Journal: Journal{h.journal},
 		Verifier: manifest.NewVerifier(manifest.Options{Roots: signer().Roots()}),
-		Recheck:  func(d string) { h.s.Recheck(d) }})
+		Recheck:  func(d string) { h.s.Recheck(d) },
+		Audit: func(r update.AuditRecord) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if !r.Allowed {
+				h.said = append(h.said, r.Device+" "+r.Reason)
+			}
+		}})
 	o := Options{Upstream: h.up, Store: h.store, Guard: h.guard,
 		Present: func(string) bool { h.mu.Lock(); defer h.mu.Unlock(); return h.here },
 		Send: func(key string, m *message.Message) int {

@@ -58,6 +58,8 @@ type Guard interface {
 	Desired(ctx context.Context, device string, desired twin.Properties, present bool) (update.View, error)
 	Reported(ctx context.Context, device string, patch strictjson.Value) (update.Reports, error)
 	MayReport(ctx context.Context, device string) bool
+	// Unreadable says that upstream sent a desired state that is not read.
+	Unreadable(device string, err error)
 	// Forget drops what is known of an identity, and of its modules.
 	Forget(ctx context.Context, device string) error
 	Local(ctx context.Context, r update.Request) (update.Answer, error)

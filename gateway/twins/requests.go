@@ -220,6 +220,7 @@ func (s *Service) fetch(ctx context.Context, i *identity) error {
 func (s *Service) take(i *identity, body []byte) error {
 	doc, err := twin.Parse(body)
 	if err != nil {
+		s.o.Guard.Unreadable(i.id, err)
 		return err
 	}
 	next := i.rec

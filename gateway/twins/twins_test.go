@@ -179,12 +179,12 @@ func TestRefusedDeploymentIsNeverSeen(t *testing.T) {
 			t.Errorf("%s", got)
 		}
 		// A cancel that nobody may make stays away, whichever way the twin is read.
-		h.rights.deny(update.Cancel, true)
+		h.rights.deny(update.CancelReleased, true)
 		h.s.DesiredPatch("d1", []byte(`{"deviceUpdate":{"__t":"c","service":{"workflow":{"action":255,"id":"nodeployment"},"updateManifest":null,"updateManifestSignature":null,"fileUrls":null}},"interval":6,"$version":5}`))
 		if got := h.one(); got != `$iothub/twin/PATCH/properties/desired/?$version=5 {"interval":6,"$version":5}` {
 			t.Error(got)
 		}
-		h.rights.deny(update.Cancel, false)
+		h.rights.deny(update.CancelReleased, false)
 		h.s.Recheck("d1")
 		got := h.one()
 		for _, want := range []string{`"action":255`, `"updateManifest":null`, `"fileUrls":null`} {
@@ -226,6 +226,27 @@ func TestVersions(t *testing.T) {
 		h.s.Recheck("d1")
 		if got := h.one(); !strings.Contains(got, `{"y":2,"$version":7}`) {
 			t.Errorf("what was missed: %s", got)
+		}
+	})
+}
+
+// Strict JSON is part of the guard (semantics.md 5): what breaks it is refused
+// like anything else, the last good state stays, and the audit says so.
+func TestUnreadableDesiredStateIsAudited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.ask(dev, message.TwinGet, "")
+		h.took()
+		h.s.DesiredPatch("d1", []byte(`{"deviceUpdate":{"service":{"workflow":{"action":255,"action":3}}},"$version":4}`))
+		h.s.Twin("d1", []byte(`{"desired":{"a":1,"a":2,"$version":5},"reported":{"$version":1}}`))
+		h.up.set(func() { h.up.desired = `{"a":"\u0000","$version":6}` })
+		h.ask(dev, message.TwinGet, "")
+		if got := h.one(); !strings.Contains(got, `"interval":5`) {
+			t.Errorf("not the last good state: %s", got)
+		}
+		if got := fmt.Sprint(h.said); got != "[d1 malformed-desired d1 malformed-desired d1 malformed-desired]" {
+			t.Errorf("audited %s", got)
 		}
 	})
 }

@@ -31,8 +31,8 @@ func (s *Service) Twin(id string, body []byte) {
 		if err == nil && i.rec.Known && doc.Desired.Version < i.rec.DesiredVersion {
 			// A patch was quicker than this answer, or the twin was made again: a fresh one tells.
 			err = s.fetch(ctx, i)
-		} else if err == nil {
-			err = s.take(i, body)
+		} else {
+			err = s.take(i, body) // says as well why it cannot
 		}
 		if err != nil {
 			s.o.Log.Error("twin from upstream not taken", "device", i.id, "err", err)
@@ -50,6 +50,7 @@ func (s *Service) DesiredPatch(id string, body []byte) {
 		patch, err := twin.ParsePatch(body)
 		if err != nil {
 			s.o.Log.Error("upstream sent a malformed desired patch", "device", i.id, "err", err)
+			s.o.Guard.Unreadable(i.id, err)
 			return
 		}
 		if i.rec.Known && patch.Version == i.rec.DesiredVersion {

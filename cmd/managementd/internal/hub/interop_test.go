@@ -62,7 +62,7 @@ func (l *linked) May(_ context.Context, _ update.Initiator, a update.Action, _ s
 func (l *linked) deny(yes bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, a := range []update.Action{update.Create, update.Cancel, update.Retry} {
+	for _, a := range []update.Action{update.Create, update.Cancel, update.CancelReleased, update.Retry} {
 		l.denied[a] = yes
 	}
 }

@@ -1,0 +1,52 @@
+package gateway
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/admin"
+)
+
+// A decision says which assignment and role granted it, or came closest, and
+// what would; so does explain, for a topic as for an operation (semantics.md 2).
+func TestExplainNamesTheGrant(t *testing.T) {
+	d := newRestHome(t).d
+	site := space.Root.Join(restNum(2)).String()
+	for name, q := range map[string]admin.Question{
+		"a topic":                    {Principal: "gw", Verb: "publish", Topic: "devices/gw/messages/events/"},
+		"a filter":                   {Principal: "gw", Verb: "subscribe", Topic: "devices/gw/messages/devicebound/#"},
+		"a delivery":                 {Principal: "gw", Verb: "receive", Topic: "devices/gw/messages/devicebound/"},
+		"a will":                     {Principal: "gw", Verb: "will", Topic: "devices/gw/messages/events/"},
+		"the right to be connected":  {Principal: "gw", Verb: "connect"},
+		"an operation":               {Principal: "gw", Operation: "Create Sensor", At: site},
+		"an operation of a category": {Principal: "gw", Operation: "Read ExtendedType/DeviceType", At: site},
+	} {
+		x, err := d.explain(q)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if x.Version == "" || x.Stage == "" {
+			t.Errorf("%s: no version or stage: %+v", name, x)
+		}
+		if !x.Allowed || x.Grant == nil || x.Grant.Assignment != restNum(110).String() || x.Grant.Role != "GatewayDevice" {
+			t.Errorf("%s: %+v, grant %+v", name, x, x.Grant)
+		}
+	}
+	x, err := d.explain(admin.Question{Principal: "gw", Verb: "publish", Topic: "devices/gw/messages/devicebound/"})
+	if err != nil || x.Allowed || len(x.Nearest) == 0 || !slices.Contains(x.WouldNeed, "DeviceInstaller") {
+		t.Errorf("a refused topic: %+v, %v", x, err)
+	}
+	if who, err := d.whoCan(admin.Question{Operation: "Read ExtendedType/DeviceType", At: site}); err != nil || len(who) != 1 {
+		t.Errorf("who can: %+v, %v", who, err)
+	}
+	what, err := d.whatCan("gw")
+	if err != nil || len(what) != 1 || !strings.HasSuffix(what[0].Operations, "; Create,Read Sensor") {
+		t.Errorf("what can: %+v, %v", what, err)
+	}
+	if _, err := d.whoCan(admin.Question{Verb: "publish", Topic: "x"}); err == nil {
+		t.Error("who can publish is answered, whoever acts for whom")
+	}
+}
