@@ -74,7 +74,7 @@ func (c *cell) covering(may uint64, allowing slotSet, at space.Path) (found, lac
 				}
 				continue
 			}
-			if !g.path.Covers(at.Line()) {
+			if !g.key.MayBe(at) || !g.path.Covers(at.Line()) {
 				continue
 			}
 			if allowing.has(g.role) {

@@ -154,7 +154,7 @@ func (ix *Index) find(i *model.Identity) *cell {
 	o0, o1 := halves(&i.Object)
 	t0, t1 := halves(&i.Tenant)
 	h := ix.hash.object(o0, o1, i.Kind)
-	if t0|t1 != 0 || i.Domain != "" {
+	if t0|t1 != 0 || i.Kind == model.DomainName { // no other kind has a domain
 		return ix.findIn(realm{t0, t1, i.Domain, i.Kind}, o0, o1, ix.hash.tenant(h, t0, t1, i.Domain))
 	}
 	b := ix.people[blockOf(h, len(ix.people))]

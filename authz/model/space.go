@@ -127,6 +127,7 @@ type Subject struct {
 	// Identities are the space-model identities that the principal matches
 	// (semantics.md 1).
 	Identities []Identity
+	own        [1]Identity // see Is; in the same cache line, as far as it is looked at
 	// Object is the Entra object id for the Azure model; zero for devices,
 	// modules and functions, which hold nothing there.
 	Object space.ID
@@ -135,8 +136,6 @@ type Subject struct {
 	// any group then applies.
 	Groups      []space.ID
 	GroupsKnown bool
-
-	own [1]Identity
 }
 
 // Is sets Identities. A single one, as devices and services have, then lies

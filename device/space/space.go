@@ -226,7 +226,7 @@ func (p Path) Covers(q Path) bool {
 func (p Path) Marks() uint64 { return p.marks }
 
 // Key tells nearly all places apart. From the top: its mark in 6 bits, its
-// depth in 6 bits, and 20 bits of a hash of the last id.
+// depth in 6 bits, and the last 20 bits of the last id.
 type Key uint32
 
 // Mark is the number of the bit of Marks.
@@ -238,7 +238,7 @@ func (k Key) Depth() int { return int(k >> 20 & 63) }
 // levels says which of the bits of Marks the places at a depth share, as the
 // first and the number: the root has its own, and deep levels, where there are
 // most places, have most. The last is for all depths from there on.
-var levels = [...]struct{ from, width uint8 }{{0, 1}, {1, 4}, {5, 8}, {13, 16}, {29, 35}}
+var levels = [...]struct{ from, width uint8 }{{0, 1}, {1, 2}, {3, 4}, {7, 12}, {19, 45}}
 
 // Key of the place that is the first depth levels of p, 0 to p.Depth(). Ids
 // that are made to collide cost time and decide nothing.
@@ -246,12 +246,23 @@ func (p Path) Key(depth int) Key {
 	if depth == 0 {
 		return 0
 	}
-	// No copy: the bytes are not written to. Multiplying spreads them over the
-	// upper bits most.
-	x := binary.LittleEndian.Uint64([]byte(p.s[depth*idLength-8:depth*idLength])) * 0x9E3779B97F4A7C15
+	tail := p.tail(depth)
 	l := levels[min(depth, len(levels)-1)]
-	mark := uint64(l.from) + x>>32*uint64(l.width)>>32
-	return Key(mark<<26 | uint64(depth)<<20 | x>>36&(1<<20-1))
+	// Multiplying spreads them over the upper bits most.
+	mark := uint64(l.from) + tail*0x9E3779B97F4A7C15>>32*uint64(l.width)>>32
+	return Key(mark<<26 | uint64(depth)<<20 | tail>>44)
+}
+
+// tail is the second half of the id at a depth from 1.
+func (p Path) tail(depth int) uint64 {
+	return binary.LittleEndian.Uint64([]byte(p.s[depth*idLength-8 : depth*idLength])) // no copy: it is not written to
+}
+
+// MayBe tells, by the key's last bits alone, whether it may be that of the place
+// at its depth of p, which is as deep. Much cheaper than Key.
+func (k Key) MayBe(p Path) bool {
+	d := k.Depth()
+	return d == 0 || d <= p.Depth() && uint32(p.tail(d)>>44) == uint32(k)&(1<<20-1)
 }
 
 // Line is a path without its summary, for those who hold many. Comparable.
@@ -272,7 +283,12 @@ func (l Line) Path() Path {
 }
 
 // Compare is Path.Compare.
-func (l Line) Compare(m Line) int { return Path{s: string(l)}.Compare(Path{s: string(m)}) }
+func (l Line) Compare(m Line) int {
+	if len(l) < idLength || len(m) < idLength {
+		return cmp.Compare(min(len(l), idLength), min(len(m), idLength)) // no place, the root, all others
+	}
+	return strings.Compare(string(l), string(m))
+}
 
 // Covers is Path.Covers; neither may be zero.
 func (l Line) Covers(m Line) bool {
@@ -286,23 +302,7 @@ func (l Line) Near(p Path) bool {
 }
 
 // Compare orders paths as their texts: what covers comes before what is covered.
-func (p Path) Compare(q Path) int {
-	if p.IsRoot() || q.IsRoot() {
-		return cmp.Compare(p.rank(), q.rank())
-	}
-	return strings.Compare(p.s, q.s)
-}
-
-// rank orders no place, the root, and all others.
-func (p Path) rank() int {
-	switch p.s {
-	case "":
-		return 0
-	case rootText:
-		return 1
-	}
-	return 2
-}
+func (p Path) Compare(q Path) int { return p.Line().Compare(q.Line()) }
 
 // Parent is the path without its last space; false for the root and the zero Path.
 func (p Path) Parent() (Path, bool) {
