@@ -42,7 +42,7 @@ func delta(w *world, ix *authz.Index, pairs int) result {
 	}
 	batch := func() float64 {
 		var v []float64
-		for range 10 {
+		for range 40 {
 			v = append(v, once())
 		}
 		return median(v)
