@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -261,7 +262,19 @@ func lossesOf(c *model.ChangeSet) model.ChangeSet {
 	for _, a := range c.PutAzureAssignments {
 		l.RemoveAzureAssigns = append(l.RemoveAzureAssigns, a.ID)
 	}
+	allowNothing(&l)
 	return l
+}
+
+// allowNothing has the roles that c removes allow nothing: one of the system's
+// own would return to its built-in form, which may be more than before.
+func allowNothing(c *model.ChangeSet) {
+	for _, id := range c.RemoveRoles {
+		c.PutRoles = append(c.PutRoles, model.Role{ID: id})
+	}
+	for _, id := range c.RemoveAzureRoles {
+		c.PutAzureRoles = append(c.PutAzureRoles, model.AzureRole{ID: id})
+	}
 }
 
 func everyone(*principal.Principal) bool { return true }
@@ -306,24 +319,26 @@ func (p *policy) lossesTo(ctx context.Context, next *model.Snapshot) model.Chang
 			c.RemoveAzureAssigns = append(c.RemoveAzureAssigns, a.ID)
 		}
 	}
-	roles := make(map[space.ID]string, len(next.Roles)+len(next.AzureRoles))
-	for _, r := range next.Roles {
-		roles[r.ID] = fmt.Sprint(r)
-	}
-	for _, r := range stored.Policy.Roles {
-		if roles[r.ID] != fmt.Sprint(r) {
-			c.RemoveRoles = append(c.RemoveRoles, r.ID)
-		}
-	}
-	for _, r := range next.AzureRoles {
-		roles[r.ID] = fmt.Sprint(r)
-	}
-	for _, r := range stored.Policy.AzureRoles {
-		if roles[r.ID] != fmt.Sprint(r) {
-			c.RemoveAzureRoles = append(c.RemoveAzureRoles, r.ID)
-		}
-	}
+	c.RemoveRoles = differing(stored.Policy.Roles, next.Roles, func(r model.Role) space.ID { return r.ID })
+	c.RemoveAzureRoles = differing(stored.Policy.AzureRoles, next.AzureRoles, func(r model.AzureRole) space.ID { return r.ID })
+	allowNothing(&c)
 	return c
+}
+
+// differing lists the ids of the roles that are not the same in both; one that
+// is new may narrow a built-in one.
+func differing[T any](old, next []T, id func(T) space.ID) (ids []space.ID) {
+	texts := make(map[space.ID]string, len(old))
+	for _, r := range old {
+		texts[id(r)] = fmt.Sprint(r)
+	}
+	for _, r := range next {
+		if texts[id(r)] != fmt.Sprint(r) {
+			ids = append(ids, id(r))
+		}
+		delete(texts, id(r))
+	}
+	return slices.AppendSeq(ids, maps.Keys(texts))
 }
 
 func changesNothing(c *device.Changes) bool {

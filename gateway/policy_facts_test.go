@@ -172,3 +172,67 @@ func TestPolicyThatIsInterruptedChangesNothing(t *testing.T) {
 		}
 	}
 }
+
+// A role of the system's own that is defined anew is not lost by taking the
+// definition away: the built-in one would come back, and may allow more than
+// either. One that goes back to it gains, and waits.
+func TestRoleThatCannotBeStoredIsNoGain(t *testing.T) {
+	id, contributor := space.MustID(model.GatewayDeviceRole), azureRole(t, "IoT Hub Data Contributor")
+	granted := model.AzureAssignment{ID: space.MustID("a3020000-0000-4000-8000-000000000001"), Role: contributor.ID, Scope: hubScope,
+		Who: model.AzurePrincipal{Type: model.AzureServicePrincipal, ID: first}}
+	nothing := model.Role{ID: id, Name: "cut"}
+	another := model.Role{ID: id, Name: "cut again"}
+	azure := func(roles []model.Role) (list []model.AzureRole) {
+		for _, r := range roles {
+			list = append(list, model.AzureRole{ID: contributor.ID, Name: r.Name})
+		}
+		return list
+	}
+	for name, c := range map[string]struct {
+		before, after []model.Role
+		change        model.ChangeSet
+	}{
+		"defined":       {nil, []model.Role{nothing}, model.ChangeSet{PutRoles: []model.Role{nothing}}},
+		"defined again": {[]model.Role{nothing}, []model.Role{another}, model.ChangeSet{PutRoles: []model.Role{another}}},
+		"given back":    {[]model.Role{nothing}, nil, model.ChangeSet{RemoveRoles: []space.ID{id}}},
+	} {
+		for _, full := range []bool{false, true} {
+			h := newPolicyHouse(t)
+			s := model.Snapshot{Version: version(2), Assignments: []model.Assignment{one}, Roles: c.before,
+				AzureAssignments: []model.AzureAssignment{granted}, AzureRoles: azure(c.before)}
+			if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: s, Data: building("d1")}); err != nil {
+				t.Fatal(err)
+			}
+			h.cache.fail = errDisk
+			var err error
+			if full {
+				s.Version, s.Roles, s.AzureRoles = version(3), c.after, azure(c.after)
+				err = h.Replace(t.Context(), replica.Full{Version: version(3), Policy: s, Data: building("d1")})
+			} else {
+				c.change.From, c.change.To, c.change.PutAzureRoles = version(2), version(3), azure(c.change.PutRoles)
+				if len(c.change.RemoveRoles) > 0 {
+					c.change.RemoveAzureRoles = []space.ID{contributor.ID}
+				}
+				err = h.Apply(t.Context(), replica.Delta{From: version(2), To: version(3), Policy: c.change})
+			}
+			if !errors.Is(err, errDisk) {
+				t.Fatal(err)
+			}
+			writes := h.Index().DecideAction(&model.Subject{Object: first, GroupsKnown: true}, model.IotHubTwinsWrite, hubScope).Allowed
+			if h.may(first) || writes {
+				t.Errorf("%s, full %v: more is allowed than before and after: in a space %v, at the hub %v", name, full, h.may(first), writes)
+			}
+		}
+	}
+}
+
+func azureRole(t *testing.T, name string) model.AzureRole {
+	t.Helper()
+	for _, r := range model.AzureBuiltInRoles() {
+		if r.Name == name {
+			return r
+		}
+	}
+	t.Fatalf("no built-in role %q", name)
+	return model.AzureRole{}
+}

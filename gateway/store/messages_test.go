@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -150,6 +151,35 @@ func TestVaultRemoves(t *testing.T) {
 	}
 	if err := v.LoadRetained(func(*message.Message) error { return errors.New("still there") }); err != nil {
 		t.Error(err)
+	}
+}
+
+// A gateway that is updated has sessions whose records still name what they had received.
+func TestReceivedIdsOfAnOlderRecordAreMoved(t *testing.T) {
+	dir := t.TempDir()
+	s, stop := open(t, dir, testOptions())
+	old := sessionForm{message.SessionRecord{Key: "old", InboundQoS2: []uint16{1, 300}}, principalOut(testPublisher)}
+	text, err := json.Marshal(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, func(d func(error)) {
+		s.commit.submit(submission{ops: []op{{put, nsSession + hashed("old"), text}}, done: d})
+	})
+	s.Vault().Receive("old", 7, nil)
+	stop()
+	for _, want := range [][]uint16{{1, 7, 300}, {7, 300}} {
+		s, stop = open(t, dir, testOptions())
+		v := s.Vault()
+		var got []uint16
+		if err := v.LoadSessions(func(r message.SessionRecord) error { got = r.InboundQoS2; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("received: %s", d)
+		}
+		v.Release("old", 1, nil)
+		stop()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
@@ -46,7 +47,15 @@ func (v *Vault) LoadSessions(yield func(message.SessionRecord) error) error {
 		if err != nil {
 			return err
 		}
-		r.InboundQoS2 = inbound[hashed(r.Key)]
+		if old := r.InboundQoS2; len(old) > 0 { // they were part of the record once, and would come back with it
+			for _, id := range old {
+				v.Receive(r.Key, id, nil)
+			}
+			v.SaveSession(r, nil)
+		}
+		r.InboundQoS2 = append(r.InboundQoS2, inbound[hashed(r.Key)]...)
+		slices.Sort(r.InboundQoS2)
+		r.InboundQoS2 = slices.Compact(r.InboundQoS2)
 		return yield(r)
 	})
 }
