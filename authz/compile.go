@@ -221,8 +221,8 @@ func (b block) fill(ix *Index, in []incoming) bool {
 		}
 		c.held = run[from:to:to]
 		c.marks = marks(c.held)
-		if identities++; identities == cells {
-			return false // one cell stays free to end a search
+		if identities++; identities > cells-2 {
+			return false // one cell stays free to end a search, one for the next to come
 		}
 		*b.free(in[from].hash) = c
 		from = to
