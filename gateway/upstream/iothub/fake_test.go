@@ -17,10 +17,11 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
-	"go.uber.org/goleak"
+
+	"github.com/gatehouse/gatehouse/gateway/upstream/mqttconn/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const hubName = "demo-hub.azure-devices.net"
 
