@@ -81,7 +81,9 @@ type daemon struct {
 	uplink    uplink
 	hub       hubUplink
 	replica   *replica.Replica
-	idle      []func() // end the cloud connections that nobody uses any more
+	settled   chan struct{} // closed by settle
+	settle    func()        // the first sync has ended, well or not
+	idle      []func()      // end the cloud connections that nobody uses any more
 
 	doorTLS map[string]*liveTLS           // by listener; replaced by a reload
 	level   *slog.LevelVar                // of the log
@@ -129,7 +131,8 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), level: level, doorTLS: map[string]*liveTLS{}}
+	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), level: level, doorTLS: map[string]*liveTLS{}, settled: make(chan struct{})}
+	d.settle = sync.OnceFunc(func() { close(d.settled) })
 	d.inForce.Store(&d.cfg)
 	d.phases.phase = map[string]update.Phase{}
 	d.health = health.New(o.Now)
@@ -241,6 +244,9 @@ func (d *daemon) buildMessages() error {
 	o.Buffer, o.MaxKeepAlive = int(l.WriteBuffer), l.MaxKeepAlive
 	if d.cfg.Upstream.Mode == config.UpstreamIoTHub {
 		o.Presence = &d.hub
+	}
+	if d.cfg.Cloud.Management.URL != "" {
+		o.Settled = d.settled
 	}
 	var err error
 	d.broker, err = broker.New(o)

@@ -54,10 +54,12 @@ type Broker struct {
 
 	conns sync.WaitGroup // connections and their writers
 
-	mu    sync.Mutex // guards the rest
-	live  map[*conn]struct{}
-	wills map[string]*pendingWill // by session key
-	ends  map[string]*timer       // of sessions that are offline, by key
+	mu      sync.Mutex // guards the rest
+	settled bool
+	parked  []*pendingWill // restored wills that are due, until settled
+	live    map[*conn]struct{}
+	wills   map[string]*pendingWill // by session key
+	ends    map[string]*timer       // of sessions that are offline, by key
 }
 
 // ErrOptions is what New returns for options that cannot work.
@@ -118,6 +120,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	for _, send := range wills {
 		send()
 	}
+	b.conns.Go(func() { b.settle(ctx) })
 	b.sys(ctx)
 	<-ctx.Done()
 	b.stop()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -234,7 +235,8 @@ func run(t *testing.T, h *house, nl net.Listener, change []func(*broker.Options)
 				t.Errorf("run: %v", err)
 			}
 		case <-time.After(wire.Wait):
-			t.Error("the broker does not stop")
+			stacks := make([]byte, 1<<20)
+			t.Errorf("the broker does not stop:\n%s", stacks[:runtime.Stack(stacks, true)])
 		}
 	})
 	t.Cleanup(func() {

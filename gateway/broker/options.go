@@ -111,6 +111,12 @@ type Options struct {
 	RefuseHold        time.Duration // a refused 3.1.1 publisher is held this long, then closed, 5 s
 	SuspendFor        time.Duration // a lost subscription may come back, 60 s
 	SysInterval       time.Duration // of $SYS, 60 s
+
+	// Settled is closed when the first attempt to learn the policy of now has
+	// ended; nil: it is known. Wills of before the start wait for it, but no
+	// longer than SettleWait, 30 s.
+	Settled    <-chan struct{}
+	SettleWait time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -138,6 +144,7 @@ func (o Options) withDefaults() Options {
 	def(&o.RefuseHold, 5*time.Second)
 	def(&o.SuspendFor, time.Minute)
 	def(&o.SysInterval, time.Minute)
+	def(&o.SettleWait, 30*time.Second)
 	return o
 }
 

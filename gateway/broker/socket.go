@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -22,6 +23,9 @@ type socket struct {
 	ws       *websocket.Conn
 	peerUID  int
 	flush    time.Duration
+
+	mu    sync.Mutex
+	ended bool // guarded by mu: interrupted
 }
 
 type halfCloser interface{ CloseWrite() error }
@@ -49,11 +53,25 @@ func (s *socket) Close() error {
 // Abort closes without waiting for anything.
 func (s *socket) Abort() error { return s.door.Close() }
 
-// interrupt makes a blocked Read return. A WebSocket is left to its closing
-// handshake, which needs the reader.
+// SetReadDeadline bounds the next Read, unless that was interrupted: the
+// reader, which is about to wait, must not take back what wakes it.
+func (s *socket) SetReadDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil
+	}
+	return s.Conn.SetReadDeadline(t)
+}
+
+// interrupt makes a blocked Read return, and the next one as well. A WebSocket
+// is left to its closing handshake, which needs the reader.
 func (s *socket) interrupt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
 	if s.ws == nil {
-		_ = s.SetReadDeadline(time.Unix(1, 0))
+		_ = s.Conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 

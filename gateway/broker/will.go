@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -49,11 +50,12 @@ func (b *Broker) voidWill(w *message.WillRecord) {
 // ends the connection, but the will is still sent (semantics.md 3).
 const expired = session.Expired
 
-// pendingWill is one whose delay runs.
+// pendingWill is one whose delay runs, or one that the gateway of before left.
 type pendingWill struct {
-	w     *message.WillRecord
-	who   *principal.Principal
-	timer *timer
+	w        *message.WillRecord
+	who      *principal.Principal
+	timer    *timer
+	restored bool
 }
 
 // left is the end of a connection that had a session: the session goes
@@ -116,7 +118,7 @@ func (b *Broker) arrived(o session.Opened) {
 	}
 	b.clock.cancel(pw.timer)
 	if !o.Present || pw.w.Delay == 0 {
-		b.sendWill(pw.w, pw.who)
+		b.sendPending(pw)
 		return
 	}
 	b.voidWill(pw.w)
@@ -164,6 +166,43 @@ func (b *Broker) expire(s *session.Session, since time.Time) {
 // dueWill sends a delayed will if it is still the one that waits.
 func (b *Broker) dueWill(key string, pw *pendingWill) {
 	if b.takeWill(key, pw) {
+		b.sendPending(pw)
+	}
+}
+
+// sendPending sends a will that has waited; a restored one not before it is
+// known what was withdrawn while the gateway was down.
+func (b *Broker) sendPending(pw *pendingWill) {
+	if pw.restored {
+		b.mu.Lock()
+		if !b.settled {
+			b.parked = append(b.parked, pw)
+			b.mu.Unlock()
+			return
+		}
+		b.mu.Unlock()
+	}
+	b.sendWill(pw.w, pw.who)
+}
+
+// settle lets restored wills go once the policy is that of now, or cannot be had.
+func (b *Broker) settle(ctx context.Context) {
+	patience := time.NewTimer(b.o.SettleWait)
+	defer patience.Stop()
+	if b.o.Settled != nil {
+		select {
+		case <-b.o.Settled:
+		case <-patience.C:
+		case <-ctx.Done():
+			return // the next start sends them
+		}
+	}
+	b.mu.Lock()
+	b.settled = true
+	parked := b.parked
+	b.parked = nil
+	b.mu.Unlock()
+	for _, pw := range parked {
 		b.sendWill(pw.w, pw.who)
 	}
 }
@@ -241,7 +280,7 @@ func (b *Broker) loadWills(now time.Time) (due []func(), err error) {
 			b.voidWill(&w)
 			return nil
 		}
-		pw := &pendingWill{w: &w, who: w.Principal}
+		pw := &pendingWill{w: &w, who: w.Principal, restored: true}
 		wait := time.Duration(0)
 		s, alive := b.store.Get(w.Session)
 		if alive {
@@ -255,7 +294,7 @@ func (b *Broker) loadWills(now time.Time) (due []func(), err error) {
 			if alive && old.w.Delay > 0 {
 				b.voidWill(old.w)
 			} else {
-				due = append(due, func() { b.sendWill(old.w, old.who) })
+				due = append(due, func() { b.sendPending(old) })
 			}
 		}
 		b.wills[w.Session] = pw

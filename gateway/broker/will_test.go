@@ -66,6 +66,63 @@ func TestWillSurvivesTheGateway(t *testing.T) {
 	})
 }
 
+// A will that the gateway of before left waits until it is known what was
+// withdrawn meanwhile; one of a client that comes now does not.
+func TestRestoredWillWaitsForThePolicyOfNow(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	h := start(t, func(o *broker.Options) { o.Vault = v })
+	for _, user := range []string{"withdrawn", "kept"} {
+		h.connect(leaving(5, user, false, 0))
+	}
+	h.connect(leaving(5, "delayed", true, 1))
+	h.stop()
+
+	settled := make(chan struct{})
+	h = start(t, func(o *broker.Options) { o.Vault, o.Settled = v, settled })
+	sub := h.client(5, "sub")
+	sub.Subscribe(1, "will/#", 0)
+	_ = h.connect(leaving(5, "now", false, 0)).Close()
+	if d := sub.ExpectPublish(); d.Payload != "of now" {
+		t.Errorf("got %+v", d)
+	}
+	h.until("all are due, and one is sent", func() bool { return h.WillsPending() == 0 && v.willsLeft() == 3 })
+	sub.ExpectSilence()
+	if n := v.willsLeft(); n != 3 {
+		t.Errorf("%d are kept", n)
+	}
+	h.policy.change(func(p *policy) { p.publish["user:withdrawn"] = nil })
+	close(settled)
+	got := map[string]bool{sub.ExpectPublish().Payload: true, sub.ExpectPublish().Payload: true}
+	if !got["of kept"] || !got["of delayed"] {
+		t.Errorf("got %v", got)
+	}
+	h.until("none is left", func() bool { return v.willsLeft() == 0 })
+	sub.ExpectSilence()
+}
+
+// A cloud that does not answer holds nothing up for ever, and a stop sends nothing.
+func TestRestoredWillDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h.connect(leaving(5, "c", false, 0))
+	h.stop()
+	never := make(chan struct{})
+	h = start(t, func(o *broker.Options) { o.Vault, o.Settled = v, never })
+	h.stop()
+	if n := v.willsLeft(); n != 1 {
+		t.Fatalf("%d are kept", n)
+	}
+	h = start(t, func(o *broker.Options) { o.Vault, o.Settled, o.SettleWait = v, never, time.Millisecond })
+	sub := h.client(5, "sub")
+	sub.Subscribe(1, "will/#", 0)
+	if d := sub.ExpectPublish(); d.Payload != "of c" {
+		t.Errorf("got %+v", d)
+	}
+	h.until("none is left", func() bool { return v.willsLeft() == 0 })
+}
+
 // A delay goes on after a restart: a session that comes back before its end
 // makes the will void, and the end of the delay sends it.
 func TestDelayedWillSurvivesTheGateway(t *testing.T) {
