@@ -67,9 +67,11 @@ type rig struct {
 
 func newRig() *rig { return newRigOn(yes{}) }
 
-func newRigOn(v session.Vault) *rig {
+func newRigOn(v session.Vault) *rig { return newRigWith(v, 1000) }
+
+func newRigWith(v session.Vault, mostRetained int) *rig {
 	drop := func(string) {}
-	p := plane.New(plane.Config{Access: yes{}, Vault: v, MaxRetained: 1000, MaxRetainedBytes: 1 << 20, Drop: drop, Denied: func() {}, Delivered: func() {}})
+	p := plane.New(plane.Config{Access: yes{}, Vault: v, MaxRetained: mostRetained, MaxRetainedBytes: 1 << 20, Drop: drop, Denied: func() {}, Delivered: func() {}})
 	return &rig{p, session.NewStore(session.Config{Vault: yes{}, Judge: p.Judge, Drop: drop, Index: p,
 		QueueMessages: 1000, QueueBytes: 1 << 20, TotalQueueBytes: 1 << 30})}
 }
@@ -109,6 +111,55 @@ func TestPublishAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations for each publish", n)
 	}
 	b.Uncork()
+}
+
+// busy is a store that does something while a publish makes room for itself.
+type busy struct {
+	yes
+	then func()
+}
+
+func (b *busy) Unretain(topic string, done func(error)) {
+	b.then()
+	b.yes.Unretain(topic, done)
+}
+
+// Who subscribes while a retained message is being published gets it once,
+// live or as retained; it is not left with the one before.
+func TestSubscribeWhileRetaining(t *testing.T) {
+	t.Parallel()
+	for name, early := range map[string]bool{"reads before it is stored": true, "reads after it is stored": false} {
+		v := &busy{}
+		r := newRigWith(v, 4)
+		var out strings.Builder
+		s, b, conn := r.session("s", &out)
+		publish := func(topic, payload string, expires time.Time) {
+			m := &message.Message{Topic: topic, Payload: []byte(payload), Retain: true, Publisher: &principal.Principal{Key: topic}, Expires: expires}
+			if code := r.p.Publish(plane.Source{}, m, nil); code != message.Success {
+				t.Fatalf("%s: %#x", name, code)
+			}
+		}
+		publish("state/a", "old", time.Time{})
+		publish("other", "gone", time.Now().Add(-time.Second))
+		publish("some", "stays", time.Time{})
+		publish("more", "stays", time.Time{})
+		var sub *session.Sub
+		v.then = func() { // the receivers of state/b have been found, and it is not stored
+			sub = r.subscribe(s, conn, "state/#")
+			if early {
+				r.p.Replay(plane.Source{}, sub, false)
+			}
+		}
+		publish("state/b", "new", time.Time{})
+		if !early {
+			r.p.Replay(plane.Source{}, sub, false)
+		}
+		b.Close(nil, time.Minute)
+		<-b.Done()
+		if got := out.String(); strings.Count(got, "old") != 1 || strings.Count(got, "new") != 1 {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
 }
 
 // Whatever is subscribed, replaced, unsubscribed and ended: who gets a message

@@ -56,7 +56,8 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 	w := works.Get().(*work)
 	defer w.give()
 	w.src, w.patience = src, p.c.Stall
-	p.index.Load().Subscribed(m.Topic, func(n *filterNode) { w.nodes = append(w.nodes, n) })
+	index := p.index.Load()
+	index.Subscribed(m.Topic, func(n *filterNode) { w.nodes = append(w.nodes, n) })
 	if len(w.nodes) > 0 {
 		w.collect(m)
 	}
@@ -73,6 +74,9 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 			w.release()
 			return code
 		}
+		if p.index.Load() != index {
+			p.late(w, m)
+		}
 	}
 	for i := range w.targets {
 		if t := &w.targets[i]; t.s != nil {
@@ -83,6 +87,30 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 		p.deliverShared(w, &w.picks[i], m, ack)
 	}
 	return message.Success
+}
+
+// late adds those who subscribed after the receivers were found, and read the
+// retained messages perhaps before m was one. Who has not read them yet will
+// find m there. Who has no room misses it, as it does when it reads.
+func (p *Plane) late(w *work, m *message.Message) {
+	found := map[*session.Session]bool{}
+	for i := range w.targets {
+		found[w.targets[i].s] = true
+	}
+	p.index.Load().Subscribed(m.Topic, func(n *filterNode) {
+		for _, sub := range n.subs {
+			if found[sub.Session] || !sub.Asked.Load() || sub.Suspended() || sub.NoLocal && sub.Session == w.src.Session {
+				continue
+			}
+			d := w.src.to(sub, m)
+			if d.QoS > 0 && !sub.Session.Reserve(m) {
+				p.c.Drop("queue-full-retained")
+				continue
+			}
+			found[sub.Session] = true
+			w.targets = append(w.targets, target{sub.Session, d, d.QoS > 0})
+		}
+	})
 }
 
 func (w *work) give() {

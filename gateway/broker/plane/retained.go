@@ -188,6 +188,7 @@ func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
 	}
 	now := time.Now()
 	w := &work{src: src, patience: p.c.Stall}
+	sub.Asked.Store(true) // before it is done: see late
 	for m := range p.kept.index.Load().Matching(sub.Inner) {
 		if !m.Expires.IsZero() && !now.Before(m.Expires) {
 			p.expire(m)

@@ -44,9 +44,10 @@ type Link struct {
 type Sub struct {
 	message.Subscription
 	Session *Session
-	Inner   string // the filter without $share
-	Group   string // of a shared subscription
-	Private bool   // reached by Send only, never through the index
+	Inner   string      // the filter without $share
+	Group   string      // of a shared subscription
+	Private bool        // reached by Send only, never through the index
+	Asked   atomic.Bool // the retained messages were read for it, or are about to be
 	since   atomic.Int64
 }
 
