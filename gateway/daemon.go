@@ -91,6 +91,8 @@ type daemon struct {
 
 	adminSocket, page net.Listener
 
+	acceptErrors uint64 // when acceptance was last asked; the watchdog's
+
 	countsMu sync.Mutex // guards counts and countsOf
 	counts   recordCounts
 	countsOf uint64 // topology version

@@ -52,9 +52,18 @@ func (d *daemon) operatorActors() ([]actor, error) {
 	return actors, nil
 }
 
+// acceptance tells when connections cannot be taken in, which only those
+// outside would notice. n counts the failures; it compares with the last time.
+func (d *daemon) acceptance(n uint64) {
+	d.health.Set(n > d.acceptErrors, "accept-failed", health.Degraded, fmt.Sprintf("%d attempts to accept a connection failed lately, most often for want of file descriptors", n-d.acceptErrors),
+		"journalctl -u gatehoused names the cause; raise LimitNOFILE= of the unit, or the listener's limits are too high for it")
+	d.acceptErrors = n
+}
+
 // selfTest is a real round trip: a message through the broker's plane, and a
 // record through the store.
 func (d *daemon) selfTest(ctx context.Context) error {
+	d.acceptance(d.broker.Stats().AcceptErrors)
 	if err := d.broker.Ping(ctx); err != nil {
 		return err
 	}
