@@ -75,7 +75,8 @@ func (d *delta) open(c *model.ChangeSet) {
 	d.byID = d.ix.byID.edit()
 	for i := range c.PutAssignments {
 		a := &c.PutAssignments[i]
-		if _, ok := d.ix.realms.byID[realmOf(&a.Who)]; !ok && a.Who.Validate() == nil {
+		k := realmOf(&a.Who)
+		if _, ok := d.ix.realms.byID[k]; !ok && !k.plain() && a.Who.Validate() == nil {
 			d.ix.realms = d.ix.realms.clone()
 			break
 		}
