@@ -192,3 +192,17 @@ func TestADeviceChangesNoRealm(t *testing.T) {
 		t.Errorf("the realms were copied for a device (%v)", err)
 	}
 }
+
+// TestUndefinedRolesDiffer: a refusal names the role that is not defined, so that
+// another one is another answer.
+func TestUndefinedRolesDiffer(t *testing.T) {
+	who := model.Identity{Kind: model.DeviceID, Object: space.ID{3}}
+	a := model.Assignment{ID: space.ID{1}, Role: space.ID{2}, Path: space.Root, Who: who}
+	ix, _ := Compile(model.Snapshot{Assignments: []model.Assignment{a}})
+	a.Role = space.ID{4}
+	next, keys, err := ix.Apply(model.ChangeSet{PutAssignments: []model.Assignment{a}})
+	s := &model.Subject{Identities: []model.Identity{who}}
+	if err != nil || len(keys) != 0 || ix.RightsVersion(s) == next.RightsVersion(s) {
+		t.Errorf("error %v, keys %v, and the same version: %v", err, keys, ix.RightsVersion(s) == next.RightsVersion(s))
+	}
+}
