@@ -10,23 +10,22 @@ import (
 	"github.com/gatehouse/gatehouse/device/twin/strictjson"
 )
 
-// Online says that the upstream connection of an identity has come up: the
-// queue is sent and the twin read again, since patches may have been missed.
-func (s *Service) Online(id string) {
-	s.do(id, func(ctx context.Context, i *identity) {
-		s.flush(ctx, i)
-		if err := s.fetch(ctx, i); err != nil {
-			s.o.Log.Info("twin not read from upstream", "device", i.id, "err", err)
-			return
-		}
+// refresh sends the queue, and reads the twin again, since patches may have been
+// missed; what is last known is judged again, if it cannot be read.
+func (s *Service) refresh(ctx context.Context, i *identity) {
+	s.flush(ctx, i)
+	if err := s.fetch(ctx, i); err != nil {
+		s.o.Log.Info("twin not read from upstream", "device", i.id, "err", err)
+	}
+	if i.rec.Known || i.rec.Local {
 		s.show(ctx, i)
-	})
+	}
 }
 
 // Twin takes a whole twin that upstream sent on its own, as after a new
 // connection; then what is queued goes up.
 func (s *Service) Twin(id string, body []byte) {
-	s.do(id, func(ctx context.Context, i *identity) {
+	s.heed(id, func(ctx context.Context, i *identity) {
 		doc, err := twin.Parse(body)
 		if err == nil && i.rec.Known && doc.Desired.Version < i.rec.DesiredVersion {
 			// A patch was quicker than this answer, or the twin was made again: a fresh one tells.
@@ -46,7 +45,7 @@ func (s *Service) Twin(id string, body []byte) {
 // DesiredPatch takes a desired PATCH from upstream. A version that is lower
 // than the last known one, or that does not follow it, leads to a fresh GET.
 func (s *Service) DesiredPatch(id string, body []byte) {
-	s.do(id, func(ctx context.Context, i *identity) {
+	s.heed(id, func(ctx context.Context, i *identity) {
 		patch, err := twin.ParsePatch(body)
 		if err != nil {
 			s.o.Log.Error("upstream sent a malformed desired patch", "device", i.id, "err", err)
@@ -77,7 +76,7 @@ func (s *Service) DesiredPatch(id string, body []byte) {
 // Recheck judges a device again: rights, records or a local action changed what
 // it may see or what may be read of it. For the guard's Options.Recheck.
 func (s *Service) Recheck(id string) {
-	s.do(id, func(ctx context.Context, i *identity) {
+	s.heed(id, func(ctx context.Context, i *identity) {
 		if i.rec.Known || i.rec.Local {
 			s.show(ctx, i)
 		}
