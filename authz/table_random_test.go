@@ -206,3 +206,14 @@ func TestUndefinedRolesDiffer(t *testing.T) {
 		t.Errorf("error %v, keys %v, and the same version: %v", err, keys, ix.RightsVersion(s) == next.RightsVersion(s))
 	}
 }
+
+// TestADenialOfNothingKnown: what stands for a denial that could not be read denies everything.
+func TestADenialOfNothingKnown(t *testing.T) {
+	who := model.AzurePrincipal{ID: space.ID{2}, Type: model.AzureUser}
+	ix, problems := Compile(model.Snapshot{AzureRoles: []model.AzureRole{{ID: space.ID{1}, DataActions: []string{"*"}}},
+		AzureAssignments: []model.AzureAssignment{{ID: space.ID{4}, Role: space.ID{1}, Who: who, Scope: "/subscriptions/s"}},
+		AzureDenies:      []model.AzureDeny{{ID: space.ID{5}, DataActions: []string{"*"}}}})
+	if ix.DecideAction(&model.Subject{Object: who.ID, GroupsKnown: true}, "a/read", "/subscriptions/s").Allowed || len(problems) != 1 {
+		t.Errorf("allowed, or problems %v", problems)
+	}
+}
