@@ -147,7 +147,9 @@ func (s *Service) show(ctx context.Context, i *identity) {
 	s.flush(ctx, i)
 }
 
-// flush sends what is queued, in order, until it is done or upstream is gone.
+// flush sends what is queued, in order, until it is done or upstream is gone. A twin
+// that was there may be there again (a key that is rolled, a device that is disabled
+// for a while): what was promised waits for it, as long as there is room.
 func (s *Service) flush(ctx context.Context, i *identity) {
 	if s.o.Upstream == nil || i.rec.Local {
 		return
@@ -172,7 +174,7 @@ func (s *Service) flush(ctx context.Context, i *identity) {
 			next.Reported, next.ReportedVersion = strictjson.Merge(next.Reported, patch), version
 		case errors.Is(err, ErrRejected):
 			s.o.Log.Error("upstream rejects a reported patch; it is dropped", "device", i.id, "err", err)
-		case errors.Is(err, ErrNoTwin):
+		case errors.Is(err, ErrNoTwin) && (!next.Known || next.Local || next.full()):
 			next.Local, next.Reported = true, strictjson.Merge(next.Reported, patch)
 			next.ReportedVersion++
 		default:
