@@ -217,3 +217,34 @@ func TestADenialOfNothingKnown(t *testing.T) {
 		t.Errorf("allowed, or problems %v", problems)
 	}
 }
+
+// TestManyGrantsInOneDelta: twice as many grants of one identity cost twice as much to
+// give and to take, not four times.
+func TestManyGrantsInOneDelta(t *testing.T) {
+	who := model.Identity{Kind: model.DeviceID, Object: space.ID{3}}
+	bare, _ := Compile(model.Snapshot{})
+	cost := func(n uint64) uint64 {
+		var give, take model.ChangeSet
+		for i := range n {
+			a := model.Assignment{Role: space.ID{2}, Who: who, Path: space.Root}
+			binary.BigEndian.PutUint64(a.ID[8:], i+1)
+			give.PutAssignments = append(give.PutAssignments, a)
+			take.RemoveAssigns = append(take.RemoveAssigns, a.ID)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		full, _, err := bare.Apply(give)
+		if err != nil || full.Len() != int(n) {
+			t.Fatal(full.Len(), err)
+		}
+		empty, _, err := full.Apply(take)
+		runtime.ReadMemStats(&after)
+		if err != nil || empty.Len() != 0 || empty.identities != 0 {
+			t.Fatal(empty.Len(), empty.identities, err)
+		}
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	if once, twice := cost(1000), cost(2000); twice > 3*once {
+		t.Errorf("%d bytes for 1000, %d for 2000", once, twice)
+	}
+}
