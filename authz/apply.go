@@ -75,7 +75,8 @@ func (d *delta) open(c *model.ChangeSet) {
 	d.byID = d.ix.byID.edit()
 	for i := range c.PutAssignments {
 		a := &c.PutAssignments[i]
-		if _, ok := d.ix.realms.byID[realmOf(&a.Who)]; !ok && a.Who.Validate() == nil {
+		k := realmOf(&a.Who)
+		if _, ok := d.ix.realms.byID[k]; !ok && !k.plain() && a.Who.Validate() == nil {
 			d.ix.realms = d.ix.realms.clone()
 			break
 		}
@@ -94,15 +95,23 @@ func (d *delta) open(c *model.ChangeSet) {
 	}
 }
 
+// assignments takes out and puts in, each identity once: a change of thousands
+// of one's grants must not copy thousands of them thousands of times.
 func (d *delta) assignments(c *model.ChangeSet) {
+	gone := map[uint64][]space.ID{} // by the hash of who may have them
 	for i := range c.RemoveAssigns {
-		d.remove(&c.RemoveAssigns[i])
+		d.look(&c.RemoveAssigns[i], gone)
 	}
 	count := make(map[space.ID]int, len(c.PutAssignments))
 	for i := range c.PutAssignments {
-		d.remove(&c.PutAssignments[i].ID)
+		d.look(&c.PutAssignments[i].ID, gone)
 		count[c.PutAssignments[i].ID]++
 	}
+	for hash, ids := range gone {
+		d.cut(hash, ids)
+	}
+	var order []*model.Identity
+	puts := map[model.Identity][]grant{}
 	for i := range c.PutAssignments {
 		a := &c.PutAssignments[i]
 		err := a.Validate()
@@ -113,7 +122,17 @@ func (d *delta) assignments(c *model.ChangeSet) {
 			d.ix.refused[a.ID] = refusedAssignment(a, err)
 			continue
 		}
-		d.put(a)
+		if _, known := puts[a.Who]; !known {
+			order = append(order, &a.Who)
+		}
+		puts[a.Who] = append(puts[a.Who], grant{
+			id: a.ID, path: a.Path.Line(),
+			key: a.Path.Key(a.Path.Depth()), role: d.ix.roles.slot(a.Role),
+		})
+	}
+	for _, who := range order {
+		slices.SortFunc(puts[*who], func(a, b grant) int { return compareGrants(&a, &b) })
+		d.put(who, puts[*who])
 	}
 }
 
@@ -126,48 +145,63 @@ func (d *delta) mutable(n uint64) block {
 	return d.ix.people[n]
 }
 
-// remove takes the assignment out. One that is not there is no error: nothing
-// is granted by it either way.
-func (d *delta) remove(id *space.ID) {
+// look notes who may have the assignment, by the beginning of their hash. One that
+// is not there is no error: nothing is granted by it either way.
+func (d *delta) look(id *space.ID, at map[uint64][]space.ID) {
 	delete(d.ix.refused, *id)
 	bucket, fp := d.ix.bucket(id)
-	list := *d.byID.at(bucket)
-	for i, ref := range list {
-		if ref&^(1<<32-1) == fp && d.cut(ref<<32, id) {
-			rest := make([]uint64, 0, len(list)-1)
-			*d.byID.mutable(bucket) = append(append(rest, list[:i]...), list[i+1:]...)
-			d.ix.grants--
-			return
+	for _, ref := range *d.byID.at(bucket) {
+		if ref&^(1<<32-1) == fp {
+			at[ref<<32] = append(at[ref<<32], *id)
 		}
 	}
 }
 
-// cut takes the grant out of the identity that has it, among those whose hash
-// begins so.
-func (d *delta) cut(hash uint64, id *space.ID) bool {
+// cut takes the assignments out of the identities that have them, among those
+// whose hash begins so.
+func (d *delta) cut(hash uint64, ids []space.ID) {
+	gone := make(map[space.ID]bool, len(ids))
+	for _, id := range ids {
+		gone[id] = true
+	}
 	n := blockOf(hash, len(d.ix.people))
+	emptied := false
 	for i := range d.ix.people[n] {
 		c := &d.ix.people[n][i]
-		if uint64(c.fp) != hash>>32 {
+		if uint64(c.fp) != hash>>32 || !slices.ContainsFunc(c.held, func(g grant) bool { return gone[g.id] }) {
 			continue
 		}
-		j := slices.IndexFunc(c.held, func(g grant) bool { return g.id == *id })
-		if j < 0 {
-			continue
-		}
-		b := d.mutable(n)
-		c = &b[i]
+		c = &d.mutable(n)[i]
 		d.touched[d.ix.identity(c)] = struct{}{}
-		c.sum -= d.ix.hash.grant(&c.held[j], d.ix.roles.slots[c.held[j].role])
-		c.held = append(append(make([]grant, 0, len(c.held)-1), c.held[:j]...), c.held[j+1:]...)
-		c.marks = marks(c.held)
-		if len(c.held) == 0 {
-			d.ix.identities--
-			d.ix.close(b)
+		left := make([]grant, 0, len(c.held)-1)
+		for j := range c.held {
+			g := &c.held[j]
+			if !gone[g.id] {
+				left = append(left, *g)
+				continue
+			}
+			c.sum -= d.ix.hash.grant(g, d.ix.roles.slots[g.role])
+			d.unlist(&g.id, hash)
 		}
-		return true
+		c.held, c.marks = left, marks(left)
+		if len(left) == 0 {
+			d.ix.identities--
+			emptied = true
+		}
 	}
-	return false
+	if emptied {
+		d.ix.close(d.ix.people[n])
+	}
+}
+
+// unlist takes an assignment out of the table by id.
+func (d *delta) unlist(id *space.ID, hash uint64) {
+	bucket, fp := d.ix.bucket(id)
+	list := *d.byID.at(bucket)
+	i := slices.Index(list, fp|hash>>32)
+	rest := make([]uint64, 0, len(list)-1)
+	*d.byID.mutable(bucket) = append(append(rest, list[:i]...), list[i+1:]...)
+	d.ix.grants--
 }
 
 // close puts the cells of a block where a search finds them, after one of them
@@ -183,34 +217,37 @@ func (ix *Index) close(b block) {
 	}
 }
 
-// put inserts a valid assignment whose id is not in the tables.
-func (d *delta) put(a *model.Assignment) {
-	d.touched[a.Who] = struct{}{}
-	g := grant{
-		id: a.ID, path: a.Path.Line(),
-		key: a.Path.Key(a.Path.Depth()), role: d.ix.roles.slot(a.Role),
-	}
-	h := d.ix.hash.identity(&a.Who)
+// put gives the identity valid grants, in order, whose ids are not in the tables.
+func (d *delta) put(who *model.Identity, grants []grant) {
+	d.touched[*who] = struct{}{}
+	h := d.ix.hash.identity(who)
 	b := d.mutable(blockOf(h, len(d.ix.people)))
-	c := d.ix.find(&a.Who)
+	c := d.ix.find(who)
 	if c == nil {
 		if c = b.free(h); b.used() == cells-1 {
 			d.regrow()
-			d.put(a)
+			d.put(who, grants)
 			return
 		}
-		o0, o1 := halves(&a.Who.Object)
-		*c = cell{fp: uint32(h >> 32), o0: o0, o1: o1, realm: d.ix.realms.slot(&a.Who)}
+		o0, o1 := halves(&who.Object)
+		*c = cell{fp: uint32(h >> 32), o0: o0, o1: o1, realm: d.ix.realms.slot(who)}
 		d.ix.identities++
 	}
-	pos, _ := slices.BinarySearchFunc(c.held, &g, func(x grant, y *grant) int { return compareGrants(&x, y) })
-	c.held = append(append(append(make([]grant, 0, len(c.held)+1), c.held[:pos]...), g), c.held[pos:]...)
+	held := make([]grant, 0, len(c.held)+len(grants))
+	rest := c.held
+	for i := range grants {
+		g := &grants[i]
+		pos, _ := slices.BinarySearchFunc(rest, g, func(x grant, y *grant) int { return compareGrants(&x, y) })
+		held, rest = append(append(held, rest[:pos]...), *g), rest[pos:]
+		c.sum += d.ix.hash.grant(g, d.ix.roles.slots[g.role])
+		bucket, fp := d.ix.bucket(&g.id)
+		list := *d.byID.at(bucket)
+		*d.byID.mutable(bucket) = append(append(make([]uint64, 0, len(list)+1), list...), fp|h>>32)
+	}
+	held = append(held, rest...)
+	c.held = held
 	c.marks = marks(c.held)
-	c.sum += d.ix.hash.grant(&g, d.ix.roles.slots[g.role])
-	bucket, fp := d.ix.bucket(&a.ID)
-	list := *d.byID.at(bucket)
-	*d.byID.mutable(bucket) = append(append(make([]uint64, 0, len(list)+1), list...), fp|h>>32)
-	d.ix.grants++
+	d.ix.grants += len(grants)
 }
 
 // roles redefines roles and visits those who hold one whose rights changed.

@@ -103,7 +103,7 @@ func TestReasons(t *testing.T) {
 	if d := ix.Decide(subject(who), readSensor, room).Record(); d.Assignment != a.ID || d.Role != installs {
 		t.Errorf("granted by %+v", d)
 	}
-	if d := authz.NewEngine().Index().Decide(subject(who), readSensor, room); d.Reason != authz.NoPolicy || d.Allowed {
+	if d := authz.Empty().Decide(subject(who), readSensor, room); d.Reason != authz.NoPolicy || d.Allowed {
 		t.Errorf("before the first snapshot: %+v", d)
 	}
 }

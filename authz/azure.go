@@ -87,19 +87,24 @@ type scopeSet struct {
 	at    []armScope // of a listed scope: where ARM lists it
 }
 
-func compileScope(scope string, at []string) (scopeSet, error) {
-	var s scopeSet
+// compileScope reads the scope of an assignment or a denial. Places where it is said to be
+// listed that are none are left out, and unread tells of the first: for a
+// denial, which must not be less than it says.
+func compileScope(scope string, at []string) (s scopeSet, unread, err error) {
+	no := func(text string) error { return fmt.Errorf("%w scope %.80q: want an ARM id", model.ErrInvalid, text) }
 	var ok bool
 	if s.scope, ok = normalScope(scope); !ok {
-		return s, fmt.Errorf("%w scope %.80q: want an ARM id", model.ErrInvalid, scope)
+		return s, nil, no(scope)
 	}
 	for _, a := range at {
 		if n, ok := normalScope(a); ok {
 			s.at = append(s.at, n)
+		} else if unread == nil {
+			unread = no(a)
 		}
 	}
 	slices.Sort(s.at)
-	return s, nil
+	return s, unread, nil
 }
 
 // grants tells whether an assignment covers the scope: by text, or, for a

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,7 +20,8 @@ func compileAzure(h *hasher, s *model.Snapshot) azure {
 		z.roles[r.ID] = compileAzureRole(h, r)
 	}
 	e := azureEdit{azure: &z, hash: h, touched: map[space.ID]bool{}}
-	e.put(s.AzureRoles, s.AzureAssignments, s.AzureDenies)
+	e.put(s.AzureRoles, s.AzureAssignments)
+	e.deny(nil, s.AzureDenies)
 	return z
 }
 
@@ -41,10 +43,8 @@ func (z *azure) apply(h *hasher, c *model.ChangeSet) (azure, []Key) {
 	for _, id := range c.RemoveAzureAssigns {
 		e.removeAssignment(id)
 	}
-	for _, id := range c.RemoveAzureDenies {
-		e.removeDeny(id)
-	}
-	e.put(c.PutAzureRoles, c.PutAzureAssignments, c.PutAzureDenies)
+	e.put(c.PutAzureRoles, c.PutAzureAssignments)
+	e.deny(c.RemoveAzureDenies, c.PutAzureDenies)
 	return next, e.keys(z)
 }
 
@@ -58,15 +58,16 @@ type azureEdit struct {
 	roleSet bool              // some role changed
 }
 
-func (e *azureEdit) put(roles []model.AzureRole, assignments []model.AzureAssignment, denies []model.AzureDeny) {
+func (e *azureEdit) put(roles []model.AzureRole, assignments []model.AzureAssignment) {
 	for _, r := range roles {
 		e.roles[r.ID] = compileAzureRole(e.hash, r)
 		e.roleSet = true
 	}
+	added := map[space.ID][]*azureAssignment{}
 	twice := twiceUsed(assignments, func(a *model.AzureAssignment) space.ID { return a.ID })
 	for _, a := range assignments {
 		e.removeAssignment(a.ID)
-		where, err := compileScope(a.Scope, a.AtScopes)
+		where, _, err := compileScope(a.Scope, a.AtScopes)
 		if err == nil {
 			err = a.Validate()
 		}
@@ -81,16 +82,13 @@ func (e *azureEdit) put(roles []model.AzureRole, assignments []model.AzureAssign
 		c.sum = e.hash.text(fmt.Sprintf("%q", []any{a.ID, a.Role, a.Who, c.where, a.Condition}))
 		e.assignments[a.ID] = c
 		if names(a.Who) {
-			e.hold(a.Who.ID, append(slices.Clone(e.held[a.Who.ID]), c))
+			e.touched[a.Who.ID] = true
+			added[a.Who.ID] = append(added[a.Who.ID], c)
 		}
 	}
-	for _, d := range denies {
-		e.removeDeny(d.ID)
-		c := compileDeny(e.hash, d)
-		e.denies = append(e.denies, c)
-		e.touchDeny(c)
+	for who := range e.touched {
+		e.hold(who, added[who])
 	}
-	slices.SortFunc(e.denies, func(a, b *azureDeny) int { return compareIDs(a.ID, b.ID) })
 	e.known = knownActions(e.roles)
 }
 
@@ -103,9 +101,15 @@ func twiceUsed[T any](list []T, id func(*T) space.ID) map[space.ID]bool {
 	return seen
 }
 
-func (e *azureEdit) hold(who space.ID, list []*azureAssignment) {
-	e.touched[who] = true
-	if len(list) == 0 {
+// hold makes the list of one principal anew: what it held and is not removed, and what is added.
+func (e *azureEdit) hold(who space.ID, added []*azureAssignment) {
+	list := make([]*azureAssignment, 0, len(e.held[who])+len(added))
+	for _, a := range e.held[who] {
+		if e.assignments[a.ID] == a {
+			list = append(list, a)
+		}
+	}
+	if list = append(list, added...); len(list) == 0 {
 		delete(e.held, who)
 		return
 	}
@@ -113,14 +117,14 @@ func (e *azureEdit) hold(who space.ID, list []*azureAssignment) {
 	e.held[who] = list
 }
 
+// removeAssignment takes the assignment out, but for the list of who holds it: put makes that anew.
 func (e *azureEdit) removeAssignment(id space.ID) {
 	delete(e.refused, id)
 	if a, ok := e.assignments[id]; ok {
 		delete(e.assignments, id)
-		if !names(a.Who) {
-			return
+		if names(a.Who) {
+			e.touched[a.Who.ID] = true
 		}
-		e.hold(a.Who.ID, slices.DeleteFunc(slices.Clone(e.held[a.Who.ID]), func(b *azureAssignment) bool { return b == a }))
 	}
 }
 
@@ -135,13 +139,28 @@ func (e *azureEdit) removeRole(id space.ID) {
 	}
 }
 
-func (e *azureEdit) removeDeny(id space.ID) {
+// deny removes denials and puts others. Of several with one id all deny: leaving
+// one out would grant.
+func (e *azureEdit) deny(remove []space.ID, put []model.AzureDeny) {
+	gone := make(map[space.ID]bool, len(remove)+len(put))
+	for _, id := range remove {
+		gone[id] = true
+	}
+	for i := range put {
+		gone[put[i].ID] = true
+	}
 	e.denies = slices.DeleteFunc(e.denies, func(d *azureDeny) bool {
-		if d.ID == id {
+		if gone[d.ID] {
 			e.touchDeny(d)
 		}
-		return d.ID == id
+		return gone[d.ID]
 	})
+	for _, d := range put {
+		c := compileDeny(e.hash, d)
+		e.denies = append(e.denies, c)
+		e.touchDeny(c)
+	}
+	slices.SortFunc(e.denies, func(a, b *azureDeny) int { return cmp.Or(compareIDs(a.ID, b.ID), cmp.Compare(a.sum, b.sum)) })
 }
 
 // names tells whether it is one principal that is named, not everyone and not
@@ -212,7 +231,11 @@ func compileAzureRole(h *hasher, r model.AzureRole) *azureRole {
 
 func compileDeny(h *hasher, d model.AzureDeny) *azureDeny {
 	c := &azureDeny{AzureDeny: d, actions: patterns(d.DataActions), exclude: patterns(d.NotDataActions), when: parseCondition(d.Condition)}
-	if c.where, c.err = compileScope(d.Scope, d.AtScopes); c.err != nil {
+	var unread error
+	if c.where, unread, c.err = compileScope(d.Scope, d.AtScopes); c.err == nil && c.where.scope.listed() {
+		c.err = unread
+	}
+	if c.err != nil {
 		// A scope that cannot be read covers everything.
 		c.where, c.DoNotApplyToChildScopes = scopeSet{at: []armScope{""}}, false
 	}

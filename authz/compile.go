@@ -37,8 +37,8 @@ func compile(h hasher, s model.Snapshot) *Index {
 	return ix
 }
 
-// empty is the index before anything has been loaded.
-func empty() *Index {
+// Empty is the index before anything has been loaded: it refuses everything (NoPolicy).
+func Empty() *Index {
 	ix := compile(newHasher(), model.Snapshot{})
 	ix.loaded = false
 	return ix

@@ -7,8 +7,8 @@
 // An Index is immutable and safe for any number of readers; Decide and
 // RightsVersion allocate nothing and never block. Apply derives the next
 // index from a change set and shares with its parent everything that did not
-// change; parent and child both stay valid. An Engine holds the current index
-// behind one atomic pointer; one writer swaps it while readers go on.
+// change; parent and child both stay valid. Which one is in force is for its
+// user to say, who has more to swap along with it.
 //
 // Failure is always a refusal: what cannot be understood (a role, an
 // assignment, a condition, a question) grants nothing and is named by a

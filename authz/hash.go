@@ -66,18 +66,19 @@ func (h *hasher) tenant(x, a, b uint64, domain string) uint64 {
 
 func (h *hasher) text(s string) uint64 { return maphash.String(h.seed, s) }
 
-// rights fingerprints what a role allows, together with its id: decisions name the role.
-func (h *hasher) rights(id *space.ID, r *condition.Rights) uint64 {
-	x := h.id(id)
+// rights fingerprints what a role allows.
+func (h *hasher) rights(r *condition.Rights) uint64 {
+	x := h.k[2]
 	for _, w := range r {
 		x = mix(x^h.k[0]^w, h.k[1]|1)
 	}
 	return x
 }
 
-// grant fingerprints one grant. Sums of these fingerprint a set of grants.
+// grant fingerprints one grant, with the role's id: decisions name it, also where it is
+// not defined. Sums of these fingerprint a set of grants.
 func (h *hasher) grant(g *grant, role *roleSlot) uint64 {
-	return mix(h.id(&g.id)^maphash.String(h.seed, string(g.path)), role.sum^h.k[2])
+	return mix(h.id(&g.id)^maphash.String(h.seed, string(g.path)), h.id(&role.role.ID)+role.sum)
 }
 
 func compareIDs(a, b space.ID) int { return bytes.Compare(a[:], b[:]) }

@@ -52,7 +52,7 @@ func (r *roles) define(h *hasher, role model.Role) (n uint32, changed bool) {
 	if err != nil {
 		r.slots[n] = refusedRole(role, err)
 	} else {
-		r.slots[n] = &roleSlot{rights: rights, sum: h.rights(&role.ID, &rights), role: role, defined: true}
+		r.slots[n] = &roleSlot{rights: rights, sum: h.rights(&rights), role: role, defined: true}
 	}
 	return n, before != r.slots[n].sum
 }

@@ -16,11 +16,11 @@ func (t *Topology) Apply(c Changes) (*Topology, []Problem) {
 		old:      t,
 		spaces:   edited(t.spaces),
 		devices:  edited(t.devices),
-		claims:   edited(t.claims),
-		named:    edited(t.named),
+		claims:   listed(t.claims),
+		named:    listed(t.named),
 		sensors:  edited(t.sensors),
-		labels:   edited(t.labels),
-		mounted:  edited(t.mounted),
+		labels:   listed(t.labels),
+		mounted:  listed(t.mounted),
 		funcs:    edited(t.functions),
 		problems: edited(t.problems),
 		devIDs:   make(map[space.ID]bool),
@@ -54,11 +54,11 @@ type draft struct {
 	old      *Topology
 	spaces   *edit[space.ID, Space]
 	devices  *edit[space.ID, *deviceEntry]
-	claims   *edit[claim, []space.ID]
-	named    *edit[claim, []space.ID]
+	claims   *lists[claim]
+	named    *lists[claim]
 	sensors  *edit[space.ID, *sensorEntry]
-	labels   *edit[claim, []space.ID]
-	mounted  *edit[space.ID, []space.ID]
+	labels   *lists[claim]
+	mounted  *lists[space.ID]
 	funcs    *edit[space.ID, *Function]
 	problems *edit[space.ID, []Problem]
 
@@ -129,11 +129,10 @@ func (d *draft) removeDevice(id space.ID) {
 	}
 	d.devIDs[id] = true
 	for _, c := range claimsOf(&e.Device) {
-		d.touch(d.claims, c, d.devIDs)
-		unlink(d.claims, c, id)
+		d.claims.unlink(c, id)
 	}
 	for _, c := range gatewayNames(e) {
-		unlink(d.named, c, id)
+		d.named.unlink(c, id)
 	}
 	d.devices.drop(id)
 }
@@ -145,11 +144,10 @@ func (d *draft) putDevice(v *Device) {
 		e.guid, _ = space.ParseID(e.gateway)
 	}
 	for _, c := range claimsOf(v) {
-		link(d.claims, c, v.ID)
-		d.touch(d.claims, c, d.devIDs)
+		d.claims.link(c, v.ID)
 	}
 	for _, c := range gatewayNames(e) {
-		link(d.named, c, v.ID)
+		d.named.link(c, v.ID)
 	}
 	d.devices.set(v.ID, e)
 	d.devIDs[v.ID] = true
@@ -161,31 +159,19 @@ func (d *draft) removeSensor(id space.ID) {
 	if !ok {
 		return
 	}
-	c := claim{claimHardwareID, e.HardwareID}
-	d.touch(d.labels, c, d.senIDs)
-	unlink(d.labels, c, id)
-	unlink(d.mounted, e.Device, id)
+	d.labels.unlink(claim{claimHardwareID, e.HardwareID}, id)
+	d.mounted.unlink(e.Device, id)
 	d.near[e.Device] = true
 	d.sensors.drop(id)
 }
 
 func (d *draft) putSensor(s *Sensor) {
 	d.removeSensor(s.ID)
-	c := claim{claimHardwareID, s.HardwareID}
-	link(d.labels, c, s.ID)
-	link(d.mounted, s.Device, s.ID)
+	d.labels.link(claim{claimHardwareID, s.HardwareID}, s.ID)
+	d.mounted.link(s.Device, s.ID)
 	d.near[s.Device] = true
-	d.touch(d.labels, c, d.senIDs)
 	d.sensors.set(s.ID, &sensorEntry{Sensor: *s})
 	d.senIDs[s.ID] = true
-}
-
-// touch marks everyone who has the claim: their collision begins or ends.
-func (d *draft) touch(in *edit[claim, []space.ID], c claim, marked map[space.ID]bool) {
-	ids, _ := in.get(c)
-	for _, id := range ids {
-		marked[id] = true
-	}
 }
 
 // claimsOf lists what a device must have for itself. A certificate that the
@@ -226,24 +212,55 @@ func gatewayNames(e *deviceEntry) []claim {
 	return all
 }
 
-// link and unlink keep a list of ids in order; the lists of the base are
-// never written.
-func link[K comparable](in *edit[K, []space.ID], k K, id space.ID) {
-	ids, _ := in.get(k)
-	i, _ := slices.BinarySearchFunc(ids, id, compareID)
-	next := make([]space.ID, 0, len(ids)+1)
-	next = append(append(append(next, ids[:i]...), id), ids[i:]...)
-	in.set(k, next)
+// lists are lists of ids in order, by what they have in common, which may be very
+// many: those of the base are never written, and each is copied once.
+type lists[K comparable] struct {
+	*edit[K, []space.ID]
+	changed map[K]bool // ours, or gone
 }
 
-func unlink[K comparable](in *edit[K, []space.ID], k K, id space.ID) {
-	ids, _ := in.get(k)
-	next := slices.DeleteFunc(slices.Clone(ids), func(x space.ID) bool { return x == id })
-	if len(next) == 0 {
-		in.drop(k)
+func listed[K comparable](base *table[K, []space.ID]) *lists[K] {
+	return &lists[K]{edited(base), map[K]bool{}}
+}
+
+// own is a list that may be written to.
+func (l *lists[K]) own(k K) []space.ID {
+	ids, _ := l.get(k)
+	if !l.changed[k] {
+		l.changed[k] = true
+		ids = slices.Clone(ids)
+	}
+	return ids
+}
+
+func (l *lists[K]) link(k K, id space.ID) {
+	ids := l.own(k)
+	i, _ := slices.BinarySearchFunc(ids, id, compareID)
+	l.set(k, slices.Insert(ids, i, id))
+}
+
+func (l *lists[K]) unlink(k K, id space.ID) {
+	ids := l.own(k)
+	i, _ := slices.BinarySearchFunc(ids, id, compareID)
+	n := i
+	for n < len(ids) && ids[n] == id {
+		n++
+	}
+	if ids = slices.Delete(ids, i, n); len(ids) == 0 {
+		l.drop(k)
 		return
 	}
-	in.set(k, next)
+	l.set(k, ids)
+}
+
+// mark marks everyone in a list that changed: a collision begins there, or ends.
+func (l *lists[K]) mark(ids map[space.ID]bool) {
+	for k := range l.changed {
+		list, _ := l.get(k)
+		for _, id := range list {
+			ids[id] = true
+		}
+	}
 }
 
 // authorities merges the CAs, a handful: a plain sorted list.

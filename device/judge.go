@@ -10,6 +10,8 @@ import (
 // judge decides again about every record that a change may have brought into
 // a collision or out of one.
 func (d *draft) judge() {
+	d.claims.mark(d.devIDs)
+	d.labels.mark(d.senIDs)
 	for id := range d.devIDs {
 		e, ok := d.devices.get(id)
 		if !ok {
@@ -100,8 +102,20 @@ func (d *draft) sensorProblems(e *sensorEntry) []Problem {
 	return []Problem{{Type: "Sensor", ID: e.ID, Reason: DuplicateHardwareID, Detail: fmt.Sprintf("%q", e.HardwareID), With: others(ids, e.ID)}}
 }
 
+// maxWith is how many of those with whom a record collides are named.
+const maxWith = 16
+
 func others(ids []space.ID, not space.ID) []space.ID {
-	return slices.DeleteFunc(slices.Compact(slices.Clone(ids)), func(x space.ID) bool { return x == not })
+	var out []space.ID
+	for i, id := range ids {
+		if id != not && (i == 0 || id != ids[i-1]) {
+			out = append(out, id)
+		}
+		if len(out) == maxWith {
+			break
+		}
+	}
+	return out
 }
 
 // place finds the path of every space. A parent that is here decides; only a

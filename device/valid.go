@@ -44,7 +44,7 @@ type Problem struct {
 	ID     space.ID
 	Reason string     // stable: "duplicate-hub-id", "bad-id", "no-path", …
 	Detail string     // for people; never a secret
-	With   []space.ID // the other records of a collision
+	With   []space.ID // the other records of a collision, the first of many
 }
 
 func (p Problem) String() string {

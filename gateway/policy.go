@@ -39,12 +39,11 @@ type policy struct {
 	changed     func(change) // audit, metrics; called after the change took effect
 	forget      func(gone []device.Departed)
 
-	mu      sync.Mutex // guards the next four, and the order of changes
+	mu      sync.Mutex // guards the next three, and the order of changes
 	version model.Version
-	behind  bool             // memory took losses that the store does not hold
-	whole   *device.Topology // while behind: the registry that the store holds, which the next change follows
-	wants   bool             // only a full answer brings the store level again
-	loaded  atomic.Bool      // some generation is in force
+	whole   *facts      // memory took losses that the store does not hold: what it holds, which the next change follows
+	wants   bool        // only a full answer brings the store level again
+	loaded  atomic.Bool // some generation is in force
 }
 
 // facts are what everything is decided by. They are swapped as one: an index
@@ -82,7 +81,7 @@ type change struct {
 // begin puts the empty policy and registry into force, by which everything is denied.
 func (p *policy) begin() {
 	empty, _ := device.NewTopology(device.Data{}, p.topoOptions)
-	p.now.Store(&facts{authz.NewEngine().Index(), empty})
+	p.now.Store(&facts{authz.Empty(), empty})
 }
 
 // Facts are the index and the registry in force, of one version; never nil. Whoever
@@ -120,12 +119,12 @@ func (p *policy) adopt(g store.Generation) {
 	p.problems(bad, badTopo)
 }
 
-// stored is the registry that the store holds: the one in force, unless that had to lose more. p.mu is held.
-func (p *policy) stored() *device.Topology {
+// stored is what the store holds: what is in force, unless that had to lose more. p.mu is held.
+func (p *policy) stored() *facts {
 	if p.whole != nil {
 		return p.whole
 	}
-	return p.Topology()
+	return p.now.Load()
 }
 
 // Replace takes a complete answer of the cloud.
@@ -148,7 +147,7 @@ func (p *policy) Replace(ctx context.Context, f replica.Full) error {
 		p.wants = true
 		return p.loseOnly(ctx, p.lossesTo(ctx, &f.Policy), topo, err)
 	}
-	p.version, p.behind, p.wants = f.Version, false, false // the new generation carries no mark
+	p.version, p.wants = f.Version, false // the new generation carries no mark
 	return p.enforce(ctx, c, ix, topo, everyone, bad, badTopo, began)
 }
 
@@ -163,12 +162,13 @@ func (p *policy) Apply(ctx context.Context, d replica.Delta) error {
 	if p.wants {
 		return fmt.Errorf("%w: a full answer could not be stored, and only another one mends that", replica.ErrGap)
 	}
-	ix, touched, err := p.Index().Apply(d.Policy)
+	held, behind := p.stored(), p.whole != nil
+	ix, touched, err := held.index.Apply(d.Policy)
 	if err != nil {
 		return fmt.Errorf("%w: %w", replica.ErrGap, err)
 	}
-	topo, badTopo := p.stored(), []device.Problem(nil)
-	topologyChanged := !changesNothing(&d.Data) || topo != p.Topology()
+	topo, badTopo := held.topo, []device.Problem(nil)
+	topologyChanged := !changesNothing(&d.Data) || behind
 	if topologyChanged {
 		topo, badTopo = topo.Apply(d.Data)
 	}
@@ -184,13 +184,12 @@ func (p *policy) Apply(ctx context.Context, d replica.Delta) error {
 		return p.loseOnly(ctx, lossesOf(&d.Policy), topo, err)
 	}
 	p.version = d.To
-	if p.behind {
+	if behind {
 		// The change contains what was lost early: the store is level again,
 		// and must not count as expired any longer.
 		if err := p.cache.ClearDirty(); err != nil {
 			p.log.Error("the mark of a store that is behind stays; a full sync takes it away", "err", err)
 		}
-		p.behind = false
 	}
 	hit := everyone
 	if !topologyChanged {
@@ -201,7 +200,7 @@ func (p *policy) Apply(ctx context.Context, d replica.Delta) error {
 
 // enforce swaps and revokes. p.mu is held.
 func (p *policy) enforce(ctx context.Context, c change, ix *authz.Index, topo *device.Topology, hit func(*principal.Principal) bool, bad []authz.Problem, badTopo []device.Problem, began time.Time) error {
-	before := p.stored()
+	before := p.stored().topo
 	p.whole = nil
 	p.now.Store(&facts{ix, topo})
 	p.loaded.Store(true)
@@ -222,16 +221,20 @@ func (p *policy) enforce(ctx context.Context, c change, ix *authz.Index, topo *d
 // lost at once, in memory, and the store is marked as behind; what is
 // gained waits until it can be stored, also what a registry gives: another
 // gateway, another place, a new key. p.mu is held.
+//
+// What is taken is taken from what the store holds, not from what is left of that
+// after the last time: the cloud may have taken back in between what it wanted then.
 func (p *policy) loseOnly(ctx context.Context, losses model.ChangeSet, next *device.Topology, cause error) error {
-	ix, _, err := p.Index().Apply(losses)
+	held := p.stored()
+	ix, _, err := held.index.Apply(losses)
 	if err != nil {
 		p.log.Error("policy could not be reduced; denying everything until the next full sync", "err", err)
 		ix, _ = authz.Compile(model.Snapshot{Version: p.version})
 	}
-	p.behind = true
-	gone := device.Gone(p.stored(), next)
-	p.whole, _ = p.stored().Apply(device.Changes{}) // no version is given to two registries
-	left, _ := p.Topology().Apply(device.Losses(p.Topology(), next))
+	gone := device.Gone(held.topo, next)
+	left, _ := held.topo.Apply(device.Losses(held.topo, next))
+	again, _ := held.topo.Apply(device.Changes{}) // no version is given to two registries
+	p.whole = &facts{held.index, again}
 	p.now.Store(&facts{ix, left})
 	dirty := p.cache.MarkDirty("losses of rights are in force that the disk does not hold: " + cause.Error())
 	_, revoked := p.revoke(ctx, everyone)
@@ -246,7 +249,7 @@ func (p *policy) loseOnly(ctx context.Context, losses model.ChangeSet, next *dev
 // before, so that it is taken away whole.
 func lossesOf(c *model.ChangeSet) model.ChangeSet {
 	l := model.ChangeSet{
-		From: c.From, To: c.From, PutAzureDenies: c.PutAzureDenies,
+		From: c.From, To: c.From, PutAzureDenies: beside(c.PutAzureDenies),
 		RemoveRoles: slices.Clone(c.RemoveRoles), RemoveAssigns: slices.Clone(c.RemoveAssigns),
 		RemoveAzureRoles: slices.Clone(c.RemoveAzureRoles), RemoveAzureAssigns: slices.Clone(c.RemoveAzureAssigns),
 	}
@@ -277,6 +280,16 @@ func allowNothing(c *model.ChangeSet) {
 	}
 }
 
+// beside gives denials other ids: one that is replaced goes on beside the new one,
+// which may deny less.
+func beside(list []model.AzureDeny) []model.AzureDeny {
+	out := slices.Clone(list)
+	for i := range out {
+		out[i].ID = space.NewID()
+	}
+	return out
+}
+
 func everyone(*principal.Principal) bool { return true }
 
 // holdersOf matches the principals whose rights differ.
@@ -295,8 +308,7 @@ func holdersOf(touched []authz.Key) func(*principal.Principal) bool {
 // moves nothing else. What is in force is what the store holds, because every
 // gain is stored before it is granted; if that cannot be read, everything is lost.
 func (p *policy) lossesTo(ctx context.Context, next *model.Snapshot) model.ChangeSet {
-	at := p.Index().Version()
-	c := model.ChangeSet{From: at, To: at, PutAzureDenies: next.AzureDenies}
+	c := model.ChangeSet{From: p.version, To: p.version}
 	stored, err := p.cache.Load(ctx)
 	if err != nil {
 		return model.ChangeSet{} // begins at no version: loseOnly then denies everything
@@ -310,30 +322,42 @@ func (p *policy) lossesTo(ctx context.Context, next *model.Snapshot) model.Chang
 			c.RemoveAssigns = append(c.RemoveAssigns, a.ID)
 		}
 	}
-	azure := make(map[string]struct{}, len(next.AzureAssignments))
-	for _, a := range next.AzureAssignments {
-		azure[fmt.Sprint(a)] = struct{}{}
+	for _, a := range without(stored.Policy.AzureAssignments, next.AzureAssignments) {
+		c.RemoveAzureAssigns = append(c.RemoveAzureAssigns, a.ID)
 	}
-	for _, a := range stored.Policy.AzureAssignments {
-		if _, ok := azure[fmt.Sprint(a)]; !ok {
-			c.RemoveAzureAssigns = append(c.RemoveAzureAssigns, a.ID)
-		}
-	}
+	c.PutAzureDenies = beside(without(next.AzureDenies, stored.Policy.AzureDenies))
 	c.RemoveRoles = differing(stored.Policy.Roles, next.Roles, func(r model.Role) space.ID { return r.ID })
 	c.RemoveAzureRoles = differing(stored.Policy.AzureRoles, next.AzureRoles, func(r model.AzureRole) space.ID { return r.ID })
 	allowNothing(&c)
 	return c
 }
 
+// without is what of list is not in other, word for word.
+func without[T any](list, other []T) (left []T) {
+	texts := make(map[string]struct{}, len(other))
+	for _, v := range other {
+		texts[text(v)] = struct{}{}
+	}
+	for _, v := range list {
+		if _, ok := texts[text(v)]; !ok {
+			left = append(left, v)
+		}
+	}
+	return left
+}
+
+// text tells records apart; quoted, because two of them may read alike otherwise.
+func text(record any) string { return fmt.Sprintf("%q", record) }
+
 // differing lists the ids of the roles that are not the same in both; one that
 // is new may narrow a built-in one.
 func differing[T any](old, next []T, id func(T) space.ID) (ids []space.ID) {
 	texts := make(map[space.ID]string, len(old))
 	for _, r := range old {
-		texts[id(r)] = fmt.Sprint(r)
+		texts[id(r)] = text(r)
 	}
 	for _, r := range next {
-		if texts[id(r)] != fmt.Sprint(r) {
+		if texts[id(r)] != text(r) {
 			ids = append(ids, id(r))
 		}
 		delete(texts, id(r))

@@ -236,3 +236,72 @@ func azureRole(t *testing.T, name string) model.AzureRole {
 	t.Fatalf("no built-in role %q", name)
 	return model.AzureRole{}
 }
+
+// A denial that is written anew may deny less: until that can be stored, the old one goes on beside it.
+func TestDenialThatCannotBeStoredIsNoGain(t *testing.T) {
+	granted := model.AzureAssignment{ID: space.MustID("a3020000-0000-4000-8000-000000000001"), Role: azureRole(t, "IoT Hub Data Contributor").ID, Scope: hubScope,
+		Who: model.AzurePrincipal{Type: model.AzureServicePrincipal, ID: first}}
+	denial := func(action string) model.AzureDeny {
+		return model.AzureDeny{ID: space.MustID("de900000-0000-4000-8000-000000000001"), Scope: hubScope, DataActions: []string{action},
+			Principals: []model.AzurePrincipal{{Type: model.AzureEveryone}}}
+	}
+	writes, reads := denial(model.IotHubTwinsWrite), denial(model.IotHubTwinsRead)
+	s := model.Snapshot{Version: version(2), AzureAssignments: []model.AzureAssignment{granted}, AzureDenies: []model.AzureDeny{writes}}
+	for name, apply := range map[string]func(*policyHouse) error{
+		"delta": func(h *policyHouse) error {
+			return h.Apply(t.Context(), replica.Delta{From: version(2), To: version(3),
+				Policy: model.ChangeSet{From: version(2), To: version(3), PutAzureDenies: []model.AzureDeny{reads}}})
+		},
+		"full": func(h *policyHouse) error {
+			next := s
+			next.Version, next.AzureDenies = version(3), []model.AzureDeny{reads}
+			return h.Replace(t.Context(), replica.Full{Version: version(3), Policy: next, Data: building("d1")})
+		},
+	} {
+		h := newPolicyHouse(t)
+		if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: s, Data: building("d1")}); err != nil {
+			t.Fatal(err)
+		}
+		may := func(action string) bool {
+			return h.Index().DecideAction(&model.Subject{Object: first, GroupsKnown: true}, action, hubScope).Allowed
+		}
+		h.cache.fail = errDisk
+		for range 2 {
+			if err := apply(h); !errors.Is(err, errDisk) {
+				t.Fatal(err)
+			}
+			if may(model.IotHubTwinsWrite) || may(model.IotHubTwinsRead) {
+				t.Errorf("%s: may write %v, may read %v; want both refused", name, may(model.IotHubTwinsWrite), may(model.IotHubTwinsRead))
+			}
+		}
+		h.cache.fail = nil
+		if err := apply(h); err != nil {
+			t.Fatal(err)
+		}
+		if !may(model.IotHubTwinsWrite) || may(model.IotHubTwinsRead) {
+			t.Errorf("%s, stored: may write %v, may read %v", name, may(model.IotHubTwinsWrite), may(model.IotHubTwinsRead))
+		}
+	}
+}
+
+// What was taken early and came back before anything could be stored is in no
+// later answer: the feed says nothing of what came and went in between.
+func TestWhatCameAndWentWhileNothingCouldBeStored(t *testing.T) {
+	h := newPolicyHouse(t)
+	h.cache.fail = errDisk
+	c := model.ChangeSet{From: version(1), To: version(2), PutRoles: []model.Role{{ID: one.Role, Name: "cut"}}}
+	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: c}); !errors.Is(err, errDisk) {
+		t.Fatal(err)
+	}
+	if h.may(first) {
+		t.Error("the role that allows nothing now still grants")
+	}
+	h.cache.fail = nil
+	c = model.ChangeSet{From: version(1), To: version(3), PutAssignments: []model.Assignment{two}}
+	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(3), Policy: c}); err != nil {
+		t.Fatal(err)
+	}
+	if !h.may(first) || !h.may(second) {
+		t.Errorf("first may %v, second may %v: the store and the cloud say that both may", h.may(first), h.may(second))
+	}
+}

@@ -57,7 +57,7 @@ func delta(w *world, ix *authz.Index, pairs int) result {
 
 // churn derives an index 100 times a second until stop is closed, and swaps
 // it in if swap is set; else it only burns what deriving costs.
-func churn(e *authz.Engine, sets []model.ChangeSet, base *authz.Index, swap bool, stop <-chan struct{}) {
+func churn(current *atomic.Pointer[authz.Index], sets []model.ChangeSet, base *authz.Index, swap bool, stop <-chan struct{}) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for n := 0; ; n++ {
@@ -70,20 +70,20 @@ func churn(e *authz.Engine, sets []model.ChangeSet, base *authz.Index, swap bool
 				panic(err)
 			}
 			if swap {
-				e.Swap(next)
+				current.Store(next)
 			}
 		}
 	}
 }
 
 // under runs f with the churn going on.
-func under(w *world, ix *authz.Index, sets []model.ChangeSet, swap bool, f func(*authz.Engine)) {
-	e := authz.NewEngine()
-	e.Swap(ix)
+func under(w *world, ix *authz.Index, sets []model.ChangeSet, swap bool, f func(*atomic.Pointer[authz.Index])) {
+	current := new(atomic.Pointer[authz.Index])
+	current.Store(ix)
 	stop := make(chan struct{})
 	var writer sync.WaitGroup
-	writer.Go(func() { churn(e, sets, ix, swap, stop) })
-	f(e)
+	writer.Go(func() { churn(current, sets, ix, swap, stop) })
+	f(current)
 	close(stop)
 	writer.Wait()
 }
@@ -110,7 +110,7 @@ func readers(w *world, ix *authz.Index, quick bool) result {
 	}
 	rate := func(swap bool) float64 {
 		var done atomic.Int64
-		under(w, ix, sets, swap, func(e *authz.Engine) {
+		under(w, ix, sets, swap, func(current *atomic.Pointer[authz.Index]) {
 			var wg sync.WaitGroup
 			until := time.Now().Add(period)
 			for reader := range runtime.GOMAXPROCS(0) {
@@ -118,7 +118,7 @@ func readers(w *world, ix *authz.Index, quick bool) result {
 					n := 0
 					for ; n&1023 != 0 || time.Now().Before(until); n++ {
 						q := &random[(n+reader*999)&(len(random)-1)]
-						e.Index().Decide(w.subjects[q.who], q.op, q.at)
+						current.Load().Decide(w.subjects[q.who], q.op, q.at)
 					}
 					done.Add(int64(n))
 				})
@@ -147,11 +147,11 @@ func latency(w *world, ix *authz.Index, quick bool) result {
 	sets := w.sets(ix)
 	p999 := func(swap bool) float64 {
 		took := make([]float64, 0, samples)
-		under(w, ix, sets, swap, func(e *authz.Engine) {
+		under(w, ix, sets, swap, func(current *atomic.Pointer[authz.Index]) {
 			for range samples {
 				q := w.random()
 				start := time.Now()
-				e.Index().Decide(w.subjects[q.who], q.op, q.at)
+				current.Load().Decide(w.subjects[q.who], q.op, q.at)
 				took = append(took, float64(time.Since(start)))
 			}
 		})

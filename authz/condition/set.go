@@ -19,15 +19,6 @@ const (
 // Set is a set of (resource type, category) pairs. The zero Set is empty.
 type Set [words]uint64
 
-// Has tells whether the pair is in the set; false outside of the universe.
-func (s *Set) Has(t model.ResourceType, c model.Category) bool {
-	if t >= model.ResourceTypes || c >= model.Categories {
-		return false
-	}
-	n := uint(t)*uint(model.Categories) + uint(c)
-	return s[n/64]>>(n%64)&1 != 0
-}
-
 func (s *Set) add(t model.ResourceType, c model.Category) {
 	n := uint(t)*uint(model.Categories) + uint(c)
 	s[n/64] |= 1 << (n % 64)
@@ -37,9 +28,6 @@ func (s *Set) remove(t model.ResourceType, c model.Category) {
 	n := uint(t)*uint(model.Categories) + uint(c)
 	s[n/64] &^= 1 << (n % 64)
 }
-
-// Empty tells whether nothing is in the set.
-func (s *Set) Empty() bool { return *s == Set{} }
 
 func (s Set) union(o Set) Set {
 	for i := range s {

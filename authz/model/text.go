@@ -2,7 +2,6 @@ package model
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/gatehouse/gatehouse/device/space"
@@ -103,17 +102,4 @@ func (i *Identity) UnmarshalText(b []byte) (err error) {
 	}
 	*i, err = ParseIdentity(string(b))
 	return err
-}
-
-// ParseVersion reads what Version.String writes, "epoch.number".
-func ParseVersion(s string) (Version, error) {
-	epoch, number, ok := strings.Cut(s, ".")
-	if ok {
-		e, err1 := strconv.ParseUint(epoch, 10, 64)
-		n, err2 := strconv.ParseUint(number, 10, 64)
-		if err1 == nil && err2 == nil {
-			return Version{Epoch: e, Number: n}, nil
-		}
-	}
-	return Version{}, fmt.Errorf("%w version %q: want EPOCH.NUMBER", ErrSyntax, s)
 }

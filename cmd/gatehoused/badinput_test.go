@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -158,6 +161,33 @@ func TestArguments(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A configuration that is a pipe to which nobody writes does not keep the daemon from stopping.
+func TestStopWhileTheConfigurationIsRead(t *testing.T) {
+	t.Parallel()
+	fifo := filepath.Join(t.TempDir(), "config")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan int, 1)
+	go func() { done <- run(ctx, []string{"-config", fifo}, io.Discard, io.Discard) }()
+	cancel()
+	select {
+	case code := <-done:
+		if code != exitOK {
+			t.Errorf("code %d", code)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits for the pipe")
+	}
+	// Somebody writes after all, so that nothing is left reading.
+	w, err := os.OpenFile(fifo, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
 }
 
 // TestCheckStartsNothing: -check looks at everything and leaves nothing behind.

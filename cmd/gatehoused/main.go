@@ -64,8 +64,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	cfg, problems := config.Load(*file)
-	if problems = gateway.CheckAll(&cfg, problems); len(problems) > 0 {
+	cfg, problems, stopped := load(ctx, *file)
+	if stopped {
+		return exitOK
+	}
+	if len(problems) > 0 {
 		for _, p := range problems {
 			fmt.Fprintln(stderr, p)
 		}
@@ -85,6 +88,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitFailure
 	}
 	return exitOK
+}
+
+// load reads the configuration and all that it names. Some of it may be a pipe that nobody
+// writes to: being told to stop ends the wait.
+func load(ctx context.Context, file string) (cfg config.Config, problems []config.Problem, stopped bool) {
+	done := make(chan struct{})
+	var read config.Config
+	var wrong []config.Problem
+	go func() {
+		defer close(done)
+		read, wrong = config.Load(file)
+		wrong = gateway.CheckAll(&read, wrong)
+	}()
+	select {
+	case <-done:
+		return read, wrong, false
+	case <-ctx.Done():
+		return config.Config{}, nil, true
+	}
 }
 
 // builtAt is the floor of the daemon's clock; the zero time when the build does not say.

@@ -96,12 +96,6 @@ func (s *Server) ServeLoopback(ctx context.Context, l net.Listener) error {
 	return s.serve(ctx, l, s.gated(s.local, loopbackGate))
 }
 
-// ServeTLS answers on l, which already speaks TLS, everything that gate
-// permits to a caller, until ctx ends.
-func (s *Server) ServeTLS(ctx context.Context, l net.Listener, gate Gate) error {
-	return s.serve(ctx, l, s.gated(s.socket, gate))
-}
-
 func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	srv := &http.Server{
 		Handler:           h,

@@ -234,7 +234,7 @@ func startGated(t *testing.T, c admin.Caller) string {
 	}})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.ServeTLS(ctx, l, func(*http.Request) (admin.Caller, error) { return c, nil }) }()
+	go func() { done <- s.ServeGated(ctx, l, func(*http.Request) (admin.Caller, error) { return c, nil }) }()
 	t.Cleanup(func() {
 		http.DefaultClient.CloseIdleConnections()
 		cancel()

@@ -92,7 +92,7 @@ type Credential struct {
 }
 
 // Poll is the rhythm of the sync: Wait is the longest long poll of the change
-// feed, Full the distance between two full reads for want of a feed.
+// feed, Full the distance between two full reads, with a feed or without.
 type Poll struct {
 	Wait time.Duration `yaml:"wait"`
 	Full time.Duration `yaml:"full"`

@@ -14,23 +14,6 @@ import (
 // KeySource yields the secret from which the sealing key is derived, at least 32 bytes.
 type KeySource func() ([]byte, error)
 
-// FileKey reads the secret from a file.
-func FileKey(path string) KeySource {
-	return func() ([]byte, error) { return os.ReadFile(path) }
-}
-
-// CredentialKey reads the secret that systemd passed as a credential
-// (LoadCredential= or LoadCredentialEncrypted=, which may be bound to the TPM).
-func CredentialKey(name string) KeySource {
-	return func() ([]byte, error) {
-		dir := os.Getenv("CREDENTIALS_DIRECTORY")
-		if dir == "" {
-			return nil, errors.New("CREDENTIALS_DIRECTORY is not set: the service was not started by systemd with this credential")
-		}
-		return os.ReadFile(filepath.Join(dir, filepath.Base(name)))
-	}
-}
-
 // ownKey makes a key file at the first start.
 func ownKey(dir string) KeySource {
 	path := filepath.Join(dir, "key")

@@ -49,6 +49,35 @@ func TestForgetCannotBePrevented(t *testing.T) {
 	})
 }
 
+// A device that keeps its twin busy misses nothing of what upstream says.
+func TestABusyDeviceMissesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.ask(dev, message.TwinGet, "")
+		block, gate := make(chan struct{}), make(chan struct{})
+		h.s.do("d1", func(context.Context, *identity) { close(block); <-gate })
+		<-block
+		for range maxJobs {
+			h.s.do("d1", func(context.Context, *identity) {})
+		}
+		h.took()
+		for n, interval := range []string{"6", "7"} {
+			text := `{"interval":` + interval + `,"$version":` + string(rune('4'+n)) + `}`
+			h.up.set(func() { h.up.desired = text })
+			h.s.DesiredPatch("d1", []byte(text))
+		}
+		close(gate)
+		if got := h.one(); got != `$iothub/twin/PATCH/properties/desired/?$version=5 {"interval":7,"$version":5}` {
+			t.Error(got)
+		}
+		h.s.DesiredPatch("d1", []byte(`{"interval":8,"$version":6}`))
+		if got := h.one(); got != `$iothub/twin/PATCH/properties/desired/?$version=6 {"interval":8,"$version":6}` {
+			t.Errorf("after that: %s", got)
+		}
+	})
+}
+
 // The process may end between the deletion and the forgetting: the record
 // knows whose it is.
 func TestARecordKnowsWhoseItIs(t *testing.T) {

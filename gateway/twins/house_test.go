@@ -210,6 +210,9 @@ func (h *house) one() string {
 	return got[0]
 }
 
+// Online has everything read again, as after a new connection.
+func (s *Service) Online(id string) { s.heed(id, s.refresh) }
+
 var dev = &principal.Principal{Kind: principal.Device, Key: "device:d1", DeviceID: "d1"}
 
 // ask hands in a request and returns the code of its acknowledgement; -1 for none.

@@ -34,6 +34,7 @@ type identity struct {
 	saved []byte                  // rec as it was written; touched as rec
 	jobs  []func(context.Context) // guarded by Service.mu
 	busy  bool                    // a worker runs; guarded by Service.mu
+	late  bool                    // a refresh waits that stands for what could not be taken; guarded by Service.mu
 }
 
 // maxJobs bounds what one identity may have waiting; a device that asks faster
@@ -121,6 +122,25 @@ func (s *Service) queue(i *identity, job func(ctx context.Context, i *identity))
 	})
 	s.wake(i)
 	return true
+}
+
+// heed is do for what upstream and the guard say. A device that has filled its queue
+// must not miss it: in its place everything is read and judged again.
+func (s *Service) heed(id string, job func(ctx context.Context, i *identity)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.identityLocked(id)
+	switch {
+	case len(i.jobs) < maxJobs:
+		s.queue(i, job)
+	case !i.late:
+		i.late = s.queue(i, func(ctx context.Context, i *identity) {
+			s.mu.Lock()
+			i.late = false
+			s.mu.Unlock()
+			s.refresh(ctx, i)
+		})
+	}
 }
 
 // settle sees to it that the record is that of the device which has the name

@@ -341,6 +341,43 @@ func TestLocalTwin(t *testing.T) {
 	})
 }
 
+// A twin that is not there for a while (its key is rolled, the device disabled) takes no
+// report with it; one that never comes back does not fill the queue for ever.
+func TestReportsWaitForATwinThatWasThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		h.ask(dev, message.TwinGet, "")
+		h.up.set(func() { h.up.err = ErrNoTwin })
+		if code := h.ask(dev, message.TwinReported, `{"a":1}`); code != 0 {
+			t.Fatal(code)
+		}
+		h.ask(dev, message.TwinGet, "")
+		if got := h.took(); !strings.Contains(got[len(got)-1], `"reported":{"a":1,`) {
+			t.Errorf("the device sees %q", got)
+		}
+		h.up.set(func() { h.up.err = nil })
+		time.Sleep(2 * resendMost)
+		synctest.Wait()
+		if got := string(h.up.reported.Bytes()); got != `{"a":1}` {
+			t.Errorf("upstream has %s", got)
+		}
+		h.up.set(func() { h.up.err = ErrNoTwin })
+		for n := range 3 * maxQueue { // none can be joined with the one before
+			if code := h.ask(dev, message.TwinReported, fmt.Sprintf(`{"b":%s}`, []string{`{"c":1}`, `null`}[n%2])); code != 0 {
+				t.Fatalf("%d: code %d", n, code)
+			}
+		}
+		h.ask(dev, message.TwinGet, "")
+		if got := h.took(); !strings.Contains(got[len(got)-1], `"reported":{"a":1,`) {
+			t.Errorf("in the end the device sees %q", got[len(got)-1])
+		}
+		if s := h.s.Status(t.Context()); !s[0].Local || s[0].Queued != 0 {
+			t.Errorf("in the end %+v", s)
+		}
+	})
+}
+
 func TestForget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, nil)

@@ -10,23 +10,22 @@ import (
 	"github.com/gatehouse/gatehouse/device/twin/strictjson"
 )
 
-// Online says that the upstream connection of an identity has come up: the
-// queue is sent and the twin read again, since patches may have been missed.
-func (s *Service) Online(id string) {
-	s.do(id, func(ctx context.Context, i *identity) {
-		s.flush(ctx, i)
-		if err := s.fetch(ctx, i); err != nil {
-			s.o.Log.Info("twin not read from upstream", "device", i.id, "err", err)
-			return
-		}
+// refresh sends the queue, and reads the twin again, since patches may have been
+// missed; what is last known is judged again, if it cannot be read.
+func (s *Service) refresh(ctx context.Context, i *identity) {
+	s.flush(ctx, i)
+	if err := s.fetch(ctx, i); err != nil {
+		s.o.Log.Info("twin not read from upstream", "device", i.id, "err", err)
+	}
+	if i.rec.Known || i.rec.Local {
 		s.show(ctx, i)
-	})
+	}
 }
 
 // Twin takes a whole twin that upstream sent on its own, as after a new
 // connection; then what is queued goes up.
 func (s *Service) Twin(id string, body []byte) {
-	s.do(id, func(ctx context.Context, i *identity) {
+	s.heed(id, func(ctx context.Context, i *identity) {
 		doc, err := twin.Parse(body)
 		if err == nil && i.rec.Known && doc.Desired.Version < i.rec.DesiredVersion {
 			// A patch was quicker than this answer, or the twin was made again: a fresh one tells.
@@ -46,7 +45,7 @@ func (s *Service) Twin(id string, body []byte) {
 // DesiredPatch takes a desired PATCH from upstream. A version that is lower
 // than the last known one, or that does not follow it, leads to a fresh GET.
 func (s *Service) DesiredPatch(id string, body []byte) {
-	s.do(id, func(ctx context.Context, i *identity) {
+	s.heed(id, func(ctx context.Context, i *identity) {
 		patch, err := twin.ParsePatch(body)
 		if err != nil {
 			s.o.Log.Error("upstream sent a malformed desired patch", "device", i.id, "err", err)
@@ -77,7 +76,7 @@ func (s *Service) DesiredPatch(id string, body []byte) {
 // Recheck judges a device again: rights, records or a local action changed what
 // it may see or what may be read of it. For the guard's Options.Recheck.
 func (s *Service) Recheck(id string) {
-	s.do(id, func(ctx context.Context, i *identity) {
+	s.heed(id, func(ctx context.Context, i *identity) {
 		if i.rec.Known || i.rec.Local {
 			s.show(ctx, i)
 		}
@@ -148,7 +147,9 @@ func (s *Service) show(ctx context.Context, i *identity) {
 	s.flush(ctx, i)
 }
 
-// flush sends what is queued, in order, until it is done or upstream is gone.
+// flush sends what is queued, in order, until it is done or upstream is gone. A twin
+// that was there may be there again (a key that is rolled, a device that is disabled
+// for a while): what was promised waits for it, as long as there is room.
 func (s *Service) flush(ctx context.Context, i *identity) {
 	if s.o.Upstream == nil || i.rec.Local {
 		return
@@ -173,7 +174,7 @@ func (s *Service) flush(ctx context.Context, i *identity) {
 			next.Reported, next.ReportedVersion = strictjson.Merge(next.Reported, patch), version
 		case errors.Is(err, ErrRejected):
 			s.o.Log.Error("upstream rejects a reported patch; it is dropped", "device", i.id, "err", err)
-		case errors.Is(err, ErrNoTwin):
+		case errors.Is(err, ErrNoTwin) && (!next.Known || next.Local || next.full()):
 			next.Local, next.Reported = true, strictjson.Merge(next.Reported, patch)
 			next.ReportedVersion++
 		default:

@@ -33,6 +33,17 @@ func (b *Backoff) Next() time.Duration {
 // Reset starts again at the base, after a success.
 func (b *Backoff) Reset() { b.ceiling = 0 }
 
+// lasting is how long a connection must have been there to be a success. One that upstream
+// ends at once (because somebody else goes by the same name, say) is none.
+const lasting = 10 * time.Second
+
+// Lasted resets after a connection that lasted.
+func (b *Backoff) Lasted(d time.Duration) {
+	if d >= lasting {
+		b.Reset()
+	}
+}
+
 // Wait sleeps for Next; false when ctx ended first.
 func (b *Backoff) Wait(ctx context.Context) bool {
 	t := time.NewTimer(b.Next())

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"slices"
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
@@ -8,14 +9,18 @@ import (
 
 // queue holds the items of a route in order, finished ones included until they are many.
 type queue struct {
-	items []*item
-	gone  int // finished ones among them
+	items []*item // the first is not finished: whoever looks for the oldest need not pass what is gone
+	gone  int     // finished ones among them
 }
 
 // finished notes that one item is; true when nothing is left.
 func (q *queue) finished() bool {
 	q.gone++
-	if q.gone == len(q.items) {
+	for len(q.items) > 0 && q.items[0].state == gone {
+		q.items[0] = nil
+		q.items, q.gone = q.items[1:], q.gone-1
+	}
+	if len(q.items) == 0 {
 		return true
 	}
 	// One message that cannot leave must not keep a million finished ones behind it in memory.
@@ -67,12 +72,24 @@ type flow struct {
 	head     int
 	next     int  // the first that was not sent on this connection
 	listed   bool // it stands in a turn of its lane
-	// strikes counts connections that ended with this flow's front unanswered.
-	// A message that makes upstream hang up must not take the others along.
+	// strikes counts connections in a row that ended with this flow's front
+	// unanswered. A message that makes upstream hang up must not take the others
+	// along: with suspect of them, the flow sends alone.
 	strikes int
+	due     uint64 // a suspect's: when so many were acknowledged on its lane, all others wait for it
 }
 
-const suspect = 3
+const (
+	suspect  = 3
+	patience = 64 // acknowledgements of others before a suspect's turn; doubled with each strike
+)
+
+// strike notes that a connection of the lane ended with the front unanswered.
+func (f *flow) strike(l *lane) {
+	if f.strikes++; f.strikes >= suspect {
+		f.due = l.acks + patience<<min(f.strikes-suspect, 10)
+	}
+}
 
 // compact drops the finished front.
 func (f *flow) compact() {
@@ -109,7 +126,10 @@ type lane struct {
 	name     string
 	flows    map[*flow]bool
 	turns    map[int]*turns
-	order    []int // priorities, highest first
+	order    []int   // priorities, highest first
+	suspects []*flow // that have something to send
+	alone    *item   // a suspect's, sent: nothing goes along
+	acks     uint64
 	inflight int
 	boundary uint64 // items below it are backlog
 	replayed bool   // the last turn went to the backlog
@@ -135,7 +155,12 @@ func (l *lane) nudge() {
 // list gives f a turn if it has something to send and stands in no turn.
 func (l *lane) list(f *flow) {
 	it := f.ready()
-	if f.listed || it == nil {
+	if f.listed || it == nil || l.alone != nil && l.alone.flow == f {
+		return
+	}
+	f.listed = true
+	if f.strikes >= suspect {
+		l.suspects = append(l.suspects, f)
 		return
 	}
 	t := l.turns[f.priority]
@@ -148,7 +173,6 @@ func (l *lane) list(f *flow) {
 		}
 		l.order = append(l.order[:i], append([]int{f.priority}, l.order[i:]...)...)
 	}
-	f.listed = true
 	if it.seq < l.boundary {
 		t.backlog = append(t.backlog, f)
 	} else {
@@ -159,16 +183,58 @@ func (l *lane) list(f *flow) {
 // relist builds the turns anew, for a new connection.
 func (l *lane) relist() {
 	clear(l.turns)
-	l.order = nil
+	l.order, l.suspects, l.alone = nil, nil, nil
 	for f := range l.flows {
 		f.listed = false
 		f.next = f.head
-		l.list(f)
+		if l.list(f); f.items == nil { // emptied while it stood in a turn: it would keep the lane open
+			l.empty = append(l.empty, f)
+		}
 	}
 }
 
 // pick takes the next turn. mayReplay is asked before a backlog item is taken.
 func (l *lane) pick(mayReplay func() bool) *item {
+	if l.alone != nil {
+		return nil
+	}
+	next := l.leastSuspect()
+	if next == nil || l.acks < next.due {
+		if it := l.turn(mayReplay); it != nil || next == nil {
+			return it
+		}
+	}
+	it := next.ready()
+	if l.inflight > 0 || it.seq < l.boundary && !mayReplay() {
+		return nil
+	}
+	l.suspects = slices.DeleteFunc(l.suspects, func(f *flow) bool { return f == next })
+	next.listed = false
+	next.next++
+	l.alone = it
+	return it
+}
+
+// leastSuspect is the suspect whose turn comes first; nil if there is none.
+func (l *lane) leastSuspect() (first *flow) {
+	l.suspects = slices.DeleteFunc(l.suspects, func(f *flow) bool {
+		if f.ready() == nil {
+			f.listed = false
+			if f.items == nil {
+				l.empty = append(l.empty, f)
+			}
+			return true
+		}
+		if first == nil || f.due < first.due {
+			first = f
+		}
+		return false
+	})
+	return first
+}
+
+// turn takes the next turn of those who are no suspects.
+func (l *lane) turn(mayReplay func() bool) *item {
 	for _, p := range l.order {
 		t := l.turns[p]
 		first, second := &t.live, &t.backlog
@@ -187,8 +253,9 @@ func (l *lane) pick(mayReplay func() bool) *item {
 
 func (l *lane) pickFrom(list *[]*flow, backlog bool, mayReplay func() bool) *item {
 	for range len(*list) {
-		f := (*list)[0]
-		*list = (*list)[1:]
+		all := *list
+		f := all[0]
+		*list = all[1:]
 		f.listed = false
 		it := f.ready()
 		if it == nil {
@@ -197,14 +264,8 @@ func (l *lane) pickFrom(list *[]*flow, backlog bool, mayReplay func() bool) *ite
 			}
 			continue
 		}
-		// A suspect waits until nobody else would lose the connection with it.
-		if f.strikes >= suspect && (l.inflight > 0 || l.others(f)) {
-			*list = append(*list, f)
-			f.listed = true
-			continue
-		}
 		if backlog && !mayReplay() {
-			*list = append([]*flow{f}, *list...)
+			*list = all
 			f.listed = true
 			return nil
 		}
@@ -213,20 +274,6 @@ func (l *lane) pickFrom(list *[]*flow, backlog bool, mayReplay func() bool) *ite
 		return it
 	}
 	return nil
-}
-
-// others tells whether a flow that is no suspect has something to send.
-func (l *lane) others(f *flow) bool {
-	for _, t := range l.turns {
-		for _, list := range [...][]*flow{t.live, t.backlog} {
-			for _, o := range list {
-				if o != f && o.strikes < suspect {
-					return true
-				}
-			}
-		}
-	}
-	return false
 }
 
 func (it *item) expired(elapsed time.Duration) bool { return it.expires != 0 && elapsed >= it.expires }

@@ -234,6 +234,10 @@ func (b *Outbox) finish(it *item) {
 		it.message = nil
 	}
 	f.compact()
+	if f.lane.alone == it {
+		f.lane.alone = nil
+		f.lane.list(f)
+	}
 	b.forget(f)
 	if q := b.byRoute[it.route]; q.finished() {
 		delete(b.byRoute, it.route)

@@ -87,7 +87,7 @@ func (b *Outbox) retire(l *lane) bool {
 		}
 		delete(l.flows, f)
 		f.listed = false
-		f.next = f.head
+		f.next, f.due = f.head, 0
 		b.attach(f)
 		f.lane.list(f)
 		if !f.lane.running && b.start != nil {
@@ -255,6 +255,7 @@ func (b *Outbox) acked(l *lane, number uint64, it *item, err error, counter *ack
 		counter.n++
 	}
 	b.counts.acked++
+	l.acks++
 	it.flow.strikes = 0
 	volatile := it.volatile
 	b.finish(it)
@@ -276,12 +277,12 @@ func (b *Outbox) disconnected(l *lane, counter *ackCount) int {
 		it.state = queued
 		f := it.flow
 		f.next = f.head
-		if f.items[f.head] == it && counter.n == 0 {
-			f.strikes++
+		if f.items[f.head] == it {
+			f.strike(l)
 		}
 	}
 	clear(l.sent)
-	l.inflight = 0
+	l.inflight, l.alone = 0, nil
 	for f := range l.flows {
 		for _, it := range f.items[f.head:] {
 			if it.volatile && it.state == queued {

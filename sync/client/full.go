@@ -188,10 +188,12 @@ func (c *Client) extensions(ctx context.Context, f *wire.Full) error {
 		}},
 		{"/gateway/azure/denyassignments", func(l []wire.Object) {
 			for _, o := range l {
-				d, err := wire.ParseAzureDeny(o)
-				if err != nil {
-					// Leaving a denial out would grant.
+				d, why, err := wire.HeldAzureDeny(o)
+				switch {
+				case err != nil: // leaving a denial out would grant
 					unreadable = malformed("/gateway/azure/denyassignments", err)
+				case why != nil:
+					f.Problems = append(f.Problems, wire.Problem{Type: wire.TypeAzureDeny, ID: d.ID.String(), Reason: why.Error()})
 				}
 				f.Policy.AzureDenies = append(f.Policy.AzureDenies, d)
 			}

@@ -15,36 +15,44 @@ const maxObjects = 1000
 
 // query holds the parameters by their lower-case names. Unknown ones are
 // ignored, as the original did; one that is given twice is refused.
-type query map[string]string
+type query struct {
+	values map[string]string
+	lists  map[string]map[string]bool // filters as they were asked for first: each row asks again
+}
 
 func parseQuery(r *http.Request) (query, error) {
 	if len(r.URL.RawQuery) > maxQuery {
-		return nil, notFound("The query string is too long.")
+		return query{}, notFound("The query string is too long.")
 	}
 	// Lists may be separated by semicolons, which net/url refuses.
 	values, err := url.ParseQuery(strings.ReplaceAll(r.URL.RawQuery, ";", "%3B"))
 	if err != nil {
-		return nil, badRequest("The query string is malformed.")
+		return query{}, badRequest("The query string is malformed.")
 	}
-	q := query{}
+	q := query{map[string]string{}, map[string]map[string]bool{}}
 	for name, list := range values {
 		key := strings.ToLower(name)
-		if _, twice := q[key]; twice || len(list) > 1 {
-			return nil, badRequest("The parameter %s is given twice.", clip(name))
+		if _, twice := q.values[key]; twice || len(list) > 1 {
+			return query{}, badRequest("The parameter %s is given twice.", clip(name))
 		}
-		q[key] = strings.TrimSpace(list[0])
+		q.values[key] = strings.TrimSpace(list[0])
 	}
 	return q, nil
 }
 
-func (q query) get(name string) string { return q[strings.ToLower(name)] }
+func (q query) get(name string) string { return q.values[strings.ToLower(name)] }
 
-func (q query) list(name string) []string { return splitList(q.get(name)) }
-
-// has compares without regard to case; an absent filter lets everything pass.
+// passes compares without regard to case; an absent filter lets everything pass.
 func (q query) passes(name, value string) bool {
-	list := q.list(name)
-	return len(list) == 0 || slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, value) })
+	set, asked := q.lists[name]
+	if !asked {
+		set = map[string]bool{}
+		for _, s := range splitList(q.get(name)) {
+			set[strings.ToLower(s)] = true
+		}
+		q.lists[name] = set
+	}
+	return len(set) == 0 || set[strings.ToLower(value)]
 }
 
 func (q query) passesID(name string, id space.ID) bool { return q.passes(name, id.String()) }

@@ -80,6 +80,7 @@ type Replica struct {
 	cursor   model.Version // of the source; ahead of held where nothing of ours changed
 	needFull bool
 	noFeed   bool
+	gaps     int  // in the feed since an answer of it last followed
 	quick    bool // ask without waiting: whether the source answers at all is the news
 	nextFull time.Time
 
@@ -129,13 +130,14 @@ func (r *Replica) WakeFull() {
 // Run keeps in step until ctx ends, and then returns nil.
 func (r *Replica) Run(ctx context.Context) error {
 	failures := 0
+	r.plan()
 	for ctx.Err() == nil {
 		err := r.step(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // being told to stop is no error
 		case err == nil:
-			failures = 0
+			failures = r.gaps // a full read that nothing follows on is no success
 			continue
 		}
 		r.failed(err)
@@ -151,7 +153,7 @@ func (r *Replica) step(ctx context.Context) error {
 	if r.anew.Swap(false) {
 		r.needFull = true
 	}
-	if r.o.FullEvery > 0 && !r.nextFull.IsZero() && !time.Now().Before(r.nextFull) {
+	if r.o.FullEvery > 0 && !time.Now().Before(r.nextFull) {
 		r.needFull = true
 	}
 	if r.needFull {
@@ -171,8 +173,7 @@ func (r *Replica) follow(ctx context.Context) error {
 	switch {
 	case errors.Is(err, ErrGap):
 		r.log.Info("sync: the feed cannot be continued, reading everything", "cursor", r.cursor)
-		r.needFull = true
-		return nil
+		return r.gap(err)
 	case errors.Is(err, wire.ErrNoFeed):
 		r.noFeed, r.needFull = true, true
 		return nil
@@ -187,7 +188,7 @@ func (r *Replica) follow(ctx context.Context) error {
 		return fmt.Errorf("changes since %s: the answer leads from %s to %s", r.cursor, d.From, d.To)
 	}
 	if d.Empty() {
-		r.cursor = d.To
+		r.cursor, r.gaps = d.To, 0
 		r.succeeded()
 		if !woken && time.Since(asked) < time.Second {
 			// A server that does not wait must not make us spin.
@@ -201,16 +202,25 @@ func (r *Replica) follow(ctx context.Context) error {
 	if err := r.o.Sink.Apply(ctx, d); err != nil {
 		if errors.Is(err, ErrGap) {
 			r.log.Warn("sync: the sink cannot apply a delta, reading everything", "from", d.From, "to", to)
-			r.needFull = true
-			return nil
+			return r.gap(err)
 		}
 		return &sinkError{fmt.Errorf("apply %s to %s: %w", d.From, to, err)}
 	}
 	r.held.follow(&d)
-	r.cursor = to
+	r.cursor, r.gaps = to, 0
 	r.problems(d.Problems)
 	r.succeeded()
 	return nil
+}
+
+// gap has everything read: the first time at once, after that with growing
+// pauses, because reading everything did not help.
+func (r *Replica) gap(err error) error {
+	r.needFull = true
+	if r.gaps++; r.gaps == 1 {
+		return nil
+	}
+	return fmt.Errorf("changes since %s, which is what was read last: %w", r.cursor, err)
 }
 
 // poll is Source.Changes, until somebody wakes us: then it asks without waiting.
@@ -258,9 +268,7 @@ func (r *Replica) full(ctx context.Context) error {
 		return &sinkError{fmt.Errorf("replace by %s: %w", f.Version, err)}
 	}
 	r.held, r.cursor, r.needFull, r.quick = measure(&f), f.Version, false, false
-	if r.o.FullEvery > 0 {
-		r.nextFull = time.Now().Add(spread(r.o.FullEvery, r.o.Jitter()))
-	}
+	r.plan()
 	r.log.Info("sync: complete", "version", f.Version, "assignments", r.held.Assignments, "devices", r.held.Devices, "sensors", r.held.Sensors)
 	r.problems(f.Problems)
 	r.mu.Lock()
@@ -268,6 +276,13 @@ func (r *Replica) full(ctx context.Context) error {
 	r.mu.Unlock()
 	r.succeeded()
 	return nil
+}
+
+// plan says when everything is read again: also where nothing was read at the start.
+func (r *Replica) plan() {
+	if r.o.FullEvery > 0 {
+		r.nextFull = time.Now().Add(spread(r.o.FullEvery, r.o.Jitter()))
+	}
 }
 
 // number gives an answer without a version of its own one that follows: our own

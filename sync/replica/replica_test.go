@@ -35,6 +35,7 @@ type cloud struct {
 	down     error // what every call returns
 	noFeed   bool
 	gap      bool // the next Changes is a gap
+	torn     bool // each is
 	odd      bool // Changes cannot be read
 	impolite bool // answers at once, always
 	changed  chan struct{}
@@ -88,7 +89,7 @@ func (c *cloud) Changes(ctx context.Context, since model.Version, wait time.Dura
 	c.mu.Unlock()
 	for {
 		c.mu.Lock()
-		version, changed, down, noFeed, gap, impolite, odd := c.version, c.changed, c.down, c.noFeed, c.gap, c.impolite, c.odd
+		version, changed, down, noFeed, gap, impolite, odd := c.version, c.changed, c.down, c.noFeed, c.gap || c.torn, c.impolite, c.odd
 		c.gap = false
 		c.mu.Unlock()
 		switch {
@@ -262,11 +263,39 @@ func TestGapsLeadToAFullRead(t *testing.T) {
 		g.cloud.set(func() { g.cloud.version.Number, g.cloud.gap = 5, true })
 		synctest.Wait()
 		g.expect("the source's gap", g.house.seen(), "replace 5")
-		g.house.fail = fmt.Errorf("not what I hold: %w", ErrGap)
 		g.commit(6)
-		g.expect("the sink's gap", g.house.seen(), "apply failed, replace 6")
+		g.expect("and on", g.house.seen(), "apply 6")
+		g.house.fail = fmt.Errorf("not what I hold: %w", ErrGap)
 		g.commit(7)
-		g.expect("and on", g.house.seen(), "apply 7")
+		g.expect("the sink's gap", g.house.seen(), "apply failed, replace 7")
+		g.commit(8)
+		g.expect("and on", g.house.seen(), "apply 8")
+	})
+}
+
+// Reading everything does not mend a feed that never follows: it is not read again and again without a pause.
+func TestAFeedThatNeverFollows(t *testing.T) {
+	in(t, func(g *rig) {
+		g.cloud.set(func() { g.cloud.torn = true })
+		synctest.Wait()
+		g.cloud.asked()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if n := strings.Count(g.cloud.asked(), "full"); n < 10 || n > 30 {
+			t.Errorf("read everything %d times in ten minutes", n)
+		}
+		if s := g.r.Status(); s.Failures == 0 || s.LastError == "" {
+			t.Errorf("nobody is told: %+v", s)
+		}
+		g.cloud.set(func() { g.cloud.torn = false })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		g.house.seen()
+		g.commit(2)
+		g.expect("and on", g.house.seen(), "apply 2")
+		g.cloud.set(func() { g.cloud.version.Number, g.cloud.gap = 3, true })
+		synctest.Wait()
+		g.expect("a gap is mended at once again", g.house.seen(), "replace 3")
 	})
 }
 
@@ -396,6 +425,14 @@ func TestFullEvery(t *testing.T) {
 		synctest.Wait()
 		g.expect("once", g.house.seen(), "replace 1")
 	}, func(o *Options) { o.FullEvery = 10 * time.Minute })
+	in(t, func(g *rig) {
+		time.Sleep(10*time.Minute + 30*time.Second)
+		synctest.Wait()
+		g.expect("also where nothing was read at the start", g.house.seen(), "replace 1")
+	}, func(o *Options) {
+		o.FullEvery = 10 * time.Minute
+		o.Held, o.Resume = Held{Version: model.Version{Epoch: 7, Number: 1}, Assignments: 20, Devices: 20}, true
+	})
 }
 
 func TestResume(t *testing.T) {

@@ -197,6 +197,25 @@ func ParseAzureDeny(o Object) (model.AzureDeny, error) {
 	return d, err
 }
 
+// HeldAzureDeny reads a deny assignment that a server holds. One that cannot be
+// understood denies everything to everybody, and why says what is wrong: leaving it
+// out would grant, and refusing the answer that it is part of would keep out the
+// losses of rights beside it. An error: not even its id can be read.
+func HeldAzureDeny(o Object) (d model.AzureDeny, why, err error) {
+	if d, why = ParseAzureDeny(o); why == nil {
+		return d, nil, nil
+	}
+	var id space.ID
+	if _, err := azureItem(o, &id); id.IsZero() {
+		return model.AzureDeny{}, nil, err
+	}
+	return unreadDeny(id), why, nil
+}
+
+func unreadDeny(id space.ID) model.AzureDeny {
+	return model.AzureDeny{ID: id, Name: "cannot be read", DataActions: []string{"*"}} // of no scope: everywhere
+}
+
 // azureItem reads name (or the tail of id) and returns the properties.
 func azureItem(o Object, id *space.ID) (Object, error) {
 	name, err := o.String("name", 64)

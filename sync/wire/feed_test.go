@@ -56,8 +56,17 @@ func TestDeltaFailsClosed(t *testing.T) {
 	if err != nil || !cmp.Equal(d.Data.RemoveDevices, []space.ID{who}) || len(d.Data.PutDevices) != 0 {
 		t.Errorf("a change whose object is another one: %+v, %v", d, err)
 	}
-	if _, err = ToDelta(feed(TypeAzureDeny, `{"name":"`+who.String()+`"}`), home); !errors.Is(err, ErrInvalid) {
-		t.Errorf("a deny that cannot be read must stop everything: %v", err)
+	everything := []model.AzureDeny{{ID: who, Name: "cannot be read", DataActions: []string{"*"}}}
+	d, err = ToDelta(feed(TypeAzureDeny, `{"name":"`+who.String()+`"}`), home)
+	if err != nil || len(d.Problems) != 1 || !cmp.Equal(d.Policy.PutAzureDenies, everything) || len(d.Policy.RemoveAzureDenies) != 0 {
+		t.Errorf("a denial that cannot be read: %+v, %v", d, err)
+	}
+	held, why, err := HeldAzureDeny(object(t, `{"name":"`+who.String()+`","properties":{"scope":"/s","principals":7}}`))
+	if err != nil || why == nil || !cmp.Equal(held, everything[0]) {
+		t.Errorf("the same in a full answer: %+v, %v, %v", held, why, err)
+	}
+	if _, _, err = HeldAzureDeny(object(t, `{"properties":{"scope":"/s"}}`)); err == nil {
+		t.Error("a denial without an id is taken for one")
 	}
 	if d, err = ToDelta(feed("Blimp", `{}`), home); err != nil || !d.Empty() {
 		t.Errorf("unknown types are ignored: %+v, %v", d, err)

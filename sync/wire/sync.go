@@ -67,19 +67,17 @@ func (d *Delta) Empty() bool {
 
 // ToDelta turns a feed into what a registry and an engine apply. An object
 // that cannot be understood is removed, whatever was known of it before, and
-// named in Problems; a deny assignment that cannot be understood is an error,
-// because leaving it out would grant.
+// named in Problems; a deny assignment that cannot be understood denies everything
+// to everybody.
 func ToDelta(f ParsedFeed, home space.ID) (Delta, error) {
 	d := Delta{From: f.From, To: f.To}
 	d.Policy.From, d.Policy.To = f.From, f.To
 	for _, c := range f.Changes {
 		if err := d.add(c, home); err != nil {
-			if c.Type == TypeAzureDeny {
-				return Delta{}, err
-			}
 			d.Problems = append(d.Problems, Problem{Type: c.Type, ID: c.ID.String(), Reason: err.Error()})
-			c.Access = model.Delete
-			if err := d.add(c, home); err != nil {
+			if c.Type == TypeAzureDeny {
+				d.Policy.PutAzureDenies = append(d.Policy.PutAzureDenies, unreadDeny(c.ID))
+			} else if c.Access = model.Delete; d.add(c, home) != nil {
 				return Delta{}, err
 			}
 		}

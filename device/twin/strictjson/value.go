@@ -120,9 +120,6 @@ func BoolValue(b bool) Value { return Value{kind: Bool, text: strconv.FormatBool
 // ObjectValue is an object; the caller sees to it that keys are unique.
 func ObjectValue(members ...Member) Value { return Value{kind: Object, members: members} }
 
-// ArrayValue is an array.
-func ArrayValue(items ...Value) Value { return Value{kind: Array, items: items} }
-
 // With is the object with one key set (in place, or at the end); a value that is no object becomes one.
 func (v Value) With(name string, w Value) Value {
 	members := make([]Member, 0, len(v.members)+1)

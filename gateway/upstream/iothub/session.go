@@ -114,8 +114,9 @@ func (s *Session) run(ctx context.Context) {
 		}
 		conn, expires, err := s.connect(ctx)
 		if err == nil {
-			back.Reset()
+			up := time.Now()
 			err = s.hold(ctx, conn, expires)
+			back.Lasted(time.Since(up))
 		} else if ctx.Err() == nil {
 			s.fail()
 		}

@@ -134,8 +134,9 @@ func (l *Link) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		conn, err := l.connect(ctx)
 		if err == nil {
-			back.Reset()
+			up := time.Now()
 			err = l.hold(ctx, conn)
+			back.Lasted(time.Since(up))
 		}
 		if ctx.Err() != nil || err == nil {
 			break

@@ -2,6 +2,7 @@ package authz_test
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gatehouse/gatehouse/authz"
@@ -16,8 +17,8 @@ func TestReadersAndOneWriter(t *testing.T) {
 	a, b := space.Root.Join(space.NewID()), space.Root.Join(space.NewID())
 	who := device()
 	first, second := assign(who, installs, a), assign(who, installs, b)
-	e := authz.NewEngine()
-	e.Swap(compile(t, first, second))
+	var current atomic.Pointer[authz.Index]
+	current.Store(compile(t, first, second))
 	s := subject(who)
 	stop := make(chan struct{})
 	var readers sync.WaitGroup
@@ -29,7 +30,7 @@ func TestReadersAndOneWriter(t *testing.T) {
 					return
 				default:
 				}
-				ix := e.Index()
+				ix := current.Load()
 				held := ix.Decide(s, readSensor, a).Allowed
 				if held != ix.Decide(s, readSensor, b).Allowed || held != (ix.Version().Number%2 == 1) {
 					t.Error("a mixture of two versions")
@@ -45,11 +46,11 @@ func TestReadersAndOneWriter(t *testing.T) {
 		} else {
 			c.PutAssignments = []model.Assignment{first, second}
 		}
-		next, keys, err := e.Index().Apply(c)
+		next, keys, err := current.Load().Apply(c)
 		if err != nil || len(keys) != 1 {
 			t.Fatal(err, keys)
 		}
-		e.Swap(next)
+		current.Store(next)
 	}
 	close(stop)
 	readers.Wait()
