@@ -208,7 +208,7 @@ func (d *daemon) present(key string) bool {
 
 // gauges is what Prometheus reads at a scrape.
 func (d *daemon) gauges() metrics.Snapshot {
-	st := d.broker.Stats()
+	st, box := d.broker.Stats(), d.outboxStats()
 	n := d.topologyCounts()
 	ix := d.policy.Index()
 	c := d.audit.Counts()
@@ -216,11 +216,11 @@ func (d *daemon) gauges() metrics.Snapshot {
 		Sessions: st.Sessions, SessionsConnected: st.Connections, Subscriptions: st.Subscriptions, Retained: st.Retained,
 		QueuedBytes: st.QueuedBytes, CacheEpoch: ix.Version().Epoch, CacheNumber: ix.Version().Number,
 		CacheAgeSeconds: d.staging.Age().Seconds(), Stage: int(d.staging.Stage()),
-		Accepted: st.Received - min(st.Received, st.Refused), Delivered: st.Delivered, Forwarded: d.forwarded(), Malformed: st.Malformed,
-		Dropped: d.dropped(), QueuedMessages: int64(st.Queued),
+		Accepted: st.Received - min(st.Received, st.Refused), Delivered: st.Delivered, ForUpstream: box.Restored + box.Accepted, Forwarded: box.Acked, Malformed: st.Malformed,
+		Dropped: dropped(&st, &box), QueuedMessages: int64(st.Queued),
 		Roles: len(model.SystemRoles()), Assignments: ix.Len(), Devices: n.devices, AuditSuppressed: c.Suppressed, AuditMissed: c.Missed,
 	}
-	o := d.outboxState()
+	o := d.outboxState(&box)
 	s.OutboxMessages, s.OutboxBytes, s.OutboxOldestSeconds = o.Messages, o.Bytes, o.OldestSeconds
 	s.UpstreamConnected = d.upstreamState().State == "connected"
 	for _, w := range d.health.Report().Warnings {

@@ -71,6 +71,7 @@ func (d *daemon) selfTest(ctx context.Context) error {
 	d.store.Bucket("self-test").Put("watchdog", []byte(d.clock.Now().Format(time.RFC3339)), func(err error) { stored <- err })
 	select {
 	case err := <-stored:
+		d.health.Set(d.store.Quiet(), "store-cramped", health.Degraded, "the disk has too little room to compact the store: it works, and grows", "free space on the state directory, about as much as the store occupies; compaction goes on by itself")
 		if err != nil {
 			// A full disk is no reason to be restarted: health says it, messages are refused.
 			d.health.Raise("store-refuses", health.Failing, fmt.Sprint("the message store takes nothing: ", err), "free space on the state directory; it recovers by itself")

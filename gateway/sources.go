@@ -39,7 +39,7 @@ func (d *daemon) sources() admin.Sources {
 }
 
 func (d *daemon) status() admin.Status {
-	stats := d.broker.Stats()
+	stats, box := d.broker.Stats(), d.outboxStats()
 	data := d.topologyCounts()
 	s := admin.Status{
 		Build:     admin.Build{Version: d.opts.Version, Go: runtime.Version()},
@@ -54,15 +54,15 @@ func (d *daemon) status() admin.Status {
 		},
 		Sessions: admin.SessionCounts{Connected: stats.Connections, Total: stats.Sessions, Subscriptions: stats.Subscriptions, ByKind: map[string]int{}},
 		Messages: admin.MessageCounts{
-			Accepted:  stats.Received - min(stats.Received, stats.Refused),
-			Forwarded: d.forwarded(), DeniedByReason: d.ledger.DeniedByReason(),
+			Accepted:    stats.Received - min(stats.Received, stats.Refused),
+			ForUpstream: box.Restored + box.Accepted, Forwarded: box.Acked, NotForwarded: box.Dropped, DeniedByReason: d.ledger.DeniedByReason(),
 		},
 		Deployments: d.deployments(),
 	}
 	if d.policy.loaded.Load() {
 		s.Cache.Version = d.policy.Index().Version().String()
 	}
-	for _, n := range d.dropped() {
+	for _, n := range dropped(&stats, &box) {
 		s.Messages.Dropped += n
 	}
 	for _, n := range s.Messages.DeniedByReason {
@@ -75,7 +75,7 @@ func (d *daemon) status() admin.Status {
 			at[info.Listener]++
 		}
 	}
-	s.Outbox, s.Upstream = d.outboxState(), d.upstreamState()
+	s.Outbox, s.Upstream = d.outboxState(&box), d.upstreamState()
 	s.Sync = d.syncState()
 	for _, l := range d.doors {
 		s.Listeners = append(s.Listeners, admin.ListenerState{Name: l.Name, Kind: kindName(l.Kind), Address: l.Listener.Addr().String(), Connections: at[l.Name]})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/gateway/admin"
+	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
@@ -161,12 +162,19 @@ func (d *daemon) upstreamState() admin.LinkState {
 	return admin.LinkState{State: state, Detail: detail, Target: target, Since: since}
 }
 
-func (d *daemon) outboxState() admin.OutboxState {
+// outboxStats is read once for each report, so that what it says adds up.
+func (d *daemon) outboxStats() upstream.Stats {
 	if d.outbox == nil {
-		return admin.OutboxState{}
+		return upstream.Stats{}
 	}
-	s := d.outbox.Stats()
-	state := admin.OutboxState{Messages: int64(s.Messages), Bytes: s.Bytes, LimitBytes: int64(d.cfg.Outbox.MaxBytes)}
+	return d.outbox.Stats()
+}
+
+func (d *daemon) outboxState(s *upstream.Stats) admin.OutboxState {
+	state := admin.OutboxState{Messages: int64(s.Waiting), Bytes: s.Bytes}
+	if d.outbox != nil {
+		state.LimitBytes = int64(d.cfg.Outbox.MaxBytes)
+	}
 	if !s.Oldest.IsZero() {
 		state.OldestSeconds = max(0, time.Since(s.Oldest).Seconds())
 	}
@@ -174,19 +182,10 @@ func (d *daemon) outboxState() admin.OutboxState {
 }
 
 // dropped counts what was accepted and never reached all that should have had it, by reason.
-func (d *daemon) dropped() map[string]uint64 {
-	all := d.broker.Stats().Dropped
-	if d.outbox != nil {
-		for reason, n := range d.outbox.Stats().Dropped {
-			all["upstream-"+reason] += n
-		}
+func dropped(st *broker.Stats, box *upstream.Stats) map[string]uint64 {
+	all := st.Dropped
+	for reason, n := range box.Dropped {
+		all["upstream-"+reason] += n
 	}
 	return all
-}
-
-func (d *daemon) forwarded() uint64 {
-	if d.outbox == nil {
-		return 0
-	}
-	return d.outbox.Stats().Acked
 }

@@ -61,7 +61,7 @@ func answers() admin.Sources {
 			return admin.Status{
 				Build: admin.Build{Version: "1.2.3", Revision: "abc"}, Site: "/", UptimeSeconds: 3700, Health: health,
 				Cache:    admin.CacheState{Version: "1.42", AgeSeconds: 3661, Stage: "stale", Roles: 9, Assignments: 30},
-				Messages: admin.MessageCounts{Accepted: 100, Denied: 7, DeniedByReason: map[string]uint64{"not-acting-for": 7}},
+				Messages: admin.MessageCounts{Accepted: 100, Denied: 7, ForUpstream: 95, Forwarded: 90, NotForwarded: map[string]uint64{"expired": 2}, Dropped: 2, DeniedByReason: map[string]uint64{"not-acting-for": 7}},
 				Outbox:   admin.OutboxState{Messages: 3, Bytes: 4096, OldestSeconds: 12},
 				Upstream: admin.LinkState{State: "down", Target: "demo-hub.azure-devices.net", Detail: "connection refused", Since: noon},
 				Sync:     admin.LinkState{State: "connected"},

@@ -103,6 +103,14 @@ func TestUplinkLosesNothing(t *testing.T) {
 			t.Errorf("arrived elsewhere: %q", line)
 		}
 	}
+	// What people read adds up, over the link's loss and the kill.
+	e2e.Eventually(t, "everything is forwarded", func() error {
+		s, err := g.Status()
+		if m := s.Messages; err == nil && (m.ForUpstream != m.Forwarded+uint64(s.Outbox.Messages)+m.Lost() || m.Forwarded != 12) {
+			err = fmt.Errorf("%d for upstream, but %d forwarded, %d waiting and %d dropped", m.ForUpstream, m.Forwarded, s.Outbox.Messages, m.Lost())
+		}
+		return err
+	})
 	if code := g.Stop(t); code != exitOK {
 		t.Errorf("exit code %d", code)
 	}

@@ -64,13 +64,26 @@ type SessionCounts struct {
 	ByKind        map[string]int `json:"byKind,omitempty"`
 }
 
-// MessageCounts are totals since the start.
+// MessageCounts are totals since the start. Accepted are publishes that were
+// taken, whether they stay here or not. ForUpstream are those that a route sends
+// upstream, with what had waited since before the start; of them each was
+// forwarded, or waits in the outbox, or is in NotForwarded by the reason.
 type MessageCounts struct {
 	Accepted       uint64            `json:"accepted"`
 	Denied         uint64            `json:"denied"`
+	ForUpstream    uint64            `json:"forUpstream"`
 	Forwarded      uint64            `json:"forwarded"`
-	Dropped        uint64            `json:"dropped"`
+	Dropped        uint64            `json:"dropped"` // everywhere, NotForwarded among them
+	NotForwarded   map[string]uint64 `json:"notForwardedByReason,omitempty"`
 	DeniedByReason map[string]uint64 `json:"deniedByReason,omitempty"`
+}
+
+// Lost is how many of those for upstream nobody will get.
+func (m *MessageCounts) Lost() (n uint64) {
+	for _, k := range m.NotForwarded {
+		n += k
+	}
+	return n
 }
 
 // OutboxState is what waits for the upstream.

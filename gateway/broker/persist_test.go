@@ -109,10 +109,11 @@ func TestRefusedByOutbox(t *testing.T) {
 			pub.Expect("40:000197")
 			pub.Publish("a", "x", 2, 2, 0)
 			pub.Expect("50:000297")
-			return
-		}
-		if seen := pub.ExpectClosed(); len(seen) != 0 || time.Since(began) < 200*time.Millisecond {
+		} else if seen := pub.ExpectClosed(); len(seen) != 0 || time.Since(began) < 200*time.Millisecond {
 			t.Errorf("seen %v after %v", seen, time.Since(began))
+		}
+		if st := h.Stats(); st.Refused != st.Received {
+			t.Errorf("%d of %d counted as refused", st.Refused, st.Received)
 		}
 	})
 }

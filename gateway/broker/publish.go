@@ -63,7 +63,12 @@ func (c *conn) publish(f frame.Frame) error {
 		c.b.route(src, m, nil)
 		return nil
 	}
-	ack := session.NewAck(answer)
+	ack := session.NewAck(func(code byte) {
+		if code >= 0x80 { // it was allowed, and is not kept
+			c.b.count.refused.Add(1)
+		}
+		answer(code)
+	})
 	code := c.b.route(src, m, ack)
 	if p.QoS == 2 && code == message.Success && c.sess.Persistent() {
 		// After the message: a crash between the two repeats it, and never loses it.

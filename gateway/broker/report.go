@@ -53,7 +53,7 @@ type Stats struct {
 	Accepted, AcceptErrors, RefusedEarly uint64            // connections
 	Connects, ConnectsRefused            uint64            // CONNECTs
 	Received, Delivered, Denied          uint64            // application messages; Denied is of publishes and deliveries
-	Refused                              uint64            // publishes among Received that were denied
+	Refused                              uint64            // publishes among Received that were denied, or allowed and not kept
 	Malformed                            uint64            // connections lost for a frame that breaks the protocol or a limit
 	BytesIn, BytesOut                    uint64            // on the wire, below TLS
 	Dropped                              map[string]uint64 // by reason

@@ -42,8 +42,10 @@ type view struct {
 	Messages struct {
 		Accepted       uint64            `json:"accepted"`
 		Denied         uint64            `json:"denied"`
+		ForUpstream    uint64            `json:"forUpstream"`
 		Forwarded      uint64            `json:"forwarded"`
 		Dropped        uint64            `json:"dropped"`
+		NotForwarded   map[string]uint64 `json:"notForwardedByReason"`
 		DeniedByReason map[string]uint64 `json:"deniedByReason"`
 	} `json:"messages"`
 	Outbox struct {
@@ -70,4 +72,12 @@ type link struct {
 	Detail string    `json:"detail"`
 	Since  time.Time `json:"since"`
 	Target string    `json:"target"`
+}
+
+// Lost is how many of those for upstream nobody will get.
+func (v view) Lost() (n uint64) {
+	for _, k := range v.Messages.NotForwarded {
+		n += k
+	}
+	return n
 }

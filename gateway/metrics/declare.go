@@ -28,7 +28,8 @@ type Build struct{ Version, GoVersion string }
 // Snapshot is what is read at a scrape.
 type Snapshot struct {
 	Accepted, Delivered          uint64 // messages since the start
-	Forwarded, Malformed         uint64
+	ForUpstream, Forwarded       uint64
+	Malformed                    uint64
 	Dropped                      map[string]uint64 // by reason; the reasons are ours
 	Sessions, SessionsConnected  int
 	Subscriptions, Retained      int
@@ -63,15 +64,16 @@ type gauges struct {
 
 func newGauges(b Build, src Sources) *gauges {
 	g := &gauges{source: src.Snapshot,
-		dropped: prometheus.NewDesc("gatehouse_messages_dropped_total", "Accepted messages that are not delivered, by reason.", []string{"reason"}, nil)}
+		dropped: prometheus.NewDesc("gatehouse_messages_dropped_total", "Accepted messages that are not delivered, by reason; upstream-…: that are not forwarded.", []string{"reason"}, nil)}
 	g.info = prometheus.MustNewConstMetric(prometheus.NewDesc("gatehouse_build_info", "Always 1; the labels name the build.", []string{"version", "go"}, nil),
 		prometheus.GaugeValue, 1, b.Version, b.GoVersion)
 	add := func(name, help string, kind prometheus.ValueType, read func(*Snapshot) float64) {
 		g.list = append(g.list, gauge{prometheus.NewDesc(name, help, nil, nil), kind, read})
 	}
 	const now, total = prometheus.GaugeValue, prometheus.CounterValue
-	add("gatehouse_messages_accepted_total", "Publishes of clients that were decided and taken.", total, func(s *Snapshot) float64 { return float64(s.Accepted) })
+	add("gatehouse_messages_accepted_total", "Publishes of clients that were decided and taken, whether they stay here or go upstream.", total, func(s *Snapshot) float64 { return float64(s.Accepted) })
 	add("gatehouse_messages_delivered_total", "Messages given to subscribers.", total, func(s *Snapshot) float64 { return float64(s.Delivered) })
+	add("gatehouse_messages_for_upstream_total", "Messages that a route sends upstream, with what had waited at the start: forwarded, waiting in the outbox, or dropped as upstream-….", total, func(s *Snapshot) float64 { return float64(s.ForUpstream) })
 	add("gatehouse_messages_forwarded_total", "Messages acknowledged by the upstream.", total, func(s *Snapshot) float64 { return float64(s.Forwarded) })
 	add("gatehouse_frames_refused_total", "Connections ended for a frame that breaks the protocol or a limit.", total, func(s *Snapshot) float64 { return float64(s.Malformed) })
 	add("gatehouse_sessions", "Sessions, connected or kept.", now, func(s *Snapshot) float64 { return float64(s.Sessions) })

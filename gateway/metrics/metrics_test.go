@@ -29,7 +29,7 @@ func scrape(t *testing.T, r *Registry) string {
 func TestScrape(t *testing.T) {
 	r := NewRegistry()
 	snap := Snapshot{Sessions: 7, OutboxMessages: 3, OutboxBytes: 512, CacheEpoch: 1, CacheNumber: 42, CacheAgeSeconds: 1.5, UpstreamConnected: true, AuditSuppressed: 9,
-		Accepted: 11, Delivered: 12, Forwarded: 13, Malformed: 14, Dropped: map[string]uint64{"slow-reader": 4}}
+		Accepted: 11, Delivered: 12, ForUpstream: 16, Forwarded: 13, Malformed: 14, Dropped: map[string]uint64{"slow-reader": 4}}
 	s, err := New(r, Build{Version: "1.2.3"}, Sources{Snapshot: func() Snapshot { return snap }})
 	if err != nil {
 		t.Fatal(err)
@@ -45,6 +45,7 @@ func TestScrape(t *testing.T) {
 		`gatehouse_messages_accepted_total 11`,
 		`gatehouse_messages_delivered_total 12`,
 		`gatehouse_denied_total{reason="no-assignment"} 3`,
+		`gatehouse_messages_for_upstream_total 16`,
 		`gatehouse_messages_forwarded_total 13`,
 		`gatehouse_connects_total{result="accepted"} 1`,
 		`gatehouse_frames_refused_total 14`,

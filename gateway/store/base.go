@@ -16,6 +16,7 @@ import (
 // whole batches go into one memtable, so that replay takes all of it or none.
 const (
 	memTable   = 16 << 20
+	valueLog   = 16 << 20
 	batchBytes = 1900 << 10
 	batchCount = 6000
 )
@@ -34,7 +35,10 @@ type op struct {
 	value []byte
 }
 
-func (o op) size() int { return len(o.key) + len(o.value) + 64 }
+func (o op) size() int { return int(sizeOf(o.key, o.value)) }
+
+// sizeOf is at least what a record occupies.
+func sizeOf(key string, value []byte) uint32 { return uint32(len(key) + len(value) + 64) }
 
 // base is one badger directory whose content is accounted for.
 type base struct {
@@ -43,12 +47,24 @@ type base struct {
 	memTable  int64
 	witness   *slots // number of the last commit, written after it
 
-	mu      sync.Mutex
-	db      *badger.DB     // guarded by mu; nil once closed
-	head    head           // guarded by mu
-	live    map[uint64]sum // guarded by mu: hash of key → digest of the record
-	suspect bool           // guarded by mu: a commit failed half-way, read the truth again
+	mu      sync.Mutex        // before gate
+	head    head              // guarded by mu
+	live    map[uint64]record // guarded by mu: by the hash of the key
+	bytes   uint64            // guarded by mu: sizes of the live records
+	suspect bool              // guarded by mu: a commit failed half-way, read the truth again
+	closed  bool              // guarded by mu
+	quiet   bool              // guarded by mu: opened without compactors
+	share   uint64            // guarded by mu: what it holds of disk.claimed
 	seed    maphash.Seed
+
+	gate gate
+	db   *badger.DB // changed with mu held and the gate shut; nil once closed, or if it could not be opened again
+}
+
+// record is what is known of a live one.
+type record struct {
+	sum  sum
+	size uint32
 }
 
 func badgerOptions(dir string, size int64, o Options) badger.Options {
@@ -57,7 +73,7 @@ func badgerOptions(dir string, size int64, o Options) badger.Options {
 	b.SyncWrites = true
 	b.DetectConflicts = false // one writer
 	b.MetricsEnabled = false
-	b.CompactL0OnClose = true
+	b.CompactL0OnClose = false // it would need room, just when there may be none
 	b.NumGoroutines = 1
 	b.MemTableSize = size
 	b.NumMemtables = 2
@@ -68,7 +84,7 @@ func badgerOptions(dir string, size int64, o Options) badger.Options {
 	b.BaseLevelSize = 8 << 20
 	// Only records above 1 MiB reach the value log, whose losses badger hides.
 	b.ValueThreshold = 1 << 20
-	b.ValueLogFileSize = 16 << 20
+	b.ValueLogFileSize = valueLog
 	b.BlockCacheSize = 4 << 20
 	b.IndexCacheSize = 4 << 20
 	b.Compression = options.Snappy
@@ -78,11 +94,11 @@ func badgerOptions(dir string, size int64, o Options) badger.Options {
 	return b
 }
 
-// quietOptions never compact: for a directory that has not been checked yet.
+// quietOptions never compact: for a directory that has not been checked yet, and
+// for a disk that has no room for it.
 func quietOptions(dir string, size int64, o Options) badger.Options {
 	b := badgerOptions(dir, size, o)
 	b.NumCompactors = 0
-	b.CompactL0OnClose = false
 	b.NumLevelZeroTablesStall = 1 << 20 // nobody makes room
 	return b
 }
@@ -100,22 +116,28 @@ func (b *base) start() (err error) {
 	if err != nil {
 		return err
 	}
+	b.setQuiet(true)
 	if w := decodeSeq(b.witness.get()); w > b.head.seq {
 		return fmt.Errorf("%w: commit %d was acknowledged, the last one found is %d", ErrCorrupt, w, b.head.seq)
 	}
-	if err := b.db.Close(); err != nil {
+	free, err := b.opt.Free(b.dir)
+	if err != nil {
+		return &Error{Op: "measure free space", Path: b.dir, Err: err}
+	}
+	wanted := b.wanted(b.toCompact() + written(logged(b.dir))) // the old logs become tables
+	// Also if it stays quiet: closing waits for them.
+	if err := b.reopen(free < wanted); err != nil {
 		return err
 	}
-	if err := b.open(badgerOptions(b.dir, b.memTable, b.opt)); err != nil {
-		return err
-	}
+	b.say(free, wanted)
 	if fresh {
 		return b.commitLocked(nil, true)
 	}
 	return nil
 }
 
-func (b *base) open(o badger.Options) error {
+func (b *base) open(o badger.Options) (err error) {
+	defer recoverAs(&err)
 	db, err := badger.Open(o)
 	if err == nil {
 		b.db = db
@@ -131,7 +153,7 @@ func (b *base) open(o badger.Options) error {
 func (b *base) rescan() (fresh bool, err error) {
 	h, found := head{schema: schema}, false
 	var got head
-	live := map[uint64]sum{}
+	live, bytes := map[uint64]record{}, uint64(0)
 	err = iterate(b.db, "", func(key string, raw []byte) error {
 		value, err := unframe(key, raw)
 		if err != nil {
@@ -143,7 +165,9 @@ func (b *base) rescan() (fresh bool, err error) {
 			return err
 		}
 		s := sumOf(key, value)
-		live[maphash.String(b.seed, key)] = s
+		r := record{s, sizeOf(key, value)}
+		live[maphash.String(b.seed, key)] = r
+		bytes += uint64(r.size)
 		got.count++
 		got.digest = got.digest.plus(s)
 		return nil
@@ -158,7 +182,7 @@ func (b *base) rescan() (fresh bool, err error) {
 	case h.count != got.count || h.digest != got.digest:
 		return false, fmt.Errorf("%w: %d records, the head says %d (or their content differs)", ErrCorrupt, got.count, h.count)
 	}
-	b.head, b.live, b.suspect = h, live, false
+	b.head, b.live, b.bytes, b.suspect = h, live, bytes, false
 	return !found, nil
 }
 
@@ -167,11 +191,14 @@ func (b *base) rescan() (fresh bool, err error) {
 func (b *base) commit(ops []op) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.db == nil {
+	if b.closed {
 		return &Error{Op: "commit", Path: b.dir, Err: ErrClosed}
 	}
 	if err := b.room(ops); err != nil {
 		return err
+	}
+	if b.db == nil {
+		return &Error{Op: "commit", Path: b.dir, Hint: "it is opened again by itself", Err: ErrClosed}
 	}
 	if b.suspect {
 		if _, err := b.rescan(); err != nil {
@@ -187,8 +214,8 @@ func (b *base) commit(ops []op) error {
 func (b *base) commitLocked(ops []op, always bool) (err error) {
 	txn := b.db.NewTransaction(true)
 	defer txn.Discard()
-	next := b.head
-	changed := make(map[uint64]*sum, len(ops)) // nil: removed
+	next, bytes := b.head, b.bytes
+	changed := make(map[uint64]*record, len(ops)) // nil: removed
 	writes := 0
 	for _, o := range ops {
 		id := maphash.String(b.seed, o.key)
@@ -204,18 +231,21 @@ func (b *base) commitLocked(ops []op, always bool) (err error) {
 		case o.kind == remove:
 			err = txn.Delete([]byte(o.key))
 			next.count--
-			next.digest = next.digest.minus(old)
+			next.digest = next.digest.minus(old.sum)
+			bytes -= uint64(old.size)
 			changed[id] = nil
 		default:
 			err = txn.Set([]byte(o.key), frame(o.key, o.value))
-			s := sumOf(o.key, o.value)
+			r := record{sumOf(o.key, o.value), sizeOf(o.key, o.value)}
 			if isLive {
 				next.count--
-				next.digest = next.digest.minus(old)
+				next.digest = next.digest.minus(old.sum)
+				bytes -= uint64(old.size)
 			}
 			next.count++
-			next.digest = next.digest.plus(s)
-			changed[id] = &s
+			next.digest = next.digest.plus(r.sum)
+			bytes += uint64(r.size)
+			changed[id] = &r
 		}
 		if errors.Is(err, badger.ErrTxnTooBig) {
 			return ErrTooLarge
@@ -236,12 +266,12 @@ func (b *base) commitLocked(ops []op, always bool) (err error) {
 		b.suspect = true
 		return err
 	}
-	b.head = next
-	for id, s := range changed {
-		if s == nil {
+	b.head, b.bytes = next, bytes
+	for id, r := range changed {
+		if r == nil {
 			delete(b.live, id)
 		} else {
-			b.live[id] = *s
+			b.live[id] = *r
 		}
 	}
 	// Unsynced on purpose: it may be older than the store, never newer.
@@ -257,11 +287,12 @@ func commitTxn(txn *badger.Txn) (err error) {
 // get returns the value; ErrNotFound if there is none.
 func (b *base) get(key string) (value []byte, err error) {
 	defer recoverAs(&err)
-	db := b.handle()
-	if db == nil {
+	b.gate.enter()
+	defer b.gate.leave()
+	if b.db == nil {
 		return nil, ErrClosed
 	}
-	err = db.View(func(txn *badger.Txn) error {
+	err = b.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get([]byte(key))
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return ErrNotFound
@@ -280,11 +311,12 @@ func (b *base) get(key string) (value []byte, err error) {
 
 // scan yields what is stored under the prefix, in order of the keys. The value is valid during the call only.
 func (b *base) scan(prefix string, yield func(key string, value []byte) error) error {
-	db := b.handle()
-	if db == nil {
+	b.gate.enter()
+	defer b.gate.leave()
+	if b.db == nil {
 		return ErrClosed
 	}
-	return iterate(db, prefix, func(key string, raw []byte) error {
+	return iterate(b.db, prefix, func(key string, raw []byte) error {
 		if key == headKey {
 			return nil
 		}
@@ -294,12 +326,6 @@ func (b *base) scan(prefix string, yield func(key string, value []byte) error) e
 		}
 		return yield(key, v)
 	})
-}
-
-func (b *base) handle() *badger.DB {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.db
 }
 
 // iterate never prefetches: prefetching reads on badger's own goroutines, where a damaged block cannot be recovered from.
@@ -319,26 +345,55 @@ func iterate(db *badger.DB, prefix string, yield func(key string, raw []byte) er
 	})
 }
 
-// collect gives freed space of the value log back; badger frees at most one file a call.
+// collect gives freed space of the value log back; badger frees at most one file
+// a call, and writes what is still needed of it again.
 func (b *base) collect() {
-	db := b.handle()
+	b.gate.enter()
+	defer b.gate.leave()
 	for range 16 {
-		if db == nil || db.RunValueLogGC(0.5) != nil {
+		free, err := b.opt.Free(b.dir)
+		if err != nil || free < b.opt.MinFree+valueLog || b.db == nil || b.db.RunValueLogGC(0.5) != nil {
 			return
 		}
 	}
 }
 
-func (b *base) close() (err error) {
+func (b *base) diskBytes() int64 {
+	b.gate.enter()
+	defer b.gate.leave()
+	if b.db == nil {
+		return 0
+	}
+	lsm, vlog := b.db.Size()
+	return lsm + vlog
+}
+
+func (b *base) close() error {
 	b.mu.Lock()
-	db := b.db
-	b.db = nil
-	b.mu.Unlock()
+	defer b.mu.Unlock()
+	b.closed = true
 	b.witness.close()
-	if db == nil {
+	b.claim(0)
+	b.setQuiet(false)
+	b.gate.shut()
+	defer b.gate.open()
+	if b.db == nil {
 		return nil
 	}
+	if !b.roomToClose() {
+		// Closing writes the memtable out. What is in it is in its log, synced; the next start reads that.
+		b.opt.Log.Warn("the disk is full: the store is left as it is, and put in order at the next start", "store", b.name)
+		b.db = nil
+		return nil
+	}
+	return b.shutDB()
+}
+
+// shutDB closes what is open. mu is held and the gate shut, unless nobody knows of b yet.
+func (b *base) shutDB() (err error) {
 	defer recoverAs(&err)
+	db := b.db
+	b.db = nil
 	return db.Close()
 }
 

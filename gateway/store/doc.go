@@ -25,7 +25,9 @@
 // Full disk: badger dies by SIGBUS when the file system is full, so free
 // space is measured before it is touched. Below the mark, writes are refused with
 // ErrDiskFull and the process goes on; removals are allowed a while longer; a
-// ballast file is given up when a start would otherwise be impossible.
+// ballast file is given up when a start would otherwise be impossible. Compactors
+// run only while there is room for all that they could write (space.go): without
+// them the directory is opened again, and grows until there is.
 //
 // Concurrency: all exported methods are safe for concurrent use unless they
 // say otherwise.

@@ -138,13 +138,27 @@ func decodeSeq(b []byte) uint64 {
 }
 
 // badgerLog passes warnings and errors on; badger's information is noise to an operator.
+//
+// Nor is what badger says of its block cache passed on. It expects blocks that are
+// read again, and warns once a minute of a hit ratio below 0.4. Here a block is read
+// once and in order: by the check at start, by a backlog that goes upstream, by a
+// queue that is resumed. No cache smaller than all of it would be hit more often, and a
+// cache there must be for compressed blocks.
 type badgerLog struct{ log *slog.Logger }
+
+const (
+	cacheWarning = "%s might be too small. "
+	cacheSequel  = "Cache life expectancy "
+)
 
 func (l badgerLog) Errorf(f string, a ...any) {
 	l.log.Error("badger", "message", strings.TrimSpace(fmt.Sprintf(f, a...)))
 }
 
 func (l badgerLog) Warningf(f string, a ...any) {
+	if strings.HasPrefix(f, cacheSequel) || strings.HasPrefix(f, cacheWarning) && len(a) > 0 && a[0] == "Block cache" {
+		return
+	}
 	l.log.Warn("badger", "message", strings.TrimSpace(fmt.Sprintf(f, a...)))
 }
 func (badgerLog) Infof(string, ...any)  {}

@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("STORE_OPEN_CHILD"); dir != "" {
 		openChild(dir)
 	}
+	if dir := os.Getenv("STORE_DISK_CHILD"); dir != "" {
+		diskChild(dir)
+	}
 	if dir := os.Getenv("STORE_CRASH_CHILD"); dir != "" {
 		crashChild(dir)
 	}

@@ -93,10 +93,16 @@ func (c *Cache) records() uint64 {
 	return c.base.records()
 }
 
-func (c *Cache) collect() {
+func (c *Cache) now() *base {
 	c.mu.Lock()
-	b := c.base
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	return c.base
+}
+
+func (c *Cache) check() { c.now().check() }
+
+func (c *Cache) collect() {
+	b := c.now()
 	b.collect()
 	protect(b.dir)
 }

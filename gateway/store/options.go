@@ -2,6 +2,7 @@ package store
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +36,15 @@ type Options struct {
 	Free func(dir string) (uint64, error)
 	// Now is the clock for names of quarantined directories. Nil: time.Now.
 	Now func() time.Time
+
+	disk *disk
+}
+
+// disk is what the directories of one store share.
+type disk struct {
+	claimed atomic.Int64 // what their compactions may write together
+	quiet   atomic.Int32 // how many have no compactors
+	spent   atomic.Bool  // the ballast was given up
 }
 
 func (o Options) withDefaults() Options {
@@ -53,6 +63,7 @@ func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.disk = new(disk)
 	return o
 }
 

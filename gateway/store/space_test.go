@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/gateway/message"
@@ -217,4 +220,139 @@ func (c *endsAfter) Err() error {
 		return context.Canceled
 	}
 	return nil
+}
+
+func quiet(s *Store) bool {
+	s.messages.mu.Lock()
+	defer s.messages.mu.Unlock()
+	return s.messages.quiet
+}
+
+// small is a store on a disk of which the test says how much is free.
+func small(t *testing.T) (*Store, *atomic.Uint64) {
+	t.Helper()
+	free := new(atomic.Uint64)
+	free.Store(1 << 40)
+	o := testOptions()
+	o.MinFree = 32 << 20
+	o.Free = func(string) (uint64, error) { return free.Load(), nil }
+	s, _ := open(t, t.TempDir(), o)
+	for n := range uint64(3000) {
+		s.Outbox().Append(n, "r", "t", testMessage(n, fmt.Sprint(n)), nil)
+	}
+	wait(t, func(d func(error)) { s.Bucket("b").Put("k", []byte("v"), d) })
+	return s, free
+}
+
+func TestCompactorsStopAndStartWithTheRoomThereIs(t *testing.T) {
+	s, free := small(t)
+	put := func() error { return outcomeOf(t, func(d func(error)) { s.Bucket("b").Put("k", []byte("v"), d) }) }
+	for _, step := range []struct {
+		name   string
+		free   uint64
+		err    error
+		quiet  bool
+		commit bool
+	}{
+		{"room", 1 << 40, nil, false, true},
+		{"too little to compact", 45 << 20, nil, true, true},
+		{"none", 0, ErrDiskFull, true, true},
+		{"room, said by the tick", 1 << 40, nil, false, false},
+		{"filled by another, said by the tick", 40 << 20, nil, true, false},
+		{"room again", 1 << 40, nil, false, true},
+	} {
+		free.Store(step.free)
+		if step.commit {
+			if err := put(); !errors.Is(err, step.err) {
+				t.Errorf("%s: put: %v", step.name, err)
+			}
+		} else {
+			s.messages.check()
+		}
+		if got := quiet(s); got != step.quiet {
+			t.Errorf("%s: quiet %v", step.name, got)
+		}
+		if step.quiet != s.Quiet() {
+			t.Errorf("%s: said to be quiet: %v", step.name, s.Quiet())
+		}
+		n := 0
+		if err := s.Outbox().Load(func(uint64, string, string, int, *message.Message) error { n++; return nil }); err != nil || n != 3000 {
+			t.Errorf("%s: %d messages, %v", step.name, n, err)
+		}
+	}
+}
+
+func TestReadersKeepTheTablesTheyRead(t *testing.T) {
+	s, free := small(t)
+	n := 0
+	err := s.Outbox().Load(func(seq uint64, _, _ string, _ int, _ *message.Message) error {
+		if n++; n == 1 {
+			free.Store(45 << 20)
+			wait(t, func(d func(error)) { s.Bucket("b").Put("k", []byte("w"), d) })
+			if quiet(s) {
+				t.Error("opened again under a reader")
+			}
+		}
+		_, _, _, err := s.Outbox().Read(seq) // a reader within a reader
+		return err
+	})
+	if err != nil || n != 3000 {
+		t.Errorf("%d messages, %v", n, err)
+	}
+	wait(t, func(d func(error)) { s.Bucket("b").Put("k", []byte("x"), d) })
+	if !quiet(s) {
+		t.Error("the next commit did not try again")
+	}
+}
+
+func TestGateAdmitsWhoIsInsideAlready(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g gate
+		g.enter()
+		if g.tryShut() {
+			t.Fatal("shut on a reader")
+		}
+		shut := false
+		go func() { g.shut(); shut = true; g.open() }()
+		synctest.Wait()
+		g.enter() // while somebody waits to shut it
+		g.leave()
+		synctest.Wait()
+		if shut {
+			t.Fatal("shut on a reader")
+		}
+		g.leave()
+		synctest.Wait()
+		if !shut || !g.tryShut() {
+			t.Error("not shut, or not opened again")
+		}
+	})
+}
+
+// What compactions can write is bounded by what is alive: a drained backlog
+// is compacted even if its tables are larger than the room there is.
+func TestDrainedStoreIsCompactedWithLittleRoom(t *testing.T) {
+	s, free := small(t)
+	payload := strings.Repeat("x", 60<<10)
+	noise := rand.NewChaCha8([32]byte{})
+	for n := range uint64(1500) {
+		s.Outbox().Append(5000+n, "r", "t", testMessage(n, payload[:30<<10]+string(random(noise, 30<<10))), nil)
+	}
+	wait(t, func(d func(error)) { s.Bucket("b").Put("k", []byte("v"), d) })
+	free.Store(60 << 20)
+	s.messages.check() // not enough for an empty store; memtables become tables
+	free.Store(100 << 20)
+	s.messages.check()
+	if !quiet(s) {
+		t.Fatal("compactors run where they may need more than there is")
+	}
+	var seqs []uint64
+	for n := range uint64(1500) {
+		seqs = append(seqs, 5000+n)
+	}
+	wait(t, func(d func(error)) { s.Outbox().Remove(seqs, d) })
+	s.messages.check()
+	if quiet(s) {
+		t.Error("nothing is left to write, and nothing compacts")
+	}
 }

@@ -87,13 +87,17 @@ func (s *Store) Run(ctx context.Context) error {
 		defer close(stop)
 		s.commit.run(ctx)
 	}()
-	tick := time.NewTicker(10 * time.Minute)
+	tick, tidy := time.NewTicker(time.Minute), time.NewTicker(10*time.Minute)
 	defer tick.Stop()
+	defer tidy.Stop()
 	for {
 		select {
 		case <-stop:
 			return nil
 		case <-tick.C:
+			s.messages.check()
+			s.cache.check()
+		case <-tidy.C:
 			s.messages.collect()
 			s.cache.collect()
 			protect(s.messages.dir)
@@ -125,6 +129,10 @@ func (s *Store) Quarantined() []Quarantine {
 	return append(append([]Quarantine(nil), s.aside...), s.cache.quarantined()...)
 }
 
+// Quiet tells that the disk has too little room for compactions: the store
+// works, and grows. It ends by itself when there is room.
+func (s *Store) Quiet() bool { return s.opt.disk.quiet.Load() > 0 }
+
 // Stats is what a status page shows.
 type Stats struct {
 	Free             uint64 // bytes the file system has left
@@ -149,10 +157,7 @@ func (s *Store) Stats() Stats {
 	s.commit.mu.Lock()
 	st.Pending = len(s.commit.queue)
 	s.commit.mu.Unlock()
-	if db := s.messages.handle(); db != nil {
-		lsm, vlog := db.Size()
-		st.DiskBytes = lsm + vlog
-	}
+	st.DiskBytes = s.messages.diskBytes()
 	return st
 }
 

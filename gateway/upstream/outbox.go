@@ -120,6 +120,7 @@ func (b *Outbox) Open() error {
 		it := b.newItem(seq, r, topic, int64(size), m, b.opt.Now())
 		it.state = queued
 		b.insert(it)
+		b.counts.restored++
 		b.nextSeq = max(b.nextSeq, seq)
 		return nil
 	})
@@ -216,9 +217,12 @@ func (b *Outbox) finish(it *item) {
 		return
 	}
 	f := it.flow
-	if it.state == inflight {
+	switch it.state {
+	case inflight:
 		delete(f.lane.sent, it.seq)
 		f.lane.inflight--
+	case pending:
+		b.counts.appending--
 	}
 	it.state = gone
 	u := b.use[f.publish]
@@ -281,6 +285,7 @@ func (b *Outbox) Offer(m *message.Message, done func(error)) bool {
 	it.volatile = m.QoS == 0
 	if l := it.flow.lane; it.volatile && l.running && !l.up {
 		b.forget(it.flow)
+		b.counts.accepted++
 		b.counts.dropped[ReasonOffline]++
 		b.answer(done, nil)
 		return true
@@ -289,6 +294,7 @@ func (b *Outbox) Offer(m *message.Message, done func(error)) bool {
 		b.forget(it.flow)
 		switch {
 		case it.volatile || r.Overflow == DropNewest:
+			b.counts.accepted++
 			b.counts.dropped[ReasonNewest]++
 			b.answer(done, nil)
 		default:
@@ -304,10 +310,12 @@ func (b *Outbox) Offer(m *message.Message, done func(error)) bool {
 	b.insert(it)
 	if it.volatile {
 		it.state = queued
+		b.counts.accepted++
 		b.ready(it)
 		b.answer(done, nil)
 		return true
 	}
+	b.counts.appending++
 	b.opt.Storage.Append(it.seq, r.Name, target, m, func(err error) { b.appended(it, err, done) })
 	return true
 }
@@ -347,6 +355,7 @@ func (b *Outbox) appended(it *item, err error, done func(error)) {
 		err = &message.Refused{Code: code, Reason: reason}
 	case it.state == pending:
 		it.state = queued
+		b.counts.appending--
 		b.counts.accepted++
 		b.ready(it)
 	default: // dropped while it was being written, by a policy that may

@@ -5,10 +5,12 @@ import (
 	"time"
 )
 
-// counts is what a status page asks for.
+// counts is what a status page asks for. What was restored and what was accepted
+// is acknowledged, or waits, or was dropped for a reason: at any moment, nothing else.
 type counts struct {
-	accepted, sent, acked uint64
-	dropped, refused      map[string]uint64
+	restored, accepted, sent, acked uint64
+	dropped, refused                map[string]uint64
+	appending                       int // neither accepted nor refused yet
 }
 
 func newCounts() counts {
@@ -118,14 +120,16 @@ func (b *Outbox) sweep() {
 
 // Stats is the state of the outbox.
 type Stats struct {
-	Messages int       // waiting or unacknowledged
+	Messages int       // waiting or unacknowledged, with those that are being written
+	Waiting  int       // of them those that are accepted: Restored + Accepted = Acked + Waiting + all of Dropped
 	Bytes    int64     // of them, as accounted
 	Devices  int       // that have something waiting
 	Oldest   time.Time // when the longest waiting one was accepted; zero: none waits
 	Inflight int
-	Lanes    int // known
-	Up       int // of them connected
-	Accepted uint64
+	Lanes    int    // known
+	Up       int    // of them connected
+	Restored uint64 // that waited when the outbox was opened
+	Accepted uint64 // since then
 	Sent     uint64
 	Acked    uint64
 	Dropped  map[string]uint64 // by reason
@@ -137,7 +141,7 @@ func (b *Outbox) Stats() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := Stats{Messages: b.total.messages, Bytes: b.total.bytes, Devices: len(b.use), Lanes: len(b.lanes),
-		Accepted: b.counts.accepted, Sent: b.counts.sent, Acked: b.counts.acked,
+		Waiting: b.total.messages - b.counts.appending, Restored: b.counts.restored, Accepted: b.counts.accepted, Sent: b.counts.sent, Acked: b.counts.acked,
 		Dropped: maps.Clone(b.counts.dropped), Refused: maps.Clone(b.counts.refused)}
 	for _, q := range b.byRoute {
 		for _, it := range q.items {

@@ -211,8 +211,8 @@ func line(st style, at time.Time, now *admin.Status, fresh bool, width int) stri
 	_, policy, _ := strings.Cut(now.Cache.Version, ".") // its number; the epoch before it says nothing to people
 	before := fmt.Sprintf("  %s  ● accepted %d · ", at.Format(time.TimeOnly), now.Messages.Accepted)
 	denied := fmt.Sprintf("denied %d", now.Messages.Denied)
-	after := fmt.Sprintf(" · forwarded %d · waiting %d · policy %s, %.0f s old, %s",
-		now.Messages.Forwarded, now.Outbox.Messages, policy, now.Cache.AgeSeconds, now.Cache.Stage)
+	after := fmt.Sprintf(" · for upstream %d = forwarded %d + waiting %d + dropped %d · policy %s, %.0f s old, %s",
+		now.Messages.ForUpstream, now.Messages.Forwarded, now.Outbox.Messages, now.Messages.Lost(), policy, now.Cache.AgeSeconds, now.Cache.Stage)
 	if reasons := reasonsText(now.Messages.DeniedByReason); reasons != "" {
 		room := width - 1 - utf8.RuneCountInString(before+denied+after) - len(" ()")
 		if reasons = clipRunes(reasons, room); reasons != "" {

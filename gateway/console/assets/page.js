@@ -92,7 +92,7 @@
     put("version", s.build.version); put("uptime", age(s.uptimeSeconds));
     put("health", s.health.state); state("health", s.health.state);
     warnings(s.health.warnings);
-    put("accepted", count(s.messages.accepted)); put("forwarded", count(s.messages.forwarded));
+    put("accepted", count(s.messages.accepted)); put("for-upstream", count(s.messages.forUpstream)); put("forwarded", count(s.messages.forwarded));
     put("denied", count(s.messages.denied)); put("dropped", count(s.messages.dropped));
     $("denied").classList.toggle("zero", !s.messages.denied);
     sample(s.messages);
@@ -114,6 +114,8 @@
     link("upstream", s.upstream); link("sync", s.sync);
     chips("deployments", s.deployments, "none");
     chips("reasons", s.messages.deniedByReason);
+    chips("not-forwarded", s.messages.notForwardedByReason);
+    put("lost-upstream", count(Object.values(s.messages.notForwardedByReason || {}).reduce((a, n) => a + n, 0)));
     document.title = s.health.state === "ok" ? "Gatehouse" : `${s.health.state} – Gatehouse`;
   };
 
