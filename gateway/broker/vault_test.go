@@ -31,13 +31,13 @@ func newMemory(t *testing.T) *memory {
 		retained: map[string]*message.Message{}, inbound: map[string][]uint16{}, wills: map[uint64]message.WillRecord{}, ops: make(chan func(), 1<<16), done: make(chan struct{})}
 	go func() {
 		defer close(v.done)
-		for op := range v.ops {
+		for op := <-v.ops; op != nil; op = <-v.ops {
 			v.gate.Lock()
 			op()
 			v.gate.Unlock()
 		}
 	}()
-	t.Cleanup(func() { close(v.ops); <-v.done })
+	t.Cleanup(func() { v.ops <- nil; <-v.done }) // never closed: what is done last may ask for more
 	return v
 }
 
