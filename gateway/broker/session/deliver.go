@@ -43,13 +43,13 @@ func sizeOf(m *message.Message) int64 {
 // Reserve takes quota for one more waiting delivery; false: the queue is full.
 func (s *Session) Reserve(m *message.Message) bool {
 	size, q := sizeOf(m), &s.store.c
-	if s.count.Add(1) > int64(q.QueueMessages) || s.bytes.Add(size) > int64(q.QueueBytes) {
-		if s.count.Load() > int64(q.QueueMessages) {
-			s.count.Add(-1)
-			return false
-		}
+	if s.count.Add(1) > int64(q.QueueMessages) {
 		s.count.Add(-1)
+		return false
+	}
+	if s.bytes.Add(size) > int64(q.QueueBytes) {
 		s.bytes.Add(-size)
+		s.count.Add(-1)
 		return false
 	}
 	if s.store.queued.Add(size) > q.TotalQueueBytes {
