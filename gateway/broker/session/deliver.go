@@ -413,6 +413,7 @@ func (s *Session) drop(e *Entry, reason string) bool {
 func (s *Session) finish(e *Entry) {
 	if e.sent {
 		s.sent--
+		e.sent = false // its frame may still be in the buffer, and cut out of it
 	}
 	if e.id != 0 {
 		delete(s.ids, e.id)
