@@ -1,7 +1,6 @@
 package session
 
 import (
-	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker/frame"
@@ -281,19 +280,14 @@ func (s *Session) update(e *Entry) {
 		return
 	}
 	e.firm = false
-	var over atomic.Bool                                    // whoever comes second, Update or its done, finds it set
-	s.store.c.Vault.Update(s.Key, e.record(), func(error) { // a failure was the publisher's to hear
-		if over.CompareAndSwap(false, true) {
-			return
+	now := true
+	s.stored(func(done func(error)) { s.store.c.Vault.Update(s.Key, e.record(), done) }, func(error) { // a failure was the publisher's to hear
+		s.settled(e)
+		if !now {
+			s.pump()
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.settled(e)
-		s.pump()
 	})
-	if !over.CompareAndSwap(false, true) {
-		s.settled(e)
-	}
+	now = false
 }
 
 // settled lets the next packet of e go: the PUBREL at once, a PUBLISH in its turn.

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"bytes"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -115,5 +117,115 @@ func TestAcknowledgedAndCut(t *testing.T) {
 	c := s.Recheck(func(*principal.Principal) bool { return true }, time.Now(), func(*Sub) bool { return true })
 	if i := s.Info(); c.Cut != 2 || i.Inflight != 0 || i.Queued != 0 || s.Waiting() != 0 || st.QueuedBytes() != 0 {
 		t.Errorf("%d cut, %+v, %d wait, %d bytes of all", c.Cut, i, s.Waiting(), st.QueuedBytes())
+	}
+}
+
+// shelf is a Vault that notes what it has of inbound identifiers, and commits
+// when it is told to.
+type shelf struct {
+	nowhere
+	inbound map[uint16]bool
+	held    bool
+	waiting []func()
+	fail    error
+}
+
+func (v *shelf) submit(f func(), done func(error)) {
+	err := v.fail
+	op := func() {
+		if err == nil {
+			f()
+		}
+		if done != nil {
+			done(err)
+		}
+	}
+	if v.held {
+		v.waiting = append(v.waiting, op)
+		return
+	}
+	op()
+}
+
+func (v *shelf) commit() {
+	ops := v.waiting
+	v.held, v.waiting = false, nil
+	for _, op := range ops {
+		op()
+	}
+}
+
+func (v *shelf) DeleteSession(_ string, done func(error)) {
+	v.submit(func() { clear(v.inbound) }, done)
+}
+
+func (v *shelf) Receive(_ string, id uint16, done func(error)) {
+	v.submit(func() { v.inbound[id] = true }, done)
+}
+
+func (v *shelf) Release(_ string, id uint16, done func(error)) {
+	v.submit(func() { delete(v.inbound, id) }, done)
+}
+
+// What a session received with QoS 2 and was still settling when it ended says
+// nothing about the one that took its place: kept for that one, its identifier
+// would make it take a new publish for a repetition after a restart, and
+// released there it would make it take a repetition for a new one.
+func TestExchangeOfASessionThatEnded(t *testing.T) {
+	t.Parallel()
+	v := &shelf{inbound: map[uint16]bool{}}
+	st := NewStore(everything(v))
+	o, who := open(st, 1, true)
+	old, conn := o.Session, o.Session.claim
+	late, refused := old.Received(conn, 7, nil), old.Received(conn, 8, nil)
+	old.Keep(refused, func(error) {})
+	next := st.Open(Request{Principal: who, Rights: says{}, ClientID: "d1", Clean: true, Persistent: true, Expiry: time.Hour, Conn: new(int)}).Session
+	x := next.Received(next.claim, 8, nil)
+	next.Keep(x, func(error) {})
+	next.Settle(x, message.Success)
+
+	kept := false
+	old.Keep(late, func(error) { kept = true })
+	old.Settle(late, message.Success)
+	old.Settle(refused, message.QuotaExceeded)
+	if !kept || v.inbound[7] || !v.inbound[8] {
+		t.Errorf("answered %v, stored %v", kept, v.inbound)
+	}
+}
+
+// An identifier is in use until its release is durable, whatever connection
+// asks again and however often it fails: freed in memory alone it would come
+// back with a restart, and swallow the next publish that uses it.
+func TestIdentifierUntilItIsReleased(t *testing.T) {
+	t.Parallel()
+	v := &shelf{inbound: map[uint16]bool{}}
+	st := NewStore(everything(v))
+	o, _ := open(st, 1, true)
+	s := o.Session
+	x := s.Received(s.claim, 7, nil)
+	s.Keep(x, func(error) {})
+	s.Settle(x, message.Success)
+
+	var answers []byte
+	answer := func(code byte) { answers = append(answers, code) }
+	v.fail = errors.New("disk")
+	s.Released(s.claim, 7, answer)
+	if len(answers) > 0 || s.Unreleased() != 1 {
+		t.Fatalf("not stored: answered %x, %d open", answers, s.Unreleased())
+	}
+	v.fail, v.held = nil, true
+	s.Released(s.claim, 7, answer)
+	open(st, 1, true) // the client comes back before that is durable
+	s.Released(s.claim, 7, answer)
+	if s.Received(s.claim, 7, func(byte) {}) != nil || len(answers) > 0 {
+		t.Errorf("not durable: free, or answered %x", answers)
+	}
+	v.commit()
+	if !bytes.Equal(answers, []byte{0, 0}) || s.Unreleased() != 0 || len(v.inbound) > 0 {
+		t.Errorf("answered %x, %d open, stored %v", answers, s.Unreleased(), v.inbound)
+	}
+	s.Released(s.claim, 7, answer)
+	if answers[2] != message.PacketIdentifierNotFound {
+		t.Errorf("answered %x", answers)
 	}
 }
