@@ -334,7 +334,8 @@ func (s *Session) Expire(now time.Time) bool {
 	return n > 0
 }
 
-// unhold lets everything that was held be decided again where it belongs.
+// unhold lets everything that was held be decided again where it belongs. Who
+// does not pump causes an answer to be written: the writer pumps after that.
 func (s *Session) unhold() {
 	back := s.held
 	s.held = nil

@@ -229,3 +229,23 @@ func TestIdentifierUntilItIsReleased(t *testing.T) {
 		t.Errorf("answered %x", answers)
 	}
 }
+
+// What came between the new generation and the suspension of its subscription
+// was decided with it: it waits as well.
+func TestTakenJustBeforeTheSuspension(t *testing.T) {
+	t.Parallel()
+	st := NewStore(everything(nowhere{}))
+	o, _ := open(st, 1, true)
+	s := o.Session
+	s.rights = rules{says: says{v: message.Verdict{Allowed: true}}}
+	sub := subscribe(s, "a/#")[0]
+	b := attach(t, s, &vessel{}, 1)
+	b.Cork()
+	st.Generation()
+	deliver(t, s, sub, &message.Message{Topic: "a/1", QoS: 1})
+	deliver(t, s, sub, &message.Message{Topic: "a/1", QoS: 1})
+	c := s.Recheck(func(*principal.Principal) bool { return true }, time.Now(), func(*Sub) bool { return false })
+	if c.Cut != 1 || b.Unsent() != 0 || len(s.held) != 2 {
+		t.Errorf("%d cut, %d bytes on their way, %d held", c.Cut, b.Unsent(), len(s.held))
+	}
+}

@@ -99,6 +99,9 @@ func (s *Session) decide(now time.Time, allow func(*Sub) bool) (suspended, resum
 			resumed = append(resumed, sub)
 		}
 	}
+	if len(suspended) > 0 {
+		s.doubt() // some may have been decided since the generation began, and before this
+	}
 	if len(resumed) > 0 {
 		s.unhold()
 	}

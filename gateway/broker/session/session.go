@@ -251,11 +251,20 @@ func (s *Session) Undo(subs []*Sub, became []Subscribed) {
 		s.subs[sub.Filter] = b.old
 		s.store.c.Index.Add(b.old, sub)
 	}
-	for _, e := range s.queue.each() {
-		e.gen = 0 // it may have come for what is not there any more
-	}
+	s.doubt() // it may have come for what is not there any more
 	s.unhold()
 	s.save(nil)
+}
+
+// doubt lets everything that is not acknowledged be decided completely again
+// before it is sent.
+func (s *Session) doubt() {
+	for _, e := range s.queue.each() {
+		e.gen = 0
+	}
+	for _, e := range s.ids {
+		e.gen = 0
+	}
 }
 
 // remove takes a subscription away. A publish that has found it already

@@ -174,9 +174,7 @@ func (s *Session) resume(r Request) {
 	s.unlink()
 	s.who, s.rights, s.level = r.Principal, r.Rights, r.Level
 	s.persistent, s.expiry, s.claim, s.offline = r.Persistent, r.Expiry, r.Conn, time.Time{}
-	for _, e := range s.queue.each() {
-		e.gen = 0
-	}
+	s.doubt()
 	s.decide(time.Now(), r.Allow)
 	if !s.persistent {
 		// MQTT 5 may resume a session and end it with this connection.
