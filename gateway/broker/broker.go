@@ -176,13 +176,7 @@ func (b *Broker) load() (wills []func(), err error) {
 // listeners, connections (each flushes within its bound), timers.
 func (b *Broker) stop() {
 	_ = b.server.Close()
-	b.mu.Lock()
-	live := make([]*conn, 0, len(b.live))
-	for c := range b.live {
-		live = append(live, c)
-	}
-	b.mu.Unlock()
-	for _, c := range live {
+	for _, c := range b.connections() {
 		c.end(cause{code: message.ServerShuttingDown, reason: "server shutting down", keepWill: true})
 	}
 	b.conns.Wait()
@@ -199,6 +193,16 @@ func (b *Broker) enter(c *conn) {
 	if b.ctx.Err() != nil {
 		c.end(cause{reason: "server shutting down"})
 	}
+}
+
+func (b *Broker) connections() []*conn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	live := make([]*conn, 0, len(b.live))
+	for c := range b.live {
+		live = append(live, c)
+	}
+	return live
 }
 
 func (b *Broker) leave(c *conn) {

@@ -61,6 +61,17 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 			}
 		}
 	}
+	for _, c := range b.connections() {
+		p := c.proof.Load()
+		if p == nil {
+			continue // it never had a session
+		}
+		cut, writes := c.sess.RecheckParted(c, c.out, b.denies(p, match))
+		r.Cut += cut
+		if writes {
+			held = append(held, writing{c.out, c})
+		}
+	}
 	r.WillsDropped = b.dropWills(func(p *principal.Principal) bool {
 		v := message.Verdict{Allowed: true}
 		if match(p) {
@@ -80,6 +91,19 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 	r.Took = r.ConfirmedAt.Sub(start)
 	r.RetainedHeld = b.plane.HiddenRetained(match) // a number only, and it looks at every retained message
 	return r, nil
+}
+
+// denies tells what somebody who was given a message may not be sent any more.
+func (b *Broker) denies(p *proof, match func(*principal.Principal) bool) func(*message.Message) bool {
+	touched := match(p.who)
+	v := message.Verdict{Allowed: true}
+	if touched {
+		v = p.rights.Connect()
+	}
+	out := !v.Allowed && v.Reason != expired
+	return func(m *message.Message) bool {
+		return out || (touched || match(m.Publisher)) && !(p.rights.Deliver(m) && b.plane.Judge(m))
+	}
 }
 
 // purgeLater drops what waits for subscriptions of s that do not get their

@@ -86,6 +86,20 @@ func (s *Session) Recheck(match func(*principal.Principal) bool, now time.Time, 
 	return c
 }
 
+// RecheckParted decides again what a connection still carries that s does not
+// have any more: until it is closed it flushes what it was given before. held
+// tells whether the write in progress carries something that is denied now.
+func (s *Session) RecheckParted(conn any, out *outbuf.Buffer, deny func(*message.Message) bool) (cut int, held bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != nil && s.link.Conn == conn {
+		return 0, false // Recheck has found it, or it began after the rights of now
+	}
+	// What of it had to be acknowledged went back into the queue when they parted.
+	owners, held := out.Cut(func(m *message.Message, _ outbuf.Owner) bool { return deny(m) })
+	return len(owners), held
+}
+
 // decide suspends the subscriptions that allow refuses and brings back the
 // others, with what was held for them.
 func (s *Session) decide(now time.Time, allow func(*Sub) bool) (suspended, resumed []*Sub) {
