@@ -54,12 +54,12 @@ type Broker struct {
 
 	conns sync.WaitGroup // connections and their writers
 
-	mu      sync.Mutex // guards the rest
+	mu      sync.Mutex // guards the rest; sessions are asked with it held
 	settled bool
 	parked  []*pendingWill // restored wills that are due, until settled
 	live    map[*conn]struct{}
-	wills   map[string]*pendingWill // by session key
-	ends    map[string]*timer       // of sessions that are offline, by key
+	wills   map[string]*pendingWill     // by session key
+	ends    map[*session.Session]*timer // of sessions that are offline
 }
 
 // ErrOptions is what New returns for options that cannot work.
@@ -89,7 +89,7 @@ func New(o Options) (*Broker, error) {
 	}
 	b := &Broker{o: o, shape: frame.Limits{UserProperties: o.MaxUserProperties, Filters: o.MaxFilters},
 		names: topic.Limits{Bytes: o.MaxTopic, Levels: o.MaxLevels}, ready: make(chan struct{}), ctx: context.Background(),
-		live: map[*conn]struct{}{}, wills: map[string]*pendingWill{}, ends: map[string]*timer{}}
+		live: map[*conn]struct{}{}, wills: map[string]*pendingWill{}, ends: map[*session.Session]*timer{}}
 	// Rises across restarts as well, and with acceptance order.
 	b.nextID.Store(uint64(time.Now().UnixNano()))
 	b.plane = plane.New(plane.Config{Access: o.Access, Vault: o.Vault, MaxRetained: o.MaxRetained, MaxRetainedBytes: o.MaxRetainedBytes, Stall: o.Stall,

@@ -188,7 +188,9 @@ func (c *conn) establish(p *proof) bool {
 	if v.Allowed {
 		c.proof.Store(p)
 	}
-	c.b.handOn(o.Discarded)
+	if o.Discarded != nil {
+		c.b.gone(o.Discarded)
+	}
 	if old, ok := o.Displaced.(*conn); ok && old != nil {
 		old.end(cause{code: message.SessionTakenOver, reason: "session taken over", keepWill: true})
 	}
@@ -197,7 +199,7 @@ func (c *conn) establish(p *proof) bool {
 		c.refuse(h.Level, codeOr(v.Code, message.NotAuthorized), "not authorized")
 		return false
 	}
-	c.b.arrived(o)
+	c.b.arrived(c, o)
 	if c.b.o.Presence != nil {
 		c.here = p.who
 		c.b.o.Presence.Arrived(c.here)

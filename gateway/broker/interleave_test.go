@@ -3,6 +3,7 @@ package broker_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,4 +51,120 @@ func TestRevokedWhileFlushing(t *testing.T) {
 			})
 		}
 	}
+}
+
+// asked is an Access that runs something while it is asked.
+type asked struct {
+	broker.Access
+	connect, deliver func(key string)
+}
+
+type askedRights struct {
+	broker.Rights
+	h   *asked
+	key string
+}
+
+func (h *asked) Open(p *principal.Principal) broker.Rights {
+	return &askedRights{h.Access.Open(p), h, p.Key}
+}
+
+func (r *askedRights) Connect() message.Verdict {
+	if f := r.h.connect; f != nil {
+		f(r.key)
+	}
+	return r.Rights.Connect()
+}
+
+func (r *askedRights) Deliver(m *message.Message) bool {
+	if f := r.h.deliver; f != nil {
+		f(r.key)
+	}
+	return r.Rights.Deliver(m)
+}
+
+// nth runs f when it is called for that key for the nth time.
+func nth(n int32, key string, f func()) func(string) {
+	var calls atomic.Int32
+	return func(k string) {
+		if k == key && calls.Add(1) == n {
+			f()
+		}
+	}
+}
+
+func withHooks(o *broker.Options, h *asked) *asked {
+	h.Access, o.Access = o.Access, h
+	return h
+}
+
+// lasting is a session that lives for 256 seconds without its connection, and
+// leaves a will after 9.
+func lasting(payload string) wire.Connect {
+	o := kept(5, "c")
+	o.Will = &wire.Will{Topic: "will", Payload: payload, Props: []byte{24, 0, 0, 0, 9}}
+	return o
+}
+
+// A connection that is slow to arrive, and has lost its session meanwhile to
+// one that has come and gone, takes nothing of what that one left.
+func TestSlowToArrive(t *testing.T) {
+	t.Parallel()
+	timeless(t, func(t *testing.T) {
+		opened, arrive := make(chan struct{}), make(chan struct{})
+		var access *asked
+		h := startInMemory(t, func(o *broker.Options) { access = withHooks(o, &asked{}) })
+		sub := h.client(5, "sub")
+		sub.Subscribe(1, "will", 0)
+		access.connect = nth(2, "user:c", func() { close(opened); <-arrive }) // asked again with the session open
+		slow := h.dial()
+		slow.Put(lasting("slow").Bytes()...)
+		<-opened
+		_ = h.connect(lasting("quick")).Close()
+		synctest.Wait()
+		close(arrive)
+		synctest.Wait()
+		began := time.Now()
+		if d := sub.ExpectPublish(); d.Payload != "quick" || time.Since(began) != 9*time.Second {
+			t.Errorf("after %v got %+v", time.Since(began), d)
+		}
+		sub.ExpectSilence()
+		time.Sleep(256 * time.Second)
+		synctest.Wait()
+		if n := h.Stats().Sessions; n != 1 {
+			t.Errorf("%d sessions", n)
+		}
+	})
+}
+
+// The end of a session takes nothing of the next one with its name.
+func TestSlowToExpire(t *testing.T) {
+	t.Parallel()
+	timeless(t, func(t *testing.T) {
+		var access *asked
+		h := startInMemory(t, func(o *broker.Options) { access = withHooks(o, &asked{}) })
+		sub, pub := h.client(5, "sub"), h.client(5, "pub")
+		sub.Subscribe(1, "will", 0)
+		c := h.connect(kept(5, "c"))
+		c.Subscribe(1, "$share/g/a", 1)
+		pub.Publish("a", "x", 1, 1, 0)
+		finish(pub, 1, 1)
+		_ = c.Close()
+		synctest.Wait()
+		other := h.client(5, "other")
+		other.Subscribe(1, "$share/g/a", 1)
+		came := make(chan time.Time, 1)
+		access.deliver = nth(1, "user:other", func() { // the first session has ended
+			_ = h.connect(lasting("next")).Close()
+			synctest.Wait()
+			came <- time.Now()
+		})
+		for len(came) == 0 {
+			time.Sleep(time.Second)
+		}
+		began := <-came
+		if d := sub.ExpectPublish(); d.Payload != "next" || time.Since(began) != 9*time.Second {
+			t.Errorf("after %v got %+v", time.Since(began), d)
+		}
+	})
 }

@@ -54,6 +54,7 @@ const expired = session.Expired
 type pendingWill struct {
 	w        *message.WillRecord
 	who      *principal.Principal
+	sess     *session.Session // the one it waits with; nil: that has ended
 	timer    *timer
 	restored bool
 }
@@ -89,51 +90,73 @@ func (b *Broker) left(c *conn, why cause) {
 		b.sendWill(w, p.who)
 		return
 	}
-	pw := &pendingWill{w: w, who: p.who}
-	key := c.sess.Key
+	b.delayWill(&pendingWill{w: w, who: p.who, sess: c.sess}, now, min(w.Delay, wait))
+}
+
+// delayWill lets a will wait, if its session has been offline since then and
+// still is. Whoever came in between has not found it.
+func (b *Broker) delayWill(pw *pendingWill, since time.Time, d time.Duration) {
+	key := pw.sess.Key
 	b.mu.Lock()
-	b.wills[key] = pw
-	pw.timer = b.clock.after(min(w.Delay, wait), func() { b.dueWill(key, pw) })
+	waits := pw.sess.Away(since)
+	if waits {
+		b.wills[key] = pw
+		pw.timer = b.clock.after(d, func() { b.dueWill(key, pw) })
+	}
 	b.mu.Unlock()
-	switch { // whoever came in between has not found it
-	case !c.sess.Alive():
-		b.dueWill(key, pw)
-	case c.sess.Info().Conn != nil && b.takeWill(key, pw):
-		b.voidWill(w)
+	switch {
+	case waits:
+	case pw.sess.Alive():
+		b.voidWill(pw.w)
+	default:
+		b.sendPending(pw)
 	}
 }
 
 // arrived is a session that has a connection again: a delayed will of it is
-// void, unless that session ended. One that was due anyway is sent.
-func (b *Broker) arrived(o session.Opened) {
+// void, unless that session ended. One that was due anyway is sent. What a
+// connection has left that came and went since is not this one's.
+func (b *Broker) arrived(c *conn, o session.Opened) {
 	b.mu.Lock()
+	if o.Session.Owned(c) {
+		b.unend(o.Session)
+	}
 	pw := b.wills[o.Session.Key]
-	delete(b.wills, o.Session.Key)
-	end := b.ends[o.Session.Key]
-	delete(b.ends, o.Session.Key)
-	b.mu.Unlock()
-	b.clock.cancel(end)
-	if pw == nil {
+	if pw == nil || pw.sess != nil && pw.sess.Owned(nil) {
+		b.mu.Unlock()
 		return
 	}
+	delete(b.wills, o.Session.Key)
 	b.clock.cancel(pw.timer)
-	if !o.Present || pw.w.Delay == 0 {
+	b.mu.Unlock()
+	if pw.sess == nil || !pw.sess.Alive() || pw.w.Delay == 0 {
 		b.sendPending(pw)
 		return
 	}
 	b.voidWill(pw.w)
 }
 
-// endIf ends a session as Store.EndIf does, and hands on what it leaves.
+// unend keeps a session from ending by its timer; the lock is held.
+func (b *Broker) unend(s *session.Session) {
+	b.clock.cancel(b.ends[s])
+	delete(b.ends, s)
+}
+
+// endIf ends a session as Store.EndIf does.
 func (b *Broker) endIf(s *session.Session, offline time.Time) bool {
 	ok := b.store.EndIf(s, offline)
-	b.handOn(s)
+	if ok {
+		b.gone(s)
+	}
 	return ok
 }
 
-// handOn gives what an ended session has left to the other members of its shares.
-func (b *Broker) handOn(s *session.Session) {
-	if s == nil || b.ctx.Err() != nil {
+// gone is a session that has ended: what it leaves goes to the other members of its shares.
+func (b *Broker) gone(s *session.Session) {
+	b.mu.Lock()
+	b.unend(s)
+	b.mu.Unlock()
+	if b.ctx.Err() != nil {
 		return // they all go
 	}
 	for _, l := range s.TakeLeft() {
@@ -142,12 +165,15 @@ func (b *Broker) handOn(s *session.Session) {
 }
 
 // expireAfter ends the session once it has been offline since then for so
-// long. One timer for each session, however often its client comes and goes.
+// long; if it is not any more, whoever came since sees to that. One timer for
+// each session, however often its client comes and goes.
 func (b *Broker) expireAfter(s *session.Session, since time.Time, d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.clock.cancel(b.ends[s.Key])
-	b.ends[s.Key] = b.clock.after(d, func() { b.expire(s, since) })
+	if s.Away(since) {
+		b.clock.cancel(b.ends[s])
+		b.ends[s] = b.clock.after(d, func() { b.expire(s, since) })
+	}
 }
 
 func (b *Broker) expire(s *session.Session, since time.Time) {
@@ -155,10 +181,9 @@ func (b *Broker) expire(s *session.Session, since time.Time) {
 		return
 	}
 	b.mu.Lock()
-	delete(b.ends, s.Key)
 	pw := b.wills[s.Key]
 	b.mu.Unlock()
-	if pw != nil {
+	if pw != nil && pw.sess == s {
 		b.dueWill(s.Key, pw)
 	}
 }
@@ -284,6 +309,7 @@ func (b *Broker) loadWills(now time.Time) (due []func(), err error) {
 		wait := time.Duration(0)
 		s, alive := b.store.Get(w.Session)
 		if alive {
+			pw.sess = s
 			i := s.Info()
 			wait = i.Offline.Add(min(w.Delay, i.Expiry)).Sub(now)
 		}

@@ -165,6 +165,20 @@ func (s *Session) Detach(conn any, now time.Time) bool {
 	return true
 }
 
+// Away tells whether the session has been waiting for its client since exactly then.
+func (s *Session) Away(since time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.dead && s.claim == nil && s.offline.Equal(since)
+}
+
+// Owned tells whether the session belongs to that connection; nil: to none.
+func (s *Session) Owned(conn any) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.dead && s.claim == conn
+}
+
 // unlink forgets the connection; the window becomes the head of the queue.
 func (s *Session) unlink() {
 	s.link = nil
