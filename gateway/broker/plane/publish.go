@@ -70,12 +70,13 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 		return message.QuotaExceeded
 	}
 	if m.Retain { // what a full queue refuses is not kept either
-		if code := p.retain(m, ack); code != message.Success {
+		if code := p.retain(m, ack, func() {
+			if p.index.Load() != index {
+				p.late(w, m)
+			}
+		}); code != message.Success {
 			w.release()
 			return code
-		}
-		if p.index.Load() != index {
-			p.late(w, m)
 		}
 	}
 	for i := range w.targets {
@@ -90,8 +91,9 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 }
 
 // late adds those who subscribed after the receivers were found, and read the
-// retained messages perhaps before m was one. Who has not read them yet will
-// find m there. Who has no room misses it, as it does when it reads.
+// retained messages before m was one. Who has not read them yet will find m
+// there: nobody reads while m is being stored. Who has no room misses it, as it
+// does when it reads.
 func (p *Plane) late(w *work, m *message.Message) {
 	found := map[*session.Session]bool{}
 	for i := range w.targets {
@@ -265,6 +267,10 @@ func (p *Plane) deliver(w *work, s *session.Session, d session.Delivery, ack *se
 	for o == session.Full && w.wait(s.Buffer()) {
 		o = s.Deliver(d, ack)
 	}
+	return p.counted(o)
+}
+
+func (p *Plane) counted(o session.Outcome) session.Outcome {
 	if o == session.Full {
 		p.c.Drop("slow-receiver-qos0")
 	}

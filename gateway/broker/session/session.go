@@ -47,7 +47,7 @@ type Sub struct {
 	Inner   string      // the filter without $share
 	Group   string      // of a shared subscription
 	Private bool        // reached by Send only, never through the index
-	Asked   atomic.Bool // the retained messages were read for it, or are about to be
+	Asked   atomic.Bool // the retained messages were read for it
 	since   atomic.Int64
 }
 
