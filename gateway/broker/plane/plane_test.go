@@ -402,3 +402,23 @@ func TestRetainedIsStoredInOrder(t *testing.T) {
 		}
 	}
 }
+
+// What a member of a share left and has expired meanwhile goes to nobody,
+// whatever the QoS of the next one's subscription.
+func TestExpiredIsNotHandedOn(t *testing.T) {
+	t.Parallel()
+	r := newRig()
+	var out strings.Builder
+	s, b, conn := r.session("s", &out)
+	gone := r.subscribe(s, conn, "$share/g/a") // with QoS 0
+	for payload, expires := range map[string]time.Time{"late": time.Now().Add(-time.Second), "soon": time.Now().Add(time.Hour), "never": {}} {
+		m := retained("a", payload)
+		m.Expires = expires
+		r.p.Redeliver(gone, m)
+	}
+	b.Close(nil, time.Minute)
+	<-b.Done()
+	if got := out.String(); strings.Contains(got, "late") || !strings.Contains(got, "soon") || !strings.Contains(got, "never") {
+		t.Errorf("got %q", got)
+	}
+}

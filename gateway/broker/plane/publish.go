@@ -286,6 +286,10 @@ func (p *Plane) counted(o session.Outcome) session.Outcome {
 // Redeliver gives a message of a shared subscription, whose member has gone
 // without acknowledging it, to another one of the group.
 func (p *Plane) Redeliver(gone *session.Sub, m *message.Message) {
+	if !m.Expires.IsZero() && !time.Now().Before(m.Expires) {
+		p.c.Drop("expired")
+		return
+	}
 	w := &work{} // it waits for nobody; without a generation, the publisher is judged again
 	if n, ok := p.index.Load().Get(gone.Inner); ok {
 		for _, g := range n.shares {
