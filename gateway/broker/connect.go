@@ -212,6 +212,7 @@ func (c *conn) establish(p *proof) bool {
 		c.keepWill()
 	}
 	c.rd.Max = c.b.o.MaxPacket
+	c.out.Cork() // until the loop reads on: the CONNACK leaves with what waited, and not before it can
 	if err := c.sendConnack(h.Level, message.Success, "", o.Present); err != nil {
 		return false
 	}

@@ -168,3 +168,30 @@ func TestSlowToExpire(t *testing.T) {
 		}
 	})
 }
+
+// slowTrail is an Auditor that takes its time.
+type slowTrail struct{ broker.Auditor }
+
+func (a slowTrail) Audit(r message.Record) {
+	a.Auditor.Audit(r)
+	time.Sleep(time.Second)
+}
+
+// Who has its CONNACK has its session: what somebody publishes because of it is
+// not lost, also with QoS 0.
+func TestConnackMeansAttached(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		timeless(t, func(t *testing.T) {
+			h := startInMemory(t, func(o *broker.Options) { o.Auditor = slowTrail{o.Auditor} })
+			sub := h.connect(kept(level, "sub"))
+			sub.Subscribe(1, "a", 0)
+			h.offline(sub)
+			sub = h.connect(kept(level, "sub"))
+			h.Publish(&message.Message{Topic: "a", Payload: []byte("x"), Publisher: &principal.Principal{Kind: principal.Gateway, Key: "gateway"}}, nil)
+			if d := sub.ExpectPublish(); d.Payload != "x" {
+				t.Errorf("got %+v", d)
+			}
+		})
+	})
+}
