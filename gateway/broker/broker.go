@@ -52,9 +52,10 @@ type Broker struct {
 	ctx    context.Context // of Run
 	pass   [16]bool        // frames that tests let through unchecked; always false
 
-	conns sync.WaitGroup // connections and their writers
+	conns sync.WaitGroup // connections and their writers; who is not counted by one that is joins
 
 	mu      sync.Mutex // guards the rest; sessions are asked with it held
+	stopped bool       // nobody joins any more
 	settled bool
 	parked  []*pendingWill // restored wills that are due, until settled
 	live    map[*conn]struct{}
@@ -179,8 +180,21 @@ func (b *Broker) stop() {
 	for _, c := range b.connections() {
 		c.end(cause{code: message.ServerShuttingDown, reason: "server shutting down", keepWill: true})
 	}
+	b.mu.Lock()
+	b.stopped = true
+	b.mu.Unlock()
 	b.conns.Wait()
 	b.clock.stop()
+}
+
+// join counts the caller among those that Run waits for; false: it waits already.
+func (b *Broker) join() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.stopped {
+		b.conns.Add(1)
+	}
+	return !b.stopped
 }
 
 // Ready is closed once the listeners are served.

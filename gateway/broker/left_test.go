@@ -1,7 +1,10 @@
 package broker
 
 import (
+	"context"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -40,5 +43,24 @@ func TestSlowToLeave(t *testing.T) {
 	b.delayWill(pending(), first, time.Hour)
 	if timer == nil || b.ends[s] != timer || b.wills[s.Key] != kept || len(b.clock.timers) != 2 {
 		t.Errorf("timer kept %v, will kept %v, %d timers", b.ends[s] == timer, b.wills[s.Key] == kept, len(b.clock.timers))
+	}
+}
+
+// A WebSocket request that was read just before the stop does not become a
+// connection after it: Run has returned.
+func TestUpgradeAfterTheStop(t *testing.T) {
+	t.Parallel()
+	b, err := New(Options{Authenticator: anybody{}, Access: anybody{}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.server = b.newServer()
+	b.stop()
+	l := &listener{b: b}
+	r := httptest.NewRequest(http.MethodGet, "/mqtt", nil)
+	w := httptest.NewRecorder()
+	l.upgrade(w, r.WithContext(context.WithValue(t.Context(), admittedKey{}, &admitted{})))
+	if w.Code != http.StatusServiceUnavailable {
+		t.Errorf("answered %d", w.Code)
 	}
 }
