@@ -6,6 +6,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
 // nowhere takes sessions and keeps none.
@@ -57,7 +58,7 @@ func TestExpiryTakesNothingFromASessionThatWaits(t *testing.T) {
 		st := NewStore(Config{Vault: nowhere{}, Index: noIndex{}})
 		o, _ := open(st, 1, true)
 		s := o.Session
-		s.subs["f"] = &Sub{Session: s}
+		s.subs["f"] = NewSub(s, message.Subscription{Filter: "f"}, topic.Subscription{Filter: "f"})
 		s.claim, s.rights = nil, says{v: message.Verdict{Reason: reason}}
 		c := s.Recheck(func(*principal.Principal) bool { return true }, time.Now(), func(*Sub) bool { return true })
 		if got := len(c.Suspended) > 0; got != suspended {

@@ -40,7 +40,8 @@ type Link struct {
 	Conn      any // the connection; compared, never looked into
 }
 
-// Sub is one subscription. Everything but the suspension is immutable.
+// Sub is one subscription. Everything but the suspension is immutable. That is
+// shared with the ones that it replaced: a publish may have found one of them.
 type Sub struct {
 	message.Subscription
 	Session *Session
@@ -48,7 +49,7 @@ type Sub struct {
 	Group   string      // of a shared subscription
 	Private bool        // reached by Send only, never through the index
 	Asked   atomic.Bool // the retained messages were read for it
-	since   atomic.Int64
+	since   *atomic.Int64
 }
 
 // Suspended tells whether the right to it is lost at the moment.
@@ -235,6 +236,10 @@ func (s *Session) Subscribe(conn any, subs []*Sub, allow func(*Sub) bool, done f
 			continue
 		}
 		old := s.subs[sub.Filter]
+		if old != nil {
+			sub.since = old.since
+			sub.since.Store(0)
+		}
 		s.subs[sub.Filter] = sub
 		s.store.c.Index.Add(sub, old)
 		became[i].Existed, became[i].old = old != nil, old
@@ -261,7 +266,6 @@ func (s *Session) Undo(subs []*Sub, became []Subscribed) {
 			s.remove(sub)
 			continue
 		}
-		b.old.since.Store(sub.since.Load()) // decided since, for the same filter
 		s.subs[sub.Filter] = b.old
 		s.store.c.Index.Add(b.old, sub)
 	}

@@ -57,7 +57,7 @@ func Key(p *principal.Principal, clientID string) string { return p.Key + "\x00"
 
 // NewSub makes a subscription of s from what a SUBSCRIBE said.
 func NewSub(s *Session, m message.Subscription, t topic.Subscription) *Sub {
-	return &Sub{Subscription: m, Session: s, Inner: t.Filter, Group: t.Group, Private: Private(t.Filter)}
+	return &Sub{Subscription: m, Session: s, Inner: t.Filter, Group: t.Group, Private: Private(t.Filter), since: new(atomic.Int64)}
 }
 
 // Private tells whether a topic or filter names something that is delivered
