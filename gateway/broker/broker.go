@@ -91,7 +91,7 @@ func New(o Options) (*Broker, error) {
 	b := &Broker{o: o, shape: frame.Limits{UserProperties: o.MaxUserProperties, Filters: o.MaxFilters},
 		names: topic.Limits{Bytes: o.MaxTopic, Levels: o.MaxLevels}, ready: make(chan struct{}), ctx: context.Background(),
 		live: map[*conn]struct{}{}, wills: map[string]*pendingWill{}, ends: map[*session.Session]*timer{}}
-	// Rises across restarts as well, and with acceptance order.
+	// Rises across restarts as well, and with acceptance order: see loadWills.
 	b.nextID.Store(uint64(time.Now().UnixNano()))
 	b.plane = plane.New(plane.Config{Access: o.Access, Vault: o.Vault, MaxRetained: o.MaxRetained, MaxRetainedBytes: o.MaxRetainedBytes, Stall: o.Stall,
 		Drop: b.count.drop, Denied: func() { b.count.denied.Add(1) }, Delivered: func() { b.count.delivered.Add(1) }})

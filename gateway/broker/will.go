@@ -300,6 +300,7 @@ func (b *Broker) dropWills(match func(*principal.Principal) bool) int {
 // the listeners are served.
 func (b *Broker) loadWills(now time.Time) (due []func(), err error) {
 	err = b.o.Vault.LoadWills(func(w message.WillRecord) error {
+		b.nextID.Store(max(b.nextID.Load(), w.ID)) // the clock may have been set back
 		if w.Principal == nil {
 			b.count.drop("will-without-owner")
 			b.voidWill(&w)
