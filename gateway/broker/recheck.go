@@ -27,8 +27,8 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 	var r Report
 	b.store.Generation()
 	type writing struct {
-		out *outbuf.Buffer
-		c   *conn
+		w outbuf.Write
+		c *conn
 	}
 	var held []writing
 	for _, s := range b.store.All() {
@@ -66,10 +66,10 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 		if p == nil {
 			continue // it never had a session
 		}
-		cut, writes := c.sess.RecheckParted(c, c.out, b.denies(p, match))
+		cut, write := c.sess.RecheckParted(c, c.out, b.denies(p, match))
 		r.Cut += cut
-		if writes {
-			held = append(held, writing{c.out, c})
+		if write != nil {
+			held = append(held, writing{write, c})
 		}
 	}
 	r.WillsDropped = b.dropWills(func(p *principal.Principal) bool {
@@ -82,7 +82,7 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 	r.WaitedWriters = len(held)
 	deadline := start.Add(writeGrace)
 	for _, w := range held {
-		if !w.out.AwaitWrite(time.Until(deadline)) {
+		if !w.w.Await(time.Until(deadline)) {
 			r.Closed++
 			w.c.abort(cause{code: message.NotAuthorized, reason: "revoked while being sent", keepWill: true})
 		}
