@@ -195,3 +195,33 @@ func TestConnackMeansAttached(t *testing.T) {
 		})
 	})
 }
+
+// What the members of a share that end with the gateway have not acknowledged
+// goes to one that outlives it.
+func TestShareThroughAStop(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	with := func(o *broker.Options) { o.Vault = v }
+	h := start(t, with)
+	pub := h.client(5, "pub")
+	for i := range 3 {
+		h.client(5, fmt.Sprint("m", i)).Subscribe(1, "$share/g/a", 1)
+	}
+	for id := range uint16(9) {
+		pub.Publish("a", fmt.Sprint(id), 1, id+1, 0)
+		finish(pub, 1, id+1)
+	}
+	stays := h.connect(kept(5, "stays"))
+	stays.Subscribe(1, "$share/g/a", 1)
+	h.offline(stays)
+	h.stop()
+	h = start(t, with)
+	got := map[string]bool{}
+	stays = h.connect(kept(5, "stays"))
+	for _, d := range drain(stays, 9) {
+		got[d.Payload] = true
+	}
+	if len(got) != 9 {
+		t.Errorf("got %v", got)
+	}
+}

@@ -156,9 +156,6 @@ func (b *Broker) gone(s *session.Session) {
 	b.mu.Lock()
 	b.unend(s)
 	b.mu.Unlock()
-	if b.ctx.Err() != nil {
-		return // they all go
-	}
 	for _, l := range s.TakeLeft() {
 		b.plane.Redeliver(l.Sub, l.Message)
 	}
