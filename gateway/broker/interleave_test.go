@@ -56,7 +56,7 @@ func TestRevokedWhileFlushing(t *testing.T) {
 // asked is an Access that runs something while it is asked.
 type asked struct {
 	broker.Access
-	connect, deliver func(key string)
+	connect, deliver atomic.Pointer[func(key string)]
 }
 
 type askedRights struct {
@@ -70,27 +70,28 @@ func (h *asked) Open(p *principal.Principal) broker.Rights {
 }
 
 func (r *askedRights) Connect() message.Verdict {
-	if f := r.h.connect; f != nil {
-		f(r.key)
+	if f := r.h.connect.Load(); f != nil {
+		(*f)(r.key)
 	}
 	return r.Rights.Connect()
 }
 
 func (r *askedRights) Deliver(m *message.Message) bool {
-	if f := r.h.deliver; f != nil {
-		f(r.key)
+	if f := r.h.deliver.Load(); f != nil {
+		(*f)(r.key)
 	}
 	return r.Rights.Deliver(m)
 }
 
 // nth runs f when it is called for that key for the nth time.
-func nth(n int32, key string, f func()) func(string) {
+func nth(n int32, key string, f func()) *func(string) {
 	var calls atomic.Int32
-	return func(k string) {
+	hook := func(k string) {
 		if k == key && calls.Add(1) == n {
 			f()
 		}
 	}
+	return &hook
 }
 
 func withHooks(o *broker.Options, h *asked) *asked {
@@ -116,7 +117,7 @@ func TestSlowToArrive(t *testing.T) {
 		h := startInMemory(t, func(o *broker.Options) { access = withHooks(o, &asked{}) })
 		sub := h.client(5, "sub")
 		sub.Subscribe(1, "will", 0)
-		access.connect = nth(2, "user:c", func() { close(opened); <-arrive }) // asked again with the session open
+		access.connect.Store(nth(2, "user:c", func() { close(opened); <-arrive })) // asked again with the session open
 		slow := h.dial()
 		slow.Put(lasting("slow").Bytes()...)
 		<-opened
@@ -154,11 +155,11 @@ func TestSlowToExpire(t *testing.T) {
 		other := h.client(5, "other")
 		other.Subscribe(1, "$share/g/a", 1)
 		came := make(chan time.Time, 1)
-		access.deliver = nth(1, "user:other", func() { // the first session has ended
+		access.deliver.Store(nth(1, "user:other", func() { // the first session has ended
 			_ = h.connect(lasting("next")).Close()
 			synctest.Wait()
 			came <- time.Now()
-		})
+		}))
 		for len(came) == 0 {
 			time.Sleep(time.Second)
 		}
