@@ -157,7 +157,7 @@ func (b *Broker) load() (wills []func(), err error) {
 	for _, s := range b.store.All() {
 		i := s.Info()
 		if i.Suspended > 0 {
-			b.purgeLater(s)
+			b.purgeLater(s, now)
 		}
 		if i.Expiry < 0 {
 			continue

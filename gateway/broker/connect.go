@@ -205,7 +205,7 @@ func (c *conn) establish(p *proof) bool {
 		c.b.o.Presence.Arrived(c.here)
 	}
 	if o.Present && o.Session.Info().Suspended > 0 {
-		c.b.purgeLater(o.Session)
+		c.b.purgeLater(o.Session, time.Now())
 	}
 	c.sock.door.proved()
 	if c.will != nil {

@@ -51,7 +51,7 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 			b.audit("revoke", false, who, c, sub.Filter, message.Verdict{Reason: "subscription-suspended"})
 		}
 		if len(ch.Suspended) > 0 {
-			b.purgeLater(s)
+			b.purgeLater(s, start)
 		}
 		if !ch.Connect.Allowed {
 			b.audit("revoke", false, who, c, "", ch.Connect)
@@ -106,10 +106,11 @@ func (b *Broker) denies(p *proof, match func(*principal.Principal) bool) func(*m
 	}
 }
 
-// purgeLater drops what waits for subscriptions of s that do not get their
-// right back in time.
-func (b *Broker) purgeLater(s *session.Session) {
-	b.clock.after(b.o.SuspendFor, func() { s.Purge(time.Now().Add(-b.o.SuspendFor)) })
+// purgeLater drops what waits for subscriptions of s that have lost their right
+// by then, which is now, and do not get it back in time. It does not look at the
+// clock again: that may be set back meanwhile.
+func (b *Broker) purgeLater(s *session.Session, then time.Time) {
+	b.clock.after(b.o.SuspendFor, func() { s.Purge(then) })
 }
 
 // allow decides a subscription of s with the rights of its owner now. What a
