@@ -146,8 +146,7 @@ func (l *listener) upgrade(w http.ResponseWriter, r *http.Request) {
 	}
 	defer l.b.guard("websocket", a.Close)
 	if ws.Subprotocol() != "mqtt" {
-		_ = ws.Close(websocket.StatusPolicyViolation, "subprotocol mqtt is required")
-		_ = a.Close()
+		_ = a.part(ws, websocket.StatusPolicyViolation, "subprotocol mqtt is required", l.b.o.FlushTimeout)
 		return
 	}
 	_ = a.SetDeadline(time.Time{})
