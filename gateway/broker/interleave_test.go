@@ -226,3 +226,34 @@ func TestShareThroughAStop(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// A restart does not forget what a session holds for a share: when it ends, that
+// goes to another member all the same.
+func TestShareOfAMemberThatEndsAfterARestart(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	with := func(o *broker.Options) { o.Vault = v }
+	h := start(t, with)
+	leaves, pub := h.connect(kept(5, "leaves")), h.client(5, "pub")
+	for i, filter := range []string{"$share/g/a", "own", "$share/g/own"} {
+		leaves.Subscribe(uint16(i+1), filter, 1)
+	}
+	h.offline(leaves)
+	for id, name := range []string{"a", "own", "a"} {
+		pub.Publish(name, fmt.Sprint(name, id), 1, uint16(id+1), 0)
+		finish(pub, 1, uint16(id+1))
+	}
+	h.stop()
+	h = start(t, with)
+	stays := h.client(5, "stays")
+	for i, filter := range []string{"$share/g/a", "$share/g/own"} {
+		stays.Subscribe(uint16(i+1), filter, 1)
+	}
+	h.Forget(named("user:leaves"))
+	for i, d := range drain(stays, 2) {
+		if want := []string{"a0", "a2"}[i]; d.Payload != want {
+			t.Errorf("got %+v, want %s", d, want)
+		}
+	}
+	stays.ExpectSilence()
+}
