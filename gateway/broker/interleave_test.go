@@ -3,6 +3,7 @@ package broker_test
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -256,4 +257,45 @@ func TestShareOfAMemberThatEndsAfterARestart(t *testing.T) {
 		}
 	}
 	stays.ExpectSilence()
+}
+
+// What a client says after it has come back comes after its will, however slow
+// its old connection is to leave: else a client that says that it is here, and
+// leaves a will that it is not, would be gone for everybody.
+func TestWillBeforeItsSuccessor(t *testing.T) {
+	t.Parallel()
+	for name, again := range map[string]wire.Connect{"resumed": leaving(5, "c", true, 0), "clean": leaving(5, "c", false, 0)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			busy, leave := make(chan struct{}), make(chan struct{})
+			let := sync.OnceFunc(func() { close(leave) })
+			h := start(t, func(o *broker.Options) {
+				o.Services = services(func(_ *principal.Principal, _ string, _ *message.Message, done func(byte)) {
+					close(busy)
+					<-leave
+					done(0)
+				})
+			})
+			t.Cleanup(let)
+			h.policy.route = func(name string) message.Route {
+				if name == "slow" {
+					return message.Route{Handling: message.TwinGet}
+				}
+				return message.Route{}
+			}
+			old := h.connect(leaving(5, "c", true, 0))
+			old.Publish("slow", "x", 0, 0, 0)
+			<-busy
+			c := h.connect(again)
+			c.Publish("will/c", "here", 1, 1, 1)
+			finish(c, 1, 1)
+			let()
+			h.until("the old one has left", func() bool { return h.Stats().Connections == 1 })
+			late := h.client(5, "late")
+			late.Subscribe(1, "will/c", 0)
+			if d := late.ExpectPublish(); d.Payload != "here" {
+				t.Errorf("got %+v", d)
+			}
+		})
+	}
 }

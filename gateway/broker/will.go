@@ -25,9 +25,16 @@ func (c *conn) newWill(p *proof) *message.WillRecord {
 // keepWill stores the will before the client learns that it is connected. A
 // store that fails keeps nobody out: then the will lives as long as the gateway.
 func (c *conn) keepWill() {
-	c.will.ID, c.will.Session = c.b.nextID.Add(1), c.sess.Key
 	kept := make(chan error, 1)
-	c.b.o.Vault.SaveWill(*c.will, func(err error) { kept <- err })
+	c.mu.Lock()
+	w := c.will
+	if w != nil {
+		c.b.o.Vault.SaveWill(*w, func(err error) { kept <- err })
+	}
+	c.mu.Unlock()
+	if w == nil {
+		return
+	}
 	select {
 	case err := <-kept:
 		if err != nil {
@@ -37,6 +44,38 @@ func (c *conn) keepWill() {
 	case <-time.After(c.b.o.WriteTimeout):
 		c.b.count.drop("will-not-stored")
 	}
+}
+
+// farewell decides, once, what becomes of the will of a connection that has
+// ended; who comes second waits for it. goesOn: its session does, so that a
+// delayed one is void. Who takes a session over asks before it answers: what
+// its client says comes after the will.
+func (b *Broker) farewell(c *conn, goesOn bool) {
+	c.parted.Do(func() {
+		w, why := c.takeWill()
+		p := c.proof.Load() // nil: the connection was refused, and leaves no will
+		if w == nil || p == nil || !why.keepWill || goesOn && w.Delay > 0 {
+			b.voidWill(w)
+			return
+		}
+		b.sendWill(w, p.who)
+	})
+}
+
+// takeWill takes the will out: it is not stored from here on.
+func (c *conn) takeWill() (*message.WillRecord, cause) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.will
+	c.will = nil
+	return w, c.cause
+}
+
+// delays tells whether the will depends on what becomes of the session.
+func (c *conn) delays() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.will != nil && c.will.Delay > 0 && c.cause.keepWill && c.proof.Load() != nil
 }
 
 // voidWill forgets a will that is not to be sent, or has been.
@@ -60,37 +99,28 @@ type pendingWill struct {
 }
 
 // left is the end of a connection that had a session: the session goes
-// offline or ends, and the will is sent, delayed or dropped.
-func (b *Broker) left(c *conn, why cause) {
+// offline or ends, and the will is sent, delayed or dropped. At once means
+// before the session is free for the next connection.
+func (b *Broker) left(c *conn) {
+	if !c.delays() {
+		b.farewell(c, false)
+	}
 	now := time.Now()
-	p := c.proof.Load() // nil: the connection was refused, and leaves no will
-	mine := c.sess.Detach(c, now)
-	ended := false
-	wait := time.Duration(0)
-	if mine {
-		info := c.sess.Info()
-		wait = info.Expiry
-		if !info.Persistent || info.Expiry == 0 {
-			ended = b.endIf(c.sess, now)
-		} else {
-			b.expireAfter(c.sess, now, info.Expiry)
-		}
-	}
-	w := c.will
-	switch {
-	case w == nil || p == nil || !why.keepWill:
-		b.voidWill(w)
-		return
-	case b.ctx.Err() != nil:
-		return // the gateway goes away as well; the next one sends it
-	case !mine && w.Delay > 0 && c.sess.Alive():
-		b.voidWill(w) // 3.1.3-9: the session goes on before the delay is over
-		return
-	case !mine || ended || w.Delay == 0:
-		b.sendWill(w, p.who)
+	if !c.sess.Detach(c, now) {
+		b.farewell(c, c.sess.Alive()) // 3.1.3-9: void if the session goes on before the delay is over
 		return
 	}
-	b.delayWill(&pendingWill{w: w, who: p.who, sess: c.sess}, now, min(w.Delay, wait))
+	info := c.sess.Info()
+	if !info.Persistent || info.Expiry == 0 {
+		b.endIf(c.sess, now)
+		b.farewell(c, false)
+		return
+	}
+	b.expireAfter(c.sess, now, info.Expiry)
+	c.parted.Do(func() {
+		w, _ := c.takeWill()
+		b.delayWill(&pendingWill{w: w, who: c.proof.Load().who, sess: c.sess}, now, min(w.Delay, info.Expiry))
+	})
 }
 
 // delayWill lets a will wait, if its session has been offline since then and
