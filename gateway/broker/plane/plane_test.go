@@ -147,7 +147,7 @@ func retained(topic, payload string) *message.Message {
 // live or as retained; it is not left with the one before.
 func TestSubscribeWhileRetaining(t *testing.T) {
 	t.Parallel()
-	for name, early := range map[string]bool{"reads before it is stored": true, "reads after it is stored": false} {
+	for name, early := range map[string]bool{"reads before it is stored": true, "reads after it is stored": false, "subscribes before it is found": false} {
 		r := newRig()
 		var out strings.Builder
 		s, b, conn := r.session("s", &out)
@@ -162,8 +162,14 @@ func TestSubscribeWhileRetaining(t *testing.T) {
 		publish("state/a", "old")
 		r.subscribe(other, oc, "$share/g/state/b")
 		var sub *session.Sub
+		if name == "subscribes before it is found" {
+			sub = r.subscribe(s, conn, "state/#")
+		}
 		between.deliver = func(*message.Message) { // the receivers of state/b have been found, and it is not stored
 			between.deliver = nil
+			if sub != nil {
+				return
+			}
 			sub = r.subscribe(s, conn, "state/#")
 			if early {
 				r.p.Replay(plane.Source{}, sub, false)

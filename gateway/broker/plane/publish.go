@@ -71,6 +71,7 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 	}
 	if m.Retain { // what a full queue refuses is not kept either
 		if code := p.retain(m, ack, func() {
+			w.note(m)
 			if p.index.Load() != index {
 				p.late(w, m)
 			}
@@ -90,6 +91,20 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 	return message.Success
 }
 
+// maxNoted bounds what is noted of one subscription; past it a message may come
+// twice, live and as retained.
+const maxNoted = 64
+
+// note tells those who have not read the retained messages yet that m, which is
+// being stored, comes to them live.
+func (w *work) note(m *message.Message) {
+	for i := range w.targets {
+		if sub := w.targets[i].d.Sub; !sub.Asked && w.targets[i].s != nil && len(sub.Live) < maxNoted {
+			sub.Live = append(sub.Live, m)
+		}
+	}
+}
+
 // late adds those who subscribed after the receivers were found, and read the
 // retained messages before m was one. Who has not read them yet will find m
 // there: nobody reads while m is being stored. Who has no room misses it, as it
@@ -101,7 +116,7 @@ func (p *Plane) late(w *work, m *message.Message) {
 	}
 	p.index.Load().Subscribed(m.Topic, func(n *filterNode) {
 		for _, sub := range n.subs {
-			if found[sub.Session] || !sub.Asked.Load() || sub.Suspended() || sub.NoLocal && sub.Session == w.src.Session {
+			if found[sub.Session] || !sub.Asked || sub.Suspended() || sub.NoLocal && sub.Session == w.src.Session {
 				continue
 			}
 			d := w.src.to(sub, m)

@@ -2,6 +2,7 @@ package plane
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -185,16 +186,20 @@ func (p *Plane) LoadRetained() error {
 // Replay delivers the retained messages that sub asks for. It runs on the
 // subscriber's own reader.
 func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
+	p.kept.mu.Lock()
+	live := sub.Live
+	sub.Asked, sub.Live = true, nil // what is stored from here on finds it: see late
+	kept := p.kept.index.Load()
+	p.kept.mu.Unlock()
 	if sub.Private || sub.Group != "" || sub.RetainHandling == 2 || sub.RetainHandling == 1 && existed {
 		return
 	}
 	now := time.Now()
 	w := &work{src: src, patience: p.c.Stall}
-	p.kept.mu.Lock()
-	sub.Asked.Store(true) // what is stored from here on finds it: see late
-	kept := p.kept.index.Load()
-	p.kept.mu.Unlock()
 	for m := range kept.Matching(sub.Inner) {
+		if slices.Contains(live, m) {
+			continue
+		}
 		if !m.Expires.IsZero() && !now.Before(m.Expires) {
 			p.expire(m)
 			continue

@@ -42,6 +42,7 @@ func (st *Store) load(r *message.SessionRecord, now time.Time, open func(*messag
 	for _, m := range r.Subscriptions {
 		if t, err := topic.SplitShared(m.Filter); err == nil {
 			sub := NewSub(s, m, t)
+			sub.Asked = true
 			s.subs[m.Filter] = sub
 			st.c.Index.Add(sub, nil)
 		}

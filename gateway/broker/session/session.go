@@ -45,11 +45,14 @@ type Link struct {
 type Sub struct {
 	message.Subscription
 	Session *Session
-	Inner   string      // the filter without $share
-	Group   string      // of a shared subscription
-	Private bool        // reached by Send only, never through the index
-	Asked   atomic.Bool // the retained messages were read for it
-	since   *atomic.Int64
+	Inner   string // the filter without $share
+	Group   string // of a shared subscription
+	Private bool   // reached by Send only, never through the index
+	// Of retained messages, both guarded by the lock of whoever keeps them.
+	Asked bool               // it has been decided which it gets
+	Live  []*message.Message // came to it as they were stored, before it asked
+
+	since *atomic.Int64
 }
 
 // Suspended tells whether the right to it is lost at the moment.
