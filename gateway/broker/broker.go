@@ -8,7 +8,8 @@
 // A connection is one goroutine that reads, plus a writer while there is
 // something to write. It publishes on its own goroutine: that is the
 // back-pressure. Nothing else ever waits for a connection; taking over,
-// revoking and administration only ask it to end.
+// revoking and administration only ask it to end, and who takes over sends its
+// will first.
 //
 // Ordering: deliveries and acknowledgements of a connection leave in order.
 // Durability: an acknowledgement leaves after everything behind it is durable.

@@ -16,7 +16,7 @@ import (
 // retained is the retained store: one message for each topic, in memory, and
 // in the vault.
 type retained struct {
-	mu    sync.Mutex // serialises changes, and what is read of them for a session; before Session.mu
+	mu    sync.RWMutex // serialises changes; held for reading while one is delivered, before Session.mu
 	index atomic.Pointer[tree.Tree[*message.Message]]
 	count atomic.Int64
 	bytes atomic.Int64
@@ -228,8 +228,8 @@ func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
 // deliverKept delivers a retained message unless it has been replaced: what took
 // its place is on its way to s, and s must not be left with the older one.
 func (p *Plane) deliverKept(s *session.Session, d session.Delivery) session.Outcome {
-	p.kept.mu.Lock()
-	defer p.kept.mu.Unlock()
+	p.kept.mu.RLock()
+	defer p.kept.mu.RUnlock()
 	if now, ok := p.kept.index.Load().Get(d.Message.Topic); ok && now == d.Message {
 		return s.Deliver(d, nil)
 	}
