@@ -8,7 +8,8 @@
 // A connection is one goroutine that reads, plus a writer while there is
 // something to write. It publishes on its own goroutine: that is the
 // back-pressure. Nothing else ever waits for a connection; taking over,
-// revoking and administration only ask it to end.
+// revoking and administration only ask it to end, and who takes over sends its
+// will first.
 //
 // Ordering: deliveries and acknowledgements of a connection leave in order.
 // Durability: an acknowledgement leaves after everything behind it is durable.
@@ -52,14 +53,15 @@ type Broker struct {
 	ctx    context.Context // of Run
 	pass   [16]bool        // frames that tests let through unchecked; always false
 
-	conns sync.WaitGroup // connections and their writers
+	conns sync.WaitGroup // connections and their writers; who is not counted by one that is joins
 
-	mu      sync.Mutex // guards the rest
+	mu      sync.Mutex // guards the rest; sessions are asked with it held
+	stopped bool       // nobody joins any more
 	settled bool
 	parked  []*pendingWill // restored wills that are due, until settled
 	live    map[*conn]struct{}
-	wills   map[string]*pendingWill // by session key
-	ends    map[string]*timer       // of sessions that are offline, by key
+	wills   map[string]*pendingWill     // by session key
+	ends    map[*session.Session]*timer // of sessions that are offline
 }
 
 // ErrOptions is what New returns for options that cannot work.
@@ -89,8 +91,8 @@ func New(o Options) (*Broker, error) {
 	}
 	b := &Broker{o: o, shape: frame.Limits{UserProperties: o.MaxUserProperties, Filters: o.MaxFilters},
 		names: topic.Limits{Bytes: o.MaxTopic, Levels: o.MaxLevels}, ready: make(chan struct{}), ctx: context.Background(),
-		live: map[*conn]struct{}{}, wills: map[string]*pendingWill{}, ends: map[string]*timer{}}
-	// Rises across restarts as well, and with acceptance order.
+		live: map[*conn]struct{}{}, wills: map[string]*pendingWill{}, ends: map[*session.Session]*timer{}}
+	// Rises across restarts as well, and with acceptance order: see loadWills.
 	b.nextID.Store(uint64(time.Now().UnixNano()))
 	b.plane = plane.New(plane.Config{Access: o.Access, Vault: o.Vault, MaxRetained: o.MaxRetained, MaxRetainedBytes: o.MaxRetainedBytes, Stall: o.Stall,
 		Drop: b.count.drop, Denied: func() { b.count.denied.Add(1) }, Delivered: func() { b.count.delivered.Add(1) }})
@@ -156,7 +158,7 @@ func (b *Broker) load() (wills []func(), err error) {
 	for _, s := range b.store.All() {
 		i := s.Info()
 		if i.Suspended > 0 {
-			b.purgeLater(s)
+			b.purgeLater(s, now)
 		}
 		if i.Expiry < 0 {
 			continue
@@ -176,17 +178,24 @@ func (b *Broker) load() (wills []func(), err error) {
 // listeners, connections (each flushes within its bound), timers.
 func (b *Broker) stop() {
 	_ = b.server.Close()
-	b.mu.Lock()
-	live := make([]*conn, 0, len(b.live))
-	for c := range b.live {
-		live = append(live, c)
-	}
-	b.mu.Unlock()
-	for _, c := range live {
+	for _, c := range b.connections() {
 		c.end(cause{code: message.ServerShuttingDown, reason: "server shutting down", keepWill: true})
 	}
+	b.mu.Lock()
+	b.stopped = true
+	b.mu.Unlock()
 	b.conns.Wait()
 	b.clock.stop()
+}
+
+// join counts the caller among those that Run waits for; false: it waits already.
+func (b *Broker) join() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.stopped {
+		b.conns.Add(1)
+	}
+	return !b.stopped
 }
 
 // Ready is closed once the listeners are served.
@@ -199,6 +208,16 @@ func (b *Broker) enter(c *conn) {
 	if b.ctx.Err() != nil {
 		c.end(cause{reason: "server shutting down"})
 	}
+}
+
+func (b *Broker) connections() []*conn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	live := make([]*conn, 0, len(b.live))
+	for c := range b.live {
+		live = append(live, c)
+	}
+	return live
 }
 
 func (b *Broker) leave(c *conn) {

@@ -37,7 +37,7 @@ type conn struct {
 	sess   *session.Session
 	proof  atomic.Pointer[proof]
 	acks   acks
-	will   *message.WillRecord
+	parted sync.Once            // what becomes of the will is decided
 	here   *principal.Principal // who Presence was told of
 
 	alive     time.Duration // keep alive, 0: none
@@ -57,6 +57,7 @@ type conn struct {
 	over  bool
 	ended chan struct{}
 	cause cause
+	will  *message.WillRecord // what it leaves; immutable once the session is open
 }
 
 // proof is who it is and what it may; replaced as a whole by re-authentication.
@@ -184,7 +185,7 @@ func (c *conn) teardown() {
 	why := c.cause
 	c.mu.Unlock()
 	if c.sess != nil {
-		c.b.left(c, why)
+		c.b.left(c)
 	}
 	if c.here != nil {
 		c.b.o.Presence.Left(c.here)

@@ -174,6 +174,9 @@ func (c *conn) establish(p *proof) bool {
 	if h.Level < 5 {
 		expiry, persistent = c.b.o.MaxSessionExpiry, !h.Clean
 	}
+	if c.will != nil {
+		c.will.ID, c.will.Session = c.b.nextID.Add(1), session.Key(p.who, h.ClientID)
+	}
 	o := c.b.store.Open(session.Request{Principal: p.who, Rights: p.rights, ClientID: h.ClientID, Level: h.Level,
 		Clean: h.Clean, Persistent: persistent, Expiry: expiry, Conn: c, Allow: c.allow(p.rights)})
 	if o.Session == nil {
@@ -188,28 +191,30 @@ func (c *conn) establish(p *proof) bool {
 	if v.Allowed {
 		c.proof.Store(p)
 	}
-	c.b.handOn(o.Discarded)
+	if o.Discarded != nil {
+		c.b.gone(o.Discarded)
+	}
 	if old, ok := o.Displaced.(*conn); ok && old != nil {
 		old.end(cause{code: message.SessionTakenOver, reason: "session taken over", keepWill: true})
+		c.b.farewell(old, o.Present)
 	}
 	if !v.Allowed {
 		c.b.audit("connect", false, p.who, c, "", v)
 		c.refuse(h.Level, codeOr(v.Code, message.NotAuthorized), "not authorized")
 		return false
 	}
-	c.b.arrived(o)
+	c.b.arrived(c, o)
 	if c.b.o.Presence != nil {
 		c.here = p.who
 		c.b.o.Presence.Arrived(c.here)
 	}
 	if o.Present && o.Session.Info().Suspended > 0 {
-		c.b.purgeLater(o.Session)
+		c.b.purgeLater(o.Session, time.Now())
 	}
 	c.sock.door.proved()
-	if c.will != nil {
-		c.keepWill()
-	}
+	c.keepWill()
 	c.rd.Max = c.b.o.MaxPacket
+	c.out.Cork() // until the loop reads on: the CONNACK leaves with what waited, and not before it can
 	if err := c.sendConnack(h.Level, message.Success, "", o.Present); err != nil {
 		return false
 	}

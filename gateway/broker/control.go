@@ -178,13 +178,13 @@ func (b *Broker) Forget(gone func(*principal.Principal) bool) int {
 // watchdog: it fails when their locks do not move.
 func (b *Broker) Ping(ctx context.Context) error {
 	done := make(chan struct{})
-	b.conns.Go(func() {
+	go func() { // Run does not wait for it
 		defer close(done)
 		b.store.Len()
 		b.plane.Retained()
 		b.mu.Lock()
 		defer b.mu.Unlock()
-	})
+	}()
 	select {
 	case <-done:
 		return nil

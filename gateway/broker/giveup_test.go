@@ -175,10 +175,12 @@ func (r *deliveringRights) Deliver(m *message.Message) bool {
 }
 
 // After its UNSUBACK a subscription delivers nothing (3.10.4-2), also not what
-// was on its way; another one that matches does.
+// was on its way, for it or for one that it has replaced; another one that
+// matches does.
 func TestUnsubscribedOnTheWay(t *testing.T) {
 	t.Parallel()
-	for _, other := range []bool{false, true} {
+	for i := range 4 {
+		other, replaced := i&1 > 0, i&2 > 0
 		d := &delivering{}
 		h := start(t, func(o *broker.Options) { d.Access, o.Access = o.Access, d })
 		first, sub, pub := h.client(5, "first"), h.client(5, "sub"), h.client(5, "pub")
@@ -188,6 +190,9 @@ func TestUnsubscribedOnTheWay(t *testing.T) {
 			sub.Subscribe(2, "+", 1)
 		}
 		onceFor(&d.to, "user:first", func() {
+			if replaced {
+				sub.Subscribe(3, "a", 1)
+			}
 			sub.Put(wire.Frame(0xa2, []byte{0, 9}, wire.Props(5), wire.Text("a"))...)
 			sub.ExpectType(11)
 		})

@@ -134,17 +134,19 @@ func (l *listener) upgrade(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no connection", http.StatusInternalServerError)
 		return
 	}
+	if !l.b.join() {
+		http.Error(w, "shutting down", http.StatusServiceUnavailable)
+		return
+	}
+	defer l.b.conns.Done()
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt"}, OriginPatterns: l.Origins,
 		CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		return // the answer has been written
 	}
-	l.b.conns.Add(1)
-	defer l.b.conns.Done()
 	defer l.b.guard("websocket", a.Close)
 	if ws.Subprotocol() != "mqtt" {
-		_ = ws.Close(websocket.StatusPolicyViolation, "subprotocol mqtt is required")
-		_ = a.Close()
+		_ = a.part(ws, websocket.StatusPolicyViolation, "subprotocol mqtt is required", l.b.o.FlushTimeout)
 		return
 	}
 	_ = a.SetDeadline(time.Time{})

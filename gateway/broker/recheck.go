@@ -27,8 +27,8 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 	var r Report
 	b.store.Generation()
 	type writing struct {
-		out *outbuf.Buffer
-		c   *conn
+		w outbuf.Write
+		c *conn
 	}
 	var held []writing
 	for _, s := range b.store.All() {
@@ -51,7 +51,7 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 			b.audit("revoke", false, who, c, sub.Filter, message.Verdict{Reason: "subscription-suspended"})
 		}
 		if len(ch.Suspended) > 0 {
-			b.purgeLater(s)
+			b.purgeLater(s, start)
 		}
 		if !ch.Connect.Allowed {
 			b.audit("revoke", false, who, c, "", ch.Connect)
@@ -59,6 +59,17 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 				r.Disconnected++
 				c.end(cause{code: message.NotAuthorized, reason: "not authorized", keepWill: ch.Connect.Reason == expired})
 			}
+		}
+	}
+	for _, c := range b.connections() {
+		p := c.proof.Load()
+		if p == nil {
+			continue // it never had a session
+		}
+		cut, write := c.sess.RecheckParted(c, c.out, b.denies(p, match))
+		r.Cut += cut
+		if write != nil {
+			held = append(held, writing{write, c})
 		}
 	}
 	r.WillsDropped = b.dropWills(func(p *principal.Principal) bool {
@@ -71,7 +82,7 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 	r.WaitedWriters = len(held)
 	deadline := start.Add(writeGrace)
 	for _, w := range held {
-		if !w.out.AwaitWrite(time.Until(deadline)) {
+		if !w.w.Await(time.Until(deadline)) {
 			r.Closed++
 			w.c.abort(cause{code: message.NotAuthorized, reason: "revoked while being sent", keepWill: true})
 		}
@@ -82,10 +93,24 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 	return r, nil
 }
 
-// purgeLater drops what waits for subscriptions of s that do not get their
-// right back in time.
-func (b *Broker) purgeLater(s *session.Session) {
-	b.clock.after(b.o.SuspendFor, func() { s.Purge(time.Now().Add(-b.o.SuspendFor)) })
+// denies tells what somebody who was given a message may not be sent any more.
+func (b *Broker) denies(p *proof, match func(*principal.Principal) bool) func(*message.Message) bool {
+	touched := match(p.who)
+	v := message.Verdict{Allowed: true}
+	if touched {
+		v = p.rights.Connect()
+	}
+	out := !v.Allowed && v.Reason != expired
+	return func(m *message.Message) bool {
+		return out || (touched || match(m.Publisher)) && !(p.rights.Deliver(m) && b.plane.Judge(m))
+	}
+}
+
+// purgeLater drops what waits for subscriptions of s that have lost their right
+// by then, which is now, and do not get it back in time. It does not look at the
+// clock again: that may be set back meanwhile.
+func (b *Broker) purgeLater(s *session.Session, then time.Time) {
+	b.clock.after(b.o.SuspendFor, func() { s.Purge(then) })
 }
 
 // allow decides a subscription of s with the rights of its owner now. What a

@@ -36,10 +36,9 @@ func (s *socket) Close() error {
 		_ = c.CloseWrite() // TLS: close_notify
 	}
 	if s.ws != nil {
-		// The closing handshake reads; it is bounded by the library, and this
-		// is the writer's goroutine, never a publisher's.
-		_ = s.ws.Close(websocket.StatusNormalClosure, "")
-		return s.door.Close()
+		// The closing handshake reads, and this is the writer's goroutine, never
+		// a publisher's.
+		return s.door.part(s.ws, websocket.StatusNormalClosure, "", s.flush)
 	}
 	raw := s.door.Conn
 	if c, ok := raw.(halfCloser); ok {
@@ -48,6 +47,14 @@ func (s *socket) Close() error {
 	_ = raw.SetReadDeadline(time.Now().Add(s.flush))
 	_, _ = io.CopyN(io.Discard, raw, 1<<20)
 	return s.door.Close()
+}
+
+// part does the closing handshake of a WebSocket and closes. The library bounds
+// its parts, but not how long the rest of a frame may take to come.
+func (c *admitted) part(ws *websocket.Conn, code websocket.StatusCode, reason string, bound time.Duration) error {
+	_ = c.SetDeadline(time.Now().Add(bound))
+	_ = ws.Close(code, reason)
+	return c.Close()
 }
 
 // Abort closes without waiting for anything.

@@ -25,9 +25,16 @@ func (c *conn) newWill(p *proof) *message.WillRecord {
 // keepWill stores the will before the client learns that it is connected. A
 // store that fails keeps nobody out: then the will lives as long as the gateway.
 func (c *conn) keepWill() {
-	c.will.ID, c.will.Session = c.b.nextID.Add(1), c.sess.Key
 	kept := make(chan error, 1)
-	c.b.o.Vault.SaveWill(*c.will, func(err error) { kept <- err })
+	c.mu.Lock()
+	w := c.will
+	if w != nil {
+		c.b.o.Vault.SaveWill(*w, func(err error) { kept <- err })
+	}
+	c.mu.Unlock()
+	if w == nil {
+		return
+	}
 	select {
 	case err := <-kept:
 		if err != nil {
@@ -37,6 +44,38 @@ func (c *conn) keepWill() {
 	case <-time.After(c.b.o.WriteTimeout):
 		c.b.count.drop("will-not-stored")
 	}
+}
+
+// farewell decides, once, what becomes of the will of a connection that has
+// ended; who comes second waits for it. goesOn: its session does, so that a
+// delayed one is void. Who takes a session over asks before it answers: what
+// its client says comes after the will.
+func (b *Broker) farewell(c *conn, goesOn bool) {
+	c.parted.Do(func() {
+		w, why := c.takeWill()
+		p := c.proof.Load() // nil: the connection was refused, and leaves no will
+		if w == nil || p == nil || !why.keepWill || goesOn && w.Delay > 0 {
+			b.voidWill(w)
+			return
+		}
+		b.sendWill(w, p.who)
+	})
+}
+
+// takeWill takes the will out: it is not stored from here on.
+func (c *conn) takeWill() (*message.WillRecord, cause) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.will
+	c.will = nil
+	return w, c.cause
+}
+
+// delays tells whether the will depends on what becomes of the session.
+func (c *conn) delays() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.will != nil && c.will.Delay > 0 && c.cause.keepWill && c.proof.Load() != nil
 }
 
 // voidWill forgets a will that is not to be sent, or has been.
@@ -54,100 +93,114 @@ const expired = session.Expired
 type pendingWill struct {
 	w        *message.WillRecord
 	who      *principal.Principal
+	sess     *session.Session // the one it waits with; nil: that has ended
 	timer    *timer
 	restored bool
 }
 
 // left is the end of a connection that had a session: the session goes
-// offline or ends, and the will is sent, delayed or dropped.
-func (b *Broker) left(c *conn, why cause) {
+// offline or ends, and the will is sent, delayed or dropped. At once means
+// before the session is free for the next connection.
+func (b *Broker) left(c *conn) {
+	if !c.delays() {
+		b.farewell(c, false)
+	}
 	now := time.Now()
-	p := c.proof.Load() // nil: the connection was refused, and leaves no will
-	mine := c.sess.Detach(c, now)
-	ended := false
-	wait := time.Duration(0)
-	if mine {
-		info := c.sess.Info()
-		wait = info.Expiry
-		if !info.Persistent || info.Expiry == 0 {
-			ended = b.endIf(c.sess, now)
-		} else {
-			b.expireAfter(c.sess, now, info.Expiry)
-		}
-	}
-	w := c.will
-	switch {
-	case w == nil || p == nil || !why.keepWill:
-		b.voidWill(w)
-		return
-	case b.ctx.Err() != nil:
-		return // the gateway goes away as well; the next one sends it
-	case !mine && w.Delay > 0 && c.sess.Alive():
-		b.voidWill(w) // 3.1.3-9: the session goes on before the delay is over
-		return
-	case !mine || ended || w.Delay == 0:
-		b.sendWill(w, p.who)
+	if !c.sess.Detach(c, now) {
+		b.farewell(c, c.sess.Alive()) // 3.1.3-9: void if the session goes on before the delay is over
 		return
 	}
-	pw := &pendingWill{w: w, who: p.who}
-	key := c.sess.Key
+	info := c.sess.Info()
+	if !info.Persistent || info.Expiry == 0 {
+		b.endIf(c.sess, now)
+		b.farewell(c, false)
+		return
+	}
+	b.expireAfter(c.sess, now, info.Expiry)
+	c.parted.Do(func() {
+		w, _ := c.takeWill()
+		b.delayWill(&pendingWill{w: w, who: c.proof.Load().who, sess: c.sess}, now, min(w.Delay, info.Expiry))
+	})
+}
+
+// delayWill lets a will wait, if its session has been offline since then and
+// still is. Whoever came in between has not found it.
+func (b *Broker) delayWill(pw *pendingWill, since time.Time, d time.Duration) {
+	key := pw.sess.Key
 	b.mu.Lock()
-	b.wills[key] = pw
-	pw.timer = b.clock.after(min(w.Delay, wait), func() { b.dueWill(key, pw) })
+	waits := pw.sess.Away(since)
+	if waits {
+		b.wills[key] = pw
+		pw.timer = b.clock.after(d, func() { b.dueWill(key, pw) })
+	}
 	b.mu.Unlock()
-	switch { // whoever came in between has not found it
-	case !c.sess.Alive():
-		b.dueWill(key, pw)
-	case c.sess.Info().Conn != nil && b.takeWill(key, pw):
-		b.voidWill(w)
+	switch {
+	case waits:
+	case pw.sess.Alive():
+		b.voidWill(pw.w)
+	default:
+		b.sendPending(pw)
 	}
 }
 
 // arrived is a session that has a connection again: a delayed will of it is
-// void, unless that session ended. One that was due anyway is sent.
-func (b *Broker) arrived(o session.Opened) {
+// void, unless that session ended. One that was due anyway is sent. What a
+// connection has left that came and went since is not this one's.
+func (b *Broker) arrived(c *conn, o session.Opened) {
 	b.mu.Lock()
+	if o.Session.Owned(c) {
+		b.unend(o.Session)
+	}
 	pw := b.wills[o.Session.Key]
-	delete(b.wills, o.Session.Key)
-	end := b.ends[o.Session.Key]
-	delete(b.ends, o.Session.Key)
-	b.mu.Unlock()
-	b.clock.cancel(end)
-	if pw == nil {
+	if pw == nil || pw.sess != nil && pw.sess.Owned(nil) {
+		b.mu.Unlock()
 		return
 	}
+	delete(b.wills, o.Session.Key)
 	b.clock.cancel(pw.timer)
-	if !o.Present || pw.w.Delay == 0 {
+	b.mu.Unlock()
+	if pw.sess == nil || !pw.sess.Alive() || pw.w.Delay == 0 {
 		b.sendPending(pw)
 		return
 	}
 	b.voidWill(pw.w)
 }
 
-// endIf ends a session as Store.EndIf does, and hands on what it leaves.
+// unend keeps a session from ending by its timer; the lock is held.
+func (b *Broker) unend(s *session.Session) {
+	b.clock.cancel(b.ends[s])
+	delete(b.ends, s)
+}
+
+// endIf ends a session as Store.EndIf does.
 func (b *Broker) endIf(s *session.Session, offline time.Time) bool {
 	ok := b.store.EndIf(s, offline)
-	b.handOn(s)
+	if ok {
+		b.gone(s)
+	}
 	return ok
 }
 
-// handOn gives what an ended session has left to the other members of its shares.
-func (b *Broker) handOn(s *session.Session) {
-	if s == nil || b.ctx.Err() != nil {
-		return // they all go
-	}
+// gone is a session that has ended: what it leaves goes to the other members of its shares.
+func (b *Broker) gone(s *session.Session) {
+	b.mu.Lock()
+	b.unend(s)
+	b.mu.Unlock()
 	for _, l := range s.TakeLeft() {
 		b.plane.Redeliver(l.Sub, l.Message)
 	}
 }
 
 // expireAfter ends the session once it has been offline since then for so
-// long. One timer for each session, however often its client comes and goes.
+// long; if it is not any more, whoever came since sees to that. One timer for
+// each session, however often its client comes and goes.
 func (b *Broker) expireAfter(s *session.Session, since time.Time, d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.clock.cancel(b.ends[s.Key])
-	b.ends[s.Key] = b.clock.after(d, func() { b.expire(s, since) })
+	if s.Away(since) {
+		b.clock.cancel(b.ends[s])
+		b.ends[s] = b.clock.after(d, func() { b.expire(s, since) })
+	}
 }
 
 func (b *Broker) expire(s *session.Session, since time.Time) {
@@ -155,10 +208,9 @@ func (b *Broker) expire(s *session.Session, since time.Time) {
 		return
 	}
 	b.mu.Lock()
-	delete(b.ends, s.Key)
 	pw := b.wills[s.Key]
 	b.mu.Unlock()
-	if pw != nil {
+	if pw != nil && pw.sess == s {
 		b.dueWill(s.Key, pw)
 	}
 }
@@ -275,6 +327,7 @@ func (b *Broker) dropWills(match func(*principal.Principal) bool) int {
 // the listeners are served.
 func (b *Broker) loadWills(now time.Time) (due []func(), err error) {
 	err = b.o.Vault.LoadWills(func(w message.WillRecord) error {
+		b.nextID.Store(max(b.nextID.Load(), w.ID)) // the clock may have been set back
 		if w.Principal == nil {
 			b.count.drop("will-without-owner")
 			b.voidWill(&w)
@@ -284,6 +337,7 @@ func (b *Broker) loadWills(now time.Time) (due []func(), err error) {
 		wait := time.Duration(0)
 		s, alive := b.store.Get(w.Session)
 		if alive {
+			pw.sess = s
 			i := s.Info()
 			wait = i.Offline.Add(min(w.Delay, i.Expiry)).Sub(now)
 		}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
 // leaving is a CONNECT with a will, of a session that outlives its connection if keep is set.
@@ -212,5 +214,24 @@ func TestVoidWillsAreNotKept(t *testing.T) {
 	h.until("one is left", func() bool { return v.willsLeft() == 1 })
 	if n := h.Stats().Retained; n != 0 {
 		t.Errorf("%d were sent", n)
+	}
+}
+
+// Wills are kept by number, and the newer one of a session is the one that
+// counts: also if the clock was set back while the gateway was down.
+func TestWillsRiseAcrossRestarts(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	later := uint64(time.Now().Add(time.Hour).UnixNano())
+	v.wills[later] = message.WillRecord{ID: later, Session: "user:old\x00old", Topic: "will/old",
+		Principal: &principal.Principal{Kind: principal.User, Key: "user:old"}}
+	h := start(t, func(o *broker.Options) { o.Vault, o.Settled = v, make(chan struct{}) })
+	h.connect(leaving(5, "new", false, 0))
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for id, w := range v.wills {
+		if w.Topic == "will/new" && id <= later || len(v.wills) != 2 {
+			t.Errorf("%d wills, one of %s is number %d", len(v.wills), w.Topic, id)
+		}
 	}
 }

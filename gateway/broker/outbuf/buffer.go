@@ -11,7 +11,7 @@
 //
 // Revocation. Frames that carry a message keep their place and the message,
 // so that Cut can take them out again before the kernel has them. What a write
-// in progress holds cannot be cut; AwaitWrite tells when it is over.
+// in progress holds cannot be cut; Cut names it, to wait for.
 //
 // Failure. A failed or timed-out write ends the connection: Done is closed
 // and everything later is refused. Safe for concurrent use; of the callbacks only

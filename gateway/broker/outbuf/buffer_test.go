@@ -225,7 +225,7 @@ func TestCut(t *testing.T) {
 				cut++
 			case 3:
 				owners, held := b.Cut(deny)
-				if len(owners) != cut || held {
+				if len(owners) != cut || held != nil {
 					t.Fatalf("cut %d of %d", len(owners), cut)
 				}
 				cut = 0
@@ -243,22 +243,28 @@ func TestCut(t *testing.T) {
 	})
 }
 
-// What a writer holds cannot be cut: Cut says so, AwaitWrite tells when it is over.
+// What a writer holds cannot be cut: Cut says so, and that write is over when it
+// is, however long the next one takes.
 func TestHeld(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipe{gate: make(chan struct{}), dead: make(chan struct{})}
 		b := New(p, config())
-		m := &message.Message{}
-		b.Message(m, nil, 0, put("x"))
+		bad, good := &message.Message{}, &message.Message{}
+		b.Message(bad, nil, 0, put("x"))
 		synctest.Wait()
-		if _, held := b.Cut(func(*message.Message, Owner) bool { return true }); !held || b.AwaitWrite(time.Second) {
+		b.Message(good, nil, 0, put("y"))
+		_, held := b.Cut(func(m *message.Message, _ Owner) bool { return m == bad })
+		if held == nil || held.Await(time.Second) {
 			t.Error("not held")
 		}
 		p.gate <- struct{}{}
 		synctest.Wait()
-		if !b.AwaitWrite(time.Second) {
+		if !held.Await(time.Second) {
 			t.Error("still writing")
+		}
+		if _, held := b.Cut(func(m *message.Message, _ Owner) bool { return m == bad }); !held.Await(0) {
+			t.Error("the write of another is waited for")
 		}
 		b.Abort()
 		<-b.Done()

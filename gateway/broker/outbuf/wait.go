@@ -87,14 +87,14 @@ func wait(c <-chan struct{}, d time.Duration) bool {
 }
 
 // Cut takes out the frames whose message deny denies and that no writer holds
-// yet, and returns their owners in order. held tells whether the write in
-// progress carries one that would have been denied. deny runs under the lock.
-func (b *Buffer) Cut(deny func(*message.Message, Owner) bool) (cut []Owner, held bool) {
+// yet, and returns their owners in order. If the write in progress carries one
+// that would have been denied, held is that write. deny runs under the lock.
+func (b *Buffer) Cut(deny func(*message.Message, Owner) bool) (cut []Owner, held Write) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, m := range b.busy.marks {
 		if deny(m.m, m.owner) {
-			held = true
+			held = b.writing
 			break
 		}
 	}
@@ -117,14 +117,12 @@ func (b *Buffer) Cut(deny func(*message.Message, Owner) bool) (cut []Owner, held
 	return cut, held
 }
 
-// AwaitWrite waits until the write in progress, if any, is over; for no time, it
-// only looks.
-func (b *Buffer) AwaitWrite(d time.Duration) bool {
-	b.mu.Lock()
-	writing := b.writing
-	b.mu.Unlock()
-	return writing == nil || wait(writing, d)
-}
+// Write is a write in progress; nil is none.
+type Write <-chan struct{}
+
+// Await waits until the write is over; for no time, it only looks. What is
+// written after it is none of its business.
+func (w Write) Await(d time.Duration) bool { return w == nil || wait(w, d) }
 
 // Unsent is how many bytes the kernel does not have yet.
 func (b *Buffer) Unsent() int {

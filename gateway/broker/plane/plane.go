@@ -7,7 +7,9 @@
 // back-pressure: it may wait for a slow receiver, for Stall in all per stall
 // of that receiver, and never longer.
 //
-// Ordering. What one goroutine publishes reaches each receiver in that order.
+// Ordering. What one goroutine publishes reaches each receiver in that order. A
+// retained message never reaches a subscriber after what took its place: its
+// lock, which comes before those of sessions, is held while it is delivered.
 //
 // Durability. A publisher's Ack is done when the outbox has it, when every
 // persistent session that gets it with QoS 1 or 2 has it, and when it is

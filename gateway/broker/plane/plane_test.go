@@ -67,18 +67,22 @@ type rig struct {
 
 func newRig() *rig { return newRigOn(yes{}) }
 
-func newRigOn(v session.Vault) *rig { return newRigWith(v, 1000) }
+func newRigOn(v session.Vault) *rig { return newRigWith(v, yes{}) }
 
-func newRigWith(v session.Vault, mostRetained int) *rig {
+func newRigWith(v session.Vault, a session.Access) *rig {
 	drop := func(string) {}
-	p := plane.New(plane.Config{Access: yes{}, Vault: v, MaxRetained: mostRetained, MaxRetainedBytes: 1 << 20, Drop: drop, Denied: func() {}, Delivered: func() {}})
+	p := plane.New(plane.Config{Access: a, Vault: v, MaxRetained: 1000, MaxRetainedBytes: 1 << 20, Drop: drop, Denied: func() {}, Delivered: func() {}})
 	return &rig{p, session.NewStore(session.Config{Vault: yes{}, Judge: p.Judge, Drop: drop, Index: p,
 		QueueMessages: 1000, QueueBytes: 1 << 20, TotalQueueBytes: 1 << 30})}
 }
 
 func (r *rig) session(name string, w io.Writer) (*session.Session, *outbuf.Buffer, any) {
+	return r.sessionWith(name, w, yes{})
+}
+
+func (r *rig) sessionWith(name string, w io.Writer, rights session.Rights) (*session.Session, *outbuf.Buffer, any) {
 	conn := new(int)
-	o := r.st.Open(session.Request{Principal: &principal.Principal{Key: "user:" + name}, Rights: yes{}, ClientID: name, Level: 4, Clean: true, Conn: conn})
+	o := r.st.Open(session.Request{Principal: &principal.Principal{Key: "user:" + name}, Rights: rights, ClientID: name, Level: 4, Clean: true, Conn: conn})
 	b := outbuf.New(sink{w}, outbuf.Config{Limit: 1 << 30, Write: time.Minute, Stall: time.Millisecond})
 	o.Session.Attach(&session.Link{Out: b, Level: 4, Window: 100, Conn: conn})
 	return o.Session, b, conn
@@ -113,44 +117,65 @@ func TestPublishAllocatesNothing(t *testing.T) {
 	b.Uncork()
 }
 
-// busy is a store that does something while a publish makes room for itself.
-type busy struct {
+// asked grants everything, and does something when it is asked.
+type asked struct {
 	yes
-	then func()
+	publish, deliver func(*message.Message)
 }
 
-func (b *busy) Unretain(topic string, done func(error)) {
-	b.then()
-	b.yes.Unretain(topic, done)
+func (a *asked) Open(*principal.Principal) session.Rights { return a }
+
+func (a *asked) Publish(_ string, m *message.Message) message.Verdict {
+	if a.publish != nil {
+		a.publish(m)
+	}
+	return message.Verdict{Allowed: true}
+}
+
+func (a *asked) Deliver(m *message.Message) bool {
+	if a.deliver != nil {
+		a.deliver(m)
+	}
+	return true
+}
+
+func retained(topic, payload string) *message.Message {
+	return &message.Message{Topic: topic, Payload: []byte(payload), QoS: 1, Retain: true, Publisher: &principal.Principal{Key: "user:p"}}
 }
 
 // Who subscribes while a retained message is being published gets it once,
 // live or as retained; it is not left with the one before.
 func TestSubscribeWhileRetaining(t *testing.T) {
 	t.Parallel()
-	for name, early := range map[string]bool{"reads before it is stored": true, "reads after it is stored": false} {
-		v := &busy{}
-		r := newRigWith(v, 4)
+	for name, early := range map[string]bool{"reads before it is stored": true, "reads after it is stored": false, "subscribes before it is found": false} {
+		r := newRig()
 		var out strings.Builder
 		s, b, conn := r.session("s", &out)
-		publish := func(topic, payload string, expires time.Time) {
-			m := &message.Message{Topic: topic, Payload: []byte(payload), Retain: true, Publisher: &principal.Principal{Key: topic}, Expires: expires}
-			if code := r.p.Publish(plane.Source{}, m, nil); code != message.Success {
+		between := &asked{}
+		other, ob, oc := r.sessionWith("other", io.Discard, between)
+		defer ob.Abort()
+		publish := func(topic, payload string) {
+			if code := r.p.Publish(plane.Source{}, retained(topic, payload), nil); code != message.Success {
 				t.Fatalf("%s: %#x", name, code)
 			}
 		}
-		publish("state/a", "old", time.Time{})
-		publish("other", "gone", time.Now().Add(-time.Second))
-		publish("some", "stays", time.Time{})
-		publish("more", "stays", time.Time{})
+		publish("state/a", "old")
+		r.subscribe(other, oc, "$share/g/state/b")
 		var sub *session.Sub
-		v.then = func() { // the receivers of state/b have been found, and it is not stored
+		if name == "subscribes before it is found" {
+			sub = r.subscribe(s, conn, "state/#")
+		}
+		between.deliver = func(*message.Message) { // the receivers of state/b have been found, and it is not stored
+			between.deliver = nil
+			if sub != nil {
+				return
+			}
 			sub = r.subscribe(s, conn, "state/#")
 			if early {
 				r.p.Replay(plane.Source{}, sub, false)
 			}
 		}
-		publish("state/b", "new", time.Time{})
+		publish("state/b", "new")
 		if !early {
 			r.p.Replay(plane.Source{}, sub, false)
 		}
@@ -158,6 +183,33 @@ func TestSubscribeWhileRetaining(t *testing.T) {
 		<-b.Done()
 		if got := out.String(); strings.Count(got, "old") != 1 || strings.Count(got, "new") != 1 {
 			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+// Who reads the retained messages while one of them is replaced or removed is
+// left with the newer one, which it gets live.
+func TestReplaceWhileReading(t *testing.T) {
+	t.Parallel()
+	for _, next := range []string{"new", ""} {
+		during := &asked{}
+		r := newRigWith(yes{}, during)
+		var out strings.Builder
+		s, b, conn := r.session("s", &out)
+		r.p.Publish(plane.Source{}, retained("state", "old"), nil)
+		sub := r.subscribe(s, conn, "state")
+		during.publish = func(*message.Message) {
+			during.publish = nil
+			r.p.Publish(plane.Source{}, retained("state", next), nil)
+		}
+		r.p.Replay(plane.Source{}, sub, false)
+		b.Close(nil, time.Minute)
+		<-b.Done()
+		if got := out.String(); strings.Contains(got, "old") || strings.Count(got, "state"+next) != 1 {
+			t.Errorf("got %q", got)
+		}
+		if s.Waiting() != 0 {
+			t.Errorf("%d wait", s.Waiting())
 		}
 	}
 }
@@ -354,5 +406,25 @@ func TestRetainedIsStoredInOrder(t *testing.T) {
 		if got, want := v.kept["t"], r.p.RetainedAt("t"); got != want {
 			t.Fatalf("round %d: %p is stored, %p is retained", round, got, want)
 		}
+	}
+}
+
+// What a member of a share left and has expired meanwhile goes to nobody,
+// whatever the QoS of the next one's subscription.
+func TestExpiredIsNotHandedOn(t *testing.T) {
+	t.Parallel()
+	r := newRig()
+	var out strings.Builder
+	s, b, conn := r.session("s", &out)
+	gone := r.subscribe(s, conn, "$share/g/a") // with QoS 0
+	for payload, expires := range map[string]time.Time{"late": time.Now().Add(-time.Second), "soon": time.Now().Add(time.Hour), "never": {}} {
+		m := retained("a", payload)
+		m.Expires = expires
+		r.p.Redeliver(gone, m)
+	}
+	b.Close(nil, time.Minute)
+	<-b.Done()
+	if got := out.String(); strings.Contains(got, "late") || !strings.Contains(got, "soon") || !strings.Contains(got, "never") {
+		t.Errorf("got %q", got)
 	}
 }

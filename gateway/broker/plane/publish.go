@@ -70,12 +70,14 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 		return message.QuotaExceeded
 	}
 	if m.Retain { // what a full queue refuses is not kept either
-		if code := p.retain(m, ack); code != message.Success {
+		if code := p.retain(m, ack, func() {
+			w.note(m)
+			if p.index.Load() != index {
+				p.late(w, m)
+			}
+		}); code != message.Success {
 			w.release()
 			return code
-		}
-		if p.index.Load() != index {
-			p.late(w, m)
 		}
 	}
 	for i := range w.targets {
@@ -89,9 +91,24 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 	return message.Success
 }
 
+// maxNoted bounds what is noted of one subscription; past it a message may come
+// twice, live and as retained.
+const maxNoted = 64
+
+// note tells those who have not read the retained messages yet that m, which is
+// being stored, comes to them live.
+func (w *work) note(m *message.Message) {
+	for i := range w.targets {
+		if sub := w.targets[i].d.Sub; !sub.Asked && w.targets[i].s != nil && len(sub.Live) < maxNoted {
+			sub.Live = append(sub.Live, m)
+		}
+	}
+}
+
 // late adds those who subscribed after the receivers were found, and read the
-// retained messages perhaps before m was one. Who has not read them yet will
-// find m there. Who has no room misses it, as it does when it reads.
+// retained messages before m was one. Who has not read them yet will find m
+// there: nobody reads while m is being stored. Who has no room misses it, as it
+// does when it reads.
 func (p *Plane) late(w *work, m *message.Message) {
 	found := map[*session.Session]bool{}
 	for i := range w.targets {
@@ -99,7 +116,7 @@ func (p *Plane) late(w *work, m *message.Message) {
 	}
 	p.index.Load().Subscribed(m.Topic, func(n *filterNode) {
 		for _, sub := range n.subs {
-			if found[sub.Session] || !sub.Asked.Load() || sub.Suspended() || sub.NoLocal && sub.Session == w.src.Session {
+			if found[sub.Session] || !sub.Asked || sub.Suspended() || sub.NoLocal && sub.Session == w.src.Session {
 				continue
 			}
 			d := w.src.to(sub, m)
@@ -265,6 +282,10 @@ func (p *Plane) deliver(w *work, s *session.Session, d session.Delivery, ack *se
 	for o == session.Full && w.wait(s.Buffer()) {
 		o = s.Deliver(d, ack)
 	}
+	return p.counted(o)
+}
+
+func (p *Plane) counted(o session.Outcome) session.Outcome {
 	if o == session.Full {
 		p.c.Drop("slow-receiver-qos0")
 	}
@@ -280,6 +301,10 @@ func (p *Plane) deliver(w *work, s *session.Session, d session.Delivery, ack *se
 // Redeliver gives a message of a shared subscription, whose member has gone
 // without acknowledging it, to another one of the group.
 func (p *Plane) Redeliver(gone *session.Sub, m *message.Message) {
+	if !m.Expires.IsZero() && !time.Now().Before(m.Expires) {
+		p.c.Drop("expired")
+		return
+	}
 	w := &work{} // it waits for nobody; without a generation, the publisher is judged again
 	if n, ok := p.index.Load().Get(gone.Inner); ok {
 		for _, g := range n.shares {

@@ -2,6 +2,7 @@ package plane
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,7 @@ import (
 // retained is the retained store: one message for each topic, in memory, and
 // in the vault.
 type retained struct {
-	mu    sync.Mutex // serialises changes
+	mu    sync.RWMutex // serialises changes; held for reading while one is delivered, before Session.mu
 	index atomic.Pointer[tree.Tree[*message.Message]]
 	count atomic.Int64
 	bytes atomic.Int64
@@ -137,8 +138,10 @@ func (p *Plane) mostRetained() portion {
 	return portion{int64(p.c.MaxRetained), p.c.MaxRetainedBytes}
 }
 
-func (p *Plane) retain(m *message.Message, ack *session.Ack) byte {
+// retain stores m; then runs with it, before anybody reads what is retained.
+func (p *Plane) retain(m *message.Message, ack *session.Ack, then func()) byte {
 	keep := func() {
+		then()
 		var done func(error)
 		if ack != nil {
 			ack.Add()
@@ -183,13 +186,20 @@ func (p *Plane) LoadRetained() error {
 // Replay delivers the retained messages that sub asks for. It runs on the
 // subscriber's own reader.
 func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
+	p.kept.mu.Lock()
+	live := sub.Live
+	sub.Asked, sub.Live = true, nil // what is stored from here on finds it: see late
+	kept := p.kept.index.Load()
+	p.kept.mu.Unlock()
 	if sub.Private || sub.Group != "" || sub.RetainHandling == 2 || sub.RetainHandling == 1 && existed {
 		return
 	}
 	now := time.Now()
 	w := &work{src: src, patience: p.c.Stall}
-	sub.Asked.Store(true) // before it is done: see late
-	for m := range p.kept.index.Load().Matching(sub.Inner) {
+	for m := range kept.Matching(sub.Inner) {
+		if slices.Contains(live, m) {
+			continue
+		}
 		if !m.Expires.IsZero() && !now.Before(m.Expires) {
 			p.expire(m)
 			continue
@@ -207,8 +217,26 @@ func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
 			p.c.Drop("queue-full-retained")
 			continue
 		}
-		p.deliver(w, sub.Session, d, nil)
+		o := p.deliverKept(sub.Session, d)
+		for o == session.Full && w.wait(sub.Session.Buffer()) {
+			o = p.deliverKept(sub.Session, d)
+		}
+		p.counted(o)
 	}
+}
+
+// deliverKept delivers a retained message unless it has been replaced: what took
+// its place is on its way to s, and s must not be left with the older one.
+func (p *Plane) deliverKept(s *session.Session, d session.Delivery) session.Outcome {
+	p.kept.mu.RLock()
+	defer p.kept.mu.RUnlock()
+	if now, ok := p.kept.index.Load().Get(d.Message.Topic); ok && now == d.Message {
+		return s.Deliver(d, nil)
+	}
+	if d.QoS > 0 {
+		s.Release(d.Message)
+	}
+	return session.Dropped
 }
 
 func (p *Plane) expire(m *message.Message) {

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker/frame"
@@ -43,13 +42,13 @@ func sizeOf(m *message.Message) int64 {
 // Reserve takes quota for one more waiting delivery; false: the queue is full.
 func (s *Session) Reserve(m *message.Message) bool {
 	size, q := sizeOf(m), &s.store.c
-	if s.count.Add(1) > int64(q.QueueMessages) || s.bytes.Add(size) > int64(q.QueueBytes) {
-		if s.count.Load() > int64(q.QueueMessages) {
-			s.count.Add(-1)
-			return false
-		}
+	if s.count.Add(1) > int64(q.QueueMessages) {
 		s.count.Add(-1)
+		return false
+	}
+	if s.bytes.Add(size) > int64(q.QueueBytes) {
 		s.bytes.Add(-size)
+		s.count.Add(-1)
 		return false
 	}
 	if s.store.queued.Add(size) > q.TotalQueueBytes {
@@ -281,19 +280,14 @@ func (s *Session) update(e *Entry) {
 		return
 	}
 	e.firm = false
-	var over atomic.Bool                                    // whoever comes second, Update or its done, finds it set
-	s.store.c.Vault.Update(s.Key, e.record(), func(error) { // a failure was the publisher's to hear
-		if over.CompareAndSwap(false, true) {
-			return
+	now := true
+	s.stored(func(done func(error)) { s.store.c.Vault.Update(s.Key, e.record(), done) }, func(error) { // a failure was the publisher's to hear
+		s.settled(e)
+		if !now {
+			s.pump()
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.settled(e)
-		s.pump()
 	})
-	if !over.CompareAndSwap(false, true) {
-		s.settled(e)
-	}
+	now = false
 }
 
 // settled lets the next packet of e go: the PUBREL at once, a PUBLISH in its turn.
@@ -340,7 +334,8 @@ func (s *Session) Expire(now time.Time) bool {
 	return n > 0
 }
 
-// unhold lets everything that was held be decided again where it belongs.
+// unhold lets everything that was held be decided again where it belongs. Who
+// does not pump causes an answer to be written: the writer pumps after that.
 func (s *Session) unhold() {
 	back := s.held
 	s.held = nil
@@ -413,6 +408,7 @@ func (s *Session) drop(e *Entry, reason string) bool {
 func (s *Session) finish(e *Entry) {
 	if e.sent {
 		s.sent--
+		e.sent = false // its frame may still be in the buffer, and cut out of it
 	}
 	if e.id != 0 {
 		delete(s.ids, e.id)

@@ -42,6 +42,7 @@ func (st *Store) load(r *message.SessionRecord, now time.Time, open func(*messag
 	for _, m := range r.Subscriptions {
 		if t, err := topic.SplitShared(m.Filter); err == nil {
 			sub := NewSub(s, m, t)
+			sub.Asked = true
 			s.subs[m.Filter] = sub
 			st.c.Index.Add(sub, nil)
 		}
@@ -59,6 +60,7 @@ func (st *Store) load(r *message.SessionRecord, now time.Time, open func(*messag
 		}
 		e := &Entry{seq: q.Seq, m: q.Message, subIDs: q.SubIDs, size: sizeOf(q.Message), id: q.PacketID,
 			qos: q.QoS, retain: q.Retain, private: Private(q.Message.Topic), dup: q.PacketID != 0, released: q.Released, firm: true}
+		e.share = s.shareOf(e)
 		s.queue.push(e)
 		s.expires(e)
 		if e.id != 0 {
@@ -81,4 +83,19 @@ func (st *Store) load(r *message.SessionRecord, now time.Time, open func(*messag
 	st.enter(s)
 	st.mu.Unlock()
 	return nil
+}
+
+// shareOf is the shared subscription that a stored delivery came for: the only
+// one that matches, if no other kind of subscription does.
+func (s *Session) shareOf(e *Entry) (share *Sub) {
+	for _, sub := range s.subs {
+		if sub.Private != e.private || !topic.Match(sub.Inner, e.m.Topic) {
+			continue
+		}
+		if sub.Group == "" || share != nil {
+			return nil
+		}
+		share = sub
+	}
+	return share
 }

@@ -6,13 +6,17 @@ import (
 
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
 // nowhere takes sessions and keeps none.
 type nowhere struct{ Vault }
 
-func (nowhere) SaveSession(message.SessionRecord, func(error)) {}
-func (nowhere) DeleteSession(string, func(error))              {}
+func (nowhere) SaveSession(message.SessionRecord, func(error))    {}
+func (nowhere) DeleteSession(string, func(error))                 {}
+func (nowhere) Enqueue(string, message.QueuedRecord, func(error)) {}
+func (nowhere) Update(string, message.QueuedRecord, func(error))  {}
+func (nowhere) Dequeue(_ string, _ []uint64, _ func(error))       {}
 
 type noIndex struct{}
 
@@ -54,7 +58,7 @@ func TestExpiryTakesNothingFromASessionThatWaits(t *testing.T) {
 		st := NewStore(Config{Vault: nowhere{}, Index: noIndex{}})
 		o, _ := open(st, 1, true)
 		s := o.Session
-		s.subs["f"] = &Sub{Session: s}
+		s.subs["f"] = NewSub(s, message.Subscription{Filter: "f"}, topic.Subscription{Filter: "f"})
 		s.claim, s.rights = nil, says{v: message.Verdict{Reason: reason}}
 		c := s.Recheck(func(*principal.Principal) bool { return true }, time.Now(), func(*Sub) bool { return true })
 		if got := len(c.Suspended) > 0; got != suspended {

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"sync/atomic"
+
 	"github.com/gatehouse/gatehouse/gateway/broker/frame"
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
@@ -86,7 +88,10 @@ func (s *Session) Received(conn any, id uint16, again func(code byte)) *Exchange
 func (s *Session) Settle(x *Exchange, code byte) {
 	s.mu.Lock()
 	if code >= 0x80 && s.inbound[x.id] == x {
-		s.release(x, nil)
+		delete(s.inbound, x.id)
+		if x.kept && s.persistent {
+			s.store.c.Vault.Release(s.Key, x.id, nil)
+		}
 	}
 	x.settled = true
 	again := x.again
@@ -111,39 +116,50 @@ func (s *Session) Keep(x *Exchange, done func(error)) {
 
 // Released takes a PUBREL of the connection that owns the session; from another
 // one it takes nothing. done gets the code of the PUBCOMP once the identifier
-// is free for good: if it came back with a crash, the next publish that uses it
-// would be taken for a repetition, acknowledged and lost.
+// is free for good, and until then it is in use: if it came back with a restart,
+// the next publish that uses it would be taken for a repetition, acknowledged
+// and lost. If that cannot be stored, the client asks again.
 func (s *Session) Released(conn any, id uint16, done func(code byte)) {
 	s.mu.Lock()
-	if s.claim != conn {
-		s.mu.Unlock()
-		return
-	}
-	code := message.PacketIdentifierNotFound
-	if x := s.inbound[id]; x != nil {
-		code = message.Success
-		if s.release(x, func(err error) {
-			if err == nil {
-				done(message.Success)
+	defer s.mu.Unlock()
+	x := s.inbound[id]
+	switch {
+	case s.claim != conn:
+	case x == nil:
+		done(message.PacketIdentifierNotFound)
+	case !x.kept || !s.persistent:
+		delete(s.inbound, id)
+		done(message.Success)
+	default:
+		s.stored(func(done func(error)) { s.store.c.Vault.Release(s.Key, id, done) }, func(err error) {
+			if err != nil {
+				return
 			}
-		}) {
-			s.mu.Unlock()
-			return
-		}
+			if s.inbound[id] == x {
+				delete(s.inbound, id)
+			}
+			done(message.Success)
+		})
 	}
-	s.mu.Unlock()
-	done(code)
 }
 
-// release frees an identifier; the lock is held. false: nothing of it is
-// stored, and done does not run.
-func (s *Session) release(x *Exchange, done func(error)) bool {
-	delete(s.inbound, x.id)
-	if !x.kept || !s.persistent {
-		return false
+// stored lets submit give something to the Vault; then runs with the outcome.
+// The lock is held for both, also if the outcome is there at once.
+func (s *Session) stored(submit func(done func(error)), then func(error)) {
+	var over atomic.Bool // whoever comes second, submit or its done, finds it set
+	var early error
+	submit(func(err error) {
+		early = err
+		if over.CompareAndSwap(false, true) {
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		then(err)
+	})
+	if !over.CompareAndSwap(false, true) {
+		then(early)
 	}
-	s.store.c.Vault.Release(s.Key, x.id, done)
-	return true
 }
 
 // Receiving tells whether a publish with that identifier would be a repetition.

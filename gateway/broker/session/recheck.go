@@ -29,9 +29,8 @@ type Changes struct {
 	Suspended []*Sub
 	Resumed   []*Sub
 	Cut       int
-	// Held is the buffer whose write in progress carries something that is
-	// denied now, nil if there is none.
-	Held *outbuf.Buffer
+	// Held is the write in progress that carries something that is denied now.
+	Held outbuf.Write
 	Conn any
 }
 
@@ -69,10 +68,7 @@ func (s *Session) Recheck(match func(*principal.Principal) bool, now time.Time, 
 		ok, _ := s.may(e)
 		return !ok
 	})
-	if held {
-		c.Held = s.link.Out
-	}
-	c.Cut = len(cut)
+	c.Cut, c.Held = len(cut), held
 	var back []*Entry
 	for _, o := range cut {
 		if e, ok := o.(*Entry); ok && e != nil && e.sent {
@@ -84,6 +80,20 @@ func (s *Session) Recheck(match func(*principal.Principal) bool, now time.Time, 
 	s.queue.putBack(back)
 	s.pump()
 	return c
+}
+
+// RecheckParted decides again what a connection still carries that s does not
+// have any more: until it is closed it flushes what it was given before. held is
+// the write in progress if that carries something that is denied now.
+func (s *Session) RecheckParted(conn any, out *outbuf.Buffer, deny func(*message.Message) bool) (cut int, held outbuf.Write) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != nil && s.link.Conn == conn {
+		return 0, nil // Recheck has found it, or it began after the rights of now
+	}
+	// What of it had to be acknowledged went back into the queue when they parted.
+	owners, held := out.Cut(func(m *message.Message, _ outbuf.Owner) bool { return deny(m) })
+	return len(owners), held
 }
 
 // decide suspends the subscriptions that allow refuses and brings back the
@@ -98,6 +108,9 @@ func (s *Session) decide(now time.Time, allow func(*Sub) bool) (suspended, resum
 			sub.since.Store(0)
 			resumed = append(resumed, sub)
 		}
+	}
+	if len(suspended) > 0 {
+		s.doubt() // some may have been decided since the generation began, and before this
 	}
 	if len(resumed) > 0 {
 		s.unhold()

@@ -40,15 +40,19 @@ type Link struct {
 	Conn      any // the connection; compared, never looked into
 }
 
-// Sub is one subscription. Everything but the suspension is immutable.
+// Sub is one subscription. Everything but the suspension is immutable. That is
+// shared with the ones that it replaced: a publish may have found one of them.
 type Sub struct {
 	message.Subscription
 	Session *Session
-	Inner   string      // the filter without $share
-	Group   string      // of a shared subscription
-	Private bool        // reached by Send only, never through the index
-	Asked   atomic.Bool // the retained messages were read for it, or are about to be
-	since   atomic.Int64
+	Inner   string // the filter without $share
+	Group   string // of a shared subscription
+	Private bool   // reached by Send only, never through the index
+	// Of retained messages, both guarded by the lock of whoever keeps them.
+	Asked bool               // it has been decided which it gets
+	Live  []*message.Message // came to it as they were stored, before it asked
+
+	since *atomic.Int64
 }
 
 // Suspended tells whether the right to it is lost at the moment.
@@ -165,6 +169,20 @@ func (s *Session) Detach(conn any, now time.Time) bool {
 	return true
 }
 
+// Away tells whether the session has been waiting for its client since exactly then.
+func (s *Session) Away(since time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.dead && s.claim == nil && s.offline.Equal(since)
+}
+
+// Owned tells whether the session belongs to that connection; nil: to none.
+func (s *Session) Owned(conn any) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.dead && s.claim == conn
+}
+
 // unlink forgets the connection; the window becomes the head of the queue.
 func (s *Session) unlink() {
 	s.link = nil
@@ -221,6 +239,10 @@ func (s *Session) Subscribe(conn any, subs []*Sub, allow func(*Sub) bool, done f
 			continue
 		}
 		old := s.subs[sub.Filter]
+		if old != nil {
+			sub.since = old.since
+			sub.since.Store(0)
+		}
 		s.subs[sub.Filter] = sub
 		s.store.c.Index.Add(sub, old)
 		became[i].Existed, became[i].old = old != nil, old
@@ -247,15 +269,23 @@ func (s *Session) Undo(subs []*Sub, became []Subscribed) {
 			s.remove(sub)
 			continue
 		}
-		b.old.since.Store(sub.since.Load()) // decided since, for the same filter
 		s.subs[sub.Filter] = b.old
 		s.store.c.Index.Add(b.old, sub)
 	}
-	for _, e := range s.queue.each() {
-		e.gen = 0 // it may have come for what is not there any more
-	}
+	s.doubt() // it may have come for what is not there any more
 	s.unhold()
 	s.save(nil)
+}
+
+// doubt lets everything that is not acknowledged be decided completely again
+// before it is sent.
+func (s *Session) doubt() {
+	for _, e := range s.queue.each() {
+		e.gen = 0
+	}
+	for _, e := range s.ids {
+		e.gen = 0
+	}
 }
 
 // remove takes a subscription away. A publish that has found it already

@@ -57,7 +57,7 @@ func Key(p *principal.Principal, clientID string) string { return p.Key + "\x00"
 
 // NewSub makes a subscription of s from what a SUBSCRIBE said.
 func NewSub(s *Session, m message.Subscription, t topic.Subscription) *Sub {
-	return &Sub{Subscription: m, Session: s, Inner: t.Filter, Group: t.Group, Private: Private(t.Filter)}
+	return &Sub{Subscription: m, Session: s, Inner: t.Filter, Group: t.Group, Private: Private(t.Filter), since: new(atomic.Int64)}
 }
 
 // Private tells whether a topic or filter names something that is delivered
@@ -174,9 +174,7 @@ func (s *Session) resume(r Request) {
 	s.unlink()
 	s.who, s.rights, s.level = r.Principal, r.Rights, r.Level
 	s.persistent, s.expiry, s.claim, s.offline = r.Persistent, r.Expiry, r.Conn, time.Time{}
-	for _, e := range s.queue.each() {
-		e.gen = 0
-	}
+	s.doubt()
 	s.decide(time.Now(), r.Allow)
 	if !s.persistent {
 		// MQTT 5 may resume a session and end it with this connection.
@@ -208,6 +206,7 @@ func (s *Session) kill() {
 		}
 	}
 	s.queue, s.held, s.ids, s.sent = queue{}, nil, map[uint16]*Entry{}, 0
+	s.inbound = map[uint16]*Exchange{} // what is still settled is not the next session's
 	s.store.c.Index.Remove(s.list()...)
 	s.subs = map[string]*Sub{}
 	if s.persistent {

@@ -1,0 +1,57 @@
+package broker_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/broker"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+)
+
+// A WebSocket whose peer stops in the middle of a frame is closed within the
+// bound of any connection: the library waits for the rest of a frame without
+// end, and the stop of the gateway would wait with it.
+func TestWebSocketInTheMiddleOfAFrame(t *testing.T) {
+	t.Parallel()
+	for name, mqtt := range map[string]string{
+		"of a client that says goodbye": string(wire.Connect{Level: 5, ID: "c", User: "c"}.Bytes()) + "\xe0\x00",
+		"of nobody yet":                 "\x00",
+		"of another protocol":           "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := start(t, func(o *broker.Options) {
+				o.Listeners[0].Kind, o.FlushTimeout = broker.WebSocket, 50*time.Millisecond
+				o.Listeners[0].Limits.Connect = time.Hour
+			})
+			nc, err := net.Dial("tcp", h.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			protocol := ""
+			if mqtt != "" {
+				protocol = "Sec-WebSocket-Protocol: mqtt\r\n"
+			}
+			_, _ = fmt.Fprintf(nc, "GET /mqtt HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+				"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n%s\r\n", protocol)
+			r := bufio.NewReader(nc)
+			if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+				t.Fatalf("%+v %v", resp, err)
+			}
+			// A binary frame of 60,000 bytes under a mask of zeros, of which the first come.
+			part := make([]byte, 1000)
+			copy(part, mqtt)
+			_, _ = nc.Write(append([]byte{0x82, 0xfe, 0xea, 0x60, 0, 0, 0, 0}, part...))
+			_ = nc.SetReadDeadline(time.Now().Add(wire.Wait))
+			if _, err := io.Copy(io.Discard, r); err != nil {
+				t.Errorf("the connection stays: %v", err)
+			}
+		})
+	}
+}
