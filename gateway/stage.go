@@ -18,6 +18,7 @@ type staging struct {
 	changed func(from, to access.Stage, age time.Duration)
 
 	stage atomic.Uint32
+	step  sync.Mutex // one change after the other, with its report; before mu
 	mu    sync.Mutex
 	taken time.Time // when the cloud last spoke; guarded by mu
 	dirty bool      // the store lacks losses of rights: counts as expired; guarded by mu
@@ -61,12 +62,13 @@ func (s *staging) NotAfter(t time.Time) {
 }
 
 func (s *staging) update() {
-	age := s.Age()
+	s.step.Lock()
+	defer s.step.Unlock()
+	age := s.Age() // no older than the step: what was heard since counts
 	s.mu.Lock()
 	to := s.at(age)
-	from := access.Stage(s.stage.Swap(uint32(to)))
 	s.mu.Unlock()
-	if from != to {
+	if from := access.Stage(s.stage.Swap(uint32(to))); from != to {
 		s.changed(from, to, age)
 	}
 }

@@ -46,6 +46,41 @@ func TestStagesFollowTheAgeOfTheCache(t *testing.T) {
 	}
 }
 
+// The last that is told of the stage is the one in force, also when the cloud
+// speaks just while the cache is found to be stale.
+func TestStageIsToldInOrder(t *testing.T) {
+	start := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	f := &fakeTime{start}
+	var s *staging
+	told := make(chan access.Stage, 10)
+	heard := make(chan struct{})
+	s = newStaging(newClock(f.now, start, start, nil), config.Default().Offline, func(_, to access.Stage, _ time.Duration) {
+		if to == access.Stale {
+			go func() {
+				defer close(heard)
+				s.Heard(start.Add(time.Hour), false)
+			}()
+			select {
+			case <-heard:
+			case <-time.After(50 * time.Millisecond): // it waits for us
+			}
+		}
+		told <- to
+	})
+	s.Heard(start, false)
+	f.t = start.Add(time.Hour)
+	s.update()
+	<-heard
+	for _, want := range []access.Stage{access.Fresh, access.Stale, access.Fresh} {
+		if got := <-told; got != want {
+			t.Fatalf("told %v, want %v", got, want)
+		}
+	}
+	if s.Stage() != access.Fresh {
+		t.Errorf("in force: %v", s.Stage())
+	}
+}
+
 // A cloud where something changes elsewhere all the time confirms what is held
 // here as much as one where nothing does.
 func TestChangesElsewhereConfirmTheCache(t *testing.T) {
