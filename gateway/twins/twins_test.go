@@ -349,6 +349,7 @@ func TestReportsWaitForATwinThatWasThere(t *testing.T) {
 		defer func() { h.stop() }()
 		h.ask(dev, message.TwinGet, "")
 		h.up.set(func() { h.up.err = ErrNoTwin })
+		h.ask(dev, message.TwinGet, "") // as devices begin
 		if code := h.ask(dev, message.TwinReported, `{"a":1}`); code != 0 {
 			t.Fatal(code)
 		}
