@@ -57,7 +57,8 @@ func (m *memory) Load(yield func(string, []byte) error) error {
 // cloud is an Upstream with one twin in the test's hands.
 type cloud struct {
 	mu       sync.Mutex
-	err      error // ErrOffline, ErrNoTwin
+	err      error           // ErrOffline, ErrNoTwin
+	absent   map[string]bool // by identity: ErrNoTwin
 	reject   bool
 	desired  string // with $version
 	reported strictjson.Value
@@ -74,9 +75,12 @@ func (c *cloud) TwinGet(context.Context, string) ([]byte, error) {
 	return fmt.Appendf(nil, `{"desired":%s,"reported":%s}`, c.desired, c.reported.With("$version", strictjson.IntValue(c.version)).Bytes()), nil
 }
 
-func (c *cloud) PatchReported(_ context.Context, _ string, patch []byte) (int64, error) {
+func (c *cloud) PatchReported(_ context.Context, id string, patch []byte) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.absent[id] {
+		return 0, ErrNoTwin
+	}
 	if c.err != nil {
 		return 0, c.err
 	}

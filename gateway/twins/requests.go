@@ -231,7 +231,7 @@ func (s *Service) take(i *identity, body []byte) error {
 }
 
 func (s *Service) makeLocal(i *identity) error {
-	if i.rec.Local || i.rec.Known && len(i.rec.Queue) > 0 { // flush decides about what was promised
+	if i.rec.Local || i.rec.Known { // one that was known may be back: flush decides, when no more can be promised
 		return nil
 	}
 	next := i.rec

@@ -47,26 +47,32 @@ func (s *Service) resend(ctx context.Context) {
 
 // round tries everybody who has something, one after the other and in no
 // order, so that nobody who cannot be helped stands before the same others each
-// time. False: upstream does not take it.
+// time. False: upstream does not take it. A twin that is not there now
+// says nothing of upstream.
 func (s *Service) round(ctx context.Context) bool {
 	s.mu.Lock()
 	ids := slices.Collect(maps.Keys(s.waiting))
 	s.mu.Unlock()
 	failed := 0
 	for _, id := range ids {
-		sent := make(chan bool, 1)
+		type outcome struct{ sent, absent bool }
+		tried := make(chan outcome, 1)
 		if !s.do(id, func(ctx context.Context, i *identity) {
-			s.flush(ctx, i)
-			sent <- len(i.rec.Queue) == 0
+			absent := s.flush(ctx, i)
+			tried <- outcome{len(i.rec.Queue) == 0, absent}
 		}) {
 			continue
 		}
 		select {
-		case ok := <-sent:
-			if ok {
+		case o := <-tried:
+			switch {
+			case o.sent:
 				failed = 0
-			} else if failed++; failed == resendFails {
-				return false
+			case o.absent: // it waits for itself alone
+			default:
+				if failed++; failed == resendFails {
+					return false
+				}
 			}
 		case <-ctx.Done():
 			return false

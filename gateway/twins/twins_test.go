@@ -349,6 +349,7 @@ func TestReportsWaitForATwinThatWasThere(t *testing.T) {
 		defer func() { h.stop() }()
 		h.ask(dev, message.TwinGet, "")
 		h.up.set(func() { h.up.err = ErrNoTwin })
+		h.ask(dev, message.TwinGet, "") // as devices begin
 		if code := h.ask(dev, message.TwinReported, `{"a":1}`); code != 0 {
 			t.Fatal(code)
 		}
@@ -440,6 +441,38 @@ func TestReportsGoUpWithoutTheirDevice(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Twins that are not there wait for themselves alone: they are no sign that upstream is away.
+func TestTwinsThatAreNotThereHoldNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		devices := []*principal.Principal{dev}
+		h.up.set(func() { h.up.absent = map[string]bool{} })
+		for n := range 50 {
+			id := fmt.Sprint("away", n)
+			devices = append(devices, &principal.Principal{Kind: principal.Device, Key: "device:" + id, DeviceID: id})
+			h.up.set(func() { h.up.absent[id] = true })
+		}
+		for _, p := range devices {
+			h.ask(p, message.TwinGet, "")
+		}
+		h.up.set(func() { h.up.err = ErrOffline })
+		for _, p := range devices {
+			if code := h.ask(p, message.TwinReported, `{"a":1}`); code != 0 {
+				t.Fatal(code)
+			}
+		}
+		h.up.set(func() { h.up.err = nil })
+		time.Sleep(resendAfter)
+		synctest.Wait()
+		h.up.set(func() {
+			if len(h.up.patches) != 1 {
+				t.Errorf("upstream got %q", h.up.patches)
+			}
+		})
+	})
 }
 
 // A twin that was asked for before a patch came may arrive after it.

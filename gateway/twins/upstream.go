@@ -149,10 +149,10 @@ func (s *Service) show(ctx context.Context, i *identity) {
 
 // flush sends what is queued, in order, until it is done or upstream is gone. A twin
 // that was there may be there again (a key that is rolled, a device that is disabled
-// for a while): what was promised waits for it, as long as there is room.
-func (s *Service) flush(ctx context.Context, i *identity) {
+// for a while): what was promised waits for it, as long as there is room. True: it is not there now.
+func (s *Service) flush(ctx context.Context, i *identity) (absent bool) {
 	if s.o.Upstream == nil || i.rec.Local {
-		return
+		return false
 	}
 	if len(i.rec.Withheld) > 0 && s.o.Guard.MayReport(ctx, i.id) {
 		next := i.rec
@@ -160,7 +160,7 @@ func (s *Service) flush(ctx context.Context, i *identity) {
 		next.Withheld = nil
 		if err := s.save(i, next); err != nil {
 			s.o.Log.Error("twin record not written", "device", i.id, "err", err)
-			return
+			return false
 		}
 	}
 	for len(i.rec.Queue) > 0 {
@@ -178,12 +178,13 @@ func (s *Service) flush(ctx context.Context, i *identity) {
 			next.Local, next.Reported = true, strictjson.Merge(next.Reported, patch)
 			next.ReportedVersion++
 		default:
-			return
+			return errors.Is(err, ErrNoTwin)
 		}
 		next.Queue = next.Queue[1:]
 		if err := s.save(i, next); err != nil {
 			s.o.Log.Error("twin record not written: a patch may be sent twice", "device", i.id, "err", err)
-			return
+			return false
 		}
 	}
+	return false
 }

@@ -80,8 +80,9 @@ type Replica struct {
 	cursor   model.Version // of the source; ahead of held where nothing of ours changed
 	needFull bool
 	noFeed   bool
-	gaps     int  // in the feed since an answer of it last followed
-	quick    bool // ask without waiting: whether the source answers at all is the news
+	gaps     int           // in a row, though everything was read in between
+	gapAt    model.Version // where the sink's last one began
+	quick    bool          // ask without waiting: whether the source answers at all is the news
 	nextFull time.Time
 
 	mu     sync.Mutex
@@ -202,6 +203,10 @@ func (r *Replica) follow(ctx context.Context) error {
 	if err := r.o.Sink.Apply(ctx, d); err != nil {
 		if errors.Is(err, ErrGap) {
 			r.log.Warn("sync: the sink cannot apply a delta, reading everything", "from", d.From, "to", to)
+			if r.cursor != r.gapAt {
+				r.gaps = 0 // the feed went on: reading everything did help, and what is lost now must not wait
+			}
+			r.gapAt = r.cursor
 			return r.gap(err)
 		}
 		return &sinkError{fmt.Errorf("apply %s to %s: %w", d.From, to, err)}

@@ -270,6 +270,11 @@ func TestGapsLeadToAFullRead(t *testing.T) {
 		g.expect("the sink's gap", g.house.seen(), "apply failed, replace 7")
 		g.commit(8)
 		g.expect("and on", g.house.seen(), "apply 8")
+		for n := uint64(11); n < 15; n++ { // too large for the store, say, one after the other
+			g.house.fail = fmt.Errorf("not what I hold: %w", ErrGap)
+			g.commit(n)
+			g.expect("what everything had to be read for", g.house.seen(), fmt.Sprintf("apply failed, replace %d", n))
+		}
 	})
 }
 
