@@ -58,7 +58,7 @@ type Broker struct {
 	mu      sync.Mutex // guards the rest; sessions are asked with it held
 	stopped bool       // nobody joins any more
 	settled bool
-	parked  []*pendingWill // restored wills that are due, until settled
+	parked  []*pendingWill // restored wills that are due: until settled, or their client is back
 	live    map[*conn]struct{}
 	wills   map[string]*pendingWill     // by session key
 	ends    map[*session.Session]*timer // of sessions that are offline
@@ -105,8 +105,7 @@ func New(o Options) (*Broker, error) {
 // everything it opened and was given. It is called once.
 func (b *Broker) Run(ctx context.Context) error {
 	b.ctx = ctx
-	wills, err := b.load()
-	if err != nil {
+	if err := b.load(); err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
 	b.server = b.newServer()
@@ -119,9 +118,6 @@ func (b *Broker) Run(ctx context.Context) error {
 		return fmt.Errorf("broker: %w", err)
 	}
 	close(b.ready)
-	for _, send := range wills {
-		send()
-	}
 	b.conns.Go(func() { b.settle(ctx) })
 	b.sys(ctx)
 	<-ctx.Done()
@@ -146,14 +142,14 @@ func (b *Broker) newServer() *mqtt.Server {
 	return s
 }
 
-func (b *Broker) load() (wills []func(), err error) {
+func (b *Broker) load() error {
 	now := time.Now()
 	open := func(r *message.SessionRecord) session.Rights { return b.o.Access.Open(r.Principal) }
 	allow := func(s *session.Sub) bool {
 		return b.o.Access.Open(s.Session.Owner()).Subscribe(s.Filter).Allowed
 	}
 	if err := b.store.Load(now, open, allow); err != nil {
-		return nil, err
+		return err
 	}
 	for _, s := range b.store.All() {
 		i := s.Info()
@@ -165,13 +161,14 @@ func (b *Broker) load() (wills []func(), err error) {
 		}
 		b.expireAfter(s, i.Offline, max(0, i.Offline.Add(i.Expiry).Sub(now)))
 	}
-	if err = b.plane.LoadRetained(); err == nil {
-		wills, err = b.loadWills(now)
+	err := b.plane.LoadRetained()
+	if err == nil {
+		err = b.loadWills(now)
 	}
 	for reason, n := range b.count.drops() { // until now nothing but loading has dropped anything
 		b.o.Log.Warn("what was stored could not be kept", "reason", reason, "count", n)
 	}
-	return wills, err
+	return err
 }
 
 // stop ends in the order in which nothing new can arrive at what has gone:

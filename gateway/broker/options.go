@@ -114,7 +114,7 @@ type Options struct {
 
 	// Settled is closed when the first attempt to learn the policy of now has
 	// ended; nil: it is known. Wills of before the start wait for it, but no
-	// longer than SettleWait, 30 s.
+	// longer than SettleWait, 30 s, nor than until their client comes.
 	Settled    <-chan struct{}
 	SettleWait time.Duration
 }

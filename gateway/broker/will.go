@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker/plane"
@@ -139,7 +141,7 @@ func (b *Broker) delayWill(pw *pendingWill, since time.Time, d time.Duration) {
 	case pw.sess.Alive():
 		b.voidWill(pw.w)
 	default:
-		b.sendPending(pw)
+		b.sendWill(pw.w, pw.who)
 	}
 }
 
@@ -151,19 +153,38 @@ func (b *Broker) arrived(c *conn, o session.Opened) {
 	if o.Session.Owned(c) {
 		b.unend(o.Session)
 	}
+	due := b.unpark(func(pw *pendingWill) bool { return pw.w.Session == o.Session.Key })
 	pw := b.wills[o.Session.Key]
-	if pw == nil || pw.sess != nil && pw.sess.Owned(nil) {
-		b.mu.Unlock()
-		return
+	if pw != nil && pw.sess != nil && pw.sess.Owned(nil) {
+		pw = nil
 	}
-	delete(b.wills, o.Session.Key)
-	b.clock.cancel(pw.timer)
+	if pw != nil {
+		delete(b.wills, o.Session.Key)
+		b.clock.cancel(pw.timer)
+	}
 	b.mu.Unlock()
-	if pw.sess == nil || !pw.sess.Alive() || pw.w.Delay == 0 {
-		b.sendPending(pw)
-		return
+	for _, pw := range due { // the policy that lets their client in decides them
+		b.sendWill(pw.w, pw.who)
 	}
-	b.voidWill(pw.w)
+	switch {
+	case pw == nil:
+	case pw.sess == nil || !pw.sess.Alive() || pw.w.Delay == 0:
+		b.sendWill(pw.w, pw.who)
+	default:
+		b.voidWill(pw.w)
+	}
+}
+
+// unpark takes those out that wait for the policy of now; the lock is held.
+func (b *Broker) unpark(match func(*pendingWill) bool) (out []*pendingWill) {
+	b.parked = slices.DeleteFunc(b.parked, func(pw *pendingWill) bool {
+		if match(pw) {
+			out = append(out, pw)
+			return true
+		}
+		return false
+	})
+	return out
 }
 
 // unend keeps a session from ending by its timer; the lock is held.
@@ -215,26 +236,23 @@ func (b *Broker) expire(s *session.Session, since time.Time) {
 	}
 }
 
-// dueWill sends a delayed will if it is still the one that waits.
+// dueWill sends a delayed will if it is still the one that waits; a restored one
+// not before it is known what was withdrawn while the gateway was down.
 func (b *Broker) dueWill(key string, pw *pendingWill) {
-	if b.takeWill(key, pw) {
-		b.sendPending(pw)
+	b.mu.Lock()
+	due := b.wills[key] == pw
+	if due {
+		delete(b.wills, key)
+		b.clock.cancel(pw.timer)
 	}
-}
-
-// sendPending sends a will that has waited; a restored one not before it is
-// known what was withdrawn while the gateway was down.
-func (b *Broker) sendPending(pw *pendingWill) {
-	if pw.restored {
-		b.mu.Lock()
-		if !b.settled {
-			b.parked = append(b.parked, pw)
-			b.mu.Unlock()
-			return
-		}
-		b.mu.Unlock()
+	if due && pw.restored && !b.settled {
+		b.parked = append(b.parked, pw)
+		due = false
 	}
-	b.sendWill(pw.w, pw.who)
+	b.mu.Unlock()
+	if due {
+		b.sendWill(pw.w, pw.who)
+	}
 }
 
 // settle lets restored wills go once the policy is that of now, or cannot be had.
@@ -251,24 +269,15 @@ func (b *Broker) settle(ctx context.Context) {
 	}
 	b.mu.Lock()
 	b.settled = true
-	parked := b.parked
+	for len(b.parked) > 0 {
+		pw := b.parked[0]
+		b.parked = b.parked[1:]
+		b.mu.Unlock()
+		b.sendWill(pw.w, pw.who)
+		b.mu.Lock()
+	}
 	b.parked = nil
 	b.mu.Unlock()
-	for _, pw := range parked {
-		b.sendWill(pw.w, pw.who)
-	}
-}
-
-// takeWill ends the waiting of a will; false: it waits no more.
-func (b *Broker) takeWill(key string, pw *pendingWill) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.wills[key] != pw {
-		return false
-	}
-	delete(b.wills, key)
-	b.clock.cancel(pw.timer)
-	return true
 }
 
 // sendWill decides the will again, with the rights of now, and publishes it.
@@ -306,27 +315,31 @@ func (b *Broker) sendWill(w *message.WillRecord, who *principal.Principal) {
 	ack.Done(b.route(src, m, ack))
 }
 
-// dropWills forgets the delayed wills of a principal that may never send them.
+// dropWills forgets the wills that wait of a principal that may never send them.
 func (b *Broker) dropWills(match func(*principal.Principal) bool) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := 0
+	dropped := b.unpark(func(pw *pendingWill) bool { return match(pw.who) })
 	for key, pw := range b.wills {
 		if match(pw.who) {
 			delete(b.wills, key)
 			b.clock.cancel(pw.timer)
-			b.voidWill(pw.w)
-			n++
+			dropped = append(dropped, pw)
 		}
 	}
-	return n
+	for _, pw := range dropped {
+		b.voidWill(pw.w)
+	}
+	return len(dropped)
 }
 
 // loadWills reads what clients left behind when the gateway ended. A delay runs
-// from when its client was gone; what is due by now is returned, to be sent once
-// the listeners are served.
-func (b *Broker) loadWills(now time.Time) (due []func(), err error) {
-	err = b.o.Vault.LoadWills(func(w message.WillRecord) error {
+// from when its client was gone; what is due by now is sent by settle, or when
+// its client comes.
+func (b *Broker) loadWills(now time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	err := b.o.Vault.LoadWills(func(w message.WillRecord) error {
 		b.nextID.Store(max(b.nextID.Load(), w.ID)) // the clock may have been set back
 		if w.Principal == nil {
 			b.count.drop("will-without-owner")
@@ -341,26 +354,29 @@ func (b *Broker) loadWills(now time.Time) (due []func(), err error) {
 			i := s.Info()
 			wait = i.Offline.Add(min(w.Delay, i.Expiry)).Sub(now)
 		}
-		b.mu.Lock()
-		defer b.mu.Unlock()
 		if old := b.wills[w.Session]; old != nil { // that connection had been taken over
 			b.clock.cancel(old.timer)
 			if alive && old.w.Delay > 0 {
 				b.voidWill(old.w)
 			} else {
-				due = append(due, func() { b.sendPending(old) })
+				b.parked = append(b.parked, old)
 			}
 		}
 		b.wills[w.Session] = pw
 		if wait > 0 {
 			pw.timer = b.clock.after(wait, func() { b.dueWill(w.Session, pw) })
-		} else {
-			due = append(due, func() { b.dueWill(w.Session, pw) })
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("load wills: %w", err)
+	for key, pw := range b.wills {
+		if pw.timer == nil {
+			delete(b.wills, key)
+			b.parked = append(b.parked, pw)
+		}
 	}
-	return due, nil
+	slices.SortFunc(b.parked, func(a, c *pendingWill) int { return cmp.Compare(a.w.ID, c.w.ID) })
+	if err != nil {
+		return fmt.Errorf("load wills: %w", err)
+	}
+	return nil
 }

@@ -103,6 +103,60 @@ func TestRestoredWillWaitsForThePolicyOfNow(t *testing.T) {
 	sub.ExpectSilence()
 }
 
+// Who is back does not wait for that: what it says comes after the will of its
+// last connection, which otherwise would tell everybody that it is gone.
+func TestRestoredWillComesBeforeItsClient(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		for _, keep := range []bool{false, true} {
+			v := newMemory(t)
+			h := start(t, func(o *broker.Options) { o.Vault = v })
+			h.connect(leaving(level, "c", keep, 0))
+			h.connect(leaving(level, "stays away", keep, 0))
+			h.stop()
+
+			settled := make(chan struct{})
+			h = start(t, func(o *broker.Options) { o.Vault, o.Settled = v, settled })
+			sub := h.client(level, "sub")
+			sub.Subscribe(1, "will/#", 0)
+			h.until("both are due", func() bool { return h.WillsPending() == 0 })
+			c := h.client(level, "c")
+			c.Publish("will/c", "here again", 0, 0, 0)
+			for _, want := range []string{"of c", "here again"} {
+				if d := sub.ExpectPublish(); d.Payload != want {
+					t.Errorf("got %q, want %q", d.Payload, want)
+				}
+			}
+			close(settled)
+			if d := sub.ExpectPublish(); d.Payload != "of stays away" {
+				t.Errorf("got %+v", d)
+			}
+			h.until("none is left", func() bool { return v.willsLeft() == 0 })
+			h.stop()
+		}
+	})
+}
+
+// What makes a will void does so also while it waits for that.
+func TestRestoredWillOfWhoIsForgotten(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h.connect(leaving(5, "forgotten", false, 0))
+	h.connect(leaving(5, "thrown out", false, 0))
+	h.stop()
+	settled := make(chan struct{})
+	h = start(t, func(o *broker.Options) { o.Vault, o.Settled = v, settled })
+	h.until("both are due", func() bool { return h.WillsPending() == 0 })
+	h.Forget(named("user:forgotten"))
+	h.Disconnect("user:thrown out", message.Banned, "")
+	close(settled)
+	h.until("none is left", func() bool { return v.willsLeft() == 0 })
+	if n := h.Stats().Retained; n != 0 {
+		t.Errorf("%d were sent", n)
+	}
+}
+
 // A cloud that does not answer holds nothing up for ever, and a stop sends nothing.
 func TestRestoredWillDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
