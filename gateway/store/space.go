@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/dgraph-io/badger/v4/table"
 	"golang.org/x/sys/unix"
 )
 
@@ -100,6 +101,15 @@ func (b *base) settle(free uint64) error {
 		return nil
 	}
 	defer b.gate.open()
+	if quiet && !b.quiet && b.db != nil {
+		// A compaction that runs takes from what was free for it. Stopping it would
+		// be no more than waiting for its end, and everybody with it.
+		done := min(b.underway(), need)
+		if free, err := b.opt.Free(b.dir); err == nil && free+done >= wanted {
+			b.claim(need - done)
+			return nil
+		}
+	}
 	if !b.roomToClose() {
 		return nil
 	}
@@ -111,6 +121,22 @@ func (b *base) settle(free uint64) error {
 	}
 	b.say(free, wanted)
 	return nil
+}
+
+// underway is what compactions have written of tables that are not in use yet.
+// Nobody reads meanwhile: what is not in use any more is gone.
+func (b *base) underway() (n uint64) {
+	used := map[uint64]bool{}
+	for _, t := range b.db.Tables() {
+		used[t.ID] = true
+	}
+	files, _ := filepath.Glob(filepath.Join(b.dir, "*.sst"))
+	for _, path := range files {
+		if id, ok := table.ParseFileID(path); ok && !used[id] {
+			n += occupied(path)
+		}
+	}
+	return n
 }
 
 func (b *base) say(free, wanted uint64) {
@@ -182,12 +208,18 @@ func (b *base) roomToClose() bool {
 func logged(dir string) (n uint64) {
 	logs, _ := filepath.Glob(filepath.Join(dir, "*.mem"))
 	for _, path := range logs {
-		var st unix.Stat_t
-		if unix.Stat(path, &st) == nil {
-			n += uint64(st.Blocks) * 512
-		}
+		n += occupied(path)
 	}
 	return n
+}
+
+// occupied is what a file takes of the disk; 0: it is gone.
+func occupied(path string) uint64 {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return 0
+	}
+	return uint64(st.Blocks) * 512
 }
 
 // roomToOpen makes sure that opening parent/name cannot meet a full disk.

@@ -100,6 +100,47 @@ func TestRemovalsGoThroughBesideRefusedPuts(t *testing.T) {
 	}
 }
 
+// What a compaction has written was free for it: it is not stopped because that
+// is taken now, which would hold up everybody until it had ended.
+func TestCompactionTakesWhatWasFreeForIt(t *testing.T) {
+	const mib = 1 << 20
+	var free atomic.Uint64
+	free.Store(1 << 40)
+	o := testOptions()
+	o.MinFree = 100 * mib
+	o.Free = func(string) (uint64, error) { return free.Load(), nil }
+	s, _ := open(t, t.TempDir(), o)
+	n := uint64(0)
+	commit := func() {
+		n++
+		wait(t, func(d func(error)) { s.Outbox().Append(n, "", "", testMessage(n, "x"), d) })
+	}
+	commit()
+	b := s.messages
+	b.mu.Lock()
+	enough := b.wanted(b.toCompact())
+	b.mu.Unlock()
+	free.Store(enough + mib)
+	commit()
+	if b.quiet {
+		t.Fatal("no compactors though there is room for them")
+	}
+	free.Store(enough - 7*mib)
+	output := filepath.Join(b.dir, "999999.sst") // not in use yet
+	if err := os.WriteFile(output, make([]byte, 8*mib), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	commit()
+	if b.quiet {
+		t.Error("stopped for what it takes itself")
+	}
+	free.Store(enough - 9*mib)
+	commit()
+	if !b.quiet {
+		t.Error("not stopped though somebody else takes the room for its end")
+	}
+}
+
 func TestBallastIsGivenUpToStart(t *testing.T) {
 	dir := t.TempDir()
 	o := testOptions()
