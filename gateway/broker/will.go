@@ -114,8 +114,8 @@ func (b *Broker) left(c *conn) {
 	}
 	info := c.sess.Info()
 	if !info.Persistent || info.Expiry == 0 {
-		b.endIf(c.sess, now)
-		b.farewell(c, false)
+		ended := b.endIf(c.sess, now)
+		b.farewell(c, !ended && c.sess.Alive()) // somebody may have come since
 		return
 	}
 	b.expireAfter(c.sess, now, info.Expiry)
