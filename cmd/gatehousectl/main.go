@@ -1,4 +1,4 @@
-// Gatehousectl is the operator's command. It speaks to a running gatehoused
+// Command gatehousectl is the operator's command. It speaks to a running gatehoused
 // over its admin socket and keeps no state of its own.
 //
 // Exit codes: 0 done; 1 it failed (standard error says what, where, and what
