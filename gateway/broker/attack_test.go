@@ -15,10 +15,11 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// between runs something right after a decision was made and before it is used.
+// between runs something right after a decision was made and before it is used;
+// deliver, while a message is on its way to that principal, before it is made.
 type between struct {
 	broker.Access
-	publish, connect atomic.Pointer[func(key string)]
+	publish, connect, deliver atomic.Pointer[func(key string)]
 }
 
 func (b *between) Open(p *principal.Principal) broker.Rights {
@@ -45,6 +46,13 @@ func (r *betweenRights) Connect() message.Verdict {
 		(*f)(r.key)
 	}
 	return v
+}
+
+func (r *betweenRights) Deliver(m *message.Message) bool {
+	if f := r.b.deliver.Load(); f != nil {
+		(*f)(r.key)
+	}
+	return r.Rights.Deliver(m)
 }
 
 func hooked(o *broker.Options, b *between) { b.Access, o.Access = o.Access, b }

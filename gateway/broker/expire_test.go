@@ -63,15 +63,15 @@ func TestExpiredTakesNoRoom(t *testing.T) {
 	}
 }
 
-// A delayed will is void when its session goes on, also when the old connection
-// had ended, for whatever reason, and had not left yet.
-func TestDelayedWillOfAConnectionThatIsSlowToLeave(t *testing.T) {
-	t.Parallel()
-	busy, leave := make(chan struct{}), make(chan struct{})
-	let := sync.OnceFunc(func() { close(leave) })
-	h := start(t, func(o *broker.Options) {
+// startSlow is a broker that takes until let to answer a publish to "slow", whose
+// connection cannot leave until then. busy is closed once that has begun.
+func startSlow(t *testing.T) (h *house, busy <-chan struct{}, let func()) {
+	t.Helper()
+	begun, leave := make(chan struct{}), make(chan struct{})
+	let = sync.OnceFunc(func() { close(leave) })
+	h = start(t, func(o *broker.Options) {
 		o.Services = services(func(_ *principal.Principal, _ string, _ *message.Message, done func(byte)) {
-			close(busy)
+			close(begun)
 			<-leave
 			done(0)
 		})
@@ -83,6 +83,14 @@ func TestDelayedWillOfAConnectionThatIsSlowToLeave(t *testing.T) {
 		}
 		return message.Route{}
 	}
+	return h, begun, let
+}
+
+// A delayed will is void when its session goes on, also when the old connection
+// had ended, for whatever reason, and had not left yet.
+func TestDelayedWillOfAConnectionThatIsSlowToLeave(t *testing.T) {
+	t.Parallel()
+	h, busy, let := startSlow(t)
 	sub := h.client(5, "sub")
 	sub.Subscribe(1, "will/#", 0)
 	o := kept(5, "c")

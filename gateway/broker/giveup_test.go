@@ -4,13 +4,10 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
-	"github.com/gatehouse/gatehouse/gateway/message"
-	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
 // What the client may have received with QoS 2 and may not have any more is
@@ -151,29 +148,6 @@ func TestHeldForWhatIsGone(t *testing.T) {
 	}
 }
 
-// delivering runs a function while a message is on its way to that principal.
-type delivering struct {
-	broker.Access
-	to atomic.Pointer[func(key string)]
-}
-
-type deliveringRights struct {
-	broker.Rights
-	d   *delivering
-	key string
-}
-
-func (d *delivering) Open(p *principal.Principal) broker.Rights {
-	return &deliveringRights{d.Access.Open(p), d, p.Key}
-}
-
-func (r *deliveringRights) Deliver(m *message.Message) bool {
-	if f := r.d.to.Load(); f != nil {
-		(*f)(r.key)
-	}
-	return r.Rights.Deliver(m)
-}
-
 // After its UNSUBACK a subscription delivers nothing (3.10.4-2), also not what
 // was on its way, for it or for one that it has replaced; another one that
 // matches does.
@@ -181,15 +155,15 @@ func TestUnsubscribedOnTheWay(t *testing.T) {
 	t.Parallel()
 	for i := range 4 {
 		other, replaced := i&1 > 0, i&2 > 0
-		d := &delivering{}
-		h := start(t, func(o *broker.Options) { d.Access, o.Access = o.Access, d })
+		access := &between{}
+		h := start(t, func(o *broker.Options) { hooked(o, access) })
 		first, sub, pub := h.client(5, "first"), h.client(5, "sub"), h.client(5, "pub")
 		first.Subscribe(1, "a", 0)
 		sub.Subscribe(1, "a", 1)
 		if other {
 			sub.Subscribe(2, "+", 1)
 		}
-		onceFor(&d.to, "user:first", func() {
+		onceFor(&access.deliver, "user:first", func() {
 			if replaced {
 				sub.Subscribe(3, "a", 1)
 			}

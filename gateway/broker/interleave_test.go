@@ -3,7 +3,6 @@ package broker_test
 import (
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -54,36 +53,6 @@ func TestRevokedWhileFlushing(t *testing.T) {
 	}
 }
 
-// asked is an Access that runs something while it is asked.
-type asked struct {
-	broker.Access
-	connect, deliver atomic.Pointer[func(key string)]
-}
-
-type askedRights struct {
-	broker.Rights
-	h   *asked
-	key string
-}
-
-func (h *asked) Open(p *principal.Principal) broker.Rights {
-	return &askedRights{h.Access.Open(p), h, p.Key}
-}
-
-func (r *askedRights) Connect() message.Verdict {
-	if f := r.h.connect.Load(); f != nil {
-		(*f)(r.key)
-	}
-	return r.Rights.Connect()
-}
-
-func (r *askedRights) Deliver(m *message.Message) bool {
-	if f := r.h.deliver.Load(); f != nil {
-		(*f)(r.key)
-	}
-	return r.Rights.Deliver(m)
-}
-
 // nth runs f when it is called for that key for the nth time.
 func nth(n int32, key string, f func()) *func(string) {
 	var calls atomic.Int32
@@ -93,11 +62,6 @@ func nth(n int32, key string, f func()) *func(string) {
 		}
 	}
 	return &hook
-}
-
-func withHooks(o *broker.Options, h *asked) *asked {
-	h.Access, o.Access = o.Access, h
-	return h
 }
 
 // lasting is a session that lives for 256 seconds without its connection, and
@@ -114,8 +78,8 @@ func TestSlowToArrive(t *testing.T) {
 	t.Parallel()
 	timeless(t, func(t *testing.T) {
 		opened, arrive := make(chan struct{}), make(chan struct{})
-		var access *asked
-		h := startInMemory(t, func(o *broker.Options) { access = withHooks(o, &asked{}) })
+		access := &between{}
+		h := startInMemory(t, func(o *broker.Options) { hooked(o, access) })
 		sub := h.client(5, "sub")
 		sub.Subscribe(1, "will", 0)
 		access.connect.Store(nth(2, "user:c", func() { close(opened); <-arrive })) // asked again with the session open
@@ -143,8 +107,8 @@ func TestSlowToArrive(t *testing.T) {
 func TestSlowToExpire(t *testing.T) {
 	t.Parallel()
 	timeless(t, func(t *testing.T) {
-		var access *asked
-		h := startInMemory(t, func(o *broker.Options) { access = withHooks(o, &asked{}) })
+		access := &between{}
+		h := startInMemory(t, func(o *broker.Options) { hooked(o, access) })
 		sub, pub := h.client(5, "sub"), h.client(5, "pub")
 		sub.Subscribe(1, "will", 0)
 		c := h.connect(kept(5, "c"))
@@ -267,22 +231,7 @@ func TestWillBeforeItsSuccessor(t *testing.T) {
 	for name, again := range map[string]wire.Connect{"resumed": leaving(5, "c", true, 0), "clean": leaving(5, "c", false, 0)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			busy, leave := make(chan struct{}), make(chan struct{})
-			let := sync.OnceFunc(func() { close(leave) })
-			h := start(t, func(o *broker.Options) {
-				o.Services = services(func(_ *principal.Principal, _ string, _ *message.Message, done func(byte)) {
-					close(busy)
-					<-leave
-					done(0)
-				})
-			})
-			t.Cleanup(let)
-			h.policy.route = func(name string) message.Route {
-				if name == "slow" {
-					return message.Route{Handling: message.TwinGet}
-				}
-				return message.Route{}
-			}
+			h, busy, let := startSlow(t)
 			old := h.connect(leaving(5, "c", true, 0))
 			old.Publish("slow", "x", 0, 0, 0)
 			<-busy
