@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
@@ -130,7 +130,7 @@ func TestConnectInFlightWhileRevoked(t *testing.T) {
 			h.recheck(only("user:c"))
 		})
 		c := h.dial()
-		if p := c.Connect(wire.Connect{Level: level, ID: "c", User: "c"}); p.Body[1] == 0 {
+		if p := c.Connect(rawclient.Connect{Level: level, ID: "c", User: "c"}); p.Body[1] == 0 {
 			t.Errorf("let in: %s", p)
 		}
 		c.ExpectClosed()
@@ -175,7 +175,7 @@ func TestQoS2RepeatedBeforeItIsDurable(t *testing.T) {
 }
 
 func user(size int) []byte {
-	return append(append([]byte{38}, wire.Text("k")...), wire.Text(strings.Repeat("v", size))...)
+	return append(append([]byte{38}, rawclient.Text("k")...), rawclient.Text(strings.Repeat("v", size))...)
 }
 
 // What a client hides in properties counts against the quotas of queues and of
@@ -222,8 +222,8 @@ func TestB8OneAddressDoesNotFillTheDoor(t *testing.T) {
 		t.Skip("no second loopback address:", err)
 	}
 	t.Cleanup(func() { _ = nc.Close() })
-	c := &wire.Client{T: t, Conn: nc}
-	if p := c.Connect(wire.Connect{Level: 5, ID: "c", User: "c"}); p.Body[1] != 0 {
+	c := &rawclient.Client{T: t, Conn: nc}
+	if p := c.Connect(rawclient.Connect{Level: 5, ID: "c", User: "c"}); p.Body[1] != 0 {
 		t.Errorf("refused: %s", p)
 	}
 }
@@ -251,7 +251,7 @@ func TestReceiveMaximumQoS2(t *testing.T) {
 func TestSessionsOfOnePrincipal(t *testing.T) {
 	t.Parallel()
 	h := start(t, func(o *broker.Options) { o.Vault, o.MaxSessions = newMemory(t), 3 })
-	id := func(i int) wire.Connect {
+	id := func(i int) rawclient.Connect {
 		o := kept(5, "u")
 		o.ID = fmt.Sprint("client", i)
 		return o

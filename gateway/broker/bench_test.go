@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
@@ -48,14 +48,14 @@ func bench(b *testing.B) (*broker.Broker, string) {
 	return br, nl.Addr().String()
 }
 
-func benchClient(b *testing.B, addr, id string) *wire.Client {
+func benchClient(b *testing.B, addr, id string) *rawclient.Client {
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = nc.Close() })
-	c := &wire.Client{T: b, Conn: nc}
-	c.Connect(wire.Connect{Level: 4, ID: id, User: id})
+	c := &rawclient.Client{T: b, Conn: nc}
+	c.Connect(rawclient.Connect{Level: 4, ID: id, User: id})
 	return c
 }
 
@@ -127,7 +127,7 @@ func BenchmarkFanIn(b *testing.B) {
 						n := min(20, each-sent)
 						var out []byte
 						for k := range n {
-							out = append(out, wire.PublishFrame(4, topic, payload, qos, uint16(k+1), 0)...)
+							out = append(out, rawclient.PublishFrame(4, topic, payload, qos, uint16(k+1), 0)...)
 						}
 						_ = p.SetDeadline(timeZero)
 						if _, err := p.Write(out); err != nil {
@@ -188,7 +188,7 @@ func BenchmarkFanOut(b *testing.B) {
 		})
 	}
 	p := benchClient(b, addr, "p")
-	frame := wire.PublishFrame(4, "t", string(make([]byte, 100)), 0, 0, 0)
+	frame := rawclient.PublishFrame(4, "t", string(make([]byte, 100)), 0, 0, 0)
 	b.ResetTimer()
 	_ = p.SetWriteDeadline(timeZero)
 	for range each {

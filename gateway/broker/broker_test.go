@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/topic"
@@ -234,7 +234,7 @@ func run(t *testing.T, h *house, nl net.Listener, change []func(*broker.Options)
 			if err != nil {
 				t.Errorf("run: %v", err)
 			}
-		case <-time.After(wire.Wait):
+		case <-time.After(rawclient.Wait):
 			stacks := make([]byte, 1<<20)
 			t.Errorf("the broker does not stop:\n%s", stacks[:runtime.Stack(stacks, true)])
 		}
@@ -252,14 +252,14 @@ func run(t *testing.T, h *house, nl net.Listener, change []func(*broker.Options)
 	return h
 }
 
-func (h *house) dial() *wire.Client {
+func (h *house) dial() *rawclient.Client {
 	h.t.Helper()
 	nc, err := h.open()
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { _ = nc.Close() })
-	return &wire.Client{T: h.t, Conn: nc}
+	return &rawclient.Client{T: h.t, Conn: nc}
 }
 
 func (h *house) open() (net.Conn, error) {
@@ -270,12 +270,12 @@ func (h *house) open() (net.Conn, error) {
 }
 
 // client connects as a user, clean, with the user name as client id.
-func (h *house) client(level byte, user string) *wire.Client {
+func (h *house) client(level byte, user string) *rawclient.Client {
 	h.t.Helper()
-	return h.connect(wire.Connect{Level: level, ID: user, User: user})
+	return h.connect(rawclient.Connect{Level: level, ID: user, User: user})
 }
 
-func (h *house) connect(o wire.Connect) *wire.Client {
+func (h *house) connect(o rawclient.Connect) *rawclient.Client {
 	h.t.Helper()
 	c := h.dial()
 	if p := c.Connect(o); p.Body[1] != 0 {
@@ -292,7 +292,7 @@ func named(key string) func(*principal.Principal) bool {
 // until polls for what another goroutine is about to do.
 func (h *house) until(what string, f func() bool) {
 	h.t.Helper()
-	for end := time.Now().Add(wire.Wait); !f(); {
+	for end := time.Now().Add(rawclient.Wait); !f(); {
 		if time.Now().After(end) {
 			h.t.Fatalf("never: %s", what)
 		}
@@ -323,7 +323,7 @@ func levels(t *testing.T, f func(t *testing.T, level byte)) {
 
 // finish does the publisher's side of the acknowledgement of a publish that is
 // accepted.
-func finish(c *wire.Client, qos byte, id uint16) {
+func finish(c *rawclient.Client, qos byte, id uint16) {
 	c.T.Helper()
 	accepted := func(kind byte) {
 		c.T.Helper()
@@ -342,7 +342,7 @@ func finish(c *wire.Client, qos byte, id uint16) {
 }
 
 // take does the receiver's side.
-func take(c *wire.Client, d wire.Delivery) {
+func take(c *rawclient.Client, d rawclient.Delivery) {
 	c.T.Helper()
 	switch d.QoS {
 	case 1:
@@ -372,7 +372,7 @@ func TestPublishSubscribe(t *testing.T) {
 			take(sub, d)
 		}
 		sub.ExpectSilence()
-		sub.Put(wire.Frame(0xa2, []byte{0, 9}, wire.Props(level), wire.Text("a/+"))...)
+		sub.Put(rawclient.Frame(0xa2, []byte{0, 9}, rawclient.Props(level), rawclient.Text("a/+"))...)
 		sub.ExpectType(11)
 		pub.Publish("a/b", "x", qos, 99, 0)
 		finish(pub, qos, 99)

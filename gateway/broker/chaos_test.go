@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
@@ -90,11 +90,11 @@ func chaos(addr string, r *rand.Rand) {
 	o := kept(byte(4+r.IntN(2)), user)
 	o.ID, o.Keep = fmt.Sprint("c", r.IntN(3)), r.IntN(3) > 0
 	if r.IntN(3) == 0 {
-		o.Will = &wire.Will{Topic: "t/will", Payload: "x", QoS: byte(r.IntN(3))}
+		o.Will = &rawclient.Will{Topic: "t/will", Payload: "x", QoS: byte(r.IntN(3))}
 	}
 	_, _ = nc.Write(o.Bytes())
 	go func() { // reads, and acknowledges most
-		c := &wire.Client{Conn: nc, Level: o.Level}
+		c := &rawclient.Client{Conn: nc, Level: o.Level}
 		for {
 			p, err := c.Next(time.Second)
 			if err != nil {
@@ -102,7 +102,7 @@ func chaos(addr string, r *rand.Rand) {
 			}
 			switch p.Type() {
 			case 3:
-				if d := wire.Parse(o.Level, p); d.QoS > 0 {
+				if d := rawclient.Parse(o.Level, p); d.QoS > 0 {
 					_, _ = nc.Write([]byte{(3 + d.QoS) << 4, 2, byte(d.ID >> 8), byte(d.ID)})
 				}
 			case 5:
@@ -117,12 +117,12 @@ func chaos(addr string, r *rand.Rand) {
 		switch r.IntN(6) {
 		case 0:
 			filter := []string{name, "t/+", "#", "$share/g/t/+"}[r.IntN(4)]
-			_, _ = nc.Write(wire.Frame(0x82, []byte{0, 9}, wire.Props(o.Level), wire.Text(filter), []byte{byte(r.IntN(3))}))
+			_, _ = nc.Write(rawclient.Frame(0x82, []byte{0, 9}, rawclient.Props(o.Level), rawclient.Text(filter), []byte{byte(r.IntN(3))}))
 		case 1:
-			_, _ = nc.Write(wire.Frame(0xa2, []byte{0, 8}, wire.Props(o.Level), wire.Text(name)))
+			_, _ = nc.Write(rawclient.Frame(0xa2, []byte{0, 8}, rawclient.Props(o.Level), rawclient.Text(name)))
 		default:
 			qos := byte(r.IntN(3))
-			_, _ = nc.Write(wire.PublishFrame(o.Level, name, "payload", qos, uint16(1+r.IntN(100)), byte(r.IntN(8)/7)))
+			_, _ = nc.Write(rawclient.PublishFrame(o.Level, name, "payload", qos, uint16(1+r.IntN(100)), byte(r.IntN(8)/7)))
 		}
 	}
 	if r.IntN(3) == 0 {
@@ -142,7 +142,7 @@ func TestNeverReads(t *testing.T) {
 		for i := range pings {
 			pings[i] = []byte{0xc0, 0}[i%2]
 		}
-		_ = c.SetWriteDeadline(time.Now().Add(4 * wire.Wait))
+		_ = c.SetWriteDeadline(time.Now().Add(4 * rawclient.Wait))
 		for {
 			if _, err := c.Write(pings); err != nil {
 				break

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 )
 
 // The session expiry interval of a DISCONNECT replaces the one of the CONNECT
@@ -14,8 +14,8 @@ func TestSessionExpiryOfDisconnect(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
 	h := start(t, func(o *broker.Options) { o.Vault = v })
-	goodbye := func(user string, connect uint32, last byte) []wire.Packet {
-		o := wire.Connect{Level: 5, ID: user, User: user}
+	goodbye := func(user string, connect uint32, last byte) []rawclient.Packet {
+		o := rawclient.Connect{Level: 5, ID: user, User: user}
 		if connect > 0 {
 			o.Props = []byte{17, byte(connect >> 24), byte(connect >> 16), byte(connect >> 8), byte(connect)}
 		}

@@ -11,7 +11,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
@@ -96,7 +96,7 @@ func TestB3WillAtConnect(t *testing.T) {
 		h := start(t)
 		h.policy.publish["user:w"] = []string{"ok"}
 		c := h.dial()
-		p := c.Connect(wire.Connect{Level: level, ID: "w", User: "w", Will: &wire.Will{Topic: "secret", Payload: "x", QoS: qos}})
+		p := c.Connect(rawclient.Connect{Level: level, ID: "w", User: "w", Will: &rawclient.Will{Topic: "secret", Payload: "x", QoS: qos}})
 		if want := map[byte]byte{4: 5, 5: 0x87}[level]; p.Body[1] != want {
 			t.Fatalf("CONNACK %s", p)
 		}
@@ -111,8 +111,8 @@ func TestB3WillWhenSent(t *testing.T) {
 		sub := h.client(level, "sub")
 		sub.Subscribe(1, "will/#", qos)
 		drop := func(user string, before func()) {
-			c := h.connect(wire.Connect{Level: level, ID: user, User: user,
-				Will: &wire.Will{Topic: "will/" + user, Payload: "gone", QoS: qos, Retain: true}})
+			c := h.connect(rawclient.Connect{Level: level, ID: user, User: user,
+				Will: &rawclient.Will{Topic: "will/" + user, Payload: "gone", QoS: qos, Retain: true}})
 			before()
 			_ = c.Close()
 			h.until("the connection is gone", func() bool { return h.Stats().Connections == 1 })
@@ -161,8 +161,8 @@ func TestB3DelayedWill(t *testing.T) {
 		sub := h.client(5, "sub")
 		sub.Subscribe(1, "will/#", 0)
 		die := func(user string) {
-			c := h.connect(wire.Connect{Level: 5, ID: user, User: user, Props: []byte{17, 0, 0, 0, 30},
-				Will: &wire.Will{Topic: "will/" + user, Payload: "x", Props: []byte{24, 0, 0, 0, 1}}})
+			c := h.connect(rawclient.Connect{Level: 5, ID: user, User: user, Props: []byte{17, 0, 0, 0, 30},
+				Will: &rawclient.Will{Topic: "will/" + user, Payload: "x", Props: []byte{24, 0, 0, 0, 1}}})
 			_ = c.Close()
 		}
 		began := time.Now()
@@ -174,7 +174,7 @@ func TestB3DelayedWill(t *testing.T) {
 			t.Fatalf("%d wills wait", n)
 		}
 		h.policy.change(func(p *policy) { p.publish["user:revoked"] = nil })
-		back := h.connect(wire.Connect{Level: 5, ID: "returns", User: "returns", Keep: true})
+		back := h.connect(rawclient.Connect{Level: 5, ID: "returns", User: "returns", Keep: true})
 		defer back.Close()
 		if d := sub.ExpectPublish(); d.Topic != "will/stays" || time.Since(began) != time.Second {
 			t.Fatalf("after %v got %+v", time.Since(began), d)
@@ -192,7 +192,7 @@ func TestB4Stranger(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
 		h := start(t)
-		keep := wire.Connect{Level: level, ID: "shared-id", User: "victim", Keep: true}
+		keep := rawclient.Connect{Level: level, ID: "shared-id", User: "victim", Keep: true}
 		if level == 5 {
 			keep.Props = []byte{17, 0, 0, 1, 0}
 		}
@@ -255,9 +255,9 @@ func TestManyFiltersSomeAllowed(t *testing.T) {
 	s := h.client(5, "s")
 	var filters []byte
 	for _, f := range []string{"ok/1", "secret", "ok/#", "a+b", "#"} {
-		filters = append(append(filters, wire.Text(f)...), 1)
+		filters = append(append(filters, rawclient.Text(f)...), 1)
 	}
-	s.Put(wire.Frame(0x82, []byte{0, 1, 0}, filters)...)
+	s.Put(rawclient.Frame(0x82, []byte{0, 1, 0}, filters)...)
 	s.Expect("90:000100" + "01" + "87" + "01" + "8f" + "87")
 	pub := h.client(5, "pub")
 	pub.Publish("secret", "x", 0, 0, 0)
@@ -285,7 +285,7 @@ func TestB11OtherHooksDecideNothing(t *testing.T) {
 	s.Publish("secret", "x", 1, 1, 0)
 	s.Expect("40:000187")
 	c := h.dial()
-	if p := c.Connect(wire.Connect{Level: 5, ID: "x", User: "x", Password: "wrong"}); p.Body[1] != 0x86 {
+	if p := c.Connect(rawclient.Connect{Level: 5, ID: "x", User: "x", Password: "wrong"}); p.Body[1] != 0x86 {
 		t.Errorf("CONNECT: %s", p)
 	}
 }
@@ -327,7 +327,7 @@ func TestServicesAndPrivateAnswers(t *testing.T) {
 		one.Publish("$iothub/twin/GET/?$rid=7", "", 1, 3, 1)
 		var got []string
 		for range 3 {
-			p, err := one.Next(wire.Wait)
+			p, err := one.Next(rawclient.Wait)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -392,7 +392,7 @@ func TestCredentialExpiry(t *testing.T) {
 			sub.Subscribe(1, "will", 0)
 			at := time.Now().Add(3 * time.Second)
 			h.names.expires.Store(&at)
-			c := h.connect(wire.Connect{Level: level, ID: "c", User: "c", Will: &wire.Will{Topic: "will", Payload: "x"}})
+			c := h.connect(rawclient.Connect{Level: level, ID: "c", User: "c", Will: &rawclient.Will{Topic: "will", Payload: "x"}})
 			seen := c.ExpectClosed()
 			if now := time.Now(); now.Before(at) || now.After(at.Add(time.Second)) { // FlushTimeout, because the client does not hang up
 				t.Errorf("closed at %v, want %v", now, at)
@@ -402,7 +402,7 @@ func TestCredentialExpiry(t *testing.T) {
 			}
 			sub.ExpectPublish()
 			late := h.dial()
-			if p := late.Connect(wire.Connect{Level: level, ID: "c", User: "c"}); p.Body[1] == 0 {
+			if p := late.Connect(rawclient.Connect{Level: level, ID: "c", User: "c"}); p.Body[1] == 0 {
 				t.Error("an expired credential connects")
 			}
 		})

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 )
 
 // A 3.1.1 client that is held to the window goes on however soon its
@@ -20,7 +20,7 @@ func TestWindowIsNeverMissed(t *testing.T) {
 	const n = 60_000
 	go func() {
 		for i := range n {
-			if _, err := pub.Write(wire.PublishFrame(4, "a", "x", 1, uint16(i+1), 0)); err != nil {
+			if _, err := pub.Write(rawclient.PublishFrame(4, "a", "x", 1, uint16(i+1), 0)); err != nil {
 				return
 			}
 		}
@@ -104,7 +104,7 @@ func TestKeepAliveWhileHeldBack(t *testing.T) {
 	t.Parallel()
 	box := &outbox{held: true}
 	h := start(t, func(o *broker.Options) { o.ReceiveMaximum, o.Outbox = 1, box })
-	c := h.connect(wire.Connect{Level: 4, ID: "c", User: "c", KeepAlive: 1})
+	c := h.connect(rawclient.Connect{Level: 4, ID: "c", User: "c", KeepAlive: 1})
 	c.Publish("a", "x", 1, 1, 0)
 	h.until("the first is taken", func() bool { return box.len() == 1 })
 	read := h.Stats().BytesIn

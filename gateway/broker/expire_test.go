@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
@@ -24,7 +24,7 @@ func TestExpiredTakesNoRoom(t *testing.T) {
 			sub.Subscribe(1, "#", 1)
 			h.offline(sub)
 		}
-		var pubs []*wire.Client // many, because one has only a share
+		var pubs []*rawclient.Client // many, because one has only a share
 		for i := range room {
 			pubs = append(pubs, h.client(5, fmt.Sprint("pub", i)))
 		}
@@ -94,7 +94,7 @@ func TestDelayedWillOfAConnectionThatIsSlowToLeave(t *testing.T) {
 	sub := h.client(5, "sub")
 	sub.Subscribe(1, "will/#", 0)
 	o := kept(5, "c")
-	o.Will = &wire.Will{Topic: "will/c", Payload: "x", Props: []byte{24, 0, 0, 0, 30}}
+	o.Will = &rawclient.Will{Topic: "will/c", Payload: "x", Props: []byte{24, 0, 0, 0, 30}}
 	c := h.connect(o)
 	c.Publish("slow", "x", 0, 0, 0)
 	<-busy

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
@@ -22,7 +22,7 @@ func TestB33FarewellArrives(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	c := h.lateReader()
-	c.Connect(wire.Connect{Level: 5, ID: "late", User: "late"})
+	c.Connect(rawclient.Connect{Level: 5, ID: "late", User: "late"})
 	c.Subscribe(1, "a", 0)
 	self := &principal.Principal{Kind: principal.Gateway, Key: "gateway"}
 	const n = 12
@@ -44,7 +44,7 @@ func TestB33FarewellArrives(t *testing.T) {
 }
 
 // lateReader dials with a tiny receive buffer: what is not read stays with the gateway's kernel.
-func (h *house) lateReader() *wire.Client {
+func (h *house) lateReader() *rawclient.Client {
 	h.t.Helper()
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 2048) })
@@ -54,7 +54,7 @@ func (h *house) lateReader() *wire.Client {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { _ = nc.Close() })
-	return &wire.Client{T: h.t, Conn: nc}
+	return &rawclient.Client{T: h.t, Conn: nc}
 }
 
 // Many connections that are in the middle of writing something revoked are
@@ -67,7 +67,7 @@ func TestManyWritersDelayNoRevocation(t *testing.T) {
 	for i := range n {
 		c := h.lateReader()
 		id := fmt.Sprint("c", i)
-		c.Connect(wire.Connect{Level: 5, ID: id, User: id})
+		c.Connect(rawclient.Connect{Level: 5, ID: id, User: id})
 		c.Subscribe(1, "a", 0)
 	}
 	self := &principal.Principal{Kind: principal.Gateway, Key: "gateway"}

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 )
 
 // What the client may have received with QoS 2 and may not have any more is
@@ -40,13 +40,13 @@ func TestGivenUpQoS2IsReleased(t *testing.T) {
 			sub = h.connect(kept(level, "sub"))
 			got := map[string]bool{}
 			for range 2 {
-				p, err := sub.Next(wire.Wait)
+				p, err := sub.Next(rawclient.Wait)
 				if err != nil {
 					t.Fatal(err)
 				}
 				got[p.String()] = true
 				if p.Type() == 3 {
-					got[wire.Parse(level, p).Payload] = true
+					got[rawclient.Parse(level, p).Payload] = true
 				}
 			}
 			if !got[fmt.Sprintf("62:%04x", secret.ID)] || !got["open"] {
@@ -80,7 +80,7 @@ func TestQoS2DeliveryIsDurableFirst(t *testing.T) {
 			pub.ExpectSilence()
 			sub.ExpectSilence()
 			commit()
-			var got []wire.Delivery
+			var got []rawclient.Delivery
 			for i := range 3 {
 				d := sub.ExpectPublish()
 				if d.Payload != fmt.Sprint(i) {
@@ -140,7 +140,7 @@ func TestHeldForWhatIsGone(t *testing.T) {
 			}
 			take(sub, sub.ExpectPublish())
 		} else {
-			sub.Put(wire.Frame(0xa2, []byte{0, 9}, wire.Props(5), wire.Text("a"))...)
+			sub.Put(rawclient.Frame(0xa2, []byte{0, 9}, rawclient.Props(5), rawclient.Text("a"))...)
 			sub.ExpectType(11)
 			sub.ExpectSilence()
 		}
@@ -167,7 +167,7 @@ func TestUnsubscribedOnTheWay(t *testing.T) {
 			if replaced {
 				sub.Subscribe(3, "a", 1)
 			}
-			sub.Put(wire.Frame(0xa2, []byte{0, 9}, wire.Props(5), wire.Text("a"))...)
+			sub.Put(rawclient.Frame(0xa2, []byte{0, 9}, rawclient.Props(5), rawclient.Text("a"))...)
 			sub.ExpectType(11)
 		})
 		pub.Publish("a", "x", 1, 1, 0)
@@ -194,8 +194,8 @@ func TestSubscriptionsCanBeReplacedAtTheLimit(t *testing.T) {
 	}
 	var many []byte
 	for _, f := range []string{"t/0", "t/3", "t/1", "t/4"} {
-		many = append(append(many, wire.Text(f)...), 0)
+		many = append(append(many, rawclient.Text(f)...), 0)
 	}
-	c.Put(wire.Frame(0x82, []byte{0, 9}, wire.Props(5), many)...)
+	c.Put(rawclient.Frame(0x82, []byte{0, 9}, rawclient.Props(5), many)...)
 	c.Expect("90:0009000097" + "0097")
 }

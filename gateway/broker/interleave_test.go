@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
@@ -18,11 +18,11 @@ import (
 // given before: a revocation takes it from that one too.
 func TestRevokedWhileFlushing(t *testing.T) {
 	t.Parallel()
-	for name, lose := range map[string]func(h *house, c *wire.Client){
-		"taken over":   func(h *house, c *wire.Client) { h.connect(kept(5, "sub")) },
-		"clean start":  func(h *house, c *wire.Client) { h.client(5, "sub") },
-		"disconnected": func(h *house, c *wire.Client) { c.Put(0xe0, 0) },
-		"ended":        func(h *house, c *wire.Client) { h.Disconnect("user:sub", message.ServerShuttingDown, "") },
+	for name, lose := range map[string]func(h *house, c *rawclient.Client){
+		"taken over":   func(h *house, c *rawclient.Client) { h.connect(kept(5, "sub")) },
+		"clean start":  func(h *house, c *rawclient.Client) { h.client(5, "sub") },
+		"disconnected": func(h *house, c *rawclient.Client) { c.Put(0xe0, 0) },
+		"ended":        func(h *house, c *rawclient.Client) { h.Disconnect("user:sub", message.ServerShuttingDown, "") },
 	} {
 		for what, revoke := range map[string]func(p *policy){
 			"receiver":  func(p *policy) { p.read["user:sub"] = []string{"open"} },
@@ -43,8 +43,8 @@ func TestRevokedWhileFlushing(t *testing.T) {
 					h.policy.change(revoke)
 					h.recheck(func(p *principal.Principal) bool { return p.Key == "user:sub" || p.Key == "user:pub" })
 					for _, p := range sub.ExpectClosed() {
-						if p.Type() == 3 && strings.HasPrefix(wire.Parse(5, p).Payload, "secret") {
-							t.Errorf("got %+v", wire.Parse(5, p))
+						if p.Type() == 3 && strings.HasPrefix(rawclient.Parse(5, p).Payload, "secret") {
+							t.Errorf("got %+v", rawclient.Parse(5, p))
 						}
 					}
 				})
@@ -66,9 +66,9 @@ func nth(n int32, key string, f func()) *func(string) {
 
 // lasting is a session that lives for 256 seconds without its connection, and
 // leaves a will after 9.
-func lasting(payload string) wire.Connect {
+func lasting(payload string) rawclient.Connect {
 	o := kept(5, "c")
-	o.Will = &wire.Will{Topic: "will", Payload: payload, Props: []byte{24, 0, 0, 0, 9}}
+	o.Will = &rawclient.Will{Topic: "will", Payload: payload, Props: []byte{24, 0, 0, 0, 9}}
 	return o
 }
 
@@ -228,7 +228,7 @@ func TestShareOfAMemberThatEndsAfterARestart(t *testing.T) {
 // leaves a will that it is not, would be gone for everybody.
 func TestWillBeforeItsSuccessor(t *testing.T) {
 	t.Parallel()
-	for name, again := range map[string]wire.Connect{"resumed": leaving(5, "c", true, 0), "clean": leaving(5, "c", false, 0)} {
+	for name, again := range map[string]rawclient.Connect{"resumed": leaving(5, "c", true, 0), "clean": leaving(5, "c", false, 0)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h, busy, let := startSlow(t)

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 )
 
 // B7: an announced length costs nothing, and the limit before CONNECT is smaller.
@@ -68,7 +68,7 @@ func TestB8TLSHandshakeDeadline(t *testing.T) {
 	})
 	c := h.dial()
 	c.Hex("160301")
-	_ = c.SetReadDeadline(time.Now().Add(wire.Wait))
+	_ = c.SetReadDeadline(time.Now().Add(rawclient.Wait))
 	if _, err := c.Read(make([]byte, 64)); err == nil || errors.Is(err, syscall.ETIMEDOUT) {
 		t.Errorf("read: %v", err)
 	}
@@ -80,7 +80,7 @@ func TestB8Caps(t *testing.T) {
 	refused := func(t *testing.T, h *house) {
 		t.Helper()
 		c := h.dial()
-		_ = c.SetReadDeadline(time.Now().Add(wire.Wait))
+		_ = c.SetReadDeadline(time.Now().Add(rawclient.Wait))
 		if n, err := c.Read(make([]byte, 1)); err == nil || n > 0 {
 			t.Error("let in")
 		}
@@ -94,7 +94,7 @@ func TestB8Caps(t *testing.T) {
 		a, _ := h.dial(), h.dial()
 		h.until("two wait", func() bool { return h.Stats().Pending == 2 })
 		refused(t, h)
-		a.Connect(wire.Connect{Level: 5, ID: "a", User: "a"})
+		a.Connect(rawclient.Connect{Level: 5, ID: "a", User: "a"})
 		h.until("one waits", func() bool { return h.Stats().Pending == 1 })
 		h.client(5, "b")
 	})
@@ -144,7 +144,7 @@ func TestB9KeepAlive(t *testing.T) {
 func keepAlive(t *testing.T, level byte, alive uint16, counts time.Duration) {
 	h := startInMemory(t)
 	c := h.dial()
-	p := c.Connect(wire.Connect{Level: level, ID: "k", User: "k", KeepAlive: alive})
+	p := c.Connect(rawclient.Connect{Level: level, ID: "k", User: "k", KeepAlive: alive})
 	capped := bytes.Contains(p.Body, []byte{19, 1200 >> 8, 1200 & 0xff})
 	if want := level == 5 && alive != 1; capped != want {
 		t.Errorf("server keep alive %v, want %v: %s", capped, want, p)
@@ -166,7 +166,7 @@ func keepAlive(t *testing.T, level byte, alive uint16, counts time.Duration) {
 		c.ExpectSilence()
 	}
 	began := time.Now()
-	var seen []wire.Packet
+	var seen []rawclient.Packet
 	for {
 		p, err := c.Next(2*counts + time.Second)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -249,14 +249,14 @@ func TestB31B33Refusals(t *testing.T) {
 	h := start(t, func(o *broker.Options) {
 		o.Listeners[0].Limits.RatePerAddress = 1e6
 		o.Listeners[0].Limits.Pending = 1000
-		o.Listeners[0].Limits.Connect, o.FlushTimeout = wire.Wait, wire.Wait // what is to arrive may take as long
+		o.Listeners[0].Limits.Connect, o.FlushTimeout = rawclient.Wait, rawclient.Wait // what is to arrive may take as long
 	})
 	got := 0
 	for i := range 300 {
 		c := h.dial()
-		b := wire.Connect{Level: 5, ID: fmt.Sprint(i), User: "x", Password: "wrong"}.Bytes()
+		b := rawclient.Connect{Level: 5, ID: fmt.Sprint(i), User: "x", Password: "wrong"}.Bytes()
 		c.Put(append(b, bytes.Repeat([]byte{0xc0, 0}, 2000)...)...)
-		if p, err := c.Next(wire.Wait); err == nil && p.Type() == 2 && p.Body[1] == 0x86 {
+		if p, err := c.Next(rawclient.Wait); err == nil && p.Type() == 2 && p.Body[1] == 0x86 {
 			got++
 		}
 		_ = c.Close()
@@ -267,7 +267,7 @@ func TestB31B33Refusals(t *testing.T) {
 	for i := range 200 { // a CONNACK that may not be written: maximum packet size 1
 		c := h.dial()
 		id := fmt.Sprint("small", i)
-		c.Put(wire.Connect{Level: 5, ID: id, User: id, Props: []byte{39, 0, 0, 0, 1}}.Bytes()...)
+		c.Put(rawclient.Connect{Level: 5, ID: id, User: id, Props: []byte{39, 0, 0, 0, 1}}.Bytes()...)
 		if seen := c.ExpectClosed(); len(seen) != 0 {
 			t.Fatalf("seen %v", seen)
 		}
@@ -316,7 +316,7 @@ func TestB24Panic(t *testing.T) {
 		h.panics = 1
 		other := h.client(level, "other")
 		c := h.dial()
-		c.Put(wire.Connect{Level: level, ID: "c", User: "c", Password: "panic"}.Bytes()...)
+		c.Put(rawclient.Connect{Level: level, ID: "c", User: "c", Password: "panic"}.Bytes()...)
 		c.ExpectClosed()
 		other.ExpectSilence()
 		h.until("counted", func() bool { return h.Stats().Panics == 1 })
@@ -333,13 +333,13 @@ func TestB16NothingSecretIsLogged(t *testing.T) {
 	levels(t, func(t *testing.T, level byte) {
 		h := start(t)
 		h.policy.publish["user:u"] = []string{"ok"}
-		c := h.connect(wire.Connect{Level: level, ID: "u", User: "u", Password: "s3cret-password", Will: &wire.Will{Topic: "ok", Payload: "s3cret-will"}})
+		c := h.connect(rawclient.Connect{Level: level, ID: "u", User: "u", Password: "s3cret-password", Will: &rawclient.Will{Topic: "ok", Payload: "s3cret-will"}})
 		c.Publish("ok", "s3cret-payload", 1, 1, 1)
 		c.ExpectType(4)
 		c.Publish("denied", "s3cret-payload", 1, 2, 0)
-		_, _ = c.Next(wire.Wait)
+		_, _ = c.Next(rawclient.Wait)
 		b := h.client(level, "b")
-		b.Put(wire.Frame(0x82, []byte("s3cret-garbage"))...)
+		b.Put(rawclient.Frame(0x82, []byte("s3cret-garbage"))...)
 		b.ExpectClosed()
 		h.stop()
 		text := h.log.String() + fmt.Sprint(h.trail.records)

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 )
 
 // QoS 2 is exactly once and in order, wherever connections are lost and however
@@ -64,15 +64,15 @@ func TestExactlyOnceThroughLosses(t *testing.T) {
 }
 
 // receive takes one packet as a client does.
-func receive(c *wire.Client, unreleased map[uint16]bool, got *[]string) {
+func receive(c *rawclient.Client, unreleased map[uint16]bool, got *[]string) {
 	c.T.Helper()
-	p, err := c.Next(wire.Wait)
+	p, err := c.Next(rawclient.Wait)
 	if err != nil {
 		c.T.Fatalf("after %d: %v", len(*got), err)
 	}
 	switch p.Type() {
 	case 3:
-		d := wire.Parse(c.Level, p)
+		d := rawclient.Parse(c.Level, p)
 		if !unreleased[d.ID] {
 			unreleased[d.ID] = true
 			*got = append(*got, d.Payload)

@@ -9,21 +9,21 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
 // kept is a CONNECT whose session outlives its connection.
-func kept(level byte, user string) wire.Connect {
-	o := wire.Connect{Level: level, ID: user, User: user, Keep: true}
+func kept(level byte, user string) rawclient.Connect {
+	o := rawclient.Connect{Level: level, ID: user, User: user, Keep: true}
 	if level == 5 {
 		o.Props = []byte{17, 0, 0, 1, 0}
 	}
 	return o
 }
 
-func (h *house) offline(c *wire.Client) {
+func (h *house) offline(c *rawclient.Client) {
 	h.t.Helper()
 	n := h.Stats().Connections
 	_ = c.Close()
@@ -177,11 +177,11 @@ func TestRestart(t *testing.T) {
 }
 
 // drain takes n deliveries and completes them, however they are mixed.
-func drain(c *wire.Client, n int) []wire.Delivery {
+func drain(c *rawclient.Client, n int) []rawclient.Delivery {
 	c.T.Helper()
-	var got []wire.Delivery
+	var got []rawclient.Delivery
 	for open := 0; len(got) < n || open > 0; {
-		p, err := c.Next(wire.Wait)
+		p, err := c.Next(rawclient.Wait)
 		if err != nil {
 			c.T.Fatalf("after %d of %d: %v", len(got), n, err)
 		}
@@ -190,7 +190,7 @@ func drain(c *wire.Client, n int) []wire.Delivery {
 			open--
 			continue
 		}
-		d := wire.Parse(c.Level, p)
+		d := rawclient.Parse(c.Level, p)
 		got = append(got, d)
 		switch d.QoS {
 		case 1:
@@ -233,7 +233,7 @@ func TestB21ResumeInOrder(t *testing.T) {
 				pub.Publish("a", fmt.Sprint(i), 1+byte(i%2), uint16(i+1), 0)
 				finish(pub, 1+byte(i%2), uint16(i+1))
 			}
-			var first []wire.Delivery
+			var first []rawclient.Delivery
 			for range 5 {
 				first = append(first, sub.ExpectPublish())
 			}
@@ -243,7 +243,7 @@ func TestB21ResumeInOrder(t *testing.T) {
 				sub.Publish("b", "own", 1, d.ID, 0)
 				sub.ExpectType(4)
 			}
-			sub.Put(wire.Frame(0x82, []byte{byte(first[0].ID >> 8), byte(first[0].ID)}, wire.Props(level), wire.Text("c"), []byte{0})...)
+			sub.Put(rawclient.Frame(0x82, []byte{byte(first[0].ID >> 8), byte(first[0].ID)}, rawclient.Props(level), rawclient.Text("c"), []byte{0})...)
 			if p := sub.ExpectType(9); p.Body[len(p.Body)-1] != 0 {
 				t.Errorf("SUBSCRIBE with the identifier of a delivery: %s", p)
 			}
@@ -282,7 +282,7 @@ func TestB21ResumeInOrder(t *testing.T) {
 			}
 			seen := 5
 			for seen < 199 {
-				p, err := c.Next(wire.Wait)
+				p, err := c.Next(rawclient.Wait)
 				if err != nil {
 					t.Fatalf("after %d: %v", seen, err)
 				}
@@ -290,7 +290,7 @@ func TestB21ResumeInOrder(t *testing.T) {
 					c.Put(append([]byte{0x70, 2}, p.Body...)...)
 					continue
 				}
-				d := wire.Parse(level, p)
+				d := rawclient.Parse(level, p)
 				if d.Payload != fmt.Sprint(seen+1) {
 					t.Fatalf("got %s after %d", d.Payload, seen)
 				}
@@ -362,7 +362,7 @@ func TestB14QueueQuota(t *testing.T) {
 				sent := 0
 				for id := uint16(1); id < 100; id++ {
 					pub.Publish("a", body, 1, id, 0)
-					p, err := pub.Next(wire.Wait)
+					p, err := pub.Next(rawclient.Wait)
 					if err != nil || level == 5 && hex.EncodeToString(p.Body) == fmt.Sprintf("%04x97", id) {
 						break
 					}

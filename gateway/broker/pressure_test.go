@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 )
 
 // B20, B13: a receiver that stops reading costs publishers at most 100 ms in
@@ -45,7 +45,7 @@ func slowReceiver(t *testing.T, level byte) {
 	}
 	// Administration and take-over do not wait for it either.
 	began = time.Now()
-	again := h.connect(wire.Connect{Level: level, ID: "slow", User: "slow"})
+	again := h.connect(rawclient.Connect{Level: level, ID: "slow", User: "slow"})
 	again.ExpectSilence()
 	if n := h.Disconnect("user:slow", 0x98, "x"); n != 1 {
 		t.Errorf("%d", n)
@@ -75,7 +75,7 @@ func TestB20SlowReceiverQoS12(t *testing.T) {
 		slow.Publish("own", "x", 1, 9, 0)
 		open, acked := 0, false
 		for got := 0; got < n || open > 0; {
-			p, err := slow.Next(wire.Wait)
+			p, err := slow.Next(rawclient.Wait)
 			if err != nil {
 				t.Fatalf("after %d: %v", got, err)
 			}
@@ -86,7 +86,7 @@ func TestB20SlowReceiverQoS12(t *testing.T) {
 				slow.Put(append([]byte{0x70, 2}, p.Body[:2]...)...)
 				open--
 			case 3:
-				d := wire.Parse(level, p)
+				d := rawclient.Parse(level, p)
 				if want := fmt.Sprintf("%d ", got); !strings.HasPrefix(d.Payload, want) {
 					t.Fatalf("got %.10s, want %s", d.Payload, want)
 				}
@@ -109,14 +109,14 @@ func TestB19ReceiveMaximum(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	const clients, each = 4, 400
-	var subs, pubs []*wire.Client
+	var subs, pubs []*rawclient.Client
 	for i := range clients {
 		id := fmt.Sprint("s", i)
-		s := h.connect(wire.Connect{Level: 5, ID: id, User: id, Props: []byte{33, 0, 3}})
+		s := h.connect(rawclient.Connect{Level: 5, ID: id, User: id, Props: []byte{33, 0, 3}})
 		s.Subscribe(1, "t/#", byte(1+i%2))
 		subs = append(subs, s)
 		id = fmt.Sprint("p", i)
-		pubs = append(pubs, h.connect(wire.Connect{Level: 5, ID: id, User: id, Props: []byte{33, 0, 3}}))
+		pubs = append(pubs, h.connect(rawclient.Connect{Level: 5, ID: id, User: id, Props: []byte{33, 0, 3}}))
 	}
 	var wg sync.WaitGroup
 	for i, p := range pubs {
@@ -132,7 +132,7 @@ func TestB19ReceiveMaximum(t *testing.T) {
 			open := map[uint16]bool{}
 			next := map[string]int{}
 			for got := 0; got < clients*each || len(open) > 0; {
-				p, err := s.Next(2 * wire.Wait)
+				p, err := s.Next(2 * rawclient.Wait)
 				if err != nil {
 					t.Errorf("after %d: %v", got, err)
 					return
@@ -143,7 +143,7 @@ func TestB19ReceiveMaximum(t *testing.T) {
 					s.Ack(7, id)
 					continue
 				}
-				d := wire.Parse(5, p)
+				d := rawclient.Parse(5, p)
 				if fmt.Sprint(next[d.Topic]) != d.Payload {
 					t.Errorf("%s: got %s, want %d", d.Topic, d.Payload, next[d.Topic])
 					return
@@ -168,7 +168,7 @@ func TestB19ReceiveMaximum(t *testing.T) {
 func TestClientLimits(t *testing.T) {
 	t.Parallel()
 	h := start(t)
-	s := h.connect(wire.Connect{Level: 5, ID: "s", User: "s", Props: []byte{39, 0, 0, 0, 64, 23, 0}})
+	s := h.connect(rawclient.Connect{Level: 5, ID: "s", User: "s", Props: []byte{39, 0, 0, 0, 64, 23, 0}})
 	s.Subscribe(1, "a", 1)
 	pub := h.client(5, "pub")
 	for i, size := range []int{100, 10} {
@@ -180,7 +180,7 @@ func TestClientLimits(t *testing.T) {
 		t.Errorf("got %d bytes", len(d.Payload))
 	}
 	take(s, d)
-	s.Put(wire.Frame(0x82, []byte{0, 0, 0}, wire.Text("a"), []byte{0})...)
+	s.Put(rawclient.Frame(0x82, []byte{0, 0, 0}, rawclient.Text("a"), []byte{0})...)
 	if seen := s.ExpectClosed(); len(seen) != 1 || len(seen[0].Body) != 1 {
 		t.Errorf("problem information was sent: %v", seen)
 	}

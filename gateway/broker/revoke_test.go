@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
@@ -274,11 +274,11 @@ func TestNothingAfterConfirmation(t *testing.T) {
 		defer wg.Wait()
 		defer close(stop)
 		// A receiver that reads: one that does not would be closed.
-		packets := make(chan wire.Packet, 1<<16)
+		packets := make(chan rawclient.Packet, 1<<16)
 		wg.Go(func() {
 			defer close(packets)
 			for {
-				p, err := sub.Next(wire.Wait)
+				p, err := sub.Next(rawclient.Wait)
 				if err != nil {
 					return
 				}
@@ -296,7 +296,7 @@ func TestNothingAfterConfirmation(t *testing.T) {
 				switch p.Type() {
 				case 3:
 					deliveries++
-					if d := wire.Parse(level, p); d.QoS > 0 {
+					if d := rawclient.Parse(level, p); d.QoS > 0 {
 						sub.Ack(3+d.QoS, d.ID)
 					}
 				case 6:
@@ -360,7 +360,7 @@ func TestCutOrClosed(t *testing.T) {
 		}
 		sub.Put(0xc0, 0)
 		for {
-			p, err := sub.Next(wire.Wait)
+			p, err := sub.Next(rawclient.Wait)
 			if err != nil || p.Type() == 13 {
 				break
 			}

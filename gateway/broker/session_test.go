@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
@@ -18,7 +18,7 @@ func TestB22ExpiredSession(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
 	h := start(t, func(o *broker.Options) { o.Vault = v })
-	o := wire.Connect{Level: 5, ID: "sub", User: "sub", Keep: true, Props: []byte{17, 0, 0, 0, 1}}
+	o := rawclient.Connect{Level: 5, ID: "sub", User: "sub", Keep: true, Props: []byte{17, 0, 0, 0, 1}}
 	c := h.connect(o)
 	c.Subscribe(1, "a", 1)
 	h.offline(c)
@@ -45,7 +45,7 @@ func TestB22TakeOver(t *testing.T) {
 	levels(t, func(t *testing.T, level byte) {
 		h := start(t, func(o *broker.Options) { o.Listeners[0].Limits.RatePerAddress = 1e6 })
 		pub := h.client(level, "pub")
-		var last *wire.Client
+		var last *rawclient.Client
 		for i := range 150 {
 			o := kept(level, "same")
 			o.Keep = i%5 > 0 // mostly resumed, sometimes started afresh
@@ -136,7 +136,7 @@ func TestPresenceIsTold(t *testing.T) {
 		h.until("nobody is left", is(0))
 		third := h.connect(kept(level, "same"))
 		h.policy.change(func(p *policy) { p.banned["user:same"] = true })
-		if c := h.dial().Connect(wire.Connect{Level: level, ID: "same", User: "same"}); c.Body[1] == 0 || who.count("user:same") != 1 {
+		if c := h.dial().Connect(rawclient.Connect{Level: level, ID: "same", User: "same"}); c.Body[1] == 0 || who.count("user:same") != 1 {
 			t.Errorf("refused, and counted: %d", who.count("user:same"))
 		}
 		if _, err := h.Recheck(t.Context(), func(*principal.Principal) bool { return true }); err != nil {

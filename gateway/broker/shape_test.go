@@ -10,7 +10,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/gatehouse/gatehouse/gateway/broker/frame"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 )
 
 // B27: the frame that panics in the library's decoder ends its own connection
@@ -57,14 +57,14 @@ func TestTripwire(t *testing.T) {
 func TestB29Connect(t *testing.T) {
 	t.Parallel()
 	h := start(t)
-	head := func(level, flags byte) []byte { return append(wire.Text("MQTT"), level, flags, 0, 0) }
+	head := func(level, flags byte) []byte { return append(rawclient.Text("MQTT"), level, flags, 0, 0) }
 	v5 := func(flags byte, props []byte, rest ...[]byte) []byte {
-		return wire.Frame(0x10, head(5, flags), wire.Props(5, props), bytes.Join(rest, nil))
+		return rawclient.Frame(0x10, head(5, flags), rawclient.Props(5, props), bytes.Join(rest, nil))
 	}
 	v4 := func(flags byte, rest ...[]byte) []byte {
-		return wire.Frame(0x10, head(4, flags), bytes.Join(rest, nil))
+		return rawclient.Frame(0x10, head(4, flags), bytes.Join(rest, nil))
 	}
-	id := wire.Text("c")
+	id := rawclient.Text("c")
 	for name, c := range map[string]struct {
 		frame []byte
 		code  int // of the CONNACK, -1: none
@@ -76,28 +76,28 @@ func TestB29Connect(t *testing.T) {
 		"auth data without method":   {v5(2, []byte{22, 0, 1, 'x'}, id), 0x82},
 		"property of another packet": {v5(2, []byte{35, 0, 1}, id), 0x82},
 		"unknown property":           {v5(2, []byte{60, 0}, id), 0x82},
-		"property over its block":    {wire.Frame(0x10, head(5, 2), []byte{2, 33, 0}, id), 0x81},
+		"property over its block":    {rawclient.Frame(0x10, head(5, 2), []byte{2, 33, 0}, id), 0x81},
 		"will QoS without will":      {v5(2|1<<3, nil, id), 0x81},
 		"will retain without will":   {v5(2|1<<5, nil, id), 0x81},
-		"will QoS 3":                 {v5(2|4|3<<3, nil, id, []byte{0}, wire.Text("w"), wire.Text("x")), 0x81},
-		"will topic with a wildcard": {v5(2|4, nil, id, []byte{0}, wire.Text("w/#"), wire.Text("x")), 0x90},
+		"will QoS 3":                 {v5(2|4|3<<3, nil, id, []byte{0}, rawclient.Text("w"), rawclient.Text("x")), 0x81},
+		"will topic with a wildcard": {v5(2|4, nil, id, []byte{0}, rawclient.Text("w/#"), rawclient.Text("x")), 0x90},
 		"reserved flag":              {v5(3, nil, id), 0x81},
 		"trailing bytes":             {v5(2, nil, id, []byte{0}), 0x81},
 		"trailing bytes, 3.1.1":      {v4(2, id, []byte{0}), -1},
-		"password without a name":    {v4(2|0x40, id, wire.Text("pw")), -1},
+		"password without a name":    {v4(2|0x40, id, rawclient.Text("pw")), -1},
 		"user flag without a name":   {v5(2|0x80, nil, id), 0x81},
-		"NUL in the client id":       {v5(2, nil, wire.Text("a\x00b")), 0x81},
-		"overlong UTF-8":             {v5(2, nil, wire.Text("a\xc0\xafb")), 0x81},
-		"a surrogate":                {v5(2, nil, wire.Text("\xed\xa0\x80")), 0x81},
+		"NUL in the client id":       {v5(2, nil, rawclient.Text("a\x00b")), 0x81},
+		"overlong UTF-8":             {v5(2, nil, rawclient.Text("a\xc0\xafb")), 0x81},
+		"a surrogate":                {v5(2, nil, rawclient.Text("\xed\xa0\x80")), 0x81},
 		"flags in the first byte":    {append([]byte{0x11}, v5(2, nil, id)[1:]...), 0x81},
 		"endless length":             {[]byte{0x10, 0xff, 0xff, 0xff, 0xff, 0xff}, 0x81},
-		"another protocol":           {wire.Frame(0x10, wire.Text("MQIX"), []byte{4, 2, 0, 0}, id), -1},
-		"undecodable":                {wire.Frame(0x10, head(5, 2)), 0x81},
-		"level 6":                    {wire.Frame(0x10, head(6, 2), id), 1},
-		"level 3":                    {wire.Frame(0x10, wire.Text("MQIsdp"), []byte{3, 2, 0, 0}, id), 1},
-		"3.1.1 no id, not clean":     {v4(0, wire.Text("")), 2},
-		"no CONNECT first":           {wire.Frame(0x82, []byte{0, 1}, wire.Text("a"), []byte{0}), -1},
-		"thousands of properties":    {v5(2, bytes.Repeat(append([]byte{38}, append(wire.Text("k"), wire.Text("v")...)...), 3000), id), 0x97},
+		"another protocol":           {rawclient.Frame(0x10, rawclient.Text("MQIX"), []byte{4, 2, 0, 0}, id), -1},
+		"undecodable":                {rawclient.Frame(0x10, head(5, 2)), 0x81},
+		"level 6":                    {rawclient.Frame(0x10, head(6, 2), id), 1},
+		"level 3":                    {rawclient.Frame(0x10, rawclient.Text("MQIsdp"), []byte{3, 2, 0, 0}, id), 1},
+		"3.1.1 no id, not clean":     {v4(0, rawclient.Text("")), 2},
+		"no CONNECT first":           {rawclient.Frame(0x82, []byte{0, 1}, rawclient.Text("a"), []byte{0}), -1},
+		"thousands of properties":    {v5(2, bytes.Repeat(append([]byte{38}, append(rawclient.Text("k"), rawclient.Text("v")...)...), 3000), id), 0x97},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -119,7 +119,7 @@ func TestB29AfterConnect(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	sub := func(props []byte, filter string, options byte) []byte {
-		return wire.Frame(0x82, []byte{0, 1}, wire.Props(5, props), wire.Text(filter), []byte{options})
+		return rawclient.Frame(0x82, []byte{0, 1}, rawclient.Props(5, props), rawclient.Text(filter), []byte{options})
 	}
 	for name, c := range map[string]struct {
 		frame []byte
@@ -131,23 +131,23 @@ func TestB29AfterConnect(t *testing.T) {
 		"reserved options":         {sub(nil, "a", 0x40), 0x81},
 		"subscribe QoS 3":          {sub(nil, "a", 3), 0x81},
 		"no local on a share":      {sub(nil, "$SHARE/g/a", 4), 0x82},
-		"no filter":                {wire.Frame(0x82, []byte{0, 1, 0}), 0x82},
-		"unsubscribe nothing":      {wire.Frame(0xa2, []byte{0, 1, 0}), 0x82},
-		"subscribe id 0":           {wire.Frame(0x82, []byte{0, 0, 0}, wire.Text("a"), []byte{0}), 0x82},
-		"subscribe flags":          {wire.Frame(0x80, []byte{0, 1, 0}, wire.Text("a"), []byte{0}), 0x81},
-		"thousands of filters":     {wire.Frame(0x82, []byte{0, 1, 0}, bytes.Repeat(append(wire.Text("a"), 0), 5000)), 0x97},
+		"no filter":                {rawclient.Frame(0x82, []byte{0, 1, 0}), 0x82},
+		"unsubscribe nothing":      {rawclient.Frame(0xa2, []byte{0, 1, 0}), 0x82},
+		"subscribe id 0":           {rawclient.Frame(0x82, []byte{0, 0, 0}, rawclient.Text("a"), []byte{0}), 0x82},
+		"subscribe flags":          {rawclient.Frame(0x80, []byte{0, 1, 0}, rawclient.Text("a"), []byte{0}), 0x81},
+		"thousands of filters":     {rawclient.Frame(0x82, []byte{0, 1, 0}, bytes.Repeat(append(rawclient.Text("a"), 0), 5000)), 0x97},
 		"filter not UTF-8":         {sub(nil, "\xff", 0), 0x81},
-		"publish QoS 3":            {wire.Frame(0x36, wire.Text("a"), []byte{0, 1, 0}), 0x81},
-		"publish DUP QoS 0":        {wire.Frame(0x38, wire.Text("a"), []byte{0}), 0x81},
-		"publish id 0":             {wire.Frame(0x32, wire.Text("a"), []byte{0, 0, 0}), 0x82},
-		"publish wildcard":         {wire.Frame(0x30, wire.Text("a/+"), []byte{0}), 0x90},
-		"publish no topic":         {wire.Frame(0x30, wire.Text(""), []byte{0}), 0x90},
-		"publish NUL":              {wire.Frame(0x30, wire.Text("a\x00"), []byte{0}), 0x81},
-		"publish subscription id":  {wire.Frame(0x30, wire.Text("a"), []byte{2, 11, 1}), 0x82},
-		"publish block too long":   {wire.Frame(0x30, wire.Text("a"), []byte{9, 1, 0}), 0x81},
-		"publish topic too long":   {wire.Frame(0x30, []byte{0xff, 0xff, 'a'}), 0x81},
-		"payload not UTF-8":        {wire.Frame(0x30, wire.Text("a"), []byte{2, 1, 1}, []byte{0xff}), 0x99},
-		"response topic wildcard":  {wire.Frame(0x30, wire.Text("a"), append([]byte{6, 8}, wire.Text("a/#")...)), 0x82},
+		"publish QoS 3":            {rawclient.Frame(0x36, rawclient.Text("a"), []byte{0, 1, 0}), 0x81},
+		"publish DUP QoS 0":        {rawclient.Frame(0x38, rawclient.Text("a"), []byte{0}), 0x81},
+		"publish id 0":             {rawclient.Frame(0x32, rawclient.Text("a"), []byte{0, 0, 0}), 0x82},
+		"publish wildcard":         {rawclient.Frame(0x30, rawclient.Text("a/+"), []byte{0}), 0x90},
+		"publish no topic":         {rawclient.Frame(0x30, rawclient.Text(""), []byte{0}), 0x90},
+		"publish NUL":              {rawclient.Frame(0x30, rawclient.Text("a\x00"), []byte{0}), 0x81},
+		"publish subscription id":  {rawclient.Frame(0x30, rawclient.Text("a"), []byte{2, 11, 1}), 0x82},
+		"publish block too long":   {rawclient.Frame(0x30, rawclient.Text("a"), []byte{9, 1, 0}), 0x81},
+		"publish topic too long":   {rawclient.Frame(0x30, []byte{0xff, 0xff, 'a'}), 0x81},
+		"payload not UTF-8":        {rawclient.Frame(0x30, rawclient.Text("a"), []byte{2, 1, 1}, []byte{0xff}), 0x99},
+		"response topic wildcard":  {rawclient.Frame(0x30, rawclient.Text("a"), append([]byte{6, 8}, rawclient.Text("a/#")...)), 0x82},
 		"puback id 0":              {[]byte{0x40, 2, 0, 0}, 0x82},
 		"puback short":             {[]byte{0x40, 1, 1}, 0x81},
 		"puback code":              {[]byte{0x40, 3, 0, 1, 0x04}, 0x82},
@@ -157,21 +157,21 @@ func TestB29AfterConnect(t *testing.T) {
 		"disconnect code":          {[]byte{0xe0, 1, 0x8b}, 0x82},
 		"disconnect flags":         {[]byte{0xe1, 0}, 0x81},
 		"raising session expiry":   {[]byte{0xe0, 7, 0, 5, 17, 0, 0, 0, 9}, 0x82},
-		"second CONNECT":           {wire.Connect{Level: 5, ID: "x", User: "x"}.Bytes(), 0x82},
+		"second CONNECT":           {rawclient.Connect{Level: 5, ID: "x", User: "x"}.Bytes(), 0x82},
 		"CONNACK from a client":    {[]byte{0x20, 3, 0, 0, 0}, 0x82},
 		"SUBACK from a client":     {[]byte{0x90, 4, 0, 1, 0, 0}, 0x82},
 		"PINGRESP from a client":   {[]byte{0xd0, 0}, 0x82},
 		"packet type 0":            {[]byte{0x00, 0}, 0x81},
 		"AUTH without a method":    {[]byte{0xf0, 2, 0x19, 0}, 0x82},
-		"AUTH nobody negotiated":   {wire.Frame(0xf0, []byte{0x19}, wire.Props(5, append([]byte{21}, wire.Text("m")...))), 0x82},
+		"AUTH nobody negotiated":   {rawclient.Frame(0xf0, []byte{0x19}, rawclient.Props(5, append([]byte{21}, rawclient.Text("m")...))), 0x82},
 		"padded length":            {[]byte{0xc0, 0x80, 0}, 0x81},
 		"endless length":           {[]byte{0x30, 0xff, 0xff, 0xff, 0xff, 0xff}, 0x81},
-		"thousands of properties":  {wire.Frame(0x30, wire.Text("a"), wire.Props(5, bytes.Repeat(append([]byte{38}, append(wire.Text("k"), wire.Text("v")...)...), 3000))), 0x97},
-		"property id of two bytes": {wire.Frame(0x30, wire.Text("a"), []byte{2, 0x81, 0x00}), 0x82},
+		"thousands of properties":  {rawclient.Frame(0x30, rawclient.Text("a"), rawclient.Props(5, bytes.Repeat(append([]byte{38}, append(rawclient.Text("k"), rawclient.Text("v")...)...), 3000))), 0x97},
+		"property id of two bytes": {rawclient.Frame(0x30, rawclient.Text("a"), []byte{2, 0x81, 0x00}), 0x82},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			conn := h.connect(wire.Connect{Level: 5, ID: name, User: name})
+			conn := h.connect(rawclient.Connect{Level: 5, ID: name, User: name})
 			conn.Put(c.frame...)
 			seen := conn.ExpectClosed()
 			if len(seen) != 1 || seen[0].First != 0xe0 || seen[0].Body[0] != c.code {
@@ -196,11 +196,11 @@ func TestB30LegalInput(t *testing.T) {
 		h := start(t)
 		sub := h.client(level, "sub")
 		sub.Subscribe(1, "will/#", 1)
-		head := append(wire.Text("MQTT"), level, 2|4|0x40|0x80, 0, 0)
-		connect := func(id string) *wire.Client {
+		head := append(rawclient.Text("MQTT"), level, 2|4|0x40|0x80, 0, 0)
+		connect := func(id string) *rawclient.Client {
 			c := h.dial()
 			c.Level = level
-			c.Put(wire.Frame(0x10, head, wire.Props(level), wire.Text(id), wire.Props(level), wire.Text("will/"+id), wire.Text(""), wire.Text(id), wire.Text(""))...)
+			c.Put(rawclient.Frame(0x10, head, rawclient.Props(level), rawclient.Text(id), rawclient.Props(level), rawclient.Text("will/"+id), rawclient.Text(""), rawclient.Text(id), rawclient.Text(""))...)
 			if p := c.ExpectType(2); p.Body[1] != 0 {
 				t.Fatalf("refused %s", p)
 			}
@@ -236,10 +236,10 @@ func TestConnack(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	c := h.dial()
-	p := c.Connect(wire.Connect{Level: 5, User: "x", KeepAlive: 10, Props: append([]byte{17, 0xff, 0xff, 0xff, 0xff, 21}, wire.Text("names")...)})
+	p := c.Connect(rawclient.Connect{Level: 5, User: "x", KeepAlive: 10, Props: append([]byte{17, 0xff, 0xff, 0xff, 0xff, 21}, rawclient.Text("names")...)})
 	_ = p
 	c = h.dial()
-	c.Put(wire.Connect{Level: 5, User: "x", KeepAlive: 10, Props: []byte{17, 0xff, 0xff, 0xff, 0xff}}.Bytes()...)
+	c.Put(rawclient.Connect{Level: 5, User: "x", KeepAlive: 10, Props: []byte{17, 0xff, 0xff, 0xff, 0xff}}.Bytes()...)
 	p = c.ExpectType(2)
 	for name, want := range map[string]string{
 		"receive maximum": "210100", "maximum packet size": "2700100000", "topic alias maximum": "220040", "assigned id": "12",
@@ -249,11 +249,11 @@ func TestConnack(t *testing.T) {
 			t.Errorf("%s is missing: %s", name, p)
 		}
 	}
-	if p := h.dial().Connect(wire.Connect{Level: 4, ID: "v4", User: "v4"}); p.String() != "20:0000" {
+	if p := h.dial().Connect(rawclient.Connect{Level: 4, ID: "v4", User: "v4"}); p.String() != "20:0000" {
 		t.Errorf("3.1.1: %s", p)
 	}
 	for pw, want := range map[string]string{"wrong": "20:0004", "broken": "20:0005"} {
-		if p := h.dial().Connect(wire.Connect{Level: 4, ID: "v4", User: "v4", Password: pw}); p.String() != want {
+		if p := h.dial().Connect(rawclient.Connect{Level: 4, ID: "v4", User: "v4", Password: pw}); p.String() != want {
 			t.Errorf("3.1.1 %s: %s", pw, p)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 )
 
 func clientTLS(t *testing.T) *tls.Config {
@@ -23,24 +23,24 @@ func clientTLS(t *testing.T) *tls.Config {
 
 // roundTrip publishes to itself in tiny pieces: a frame is never split
 // between two readers.
-func roundTrip(t *testing.T, c *wire.Client, level byte) {
+func roundTrip(t *testing.T, c *rawclient.Client, level byte) {
 	t.Helper()
 	if code := c.Subscribe(1, "a", 1); code != 1 {
 		t.Fatalf("SUBACK %#x", code)
 	}
-	for i, b := range wire.PublishFrame(level, "a", "pieces", 1, 5, 0) {
+	for i, b := range rawclient.PublishFrame(level, "a", "pieces", 1, 5, 0) {
 		c.Put(b)
 		if i%4 == 0 {
 			time.Sleep(time.Millisecond)
 		}
 	}
 	for seen := 0; seen < 2; seen++ {
-		p, err := c.Next(wire.Wait)
+		p, err := c.Next(rawclient.Wait)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if p.Type() == 3 {
-			d := wire.Parse(level, p)
+			d := rawclient.Parse(level, p)
 			if d.Payload != "pieces" {
 				t.Errorf("got %+v", d)
 			}
@@ -65,8 +65,8 @@ func TestTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer nc.Close()
-		c := &wire.Client{T: t, Conn: nc}
-		c.Connect(wire.Connect{Level: level, ID: "c", User: "c"})
+		c := &rawclient.Client{T: t, Conn: nc}
+		c.Connect(rawclient.Connect{Level: level, ID: "c", User: "c"})
 		cred := h.names.last.Load()
 		if cred.TLS == nil || len(cred.TLS.PeerCertificates) != 1 || cred.TLS.PeerCertificates[0].Subject.CommonName != "device-1" ||
 			cred.PeerUID != -1 || cred.Listener != "test" || !cred.Remote.IsValid() {
@@ -90,15 +90,15 @@ func TestWebSocket(t *testing.T) {
 			defer tr.CloseIdleConnections()
 			scheme := map[bool]string{false: "ws://", true: "wss://"}[secure]
 			for _, path := range []string{"/mqtt", "/$iothub/websocket"} {
-				ctx, cancel := context.WithTimeout(context.Background(), wire.Wait)
+				ctx, cancel := context.WithTimeout(context.Background(), rawclient.Wait)
 				defer cancel()
 				ws, _, err := websocket.Dial(ctx, scheme+h.addr+path, &websocket.DialOptions{Subprotocols: []string{"mqtt"}, HTTPClient: &http.Client{Transport: tr}})
 				if err != nil {
 					t.Fatal(err)
 				}
 				ws.SetReadLimit(-1)
-				c := &wire.Client{T: t, Conn: websocket.NetConn(context.Background(), ws, websocket.MessageBinary)}
-				c.Connect(wire.Connect{Level: level, ID: "c", User: "c"})
+				c := &rawclient.Client{T: t, Conn: websocket.NetConn(context.Background(), ws, websocket.MessageBinary)}
+				c.Connect(rawclient.Connect{Level: level, ID: "c", User: "c"})
 				if cred := h.names.last.Load(); secure != (cred.TLS != nil && len(cred.TLS.PeerCertificates) == 1) {
 					t.Errorf("client certificate: %+v", cred.TLS)
 				}
@@ -110,7 +110,7 @@ func TestWebSocket(t *testing.T) {
 				"subprotocol": {HTTPClient: &http.Client{Transport: tr}},
 				"origin":      {Subprotocols: []string{"mqtt"}, HTTPClient: &http.Client{Transport: tr}, HTTPHeader: http.Header{"Origin": {"https://evil.example"}}},
 			} {
-				ctx, cancel := context.WithTimeout(context.Background(), wire.Wait)
+				ctx, cancel := context.WithTimeout(context.Background(), rawclient.Wait)
 				ws, _, err := websocket.Dial(ctx, scheme+h.addr+"/mqtt", o)
 				if err == nil {
 					if _, _, err = ws.Read(ctx); err == nil {
@@ -144,8 +144,8 @@ func TestUnixSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	c := &wire.Client{T: t, Conn: nc}
-	c.Connect(wire.Connect{Level: 5, ID: "c", User: "c"})
+	c := &rawclient.Client{T: t, Conn: nc}
+	c.Connect(rawclient.Connect{Level: 5, ID: "c", User: "c"})
 	if cred := h.names.last.Load(); cred.PeerUID != os.Getuid() || cred.Listener != "local" {
 		t.Errorf("credentials %+v", cred)
 	}
@@ -158,16 +158,16 @@ func TestReauthentication(t *testing.T) {
 	h := start(t)
 	soon := time.Now().Add(time.Hour)
 	h.names.expires.Store(&soon)
-	method := append([]byte{21}, wire.Text("names")...)
-	data := func(user string) []byte { return append([]byte{22}, wire.Text(user)...) }
+	method := append([]byte{21}, rawclient.Text("names")...)
+	data := func(user string) []byte { return append([]byte{22}, rawclient.Text(user)...) }
 	c := h.dial()
-	p := c.Connect(wire.Connect{Level: 5, ID: "c", Props: append(method, data("alice")...)})
+	p := c.Connect(rawclient.Connect{Level: 5, ID: "c", Props: append(method, data("alice")...)})
 	if p.Body[1] != 0 || !bytes.Contains(p.Body, method) {
 		t.Fatalf("CONNACK %s", p)
 	}
 	later := soon.Add(time.Hour)
 	h.names.expires.Store(&later)
-	c.Put(wire.Frame(0xf0, []byte{0x19}, wire.Props(5, method, data("alice")))...)
+	c.Put(rawclient.Frame(0xf0, []byte{0x19}, rawclient.Props(5, method, data("alice")))...)
 	if p := c.ExpectType(15); p.Body[0] != 0 || !bytes.Contains(p.Body, method) {
 		t.Errorf("AUTH %s", p)
 	}
@@ -175,7 +175,7 @@ func TestReauthentication(t *testing.T) {
 		t.Errorf("expires %v", got)
 	}
 	c.ExpectSilence()
-	c.Put(wire.Frame(0xf0, []byte{0x19}, wire.Props(5, method, data("mallory")))...)
+	c.Put(rawclient.Frame(0xf0, []byte{0x19}, rawclient.Props(5, method, data("mallory")))...)
 	if seen := c.ExpectClosed(); len(seen) != 1 || seen[0].Body[0] != 0x87 {
 		t.Errorf("seen %v", seen)
 	}

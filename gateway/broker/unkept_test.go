@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
@@ -18,7 +18,7 @@ func TestShareWithoutRoom(t *testing.T) {
 	t.Parallel()
 	for _, qos := range []byte{1, 2} {
 		h := start(t, func(o *broker.Options) { o.QueueMessages = 2 })
-		var members []*wire.Client
+		var members []*rawclient.Client
 		for _, name := range []string{"m1", "m2", "m3"} {
 			m := h.connect(kept(5, name))
 			m.Subscribe(1, "$share/g/a", 2)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 )
 
 // A WebSocket whose peer stops in the middle of a frame is closed within the
@@ -19,7 +19,7 @@ import (
 func TestWebSocketInTheMiddleOfAFrame(t *testing.T) {
 	t.Parallel()
 	for name, mqtt := range map[string]string{
-		"of a client that says goodbye": string(wire.Connect{Level: 5, ID: "c", User: "c"}.Bytes()) + "\xe0\x00",
+		"of a client that says goodbye": string(rawclient.Connect{Level: 5, ID: "c", User: "c"}.Bytes()) + "\xe0\x00",
 		"of nobody yet":                 "\x00",
 		"of another protocol":           "",
 	} {
@@ -48,7 +48,7 @@ func TestWebSocketInTheMiddleOfAFrame(t *testing.T) {
 			part := make([]byte, 1000)
 			copy(part, mqtt)
 			_, _ = nc.Write(append([]byte{0x82, 0xfe, 0xea, 0x60, 0, 0, 0, 0}, part...))
-			_ = nc.SetReadDeadline(time.Now().Add(wire.Wait))
+			_ = nc.SetReadDeadline(time.Now().Add(rawclient.Wait))
 			if _, err := io.Copy(io.Discard, r); err != nil {
 				t.Errorf("the connection stays: %v", err)
 			}

@@ -7,18 +7,18 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker"
-	"github.com/gatehouse/gatehouse/gateway/broker/internal/wire"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
 // leaving is a CONNECT with a will, of a session that outlives its connection if keep is set.
-func leaving(level byte, user string, keep bool, delay byte) wire.Connect {
-	o := wire.Connect{Level: level, ID: user, User: user}
+func leaving(level byte, user string, keep bool, delay byte) rawclient.Connect {
+	o := rawclient.Connect{Level: level, ID: user, User: user}
 	if keep {
 		o = kept(level, user)
 	}
-	o.Will = &wire.Will{Topic: "will/" + user, Payload: "of " + user, QoS: 1, Retain: true}
+	o.Will = &rawclient.Will{Topic: "will/" + user, Payload: "of " + user, QoS: 1, Retain: true}
 	if delay > 0 {
 		o.Will.Props = []byte{24, 0, 0, 0, delay}
 	}

@@ -1,6 +1,6 @@
-// Package wire is a raw MQTT client for tests: it writes and reads bytes, and
+// Package rawclient is a raw MQTT client for tests: it writes and reads bytes, and
 // does nothing by itself that a hostile or merely unusual peer would not do.
-package wire
+package rawclient
 
 import (
 	"bytes"
