@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/upstream/iothub"
+	"github.com/gatehouse/gatehouse/sync/backoff"
 )
 
 // A command stays at the hub until it was taken, or refused for good. The hub
@@ -66,7 +67,8 @@ func (h *hubUplink) offer(c iothub.CloudMessage, then func(missed bool)) {
 
 // insist offers what waits for a device until nothing does, or for a while.
 func (h *hubUplink) insist(id string) {
-	wait, end := commandRetry, time.Now().Add(commandLife)
+	back := backoff.Backoff{Min: commandRetry, Max: commandRetryMax}
+	wait, end := back.Next(), time.Now().Add(commandLife)
 	for {
 		t := time.NewTimer(wait)
 		select {
@@ -97,10 +99,11 @@ func (h *hubUplink) insist(id string) {
 			return
 		}
 		if missed {
-			wait = min(max(2*wait, commandRetry), commandRetryMax)
+			wait = back.Next()
 			continue
 		}
-		wait = 0
+		back.Reset()
+		wait = 0 // what waits behind it goes at once
 		h.mu.Lock()
 		if h.commands[id] = h.commands[id][1:]; len(h.commands[id]) == 0 {
 			delete(h.commands, id)

@@ -43,6 +43,7 @@ var mayImport = []rule{
 	{"gateway/config", []string{"gateway/topic", "device/space"}, "configuration is read before any room exists"},
 	{"gateway/principal", []string{"authz/model", "device/space"}, "values"},
 	{"gateway/message", []string{"authz/model", "device/space", "gateway/principal", "gateway/topic"}, "values"},
+	{"sync/backoff", nil, "a leaf: whoever retries may use it"},
 	{"sync/management/...", []string{"sync/wire", "sync/management/...", "authz", "authz/...", "device", "device/space", "device/credential/..."}, "the server side of the wire; the only part of sync that decides"},
 	{"sync/...", []string{"sync/...", "authz/model", "device", "device/space"}, "sync carries facts; it never decides and never sees the gateway"},
 }
@@ -52,7 +53,7 @@ var mayImport = []rule{
 var adapters = []string{"broker", "access", "identity", "store", "upstream", "twins", "registry", "duapi", "admin", "console", "audit", "health", "metrics", "systemd"}
 
 // joints are the value packages that every adapter may import.
-var joints = []string{"gateway/principal", "gateway/message", "gateway/topic", "gateway/config", "authz", "authz/...", "device", "device/..."}
+var joints = []string{"gateway/principal", "gateway/message", "gateway/topic", "gateway/config", "authz", "authz/...", "device", "device/...", "sync/backoff"}
 
 func TestImports(t *testing.T) {
 	for _, p := range listPackages(t) {

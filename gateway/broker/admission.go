@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/gatehouse/gatehouse/sync/backoff"
 )
 
 // admission is the door of one listener: its own accept loop, which survives
@@ -49,7 +51,7 @@ type admitted struct {
 // Accept returns the next connection that is let in. It ends only when the
 // listener is closed.
 func (a *admission) Accept() (net.Conn, error) {
-	pause := a.lim.AcceptRetryAfter
+	back := backoff.Backoff{Min: a.lim.AcceptRetryAfter, Max: max(a.lim.AcceptRetryAfter, time.Second)}
 	for {
 		nc, err := a.Listener.Accept()
 		if err != nil {
@@ -57,16 +59,16 @@ func (a *admission) Accept() (net.Conn, error) {
 				return nil, net.ErrClosed
 			}
 			a.b.count.acceptErrors.Add(1)
+			pause := back.Next()
 			a.b.o.Log.Error("accept failed; trying again", "listener", a.name, "error", err, "pause", pause)
 			select {
 			case <-a.ctx.Done():
 				return nil, net.ErrClosed
 			case <-time.After(pause):
 			}
-			pause = min(2*pause, time.Second)
 			continue
 		}
-		pause = a.lim.AcceptRetryAfter
+		back.Reset()
 		if c := a.admit(nc); c != nil {
 			a.b.count.accepted.Add(1)
 			return c, nil

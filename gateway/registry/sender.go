@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/sync/backoff"
 )
 
 // outcome is what became of one attempt.
@@ -24,7 +25,7 @@ type outcome struct {
 
 // send carries creates to the cloud until ctx ends.
 func (s *Service) send(ctx context.Context) {
-	wait := s.o.RetryMin
+	back := backoff.Backoff{Min: s.o.RetryMin, Max: s.o.RetryMax}
 	for {
 		left, sent, why := s.round(ctx)
 		if ctx.Err() != nil {
@@ -32,15 +33,14 @@ func (s *Service) send(ctx context.Context) {
 		}
 		s.o.Report(left, why)
 		if sent || why == nil {
-			wait = s.o.RetryMin
+			back.Reset()
 		}
 		// While something waits, new requests are told so and wait with it:
 		// they must not hurry a cloud that has trouble.
 		next := s.work
 		var retry <-chan time.Time
 		if why != nil {
-			next, retry = nil, time.After(wait)
-			wait = min(2*wait, s.o.RetryMax)
+			next, retry = nil, back.After()
 		}
 		select {
 		case <-ctx.Done():

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/gatehouse/gatehouse/sync/backoff"
 )
 
 // A report must go up even if nothing happens to its device any more: it may
@@ -28,19 +30,10 @@ func (s *Service) note(id string, r *record) {
 
 // resend tries what waits again, now and then, until ctx ends.
 func (s *Service) resend(ctx context.Context) {
-	wait := resendAfter
-	for {
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return
-		case <-t.C:
-		}
+	back := backoff.Backoff{Min: resendAfter, Max: resendMost}
+	for back.Wait(ctx) {
 		if s.o.Upstream == nil || s.round(ctx) {
-			wait = resendAfter
-		} else {
-			wait = min(2*wait, resendMost)
+			back.Reset()
 		}
 	}
 }

@@ -45,7 +45,7 @@ func (b *Outbox) Run(ctx context.Context) error {
 
 // serve connects and sends for one lane until it has nothing left, or ctx ends.
 func (b *Outbox) serve(ctx context.Context, l *lane) {
-	var back Backoff
+	back := NewBackoff()
 	for {
 		if ctx.Err() != nil || b.retire(l) {
 			b.mu.Lock()

@@ -236,22 +236,3 @@ func TestLaneFollowsItsDevice(t *testing.T) {
 		t.Error(diff)
 	}
 }
-
-func TestBackoffIsBoundedAndSpread(t *testing.T) {
-	b := Backoff{Base: 10, Max: 100}
-	seen := map[int64]bool{}
-	for range 50 {
-		w := int64(b.Next())
-		if w < 1 || w > 101 {
-			t.Fatalf("%d", w)
-		}
-		seen[w] = true
-	}
-	if len(seen) < 10 {
-		t.Errorf("%d different waits", len(seen))
-	}
-	b.Reset()
-	if w := b.Next(); w > 11 {
-		t.Errorf("after a success %d", w)
-	}
-}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/sync/backoff"
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
@@ -130,7 +131,12 @@ func (r *Replica) WakeFull() {
 
 // Run keeps in step until ctx ends, and then returns nil.
 func (r *Replica) Run(ctx context.Context) error {
-	failures := 0
+	back := backoff.Backoff{
+		Min:    r.o.MinBackoff,
+		Max:    r.o.MaxBackoff,
+		Spread: 0.5,
+		Random: r.o.Jitter,
+	}
 	r.plan()
 	for ctx.Err() == nil {
 		err := r.step(ctx)
@@ -138,13 +144,12 @@ func (r *Replica) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // being told to stop is no error
 		case err == nil:
-			failures = r.gaps // a full read that nothing follows on is no success
+			back.Failures = r.gaps // a full read that nothing follows on is no success
 			continue
 		}
 		r.failed(err)
 		r.quick = true
-		failures++
-		r.pause(ctx, r.backoff(failures))
+		r.pause(ctx, back.Next())
 	}
 	return nil
 }
@@ -316,15 +321,6 @@ func (r *Replica) interval() time.Duration {
 // spread is d, give or take a tenth, so that gateways do not march in step.
 func spread(d time.Duration, jitter float64) time.Duration {
 	return time.Duration(float64(d) * (0.9 + 0.2*jitter))
-}
-
-// backoff doubles from MinBackoff to MaxBackoff; half of it is jitter.
-func (r *Replica) backoff(failures int) time.Duration {
-	d := r.o.MaxBackoff
-	if failures <= 20 {
-		d = min(d, r.o.MinBackoff<<(failures-1))
-	}
-	return d/2 + time.Duration(float64(d/2)*r.o.Jitter())
 }
 
 // pause waits; a wake-up or the end of ctx cuts it short.

@@ -107,7 +107,7 @@ func (s *Session) ensure() {
 }
 
 func (s *Session) run(ctx context.Context) {
-	var back upstream.Backoff
+	back := upstream.NewBackoff()
 	for ctx.Err() == nil {
 		if s.hub.open.Wait(ctx) != nil {
 			return
@@ -116,7 +116,9 @@ func (s *Session) run(ctx context.Context) {
 		if err == nil {
 			up := time.Now()
 			err = s.hold(ctx, conn, expires)
-			back.Lasted(time.Since(up))
+			if time.Since(up) >= upstream.Lasting {
+				back.Reset()
+			}
 		} else if ctx.Err() == nil {
 			s.fail()
 		}

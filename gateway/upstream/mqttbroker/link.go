@@ -130,13 +130,15 @@ func New(o Options) (*Link, error) {
 
 // Run keeps the link connected until ctx ends.
 func (l *Link) Run(ctx context.Context) error {
-	var back upstream.Backoff
+	back := upstream.NewBackoff()
 	for ctx.Err() == nil {
 		conn, err := l.connect(ctx)
 		if err == nil {
 			up := time.Now()
 			err = l.hold(ctx, conn)
-			back.Lasted(time.Since(up))
+			if time.Since(up) >= upstream.Lasting {
+				back.Reset()
+			}
 		}
 		if ctx.Err() != nil || err == nil {
 			break
