@@ -14,6 +14,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/update/manifest"
 	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 )
 
@@ -131,7 +132,7 @@ func trust(cfg *config.Config) []config.Problem {
 		if file == "" {
 			continue
 		}
-		if _, err := certificatePool(file); err != nil && !errors.As(err, new(*os.PathError)) {
+		if _, err := tlsfile.Pool(file); err != nil && !errors.As(err, new(*os.PathError)) {
 			problems = append(problems, cfg.Problem(field, err.Error(), "name a PEM file with the authority's certificate"))
 		}
 	}
@@ -146,7 +147,7 @@ func trust(cfg *config.Config) []config.Problem {
 		if p.pair.Cert == "" || p.pair.Key == "" {
 			continue
 		}
-		if _, err := loadCertificate(&p.pair); err != nil && !errors.As(err, new(*os.PathError)) {
+		if _, err := tlsfile.Pair(p.pair.Cert, p.pair.Key); err != nil && !errors.As(err, new(*os.PathError)) {
 			problems = append(problems, cfg.Problem(p.field, fmt.Sprintf("cannot be used: %v", err), "name a PEM certificate chain and the key that belongs to it"))
 		}
 	}
@@ -154,7 +155,7 @@ func trust(cfg *config.Config) []config.Problem {
 }
 
 func checkCertificate(c *config.TLS, now time.Time) (message, hint string) {
-	pair, err := loadCertificate(c)
+	pair, err := tlsfile.Pair(c.Cert, c.Key)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return "", "" // CheckFiles says it

@@ -23,12 +23,14 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/identity"
+	"github.com/gatehouse/gatehouse/gateway/identity/jwks"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/metrics"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/registry"
 	"github.com/gatehouse/gatehouse/gateway/store"
 	"github.com/gatehouse/gatehouse/gateway/systemd"
+	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/gateway/twins"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 	"github.com/gatehouse/gatehouse/sync/client"
@@ -67,7 +69,7 @@ type daemon struct {
 
 	store     *store.Store
 	policy    *policy
-	keys      *keyring
+	keys      *jwks.Keyring
 	identity  *identity.Authenticator
 	access    *access.Map
 	broker    *broker.Broker
@@ -85,7 +87,7 @@ type daemon struct {
 	settle    func()        // the first sync has ended, well or not
 	idle      []func()      // end the cloud connections that nobody uses any more
 
-	doorTLS map[string]*liveTLS           // by listener; replaced by a reload
+	doorTLS map[string]*tlsfile.Live      // by listener; replaced by a reload
 	level   *slog.LevelVar                // of the log
 	inForce atomic.Pointer[config.Config] // cfg, with what a reload took over
 
@@ -133,7 +135,7 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), level: level, doorTLS: map[string]*liveTLS{}, settled: make(chan struct{})}
+	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), level: level, doorTLS: map[string]*tlsfile.Live{}, settled: make(chan struct{})}
 	d.settle = sync.OnceFunc(func() { close(d.settled) })
 	d.inForce.Store(&d.cfg)
 	d.phases.phase = map[string]update.Phase{}

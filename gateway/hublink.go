@@ -12,9 +12,9 @@ import (
 
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/credential/sas"
-	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/gateway/twins"
 	"github.com/gatehouse/gatehouse/gateway/upstream/iothub"
 )
@@ -57,7 +57,7 @@ func (h *hubUplink) open(d *daemon) error {
 		},
 	}
 	if c.CA != "" {
-		pool, err := certificatePool(c.CA)
+		pool, err := tlsfile.Pool(c.CA)
 		if err != nil {
 			return fmt.Errorf("upstream.iothub.ca: %w", err)
 		}
@@ -70,7 +70,7 @@ func (h *hubUplink) open(d *daemon) error {
 		}
 		o.Gateway.Key = key
 	} else if c.GatewayDevice.Cert != "" {
-		pair, err := loadCertificate(&config.TLS{Cert: c.GatewayDevice.Cert, Key: c.GatewayDevice.Key})
+		pair, err := tlsfile.Pair(c.GatewayDevice.Cert, c.GatewayDevice.Key)
 		if err != nil {
 			return fmt.Errorf("upstream.iothub.gatewayDevice: %w", err)
 		}

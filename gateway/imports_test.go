@@ -41,10 +41,13 @@ var mayImport = []rule{
 	{"gateway/topic", nil, "a leaf"},
 	{"device/...", []string{"device/..."}, "devices know nothing of rights: the guard asks through its own Authorizer"},
 	{"gateway/config", []string{"gateway/topic", "device/space"}, "configuration is read before any room exists"},
+	{"gateway/tlsfile", []string{"gateway/config"}, "files to crypto/tls, for whoever opens a socket or a link"},
+	{"gateway/identity/jwks", []string{"gateway/config", "device/credential/jwt"}, "keeps the key set; who is proved by it is identity's business"},
 	{"gateway/principal", []string{"authz/model", "device/space"}, "values"},
 	{"gateway/message", []string{"authz/model", "device/space", "gateway/principal", "gateway/topic"}, "values"},
 	{"sync/backoff", nil, "a leaf: whoever retries may use it"},
 	{"sync/management/...", []string{"sync/wire", "sync/management/...", "authz", "authz/...", "device", "device/space", "device/credential/..."}, "the server side of the wire; the only part of sync that decides"},
+	{"sync/client/credential", nil, "asks a token endpoint; it knows neither the API nor the configuration"},
 	{"sync/...", []string{"sync/...", "authz/model", "device", "device/space"}, "sync carries facts; it never decides and never sees the gateway"},
 }
 
@@ -122,6 +125,9 @@ func TestImportRulesBite(t *testing.T) {
 		{"device/space", module + "authz/model"},
 		{"device/update", module + "authz"},
 		{"gateway/config", module + "gateway/message"},
+		{"gateway/tlsfile", module + "gateway/health"},
+		{"gateway/identity/jwks", module + "gateway/store"},
+		{"sync/client/credential", module + "gateway/config"},
 		{"sync/replica", module + "authz"},
 		{"sync/client", module + "gateway/config"},
 		{"sync/management", module + "gateway/store"},

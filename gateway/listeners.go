@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,11 +12,12 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/systemd"
+	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 )
 
 // doors opens every listener of the configuration: those that systemd passed
 // in by name, and the others by their address. On an error none stays open.
-func doors(cfg *config.Config, live map[string]*liveTLS) (list []broker.Listener, adminSocket, page net.Listener, err error) {
+func doors(cfg *config.Config, live map[string]*tlsfile.Live) (list []broker.Listener, adminSocket, page net.Listener, err error) {
 	var open []net.Listener
 	defer func() {
 		if err != nil {
@@ -65,13 +64,13 @@ func doors(cfg *config.Config, live map[string]*liveTLS) (list []broker.Listener
 			door.OnDeniedPublish = broker.Ignore
 		}
 		if c.TLS != nil {
-			t, err := serverTLS(c.TLS)
+			t, err := tlsfile.Server(c.TLS)
 			if err != nil {
 				return nil, nil, nil, fmt.Errorf("listener %q: %w", c.Name, err)
 			}
-			live[c.Name] = new(liveTLS)
+			live[c.Name] = new(tlsfile.Live)
 			live[c.Name].Store(t)
-			door.TLS = live[c.Name].config()
+			door.TLS = live[c.Name].Config()
 		}
 		list = append(list, door)
 	}
@@ -112,49 +111,4 @@ func explainListen(err error, address string) error {
 		return fmt.Errorf("no interface of this machine has the address %s", address)
 	}
 	return err
-}
-
-// serverTLS is the TLS of a listener. Client certificates are asked for and not verified
-// here: which of them proves whom is the registry's business (identity). Tickets are off, so that
-// a revoked certificate cannot come back by resumption.
-func serverTLS(c *config.TLS) (*tls.Config, error) {
-	cert, err := loadCertificate(c)
-	if err != nil {
-		return nil, err
-	}
-	t := &tls.Config{
-		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert,
-		SessionTicketsDisabled: true,
-	}
-	if c.MinVersion == "1.3" {
-		t.MinVersion = tls.VersionTLS13
-	}
-	if c.ClientCA != "" {
-		pem, err := os.ReadFile(string(c.ClientCA))
-		if err != nil {
-			return nil, err
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate", c.ClientCA)
-		}
-		t.ClientCAs = pool // names the authorities to clients that choose by them
-	}
-	return t, nil
-}
-
-func loadCertificate(c *config.TLS) (tls.Certificate, error) {
-	cert, err := os.ReadFile(string(c.Cert))
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	key, err := c.Key.Read()
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("%s and %s: %w", c.Cert, c.Key, err)
-	}
-	return pair, nil
 }

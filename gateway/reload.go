@@ -4,18 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
 	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/identity/jwks"
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 )
 
 // A reload reads the configuration again while the daemon serves. Live are
@@ -23,18 +21,6 @@ import (
 // and the log level. All of it is read and checked before any of it is
 // taken over, so a broken file changes nothing. Every other difference
 // is named and waits for a restart.
-
-// liveTLS is a listener's TLS, which a reload replaces: handshakes from then
-// on see the new one, connections stay as they are.
-type liveTLS struct{ atomic.Pointer[tls.Config] }
-
-// config is what the listener is given once.
-func (l *liveTLS) config() *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12, SessionTicketsDisabled: true,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return l.Load(), nil },
-	}
-}
 
 // renewal is a new configuration's live part, ready to be taken over.
 type renewal struct {
@@ -80,7 +66,7 @@ func (d *daemon) reload(ctx context.Context) {
 	}
 	d.access.SetTable(r.table)
 	if r.keys != nil {
-		d.keys.keys.Store(r.keys)
+		d.keys.Use(*r.keys)
 	}
 	_ = d.level.UnmarshalText([]byte(r.cfg.Log.Level)) // Check has read it
 	d.inForce.Store(&r.cfg)
@@ -108,7 +94,7 @@ func (d *daemon) renew(next *config.Config) (renewal, []config.Problem) {
 		if !sameDoors || own.TLS == nil || next.Listeners[i].TLS == nil || next.Listeners[i].Name != own.Name {
 			continue
 		}
-		t, err := serverTLS(next.Listeners[i].TLS)
+		t, err := tlsfile.Server(next.Listeners[i].TLS)
 		if err != nil {
 			wrong(fmt.Sprintf("listeners[%d].tls", i), err)
 			continue
@@ -121,73 +107,13 @@ func (d *daemon) renew(next *config.Config) (renewal, []config.Problem) {
 		r.table = table
 	}
 	if r.cfg.Identity.JWKS.File != "" && next.Identity.JWKS.File != "" {
-		keys, err := readKeys(next.Identity.JWKS.File)
+		keys, err := jwks.ReadFile(next.Identity.JWKS.File)
 		if err != nil {
 			wrong("identity.jwks.file", err)
 		}
-		r.keys, r.cfg.Identity.JWKS.File = keys, next.Identity.JWKS.File
+		r.keys, r.cfg.Identity.JWKS.File = &keys, next.Identity.JWKS.File
 	}
 	r.cfg.Log.Level = next.Log.Level
-	r.held = differences(&r.cfg, next)
+	r.held = config.Differences(&r.cfg, next)
 	return r, problems
-}
-
-func readKeys(file config.File) (*jwt.Keys, error) {
-	text, err := os.ReadFile(string(file))
-	if err != nil {
-		return nil, err
-	}
-	set, _, err := jwt.ParseKeys(text)
-	if err == nil && set.Len() == 0 {
-		err = errNoKeys
-	}
-	return &set, err
-}
-
-// differences names the fields in which two configurations differ, in order.
-func differences(a, b *config.Config) []string {
-	left, right := flat(a), flat(b)
-	var list []string
-	for field, value := range left {
-		if other, ok := right[field]; !ok || other != value {
-			list = append(list, field)
-		}
-	}
-	for field := range right {
-		if _, ok := left[field]; !ok {
-			list = append(list, field)
-		}
-	}
-	slices.Sort(list)
-	return list
-}
-
-// flat is every value of a configuration by its field, as the file would name it.
-func flat(c *config.Config) map[string]string {
-	out := map[string]string{}
-	text, err := c.YAML()
-	var tree any
-	if err == nil {
-		err = yaml.Unmarshal(text, &tree)
-	}
-	if err != nil {
-		out["configuration"] = err.Error() // a difference, rather than silence
-	}
-	flatten(tree, "", out)
-	return out
-}
-
-func flatten(v any, at string, out map[string]string) {
-	switch v := v.(type) {
-	case map[string]any:
-		for key, value := range v {
-			flatten(value, strings.TrimPrefix(at+"."+key, "."), out)
-		}
-	case []any:
-		for i, value := range v {
-			flatten(value, fmt.Sprintf("%s[%d]", at, i), out)
-		}
-	default:
-		out[at] = fmt.Sprint(v)
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/duapi"
 	"github.com/gatehouse/gatehouse/gateway/identity"
 	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/sync/replica"
 )
 
@@ -25,7 +26,7 @@ func (d *daemon) restActors() ([]actor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
-	t, err := serverTLS(c.TLS)
+	t, err := tlsfile.Server(c.TLS)
 	if err != nil {
 		return nil, fmt.Errorf("api.tls: %w", err)
 	}
@@ -53,7 +54,7 @@ func (d *daemon) restServer() (*duapi.Server, error) {
 		}
 		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 		if u.CA != "" {
-			if o.TLS.RootCAs, err = certificatePool(u.CA); err != nil {
+			if o.TLS.RootCAs, err = tlsfile.Pool(u.CA); err != nil {
 				return nil, fmt.Errorf("deviceUpdate.ca: %w", err)
 			}
 		}

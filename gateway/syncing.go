@@ -17,7 +17,11 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/identity"
+	"github.com/gatehouse/gatehouse/gateway/identity/jwks"
+	"github.com/gatehouse/gatehouse/gateway/store"
+	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/sync/client"
+	"github.com/gatehouse/gatehouse/sync/client/credential"
 	"github.com/gatehouse/gatehouse/sync/replica"
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
@@ -25,11 +29,19 @@ import (
 // buildIdentity makes what proves clients.
 func (d *daemon) buildIdentity() error {
 	c := d.cfg.Identity
-	fetch, err := cloudClient(c.JWKS.CA)
+	fetch, err := tlsfile.Client(c.JWKS.CA)
 	if err != nil {
 		return fmt.Errorf("identity.jwks.ca: %w", err)
 	}
-	if d.keys, err = newKeyring(c.JWKS, d.store.Bucket("keys"), fetch, d.log, d.keysFetched, d.keysChanged); err != nil {
+	if d.keys, err = jwks.New(jwks.Options{
+		Source:  c.JWKS,
+		Client:  fetch,
+		Bucket:  d.store.Bucket("keys"),
+		Absent:  store.ErrNotFound,
+		Log:     d.log,
+		Report:  d.keysFetched,
+		Changed: d.keysChanged,
+	}); err != nil {
 		return fmt.Errorf("identity.jwks: %w", err)
 	}
 	o := identity.Options{
@@ -80,7 +92,7 @@ func (d *daemon) buildSync() error {
 	}
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
 	if m.CA != "" {
-		if t.RootCAs, err = certificatePool(m.CA); err != nil {
+		if t.RootCAs, err = tlsfile.Pool(m.CA); err != nil {
 			return fmt.Errorf("cloud.management.ca: %w", err)
 		}
 	}
@@ -190,33 +202,23 @@ func (d *daemon) cloudCredential(m config.Management) (client.TokenSource, error
 	c := m.Credential
 	switch c.Kind {
 	case config.CredentialClientSecret:
-		h, err := cloudClient(m.CA)
+		h, err := tlsfile.Client(m.CA)
 		if err != nil {
 			return nil, err
 		}
 		d.idle = append(d.idle, h.CloseIdleConnections)
-		return bearer{&clientSecret{url: c.TokenURL, clientID: c.ClientID, secretFile: c.ClientSecret, scope: c.Scope, http: h, now: d.opts.Now}}, nil
+		return credential.NewClientSecret(credential.ClientSecretOptions{
+			URL:      c.TokenURL,
+			ClientID: c.ClientID,
+			Scope:    c.Scope,
+			Secret:   c.ClientSecret.Read,
+			HTTP:     h,
+			Now:      d.opts.Now,
+		}), nil
 	case config.CredentialTokenFile:
-		return tokenFile{c.TokenFile}, nil
+		return credential.TokenFile{Read: c.TokenFile.Read}, nil
 	}
 	return nil, fmt.Errorf("kind %q is not served by this build; client-secret and token-file are", c.Kind)
-}
-
-type bearer struct{ *clientSecret }
-
-// Authorization implements client.TokenSource.
-func (b bearer) Authorization(ctx context.Context) (string, error) {
-	token, err := b.Token(ctx)
-	return "Bearer " + token, err
-}
-
-// tokenFile is a token that something else renews.
-type tokenFile struct{ file config.SecretFile }
-
-// Authorization implements client.TokenSource.
-func (t tokenFile) Authorization(context.Context) (string, error) {
-	b, err := t.file.Read()
-	return "Bearer " + string(b), err
 }
 
 func readBase64(f config.SecretFile) ([]byte, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/gateway/twins"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 	"github.com/gatehouse/gatehouse/gateway/upstream/mqttbroker"
@@ -116,14 +117,14 @@ func (d *daemon) mqttLink() (*mqttbroker.Link, error) {
 	if strings.HasPrefix(c.URL, "mqtts://") {
 		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 		if c.CA != "" {
-			pool, err := certificatePool(c.CA)
+			pool, err := tlsfile.Pool(c.CA)
 			if err != nil {
 				return nil, fmt.Errorf("upstream.mqtt.ca: %w", err)
 			}
 			o.TLS.RootCAs = pool
 		}
 		if c.Cert != "" {
-			pair, err := loadCertificate(&config.TLS{Cert: c.Cert, Key: c.Key})
+			pair, err := tlsfile.Pair(c.Cert, c.Key)
 			if err != nil {
 				return nil, fmt.Errorf("upstream.mqtt: %w", err)
 			}

@@ -1,0 +1,18 @@
+// Package credential is the gateway's own identity before the management API:
+// what client.Options.Token is given. A token that the gateway asks for itself
+// is kept until two thirds of its life are over.
+package credential
+
+import "context"
+
+// TokenFile is a token in a file that something else renews. It is read for every request.
+type TokenFile struct {
+	// Read reads the token, without white space around it.
+	Read func() ([]byte, error)
+}
+
+// Authorization is the value of the header of that name.
+func (t TokenFile) Authorization(context.Context) (string, error) {
+	b, err := t.Read()
+	return "Bearer " + string(b), err
+}
