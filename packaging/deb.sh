@@ -4,16 +4,19 @@
 # root, sorted contents, gzip (xz splits its blocks by the number of threads).
 #
 #   packaging/deb.sh [--version V] [--arch amd64|arm64] [--out DIR] [--bin DIR]
+#   packaging/deb.sh [--version V] --debian-version
 #
-# --bin takes binaries that are built already instead of building them.
+# --bin takes binaries that are built already instead of building them;
+# --debian-version builds nothing and prints the version that the package would have.
 # Prints the package's path.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
-version= arch=$(dpkg --print-architecture) out=$top/dist bin=
+version= arch=$(dpkg --print-architecture) out=$top/dist bin= show=
 while [ $# -gt 0 ]; do
 	case $1 in
+	--debian-version) show=yes; shift; continue ;;
 	--version) version=$2 ;;
 	--arch) arch=$2 ;;
 	--out) out=$2 ;;
@@ -29,13 +32,14 @@ esac
 for tool in dpkg-deb go md5sum gzip; do
 	command -v $tool >/dev/null || { echo "deb.sh: $tool is missing" >&2; exit 69; }
 done
-[ -n "$version" ] || version=$(git -C "$top" describe --tags --always --dirty 2>/dev/null || echo 0)
-# A Debian version begins with a digit and holds no dash of its own: 1.2.0-3-gabc -> 1.2.0+3.gabc.
-debian=$(printf %s "${version#v}" | sed 's/-/+/; s/-/./g')
+[ -n "$version" ] || version=$("$here/version.sh")
+# A pre-release sorts below its release for dpkg too: 0.2.0-dev.7+gabc -> 0.2.0~dev.7+gabc.
+debian=$(printf %s "${version#v}" | sed 's/-/~/; s/-/./g')
 case $debian in
 [0-9]*.*) ;;
-*) debian=0~git.$debian ;;
+*) echo "deb.sh: version '$version' is not like 1.2.3 or 1.2.3-dev.4: dpkg could not tell which of two packages is newer" >&2; exit 64 ;;
 esac
+[ -z "$show" ] || { echo "$debian"; exit; }
 : "${SOURCE_DATE_EPOCH:=$(git -C "$top" log -1 --format=%ct 2>/dev/null || echo 1767225600)}"
 export SOURCE_DATE_EPOCH
 umask 022
@@ -68,8 +72,8 @@ put 0644 "$here/debian/copyright" /usr/share/doc/gatehouse/copyright
 for doc in README.md ARCHITECTURE.md CHANGELOG.md; do
 	[ ! -f "$top/$doc" ] || put 0644 "$top/$doc" "/usr/share/doc/gatehouse/$doc"
 done
-for doc in "$top"/docs/*; do # README.md points to them
-	[ ! -f "$doc" ] || put 0644 "$doc" "/usr/share/doc/gatehouse/docs/${doc##*/}"
+(cd "$top/docs" && find . -type f ! -name '*.go') | while read -r doc; do # README.md points to them
+	put 0644 "$top/docs/${doc#./}" "/usr/share/doc/gatehouse/docs/${doc#./}"
 done
 install -d -m 0755 "$stage/etc/gatehouse/tls"
 install -d -m 0700 "$stage/etc/gatehouse/credentials" "$stage/etc/gatehouse/management-credentials"

@@ -144,7 +144,7 @@ func TestDeb(t *testing.T) {
 	need(t, "dpkg-deb")
 	t.Setenv("SOURCE_DATE_EPOCH", "1767225600") // a commit between the two builds is no difference
 	build := func(tree string) string {
-		return strings.TrimSpace(run(t, "sh", filepath.Join(tree, "packaging/deb.sh"), "--version", "v1.2.3-4-gabcdef", "--out", t.TempDir()))
+		return strings.TrimSpace(run(t, "sh", filepath.Join(tree, "packaging/deb.sh"), "--version", "1.2.3-dev.4+gabcdef", "--out", t.TempDir()))
 	}
 	// Copies: where the sources lie must not show, and nobody edits them meanwhile.
 	here, there := t.TempDir(), t.TempDir()
@@ -153,7 +153,7 @@ func TestDeb(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, second := build(here), build(there)
-	if filepath.Base(first) != "gatehouse_1.2.3+4.gabcdef_"+strings.TrimSpace(run(t, "dpkg", "--print-architecture"))+".deb" {
+	if filepath.Base(first) != "gatehouse_1.2.3~dev.4+gabcdef_"+strings.TrimSpace(run(t, "dpkg", "--print-architecture"))+".deb" {
 		t.Errorf("package %s", first)
 	}
 	if !bytes.Equal([]byte(read(t, first)), []byte(read(t, second))) {
@@ -168,7 +168,7 @@ func TestDeb(t *testing.T) {
 	root := t.TempDir()
 	run(t, "dpkg-deb", "-x", first, root)
 	for _, command := range []string{"gatehoused", "managementd"} {
-		if got := runPath(t, filepath.Join(root, "usr/bin", command), "-version"); got != command+" v1.2.3-4-gabcdef\n" {
+		if got := runPath(t, filepath.Join(root, "usr/bin", command), "-version"); got != command+" 1.2.3-dev.4+gabcdef\n" {
 			t.Errorf("%s says it is %q", command, got)
 		}
 	}
@@ -180,7 +180,7 @@ func TestDeb(t *testing.T) {
 	if err == nil || len(lacks) != 2 || lacks[0][1] != "tls.key" || lacks[1][1] != "tls.cert" {
 		t.Errorf("the installed configuration lacks more than certificate and key: %v\n%s", err, out)
 	}
-	if got := runPath(t, filepath.Join(root, "usr/bin/gatehousectl"), "--socket", filepath.Join(root, "none"), "version"); !strings.HasPrefix(got, "gatehousectl v1.2.3-4-gabcdef\n") {
+	if got := runPath(t, filepath.Join(root, "usr/bin/gatehousectl"), "--socket", filepath.Join(root, "none"), "version"); !strings.HasPrefix(got, "gatehousectl 1.2.3-dev.4+gabcdef\n") {
 		t.Errorf("gatehousectl says it is %q", got)
 	}
 }
