@@ -2,24 +2,26 @@
 GO      ?= go
 export PATH := $(PATH):/usr/sbin:/sbin
 BIN     := $(CURDIR)/bin
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+VERSION ?= $(shell packaging/version.sh 2>/dev/null || cat VERSION)
 BUILT   ?= $(shell git log -1 --format=%ct 2>/dev/null)
 LDFLAGS := -X main.version=$(VERSION) -X main.built=$(BUILT)
 LINT    := $(shell $(GO) env GOPATH)/bin/golangci-lint
 LINT_VERSION := v2.15.0
 
 # What the project needs from Debian, as package:command; a part that cannot be had fails by name.
-DEBIAN := mosquitto:mosquitto mosquitto-clients:mosquitto_pub systemd:systemd-socket-activate chromium:chromium dpkg-dev:dpkg-deb
+# The tour of `make run` is written with mosquitto's clients; the tests need the rest as well.
+DEBIAN_RUN  := mosquitto-clients:mosquitto_pub
+DEBIAN_TEST := $(DEBIAN_RUN) mosquitto:mosquitto systemd:systemd-socket-activate chromium:chromium dpkg-dev:dpkg-deb
 
-.PHONY: help run smoke test race lint check fuzz fuzz-authz build deps deb appliance bench-authz bench-once clean
+.PHONY: help run smoke test race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-once lines vulncheck release-check clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: deps build ## the whole system on this machine, live, until Ctrl-C
+run: deps-run build ## the whole system on this machine, live, until Ctrl-C
 	@$(BIN)/demo run --bin $(BIN) --dir $(CURDIR)/run $(RUNFLAGS)
 
-smoke: deps build ## the same, unattended: at most 60 s, asserting, exit code
+smoke: deps-run build ## the same, unattended: at most 60 s, asserting, exit code
 	@$(BIN)/demo smoke --bin $(BIN)
 
 test: deps build ## every test, without the race detector
@@ -31,7 +33,7 @@ race: deps build ## every test under the race detector
 lint: $(LINT) ## golangci-lint with the project's configuration
 	$(LINT) run ./...
 
-check: test lint race bench-once smoke ## what CI runs
+check: test lint race bench-once smoke ## what has to pass before a change lands, on a machine where nothing was installed by hand
 
 FUZZTIME ?= 10s
 fuzz: ## every fuzz target for FUZZTIME
@@ -43,14 +45,14 @@ build: ## the binaries, into bin/
 	@mkdir -p $(BIN)
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/gatehoused ./cmd/gatehousectl ./cmd/managementd ./cmd/internal/demo
 
-deps: ## Debian packages and Go modules, where they are missing
-	@missing=; for pair in $(DEBIAN); do command -v $${pair#*:} >/dev/null 2>&1 || missing="$$missing $${pair%%:*}"; done; \
-	if [ -n "$$missing" ]; then \
-	  echo "deps: installing$$missing"; \
-	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	  $$sudo apt-get update -q >/dev/null && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >/dev/null; \
-	fi; \
-	for pair in $(DEBIAN); do command -v $${pair#*:} >/dev/null 2>&1 || { echo "deps: $${pair#*:} is missing and the Debian package $${pair%%:*} did not bring it" >&2; exit 1; }; done
+deps: modules ## what the tests need: Debian packages and Go modules, where they are missing
+	@packaging/need.sh $(DEBIAN_TEST)
+
+deps-run: modules ## what `make run` needs, and no more
+	@packaging/need.sh $(DEBIAN_RUN)
+
+modules:
+	@command -v $(GO) >/dev/null || { echo "make: $(GO) is missing: install Go (go.mod names the version) or say where it is: make GO=/path/to/go" >&2; exit 1; }
 	@$(GO) mod download
 
 $(LINT):
@@ -72,6 +74,17 @@ deb: deps ## the Debian package, into dist/
 
 appliance: ## as root: the package on a Debian of its own under systemd, asserting; see packaging/README.md
 	packaging/appliance.sh --version '$(VERSION)'
+
+lines: ## non-test lines of Go, a row for each package
+	@$(GO) list -f '{{.Dir}} {{range .GoFiles}}{{.}} {{end}}' ./... | while read -r dir files; do \
+	  [ -z "$$files" ] || printf '%6d  %s\n' "$$(cd $$dir && cat $$files | wc -l)" "$${dir#$(CURDIR)/}"; done | sort -rn
+
+VULNCHECK_VERSION := v1.9.0
+vulncheck: ## known vulnerabilities in what the programs call; asks vuln.go.dev, so that it needs the network
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@$(VULNCHECK_VERSION) ./...
+
+release-check: ## what has to be true before a version is tagged
+	@packaging/release-check.sh
 
 clean: ## what was built and what `make run` left
 	rm -rf $(BIN) $(CURDIR)/run $(CURDIR)/dist
