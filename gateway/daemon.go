@@ -26,6 +26,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/identity/jwks"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/metrics"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/registry"
 	"github.com/gatehouse/gatehouse/gateway/store"
@@ -58,8 +59,8 @@ type daemon struct {
 	log     *slog.Logger
 	started time.Time
 
-	clock    *clock
-	staging  *staging
+	clock    *offline.Clock
+	staging  *offline.Stages
 	health   *health.Tracker
 	registry *metrics.Registry
 	metrics  *metrics.Set
@@ -176,9 +177,15 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 
 // buildRecords makes clock, audit, metrics: what everything else reports to.
 func (d *daemon) buildRecords() error {
-	d.clock = newClock(d.opts.Now, d.store.Cache().HighWater(), d.opts.Built, d.clockAlarm)
-	d.clock.doubt = d.cloudClockDoubt
-	d.staging = newStaging(d.clock, d.cfg.Offline, d.stageChanged)
+	d.clock = offline.NewClock(offline.ClockOptions{
+		System:       d.opts.Now,
+		Mark:         d.store.Cache().HighWater(),
+		Built:        d.opts.Built,
+		SystemAhead:  d.clockAlarm,
+		CloudInDoubt: d.cloudClockDoubt,
+	})
+	ages := d.cfg.Offline
+	d.staging = offline.NewStages(d.clock, offline.Limits{Stale: ages.Stale, Restricted: ages.Restricted, Expired: ages.Expired}, d.stageChanged)
 	d.registry = metrics.NewRegistry()
 	var err error
 	if d.metrics, err = metrics.New(d.registry, metrics.Build{Version: d.opts.Version, GoVersion: runtime.Version()}, metrics.Sources{Snapshot: d.gauges}); err != nil {
@@ -208,7 +215,7 @@ func (d *daemon) buildPolicy() error {
 	case err == nil:
 		d.policy.adopt(g)
 		_, dirty := d.store.Cache().Dirty()
-		d.staging.Heard(g.Taken, dirty)
+		d.staging.Confirm(g.Taken, dirty)
 		d.health.Set(dirty, "cache-dirty", health.Failing, "the last change of rights could not be stored before the gateway stopped", "free space on the state directory; a full sync mends it")
 	case errors.Is(err, store.ErrEmpty), errors.Is(err, store.ErrCorrupt):
 		d.health.Raise("cache-empty", health.Failing, "no policy is known yet: everything is denied", "see that cloud.management can be reached; gatehousectl sync")

@@ -17,6 +17,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/store"
 )
@@ -25,7 +26,7 @@ import (
 // asked about at the hub's scope, a local initiator at the instance (semantics.md 5).
 type deploymentRights struct {
 	index func() *authz.Index
-	stage func() access.Stage
+	stage func() offline.Stage
 	now   func() time.Time
 	cfg   *config.Config
 }
@@ -38,9 +39,9 @@ func (r *deploymentRights) May(_ context.Context, who update.Initiator, action u
 	}
 	stage := r.stage()
 	switch {
-	case stage == access.Expired && !r.cfg.Offline.KeepAfterExpiry:
+	case stage == offline.Expired && !r.cfg.Offline.KeepAfterExpiry:
 		return update.Decision{Reason: access.CacheExpired, Detail: "the policy is too old to decide by"}
-	case stage >= access.Restricted && (action == update.Create || action == update.Retry || action == update.CancelReleased):
+	case stage >= offline.Restricted && (action == update.Create || action == update.Retry || action == update.CancelReleased):
 		return update.Decision{Hold: true, Reason: access.StageRefused, Detail: "the cloud has been out of sight for too long for new deployment actions"}
 	}
 	return decideAll(r.index(), subject, r.needs(who.Hub, action))

@@ -10,11 +10,11 @@ import (
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
-	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/metrics"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
@@ -54,7 +54,7 @@ func (d *daemon) cloudClockDoubt(raised bool, ahead time.Duration) {
 
 // resetClock is an operator's word that the mark of time is wrong.
 func (d *daemon) resetClock(context.Context) (admin.ClockResult, error) {
-	was, now := d.clock.Reset(d.opts.Built)
+	was, now := d.clock.Reset()
 	d.staging.NotAfter(now)
 	err := d.store.Cache().ResetHighWater(now)
 	d.ledger.Audit(message.Record{Time: now, Event: "clock", Allowed: true, Reason: "operator", Detail: fmt.Sprintf("the mark of time was reset from %s", was.UTC().Format(time.RFC3339)), Count: 1})
@@ -65,18 +65,18 @@ func (d *daemon) resetClock(context.Context) (admin.ClockResult, error) {
 }
 
 // stageChanged tells everybody that the cache has aged, or is fresh again.
-func (d *daemon) stageChanged(from, to access.Stage, age time.Duration) {
+func (d *daemon) stageChanged(from, to offline.Stage, age time.Duration) {
 	d.log.Info("offline stage", "from", from.String(), "to", to.String(), "age", age.Round(time.Second))
 	if d.ledger != nil {
 		d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "stage", Allowed: true, Reason: to.String(), Detail: "was " + from.String(), Count: 1})
 	}
 	severity := health.Degraded
-	if to == access.Expired {
+	if to == offline.Expired {
 		severity = health.Failing
 	}
-	d.health.Set(to != access.Fresh, "cache-age", severity, fmt.Sprintf("the policy is %s: the cloud last confirmed it %s ago", to, age.Round(time.Second)),
+	d.health.Set(to != offline.Fresh, "cache-age", severity, fmt.Sprintf("the policy is %s: the cloud last confirmed it %s ago", to, age.Round(time.Second)),
 		"see that cloud.management can be reached (gatehousectl sync says what fails)")
-	if !d.served() || from < access.Restricted && to < access.Restricted {
+	if !d.served() || from < offline.Restricted && to < offline.Restricted {
 		return
 	}
 	// Rights depend on the stage from here on: sessions are decided again.

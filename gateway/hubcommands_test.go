@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/upstream/iothub"
 )
 
@@ -22,7 +23,7 @@ func TestCommandsWaitForTheirDevice(t *testing.T) {
 		there, refuse := false, false
 		var took, acked []string
 		set := func(f func()) { mu.Lock(); defer mu.Unlock(); f() }
-		h := &hubUplink{d: &daemon{clock: newClock(time.Now, start, start, nil)}, commands: map[string][]iothub.CloudMessage{}}
+		h := &hubUplink{d: &daemon{clock: offline.NewClock(offline.ClockOptions{System: time.Now, Mark: start, Built: start})}, commands: map[string][]iothub.CloudMessage{}}
 		h.publish = func(m *message.Message, done func(error)) {
 			mu.Lock()
 			code := message.Success

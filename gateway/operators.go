@@ -9,11 +9,11 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/console"
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/metrics"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/systemd"
 )
 
@@ -115,7 +115,7 @@ func (d *daemon) doctor(ctx context.Context) ([]admin.Finding, error) {
 		}
 		add(w.Name, state, w.Text, w.Next)
 	}
-	if d.staging.Stage() == access.Fresh {
+	if d.staging.Stage() == offline.Fresh {
 		add("policy", "ok", fmt.Sprintf("version %s, confirmed %s ago", d.policy.Index().Version(), d.staging.Age().Round(time.Second)), "")
 	}
 	return list, nil

@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/store"
 	"github.com/gatehouse/gatehouse/sync/replica"
@@ -30,7 +31,7 @@ import (
 type policy struct {
 	now   atomic.Pointer[facts]
 	cache generations
-	clock *clock
+	clock *offline.Clock
 	log   *slog.Logger
 
 	topoOptions device.Options
@@ -138,7 +139,7 @@ func (p *policy) Replace(ctx context.Context, f replica.Full) error {
 	options := p.topoOptions
 	options.Version = p.Topology().Version() + 1
 	topo, badTopo := device.NewTopology(f.Data, options)
-	g := store.Generation{Version: f.Version, Taken: p.clock.Steady(), Policy: f.Policy, Data: f.Data}
+	g := store.Generation{Version: f.Version, Taken: p.clock.Mark(), Policy: f.Policy, Data: f.Data}
 	c := change{from: p.version, to: f.Version, full: true, stored: true}
 	if err := p.cache.WriteGeneration(ctx, g); err != nil {
 		if ctx.Err() != nil {
@@ -173,7 +174,7 @@ func (p *policy) Apply(ctx context.Context, d replica.Delta) error {
 		topo, badTopo = topo.Apply(d.Data)
 	}
 	c := change{from: d.From, to: d.To, stored: true}
-	err = p.cache.WriteDelta(ctx, store.Delta{Taken: p.clock.Steady(), Policy: d.Policy, Registry: d.Data})
+	err = p.cache.WriteDelta(ctx, store.Delta{Taken: p.clock.Mark(), Policy: d.Policy, Registry: d.Data})
 	if errors.Is(err, store.ErrTooLarge) || errors.Is(err, store.ErrVersion) {
 		return fmt.Errorf("%w: %w", replica.ErrGap, err) // a full answer is written in batches, and asks for no version
 	}

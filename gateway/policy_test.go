@@ -12,6 +12,7 @@ import (
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/store"
 	"github.com/gatehouse/gatehouse/sync/replica"
@@ -83,13 +84,18 @@ func building(hubIDs ...string) device.Data {
 	return d
 }
 
+// clockAt is a clock whose mark and build time are mark, beside a system clock that stands at wall.
+func clockAt(mark, wall time.Time) *offline.Clock {
+	return offline.NewClock(offline.ClockOptions{System: func() time.Time { return wall }, Mark: mark, Built: mark})
+}
+
 func newPolicyHouse(t *testing.T) *policyHouse {
 	t.Helper()
 	h := &policyHouse{}
 	h.cache = &memoryCache{log: &h.log}
 	start := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 	h.policy = &policy{
-		cache: h.cache, clock: newClock((&fakeTime{start}).now, start, start, nil), log: slog.New(slog.DiscardHandler),
+		cache: h.cache, clock: clockAt(start, start), log: slog.New(slog.DiscardHandler),
 		revoke: func(context.Context, func(*principal.Principal) bool) (time.Duration, error) {
 			// What is revoked is judged by what is in force by now.
 			h.log = append(h.log, "revoke")

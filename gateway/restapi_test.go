@@ -97,7 +97,7 @@ func newRestHome(t *testing.T) *restHome {
 	if err := d.policy.Replace(t.Context(), full); err != nil {
 		t.Fatal(err)
 	}
-	d.staging.Heard(time.Now(), false)
+	d.staging.Confirm(time.Now(), false)
 	return &restHome{d, issuer}
 }
 

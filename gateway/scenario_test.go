@@ -14,8 +14,8 @@ import (
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/device/update"
-	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
@@ -133,8 +133,8 @@ func (h *initiatorHouse) build(t *testing.T, s *initiators) *deploymentRights {
 	if s.World.Principal != "none" {
 		c.Instance.DeviceUpdate.Principal.ObjectID, c.Instance.DeviceUpdate.Principal.TenantID = h.id(cmp.Or(s.World.Principal, "adu")), h.id("home")
 	}
-	stage := access.Stage(max(0, slices.Index([]string{"fresh", "stale", "restricted", "expired"}, s.World.Stage)))
-	return &deploymentRights{index: func() *authz.Index { return ix }, stage: func() access.Stage { return stage }, cfg: &c}
+	stage := offline.Stage(max(0, slices.Index([]string{"fresh", "stale", "restricted", "expired"}, s.World.Stage)))
+	return &deploymentRights{index: func() *authz.Index { return ix }, stage: func() offline.Stage { return stage }, cfg: &c}
 }
 
 // principal is a local initiator with a token that lives for an hour.

@@ -97,7 +97,7 @@ func (d *daemon) buildSync() error {
 		}
 	}
 	source, err := client.New(client.Options{
-		URL: m.URL, Site: d.cfg.Instance.Site, HomeTenant: d.cfg.Instance.Tenant, Token: token, TLS: t, OnTime: d.clock.Believe,
+		URL: m.URL, Site: d.cfg.Instance.Site, HomeTenant: d.cfg.Instance.Tenant, Token: token, TLS: t, OnTime: d.clock.ReportCloudTime,
 	})
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func confirms(delta *wire.Delta, since model.Version) bool {
 // heard resets the age of the cache.
 func (d *daemon) heard() {
 	_, dirty := d.store.Cache().Dirty()
-	d.staging.Heard(d.clock.Steady(), dirty)
+	d.staging.Confirm(d.clock.Mark(), dirty)
 }
 
 func (d *daemon) syncHealth(h replica.Health) {

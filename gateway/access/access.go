@@ -7,6 +7,7 @@ import (
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
@@ -17,7 +18,7 @@ type Options struct {
 	// Facts are policy and registry, always of one version: a new assignment
 	// beside the old place of a device could grant what neither version grants.
 	Facts func() (*authz.Index, *device.Topology)
-	Stage func() Stage // nil: always Fresh
+	Stage func() offline.Stage // nil: always offline.Fresh
 
 	Table  *Table       // nil: NewTable()
 	Limits topic.Limits // zero: topic.DefaultLimits()
@@ -56,7 +57,7 @@ type env struct {
 	policy   *authz.Index
 	topology *device.Topology
 	table    *Table
-	stage    Stage
+	stage    offline.Stage
 
 	epoch    epoch
 	ready    bool // both snapshots are there
@@ -67,7 +68,7 @@ type env struct {
 // its principal.
 type epoch struct {
 	topology, table uint64
-	stage           Stage
+	stage           offline.Stage
 }
 
 // New makes a Map. It starts nothing.
@@ -132,15 +133,15 @@ func (m *Map) facts() (*authz.Index, *device.Topology) {
 	return m.opts.Facts()
 }
 
-func (m *Map) stage() Stage {
+func (m *Map) stage() offline.Stage {
 	if m.opts.Stage == nil {
-		return Fresh
+		return offline.Fresh
 	}
 	s := m.opts.Stage()
-	if s >= Expired && m.opts.KeepAfterExpiry {
-		return Restricted
+	if s >= offline.Expired && m.opts.KeepAfterExpiry {
+		return offline.Restricted
 	}
-	return min(s, Expired)
+	return min(s, offline.Expired)
 }
 
 // OpenOption is how a listener treats a session.

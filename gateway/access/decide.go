@@ -5,6 +5,7 @@ import (
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
@@ -160,7 +161,7 @@ func (d *decider) connect() outcome {
 	if !d.anyGrant(&d.p.Subject) {
 		return refuse(NoGrant, "not one effective grant on this site, its hub or its instance")
 	}
-	if d.stage == Restricted && d.p.Kind != principal.Function && !d.named() {
+	if d.stage == offline.Restricted && d.p.Kind != principal.Function && !d.named() {
 		return refuse(StageRefused, "no grant names this principal itself, and the cloud has not been seen for too long to trust a group, tenant or domain")
 	}
 	return outcome{ok: true, reason: Granted}

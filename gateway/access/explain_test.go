@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 )
 
 func TestExplain(t *testing.T) {
@@ -46,7 +47,7 @@ func TestExplain(t *testing.T) {
 	if _, err := m.Explain(gw, "eat", "x"); err == nil {
 		t.Error("an unknown operation was explained")
 	}
-	w.stage = Expired
+	w.stage = offline.Expired
 	if x, _ := m.Explain(gw, "publish", "devices/gw/messages/events/"); x.Allowed || x.Reason != CacheExpired || x.Stage != "expired" {
 		t.Errorf("expired: %+v", x)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
@@ -161,7 +162,7 @@ func TestReportOnlyBuiltinRows(t *testing.T) {
 	w.want(dev1.Publish("spaces/devices/dev1/events", nil), false, NeverPublish, "a mirrored reading")
 	w.want(dev1.Publish("$iothub/twin/GET/?$rid=1", nil), false, "no-assignment", "a row that is enforced")
 	w.want(dev1.Subscribe("#"), false, "", "watched and enforced rows in one filter")
-	w.stage = Expired
+	w.stage = offline.Expired
 	w.want(dev1.Connect(), false, CacheExpired, "an expired cache")
 }
 

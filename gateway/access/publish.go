@@ -6,6 +6,7 @@ import (
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
@@ -171,7 +172,7 @@ func (d *decider) publishRegistry(b *binding, m *message.Message, r *message.Rou
 		return refuse(UnknownDevice, b.device.text)
 	}
 	r.Origin = dev.HubID
-	if b.row.kind == kindRegistryCreate && d.stage >= Restricted {
+	if b.row.kind == kindRegistryCreate && d.stage >= offline.Restricted {
 		return refuse(StageRefused, "an administrative write")
 	}
 	return d.meets(n, d.devicePlace(dev))
@@ -203,7 +204,7 @@ func (d *decider) publishDeployment(b *binding, m *message.Message, r *message.R
 	r.Origin = dev.HubID
 	// Cancelling work that was not released stays possible: the guard, which
 	// knows what was, draws that line.
-	if d.stage >= Restricted && (r.Name == "create" || r.Name == "retry") {
+	if d.stage >= offline.Restricted && (r.Name == "create" || r.Name == "retry") {
 		return refuse(StageRefused, "a new deployment action")
 	}
 	dec := d.policy.DecideAction(&d.p.Subject, action, d.set.instanceScope)

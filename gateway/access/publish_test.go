@@ -7,6 +7,7 @@ import (
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
@@ -277,12 +278,12 @@ func TestStages(t *testing.T) {
 		deploy    = "deviceupdate/devices/dev1/deployments/1/"
 	)
 	read := "spaces" + room1Path.String() + "/#"
-	for _, w.stage = range []Stage{Fresh, Stale} {
+	for _, w.stage = range []offline.Stage{offline.Fresh, offline.Stale} {
 		w.want(gw.Publish(register, nil), true, Granted, w.stage.String())
 		w.want(admin.Publish(deploy+"create", nil), true, Granted, w.stage.String())
 		w.want(member.Connect(), true, Granted, w.stage.String())
 	}
-	w.stage = Restricted
+	w.stage = offline.Restricted
 	w.want(gw.Publish(telemetry, nil), true, Granted, "restricted: telemetry")
 	w.want(gw.Publish("registry/devices/child/get", nil), true, Granted, "restricted: a read")
 	w.want(gw.Publish(register, nil), false, StageRefused, "restricted: an administrative write")
@@ -292,7 +293,7 @@ func TestStages(t *testing.T) {
 	w.want(admin.Publish(deploy+"retry", nil), false, StageRefused, "restricted: retry")
 	w.want(admin.Publish(deploy+"cancel", nil), true, Granted, "restricted: cancel")
 	w.want(admin.Publish("deviceupdate/devices/dev1/get", nil), true, Granted, "restricted: get")
-	for _, w.stage = range []Stage{Expired, 200} {
+	for _, w.stage = range []offline.Stage{offline.Expired, 200} {
 		w.want(gw.Connect(), false, CacheExpired, "expired: connect")
 		w.want(gw.Publish(telemetry, nil), false, CacheExpired, "expired: publish")
 		w.want(user.Subscribe(read), false, CacheExpired, "expired: subscribe")

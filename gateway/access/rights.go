@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
@@ -141,7 +142,7 @@ func (d *decider) gate() outcome {
 	switch {
 	case !d.ready:
 		return refuse(NoPolicy, "the gateway has no policy or no registry yet")
-	case d.stage >= Expired && d.p.Kind != principal.Gateway:
+	case d.stage >= offline.Expired && d.p.Kind != principal.Gateway:
 		return refuse(CacheExpired, "the cloud has not been seen for longer than offline.expired")
 	}
 	return outcome{ok: true}

@@ -16,6 +16,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
@@ -101,7 +102,7 @@ type house struct {
 	policy   model.Snapshot
 	index    *authz.Index
 	topology *device.Topology
-	stage    access.Stage
+	stage    offline.Stage
 	topics   *access.Map
 }
 
@@ -165,7 +166,7 @@ func build(t *testing.T, s *site) *house {
 	}
 	h.rebuild()
 	o := access.Options{
-		Facts: func() (*authz.Index, *device.Topology) { return h.index, h.topology }, Stage: func() access.Stage { return h.stage },
+		Facts: func() (*authz.Index, *device.Topology) { return h.index, h.topology }, Stage: func() offline.Stage { return h.stage },
 		Site: h.path(s.World.Site), HubScope: hubScope, InstanceScope: instanceScope,
 		DeviceSelfGrant: s.World.SelfGrant, KeepAfterExpiry: s.World.Keep,
 	}
@@ -309,7 +310,7 @@ func (h *house) change(t *testing.T, q *question) {
 			t.Fatalf("nothing to revoke: %q", q.Revoke)
 		}
 	case q.Stage != "":
-		h.stage = access.Stage(slices.Index([]string{"fresh", "stale", "restricted", "expired"}, q.Stage))
+		h.stage = offline.Stage(slices.Index([]string{"fresh", "stale", "restricted", "expired"}, q.Stage))
 	case q.Remove != "":
 		h.data.Devices = slices.DeleteFunc(h.data.Devices, func(d device.Device) bool { return d.HubID == q.Remove })
 	case len(q.Status) == 2:

@@ -7,6 +7,7 @@ import (
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
@@ -227,12 +228,12 @@ func TestCacheLivesForOneEpoch(t *testing.T) {
 	check("the right is gone", false)
 	w.assign(userIdentity(0x31), model.UserRole, floor1Path)
 	check("another right", true)
-	w.stage = Stale
+	w.stage = offline.Stale
 	check("another stage", true)
 	w.rebuild()
 	check("another registry", true)
 	m.SetTable(NewTable())
 	check("another table", true)
-	w.stage = Expired
+	w.stage = offline.Expired
 	check("expired", false)
 }

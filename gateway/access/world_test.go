@@ -9,6 +9,7 @@ import (
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
@@ -37,7 +38,7 @@ type world struct {
 	snapshot model.Snapshot
 	index    *authz.Index
 	topology *device.Topology
-	stage    Stage
+	stage    offline.Stage
 	assigned byte
 }
 
@@ -116,7 +117,7 @@ func (w *world) apply(c model.ChangeSet) {
 func (w *world) options() Options {
 	return Options{
 		Facts: func() (*authz.Index, *device.Topology) { return w.index, w.topology },
-		Stage: func() Stage { return w.stage },
+		Stage: func() offline.Stage { return w.stage },
 		Site:  sitePath, HubScope: hubScope, InstanceScope: instanceScope,
 	}
 }
