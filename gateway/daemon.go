@@ -257,7 +257,7 @@ func (d *daemon) buildMessages() error {
 		o.Presence = &d.hub
 	}
 	if d.cfg.Cloud.Management.URL != "" {
-		o.Settled = d.settled
+		o.PolicyKnown = d.settled
 	}
 	var err error
 	d.broker, err = broker.New(o)

@@ -58,7 +58,7 @@ func (h *hubUplink) offer(c iothub.CloudMessage, then func(missed bool)) {
 	h.publish(m, func(err error) {
 		var refused *message.Refused
 		missed := errors.As(err, &refused) && refused.Code == message.NoMatchingSubscribers
-		if !missed && message.Settled(err) {
+		if !missed && message.Final(err) {
 			c.Ack()
 		}
 		then(missed)

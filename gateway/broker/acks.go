@@ -54,7 +54,9 @@ func (a *acks) answer(s *slot, code byte) {
 		if !s.ready || a.held {
 			break
 		}
-		if c.level < 5 && refusal(s.code) {
+		// The message was allowed and is not kept, which MQTT 3.1.1 cannot say: the
+		// ack is withheld and the reader paused instead (semantics.md 6).
+		if c.level < 5 && message.Passing(s.code) {
 			a.hold()
 			break
 		}
@@ -78,18 +80,6 @@ func (a *acks) answer(s *slot, code byte) {
 		a.moved = nil
 	}
 	c.out.Control(out)
-}
-
-// refusal tells whether a code means that the message was not kept, though it
-// was allowed. 3.1.1 has no way to say so: the ack is withheld, the reader
-// pauses, and after a while the connection is closed (semantics.md 6).
-func refusal(code byte) bool {
-	switch code {
-	case message.QuotaExceeded, message.ServerBusy, message.ServerUnavailable, message.ImplementationSpecificError,
-		message.UnspecifiedError, message.MessageRateTooHigh:
-		return true
-	}
-	return false
 }
 
 func (a *acks) hold() {

@@ -55,13 +55,13 @@ type Broker struct {
 
 	conns sync.WaitGroup // connections and their writers; who is not counted by one that is joins
 
-	mu      sync.Mutex // guards the rest; sessions are asked with it held
-	stopped bool       // nobody joins any more
-	settled bool
-	parked  []*pendingWill // restored wills that are due: until settled, or their client is back
-	live    map[*conn]struct{}
-	wills   map[string]*pendingWill     // by session key
-	ends    map[*session.Session]*timer // of sessions that are offline
+	mu          sync.Mutex     // guards the rest; sessions are asked with it held
+	stopped     bool           // nobody joins any more
+	policyKnown bool           // since the start: see Options.PolicyKnown
+	parked      []*pendingWill // wills loaded at start whose delay is over; they wait for policyKnown, or for their client
+	live        map[*conn]struct{}
+	wills       map[string]*pendingWill     // by session key
+	ends        map[*session.Session]*timer // of sessions that are offline
 }
 
 // ErrOptions is what New returns for options that cannot work.
@@ -118,7 +118,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		return fmt.Errorf("broker: %w", err)
 	}
 	close(b.ready)
-	b.conns.Go(func() { b.settle(ctx) })
+	b.conns.Go(func() { b.awaitPolicy(ctx) })
 	b.sys(ctx)
 	<-ctx.Done()
 	b.stop()
@@ -144,7 +144,7 @@ func (b *Broker) newServer() *mqtt.Server {
 
 func (b *Broker) load() error {
 	now := time.Now()
-	open := func(r *message.SessionRecord) session.Rights { return b.o.Access.Open(r.Principal) }
+	open := func(r *message.StoredSession) session.Rights { return b.o.Access.Open(r.Principal) }
 	allow := func(s *session.Sub) bool {
 		return b.o.Access.Open(s.Session.Owner()).Subscribe(s.Filter).Allowed
 	}

@@ -57,7 +57,7 @@ type conn struct {
 	over  bool
 	ended chan struct{}
 	cause cause
-	will  *message.WillRecord // what it leaves; immutable once the session is open
+	will  *message.StoredWill // what it leaves; immutable once the session is open
 }
 
 // proof is who it is and what it may; replaced as a whole by re-authentication.

@@ -36,7 +36,7 @@ func TestSlowToLeave(t *testing.T) {
 		s = b.store.Open(session.Request{Principal: &principal.Principal{Key: "user:c"}, ClientID: "c", Persistent: true, Conn: conn}).Session
 		s.Detach(conn, at)
 	}
-	pending := func() *pendingWill { return &pendingWill{w: &message.WillRecord{}, sess: s} }
+	pending := func() *pendingWill { return &pendingWill{w: &message.StoredWill{}, sess: s} }
 	kept := pending()
 	b.expireAfter(s, second, time.Hour)
 	b.delayWill(kept, second, time.Hour)

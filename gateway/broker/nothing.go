@@ -6,21 +6,21 @@ import "github.com/gatehouse/gatehouse/gateway/message"
 // durable as it will ever be at once.
 type volatile struct{}
 
-func (volatile) LoadSessions(func(message.SessionRecord) error) error      { return nil }
-func (volatile) LoadQueue(string, func(message.QueuedRecord) error) error  { return nil }
-func (volatile) LoadRetained(func(*message.Message) error) error           { return nil }
-func (volatile) SaveSession(_ message.SessionRecord, done func(error))     { stored(done) }
-func (volatile) DeleteSession(_ string, done func(error))                  { stored(done) }
-func (volatile) Receive(_ string, _ uint16, done func(error))              { stored(done) }
-func (volatile) Release(_ string, _ uint16, done func(error))              { stored(done) }
-func (volatile) Enqueue(_ string, _ message.QueuedRecord, d func(error))   { stored(d) }
-func (volatile) Update(_ string, _ message.QueuedRecord, done func(error)) { stored(done) }
-func (volatile) Dequeue(_ string, _ []uint64, done func(error))            { stored(done) }
-func (volatile) Retain(_ *message.Message, done func(error))               { stored(done) }
-func (volatile) Unretain(_ string, done func(error))                       { stored(done) }
-func (volatile) LoadWills(func(message.WillRecord) error) error            { return nil }
-func (volatile) SaveWill(_ message.WillRecord, done func(error))           { stored(done) }
-func (volatile) DeleteWill(_ uint64, done func(error))                     { stored(done) }
+func (volatile) LoadSessions(func(message.StoredSession) error) error        { return nil }
+func (volatile) LoadQueue(string, func(message.StoredDelivery) error) error  { return nil }
+func (volatile) LoadRetained(func(*message.Message) error) error             { return nil }
+func (volatile) SaveSession(_ message.StoredSession, done func(error))       { stored(done) }
+func (volatile) DeleteSession(_ string, done func(error))                    { stored(done) }
+func (volatile) Receive(_ string, _ uint16, done func(error))                { stored(done) }
+func (volatile) Release(_ string, _ uint16, done func(error))                { stored(done) }
+func (volatile) Enqueue(_ string, _ message.StoredDelivery, d func(error))   { stored(d) }
+func (volatile) Update(_ string, _ message.StoredDelivery, done func(error)) { stored(done) }
+func (volatile) Dequeue(_ string, _ []uint64, done func(error))              { stored(done) }
+func (volatile) Retain(_ *message.Message, done func(error))                 { stored(done) }
+func (volatile) Unretain(_ string, done func(error))                         { stored(done) }
+func (volatile) LoadWills(func(message.StoredWill) error) error              { return nil }
+func (volatile) SaveWill(_ message.StoredWill, done func(error))             { stored(done) }
+func (volatile) DeleteWill(_ uint64, done func(error))                       { stored(done) }
 
 func stored(done func(error)) {
 	if done != nil {

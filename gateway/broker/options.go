@@ -112,11 +112,14 @@ type Options struct {
 	SuspendFor        time.Duration // a lost subscription may come back, 60 s
 	SysInterval       time.Duration // of $SYS, 60 s
 
-	// Settled is closed when the first attempt to learn the policy of now has
-	// ended; nil: it is known. Wills of before the start wait for it, but no
-	// longer than SettleWait, 30 s, nor than until their client comes.
-	Settled    <-chan struct{}
-	SettleWait time.Duration
+	// PolicyKnown is closed when the first attempt since the start to fetch the
+	// present policy has ended, with or without success; nil means that the
+	// policy is known already. A will that was stored before the start is sent
+	// no earlier, because its client may have lost the right to it meanwhile;
+	// but it waits no longer than PolicyWait, 30 s, and not after its client has
+	// connected again.
+	PolicyKnown <-chan struct{}
+	PolicyWait  time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -144,7 +147,7 @@ func (o Options) withDefaults() Options {
 	def(&o.RefuseHold, 5*time.Second)
 	def(&o.SuspendFor, time.Minute)
 	def(&o.SysInterval, time.Minute)
-	def(&o.SettleWait, 30*time.Second)
+	def(&o.PolicyWait, 30*time.Second)
 	return o
 }
 

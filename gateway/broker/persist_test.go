@@ -208,7 +208,7 @@ func TestB5SessionWithoutOwner(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
 	key := "user:x\x00x"
-	v.sessions[key] = message.SessionRecord{Key: key, ClientID: "x", Version: 4, Subscriptions: []message.Subscription{{Filter: "#"}}}
+	v.sessions[key] = message.StoredSession{Key: key, ClientID: "x", Version: 4, Subscriptions: []message.Subscription{{Filter: "#"}}}
 	h := start(t, func(o *broker.Options) { o.Vault = v })
 	if st := h.Stats(); st.Sessions != 0 || st.Subscriptions != 0 {
 		t.Errorf("kept: %+v", st)

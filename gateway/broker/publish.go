@@ -91,7 +91,7 @@ func (c *conn) answerer(qos byte, id uint16) (answer func(code byte), x *session
 		s := c.acks.expect(frame.PUBREC, id)
 		x := c.sess.Received(c, id, func(code byte) { c.acks.answer(s, code) })
 		return func(code byte) {
-			c.sess.Settle(x, code)
+			c.sess.Answer(x, code)
 			c.acks.answer(s, code)
 		}, x
 	}

@@ -109,9 +109,9 @@ func TestQueuedWithoutPublisher(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
 	key, who := "user:x\x00x", &principal.Principal{Kind: principal.User, Key: "user:x"}
-	v.sessions[key] = message.SessionRecord{Key: key, ClientID: "x", Principal: who, Version: 5, Expiry: time.Hour,
+	v.sessions[key] = message.StoredSession{Key: key, ClientID: "x", Principal: who, Version: 5, Expiry: time.Hour,
 		Subscriptions: []message.Subscription{{Filter: "a", QoS: 1}}}
-	v.queues[key] = map[uint64]message.QueuedRecord{
+	v.queues[key] = map[uint64]message.StoredDelivery{
 		1: {Seq: 1, QoS: 1, Message: &message.Message{Topic: "a", Payload: []byte("whose?")}},
 		2: {Seq: 2, QoS: 1},
 		3: {Seq: 3, QoS: 1, Message: &message.Message{Topic: "a", Payload: []byte("kept"), Publisher: who}},

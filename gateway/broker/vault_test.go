@@ -14,11 +14,11 @@ import (
 // can be held, so that a test sees what waits for it.
 type memory struct {
 	mu       sync.Mutex
-	sessions map[string]message.SessionRecord
-	queues   map[string]map[uint64]message.QueuedRecord
+	sessions map[string]message.StoredSession
+	queues   map[string]map[uint64]message.StoredDelivery
 	retained map[string]*message.Message
 	inbound  map[string][]uint16
-	wills    map[uint64]message.WillRecord
+	wills    map[uint64]message.StoredWill
 	gate     sync.Mutex // held: nothing is committed
 	ops      chan func()
 	done     chan struct{}
@@ -27,8 +27,8 @@ type memory struct {
 }
 
 func newMemory(t *testing.T) *memory {
-	v := &memory{sessions: map[string]message.SessionRecord{}, queues: map[string]map[uint64]message.QueuedRecord{},
-		retained: map[string]*message.Message{}, inbound: map[string][]uint16{}, wills: map[uint64]message.WillRecord{}, ops: make(chan func(), 1<<16), done: make(chan struct{})}
+	v := &memory{sessions: map[string]message.StoredSession{}, queues: map[string]map[uint64]message.StoredDelivery{},
+		retained: map[string]*message.Message{}, inbound: map[string][]uint16{}, wills: map[uint64]message.StoredWill{}, ops: make(chan func(), 1<<16), done: make(chan struct{})}
 	go func() {
 		defer close(v.done)
 		for op := <-v.ops; op != nil; op = <-v.ops {
@@ -57,7 +57,7 @@ func (v *memory) submit(f func(), done func(error)) {
 
 // LoadSessions reads what was written, all of it: a broker ends before its
 // store, which finishes what it was given.
-func (v *memory) LoadSessions(yield func(message.SessionRecord) error) error {
+func (v *memory) LoadSessions(yield func(message.StoredSession) error) error {
 	done := make(chan struct{})
 	v.ops <- func() { close(done) }
 	<-done
@@ -72,7 +72,7 @@ func (v *memory) LoadSessions(yield func(message.SessionRecord) error) error {
 	return nil
 }
 
-func (v *memory) LoadQueue(key string, yield func(message.QueuedRecord) error) error {
+func (v *memory) LoadQueue(key string, yield func(message.StoredDelivery) error) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, seq := range slices.Sorted(maps.Keys(v.queues[key])) {
@@ -94,7 +94,7 @@ func (v *memory) LoadRetained(yield func(*message.Message) error) error {
 	return nil
 }
 
-func (v *memory) SaveSession(r message.SessionRecord, done func(error)) {
+func (v *memory) SaveSession(r message.StoredSession, done func(error)) {
 	v.submit(func() { v.saves++; v.sessions[r.Key] = r }, done)
 }
 
@@ -112,16 +112,16 @@ func (v *memory) Release(key string, id uint16, done func(error)) {
 	}, done)
 }
 
-func (v *memory) Enqueue(key string, q message.QueuedRecord, done func(error)) {
+func (v *memory) Enqueue(key string, q message.StoredDelivery, done func(error)) {
 	v.submit(func() {
 		if v.queues[key] == nil {
-			v.queues[key] = map[uint64]message.QueuedRecord{}
+			v.queues[key] = map[uint64]message.StoredDelivery{}
 		}
 		v.queues[key][q.Seq] = q
 	}, done)
 }
 
-func (v *memory) Update(key string, q message.QueuedRecord, done func(error)) {
+func (v *memory) Update(key string, q message.StoredDelivery, done func(error)) {
 	v.submit(func() {
 		if old, ok := v.queues[key][q.Seq]; ok {
 			old.PacketID, old.Released = q.PacketID, q.Released
@@ -147,7 +147,7 @@ func (v *memory) Unretain(topic string, done func(error)) {
 	v.submit(func() { delete(v.retained, topic) }, done)
 }
 
-func (v *memory) LoadWills(yield func(message.WillRecord) error) error {
+func (v *memory) LoadWills(yield func(message.StoredWill) error) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(v.wills)) {
@@ -158,7 +158,7 @@ func (v *memory) LoadWills(yield func(message.WillRecord) error) error {
 	return nil
 }
 
-func (v *memory) SaveWill(w message.WillRecord, done func(error)) {
+func (v *memory) SaveWill(w message.StoredWill, done func(error)) {
 	v.submit(func() { v.wills[w.ID] = w }, done)
 }
 
@@ -184,7 +184,7 @@ func (v *memory) queued(key string) int {
 	return len(v.queues[key])
 }
 
-func (v *memory) saved(key string) (message.SessionRecord, bool) {
+func (v *memory) saved(key string) (message.StoredSession, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	r, ok := v.sessions[key]

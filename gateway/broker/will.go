@@ -17,9 +17,9 @@ import (
 // again when it is sent. It is in the vault from before the CONNACK until it has
 // been sent or is void, so that it survives the gateway as well.
 
-func (c *conn) newWill(p *proof) *message.WillRecord {
+func (c *conn) newWill(p *proof) *message.StoredWill {
 	w := c.hello.Will
-	return &message.WillRecord{Principal: p.who, Topic: w.Topic, Payload: append([]byte(nil), w.Payload...), QoS: w.QoS, Retain: w.Retain,
+	return &message.StoredWill{Principal: p.who, Topic: w.Topic, Payload: append([]byte(nil), w.Payload...), QoS: w.QoS, Retain: w.Retain,
 		Props: w.Message(), Expires: w.HasMessageExpiry(), Expiry: time.Duration(w.MessageExpiry) * time.Second,
 		Delay: time.Duration(w.WillDelay) * time.Second}
 }
@@ -65,7 +65,7 @@ func (b *Broker) farewell(c *conn, goesOn bool) {
 }
 
 // takeWill takes the will out: it is not stored from here on.
-func (c *conn) takeWill() (*message.WillRecord, cause) {
+func (c *conn) takeWill() (*message.StoredWill, cause) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.will
@@ -81,7 +81,7 @@ func (c *conn) delays() bool {
 }
 
 // voidWill forgets a will that is not to be sent, or has been.
-func (b *Broker) voidWill(w *message.WillRecord) {
+func (b *Broker) voidWill(w *message.StoredWill) {
 	if w != nil && w.ID != 0 {
 		b.o.Vault.DeleteWill(w.ID, nil)
 	}
@@ -93,7 +93,7 @@ const expired = session.Expired
 
 // pendingWill is one whose delay runs, or one that the gateway of before left.
 type pendingWill struct {
-	w        *message.WillRecord
+	w        *message.StoredWill
 	who      *principal.Principal
 	sess     *session.Session // the one it waits with; nil: that has ended
 	timer    *timer
@@ -245,7 +245,7 @@ func (b *Broker) dueWill(key string, pw *pendingWill) {
 		delete(b.wills, key)
 		b.clock.cancel(pw.timer)
 	}
-	if due && pw.restored && !b.settled {
+	if due && pw.restored && !b.policyKnown {
 		b.parked = append(b.parked, pw)
 		due = false
 	}
@@ -255,20 +255,21 @@ func (b *Broker) dueWill(key string, pw *pendingWill) {
 	}
 }
 
-// settle lets restored wills go once the policy is that of now, or cannot be had.
-func (b *Broker) settle(ctx context.Context) {
-	patience := time.NewTimer(b.o.SettleWait)
+// awaitPolicy waits until the present policy is known or cannot be had in time
+// (Options.PolicyKnown), and then sends the parked wills.
+func (b *Broker) awaitPolicy(ctx context.Context) {
+	patience := time.NewTimer(b.o.PolicyWait)
 	defer patience.Stop()
-	if b.o.Settled != nil {
+	if b.o.PolicyKnown != nil {
 		select {
-		case <-b.o.Settled:
+		case <-b.o.PolicyKnown:
 		case <-patience.C:
 		case <-ctx.Done():
 			return // the next start sends them
 		}
 	}
 	b.mu.Lock()
-	b.settled = true
+	b.policyKnown = true
 	for len(b.parked) > 0 {
 		pw := b.parked[0]
 		b.parked = b.parked[1:]
@@ -281,7 +282,7 @@ func (b *Broker) settle(ctx context.Context) {
 }
 
 // sendWill decides the will again, with the rights of now, and publishes it.
-func (b *Broker) sendWill(w *message.WillRecord, who *principal.Principal) {
+func (b *Broker) sendWill(w *message.StoredWill, who *principal.Principal) {
 	if b.ctx.Err() != nil {
 		return // the next start sends it
 	}
@@ -334,12 +335,12 @@ func (b *Broker) dropWills(match func(*principal.Principal) bool) int {
 }
 
 // loadWills reads what clients left behind when the gateway ended. A delay runs
-// from when its client was gone; what is due by now is sent by settle, or when
+// from when its client was gone; what is due by now is sent by awaitPolicy, or when
 // its client comes.
 func (b *Broker) loadWills(now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	err := b.o.Vault.LoadWills(func(w message.WillRecord) error {
+	err := b.o.Vault.LoadWills(func(w message.StoredWill) error {
 		b.nextID.Store(max(b.nextID.Load(), w.ID)) // the clock may have been set back
 		if w.Principal == nil {
 			b.count.drop("will-without-owner")

@@ -80,8 +80,8 @@ func TestRestoredWillWaitsForThePolicyOfNow(t *testing.T) {
 	h.connect(leaving(5, "delayed", true, 1))
 	h.stop()
 
-	settled := make(chan struct{})
-	h = start(t, func(o *broker.Options) { o.Vault, o.Settled = v, settled })
+	known := make(chan struct{})
+	h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = v, known })
 	sub := h.client(5, "sub")
 	sub.Subscribe(1, "will/#", 0)
 	_ = h.connect(leaving(5, "now", false, 0)).Close()
@@ -94,7 +94,7 @@ func TestRestoredWillWaitsForThePolicyOfNow(t *testing.T) {
 		t.Errorf("%d are kept", n)
 	}
 	h.policy.change(func(p *policy) { p.publish["user:withdrawn"] = nil })
-	close(settled)
+	close(known)
 	got := map[string]bool{sub.ExpectPublish().Payload: true, sub.ExpectPublish().Payload: true}
 	if !got["of kept"] || !got["of delayed"] {
 		t.Errorf("got %v", got)
@@ -115,8 +115,8 @@ func TestRestoredWillComesBeforeItsClient(t *testing.T) {
 			h.connect(leaving(level, "stays away", keep, 0))
 			h.stop()
 
-			settled := make(chan struct{})
-			h = start(t, func(o *broker.Options) { o.Vault, o.Settled = v, settled })
+			known := make(chan struct{})
+			h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = v, known })
 			sub := h.client(level, "sub")
 			sub.Subscribe(1, "will/#", 0)
 			h.until("both are due", func() bool { return h.WillsPending() == 0 })
@@ -127,7 +127,7 @@ func TestRestoredWillComesBeforeItsClient(t *testing.T) {
 					t.Errorf("got %q, want %q", d.Payload, want)
 				}
 			}
-			close(settled)
+			close(known)
 			if d := sub.ExpectPublish(); d.Payload != "of stays away" {
 				t.Errorf("got %+v", d)
 			}
@@ -145,12 +145,12 @@ func TestRestoredWillOfWhoIsForgotten(t *testing.T) {
 	h.connect(leaving(5, "forgotten", false, 0))
 	h.connect(leaving(5, "thrown out", false, 0))
 	h.stop()
-	settled := make(chan struct{})
-	h = start(t, func(o *broker.Options) { o.Vault, o.Settled = v, settled })
+	known := make(chan struct{})
+	h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = v, known })
 	h.until("both are due", func() bool { return h.WillsPending() == 0 })
 	h.Forget(named("user:forgotten"))
 	h.Disconnect("user:thrown out", message.Banned, "")
-	close(settled)
+	close(known)
 	h.until("none is left", func() bool { return v.willsLeft() == 0 })
 	if n := h.Stats().Retained; n != 0 {
 		t.Errorf("%d were sent", n)
@@ -165,12 +165,12 @@ func TestRestoredWillDoesNotWaitForEver(t *testing.T) {
 	h.connect(leaving(5, "c", false, 0))
 	h.stop()
 	never := make(chan struct{})
-	h = start(t, func(o *broker.Options) { o.Vault, o.Settled = v, never })
+	h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = v, never })
 	h.stop()
 	if n := v.willsLeft(); n != 1 {
 		t.Fatalf("%d are kept", n)
 	}
-	h = start(t, func(o *broker.Options) { o.Vault, o.Settled, o.SettleWait = v, never, time.Millisecond })
+	h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown, o.PolicyWait = v, never, time.Millisecond })
 	sub := h.client(5, "sub")
 	sub.Subscribe(1, "will/#", 0)
 	if d := sub.ExpectPublish(); d.Payload != "of c" {
@@ -277,9 +277,9 @@ func TestWillsRiseAcrossRestarts(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
 	later := uint64(time.Now().Add(time.Hour).UnixNano())
-	v.wills[later] = message.WillRecord{ID: later, Session: "user:old\x00old", Topic: "will/old",
+	v.wills[later] = message.StoredWill{ID: later, Session: "user:old\x00old", Topic: "will/old",
 		Principal: &principal.Principal{Kind: principal.User, Key: "user:old"}}
-	h := start(t, func(o *broker.Options) { o.Vault, o.Settled = v, make(chan struct{}) })
+	h := start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = v, make(chan struct{}) })
 	h.connect(leaving(5, "new", false, 0))
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -34,11 +34,11 @@ func TestPassing(t *testing.T) {
 		if got := (&Refused{Code: code}).Passing(); got != want {
 			t.Errorf("0x%02x: %v", code, got)
 		}
-		if got := Settled(&Refused{Code: code}); got == want {
-			t.Errorf("settled 0x%02x: %v", code, got)
+		if got := Final(&Refused{Code: code}); got == want {
+			t.Errorf("final 0x%02x: %v", code, got)
 		}
 	}
-	if !Settled(nil) || Settled(errors.New("x")) {
-		t.Error("nil is settled, any other error is not")
+	if !Final(nil) || Final(errors.New("x")) {
+		t.Error("nil is final, an error that says nothing of itself is not")
 	}
 }

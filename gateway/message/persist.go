@@ -19,17 +19,21 @@ func (r *Refused) Error() string { return fmt.Sprintf("%s (0x%02x)", r.Reason, r
 
 // Passing tells whether the same message may be taken another time: a queue or
 // a disk was full, a part was not there.
-func (r *Refused) Passing() bool {
-	switch r.Code {
+func (r *Refused) Passing() bool { return Passing(r.Code) }
+
+// Passing tells whether a reason code refuses a message for now only.
+func Passing(code byte) bool {
+	switch code {
 	case QuotaExceeded, ServerBusy, ServerUnavailable, ImplementationSpecificError, UnspecifiedError, MessageRateTooHigh:
 		return true
 	}
 	return false
 }
 
-// Settled tells whether whoever sent a message may forget it: it was taken
-// (nil), or refused for good.
-func Settled(err error) bool {
+// Final tells whether err is the last word on a message, so that its sender may
+// forget it: nil, because it was taken, or a Refused that does not pass. Any other
+// error says nothing about what became of the message.
+func Final(err error) bool {
 	var r *Refused
 	return err == nil || errors.As(err, &r) && !r.Passing()
 }
@@ -44,9 +48,9 @@ type Subscription struct {
 	ID                uint32 // subscription identifier, 0: none
 }
 
-// SessionRecord is what survives of a session: enough to resume it, and to
+// StoredSession is what survives of a session: enough to resume it, and to
 // decide everything in it again.
-type SessionRecord struct {
+type StoredSession struct {
 	Key       string // unique: principal key and client id
 	ClientID  string
 	Principal *principal.Principal // the owner, with its identity set
@@ -61,8 +65,8 @@ type SessionRecord struct {
 	InboundQoS2 []uint16
 }
 
-// QueuedRecord is one message of a session's queue, in order of Seq.
-type QueuedRecord struct {
+// StoredDelivery is one message of a session's queue, in order of Seq.
+type StoredDelivery struct {
 	Seq     uint64
 	Message *Message
 	QoS     byte // granted QoS of this delivery
@@ -74,9 +78,9 @@ type QueuedRecord struct {
 	Released bool
 }
 
-// WillRecord is what a client leaves behind, from its CONNECT until it has been
+// StoredWill is what a client leaves behind, from its CONNECT until it has been
 // sent or is void.
-type WillRecord struct {
+type StoredWill struct {
 	ID        uint64               // of the connection; rises, also across restarts
 	Session   string               // its key
 	Principal *principal.Principal // who left it, with its identity set

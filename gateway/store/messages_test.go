@@ -30,8 +30,8 @@ func TestVaultKeepsEveryField(t *testing.T) {
 	dir := t.TempDir()
 	s, stop := open(t, dir, testOptions())
 	v := s.Vault()
-	session := filled[message.SessionRecord]()
-	first, second := filled[message.QueuedRecord](), filled[message.QueuedRecord]()
+	session := filled[message.StoredSession]()
+	first, second := filled[message.StoredDelivery](), filled[message.StoredDelivery]()
 	first.Seq, second.Seq = 7, 300
 	second.PacketID, second.Released = 0, false
 	retained := filled[message.Message]()
@@ -46,10 +46,10 @@ func TestVaultKeepsEveryField(t *testing.T) {
 	v.Receive("another", 2, nil)
 	v.Release(session.Key, 7, nil)
 	v.SaveSession(session, nil)
-	will := filled[message.WillRecord]()
-	v.SaveWill(message.WillRecord{ID: 1 << 40, Principal: testPublisher}, nil)
+	will := filled[message.StoredWill]()
+	v.SaveWill(message.StoredWill{ID: 1 << 40, Principal: testPublisher}, nil)
 	v.SaveWill(will, nil)
-	v.SaveWill(message.WillRecord{ID: will.ID + 1, Principal: testPublisher}, nil)
+	v.SaveWill(message.StoredWill{ID: will.ID + 1, Principal: testPublisher}, nil)
 	v.DeleteWill(will.ID+1, nil)
 	v.Enqueue(session.Key, second, nil)
 	v.Enqueue(session.Key, first, nil)
@@ -63,15 +63,15 @@ func TestVaultKeepsEveryField(t *testing.T) {
 
 	s, _ = open(t, dir, testOptions())
 	v = s.Vault()
-	var sessions []message.SessionRecord
-	if err := v.LoadSessions(func(r message.SessionRecord) error { sessions = append(sessions, r); return nil }); err != nil {
+	var sessions []message.StoredSession
+	if err := v.LoadSessions(func(r message.StoredSession) error { sessions = append(sessions, r); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]message.SessionRecord{session}, sessions, whereverSubjectsHold); d != "" {
+	if d := cmp.Diff([]message.StoredSession{session}, sessions, whereverSubjectsHold); d != "" {
 		t.Errorf("session: %s", d)
 	}
-	var wills []message.WillRecord
-	if err := v.LoadWills(func(w message.WillRecord) error { wills = append(wills, w); return nil }); err != nil {
+	var wills []message.StoredWill
+	if err := v.LoadWills(func(w message.StoredWill) error { wills = append(wills, w); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if len(wills) != 2 || wills[1].ID != 1<<40 {
@@ -80,14 +80,14 @@ func TestVaultKeepsEveryField(t *testing.T) {
 	if d := cmp.Diff(will, wills[0], whereverSubjectsHold); d != "" {
 		t.Errorf("will: %s", d)
 	}
-	var queue []message.QueuedRecord
-	if err := v.LoadQueue(session.Key, func(q message.QueuedRecord) error { queue = append(queue, q); return nil }); err != nil {
+	var queue []message.StoredDelivery
+	if err := v.LoadQueue(session.Key, func(q message.StoredDelivery) error { queue = append(queue, q); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if len(queue) != 2 {
 		t.Fatalf("%d queued, want 2", len(queue))
 	}
-	for i, want := range []message.QueuedRecord{first, second} {
+	for i, want := range []message.StoredDelivery{first, second} {
 		if d := diffMessage(want.Message, queue[i].Message); d != "" {
 			t.Errorf("queued %d: %s", i, d)
 		}
@@ -115,9 +115,9 @@ func TestVaultRemoves(t *testing.T) {
 	s, stop := open(t, dir, testOptions())
 	v := s.Vault()
 	for _, key := range []string{"one", "two"} {
-		v.SaveSession(message.SessionRecord{Key: key, Principal: testPublisher}, nil)
+		v.SaveSession(message.StoredSession{Key: key, Principal: testPublisher}, nil)
 		for seq := uint64(1); seq <= 10; seq++ {
-			v.Enqueue(key, message.QueuedRecord{Seq: seq, Message: testMessage(seq, "x"), QoS: 1, PacketID: 3}, nil)
+			v.Enqueue(key, message.StoredDelivery{Seq: seq, Message: testMessage(seq, "x"), QoS: 1, PacketID: 3}, nil)
 		}
 	}
 	v.Receive("one", 1, nil)
@@ -129,9 +129,9 @@ func TestVaultRemoves(t *testing.T) {
 	v.Unretain(testMessage(1, "r").Topic, nil)
 	v.Dequeue("two", []uint64{1, 2, 5, 999}, nil)
 	wait(t, func(d func(error)) { v.DeleteSession("one", d) })
-	v.SaveSession(message.SessionRecord{Key: "three", Principal: testPublisher}, nil)
+	v.SaveSession(message.StoredSession{Key: "three", Principal: testPublisher}, nil)
 	v.DeleteSession("three", nil)
-	v.SaveSession(message.SessionRecord{Key: "one", Principal: testPublisher}, nil) // again: it inherits nothing
+	v.SaveSession(message.StoredSession{Key: "one", Principal: testPublisher}, nil) // again: it inherits nothing
 	wait(t, func(d func(error)) { v.DeleteSession("never existed", d) })
 	stop()
 	s, _ = open(t, dir, testOptions())
@@ -140,7 +140,7 @@ func TestVaultRemoves(t *testing.T) {
 		t.Errorf("queue of a deleted session: %v", got)
 	}
 	received := map[string][]uint16{}
-	if err := v.LoadSessions(func(r message.SessionRecord) error { received[r.Key] = r.InboundQoS2; return nil }); err != nil {
+	if err := v.LoadSessions(func(r message.StoredSession) error { received[r.Key] = r.InboundQoS2; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(map[string][]uint16{"one": nil, "two": {2}}, received); d != "" {
@@ -158,7 +158,7 @@ func TestVaultRemoves(t *testing.T) {
 func TestReceivedIdsOfAnOlderRecordAreMoved(t *testing.T) {
 	dir := t.TempDir()
 	s, stop := open(t, dir, testOptions())
-	old := sessionForm{message.SessionRecord{Key: "old", InboundQoS2: []uint16{1, 300}}, principalOut(testPublisher)}
+	old := sessionForm{message.StoredSession{Key: "old", InboundQoS2: []uint16{1, 300}}, principalOut(testPublisher)}
 	text, err := json.Marshal(old)
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +172,7 @@ func TestReceivedIdsOfAnOlderRecordAreMoved(t *testing.T) {
 		s, stop = open(t, dir, testOptions())
 		v := s.Vault()
 		var got []uint16
-		if err := v.LoadSessions(func(r message.SessionRecord) error { got = r.InboundQoS2; return nil }); err != nil {
+		if err := v.LoadSessions(func(r message.StoredSession) error { got = r.InboundQoS2; return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if d := cmp.Diff(want, got); d != "" {
@@ -185,7 +185,7 @@ func TestReceivedIdsOfAnOlderRecordAreMoved(t *testing.T) {
 
 func seqs(t *testing.T, v *Vault, session string) (out []uint64) {
 	t.Helper()
-	if err := v.LoadQueue(session, func(q message.QueuedRecord) error { out = append(out, q.Seq); return nil }); err != nil {
+	if err := v.LoadQueue(session, func(q message.StoredDelivery) error { out = append(out, q.Seq); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return out
@@ -250,9 +250,9 @@ func TestRemovalsAreNeverTooMany(t *testing.T) {
 		s.commit.closed = false
 		s.commit.mu.Unlock()
 	}
-	v.SaveSession(message.SessionRecord{Key: "gone", Principal: testPublisher}, count)
+	v.SaveSession(message.StoredSession{Key: "gone", Principal: testPublisher}, count)
 	for _, session := range []string{"gone", "stays"} {
-		v.Enqueue(session, message.QueuedRecord{Seq: 1, Message: kept, QoS: 1, PacketID: 3}, count)
+		v.Enqueue(session, message.StoredDelivery{Seq: 1, Message: kept, QoS: 1, PacketID: 3}, count)
 	}
 	v.Retain(kept, count)
 	run()
@@ -278,7 +278,7 @@ func TestRemovalsAreNeverTooMany(t *testing.T) {
 	if a, b := seqs(t, v, "gone"), seqs(t, v, "stays"); a != nil || b != nil {
 		t.Errorf("still queued: %v, %v", a, b)
 	}
-	if err := v.LoadSessions(func(message.SessionRecord) error { return errors.New("a session is still there") }); err != nil {
+	if err := v.LoadSessions(func(message.StoredSession) error { return errors.New("a session is still there") }); err != nil {
 		t.Error(err)
 	}
 	if err := v.LoadRetained(func(*message.Message) error { return errors.New("still retained") }); err != nil {

@@ -57,13 +57,13 @@ func principalIn(f *principalForm) *principal.Principal {
 
 // sessionForm is a session with its owner in stored form.
 type sessionForm struct {
-	message.SessionRecord
+	message.StoredSession
 	Principal *principalForm // shadows the embedded one
 }
 
-func encodeSession(r message.SessionRecord) ([]byte, error) {
+func encodeSession(r message.StoredSession) ([]byte, error) {
 	f := sessionForm{r, principalOut(r.Principal)}
-	f.SessionRecord.Principal, f.SessionRecord.InboundQoS2 = nil, nil // the latter are records of their own
+	f.StoredSession.Principal, f.StoredSession.InboundQoS2 = nil, nil // the latter are records of their own
 	b, err := json.Marshal(f)
 	if err != nil {
 		return nil, fmt.Errorf("encode session: %w", err)
@@ -71,24 +71,24 @@ func encodeSession(r message.SessionRecord) ([]byte, error) {
 	return b, nil
 }
 
-func decodeSession(b []byte) (message.SessionRecord, error) {
+func decodeSession(b []byte) (message.StoredSession, error) {
 	var f sessionForm
 	if err := json.Unmarshal(b, &f); err != nil {
-		return message.SessionRecord{}, fmt.Errorf("%w: session: %w", ErrCorrupt, err)
+		return message.StoredSession{}, fmt.Errorf("%w: session: %w", ErrCorrupt, err)
 	}
-	f.SessionRecord.Principal = principalIn(f.Principal)
-	return f.SessionRecord, nil
+	f.StoredSession.Principal = principalIn(f.Principal)
+	return f.StoredSession, nil
 }
 
 // willForm is a will with its owner in stored form.
 type willForm struct {
-	message.WillRecord
+	message.StoredWill
 	Principal *principalForm // shadows the embedded one
 }
 
-func encodeWill(w message.WillRecord) ([]byte, error) {
+func encodeWill(w message.StoredWill) ([]byte, error) {
 	f := willForm{w, principalOut(w.Principal)}
-	f.WillRecord.Principal = nil
+	f.StoredWill.Principal = nil
 	b, err := json.Marshal(f)
 	if err != nil {
 		return nil, fmt.Errorf("encode will: %w", err)
@@ -96,11 +96,11 @@ func encodeWill(w message.WillRecord) ([]byte, error) {
 	return b, nil
 }
 
-func decodeWill(b []byte) (message.WillRecord, error) {
+func decodeWill(b []byte) (message.StoredWill, error) {
 	var f willForm
 	if err := json.Unmarshal(b, &f); err != nil {
-		return message.WillRecord{}, fmt.Errorf("%w: will: %w", ErrCorrupt, err)
+		return message.StoredWill{}, fmt.Errorf("%w: will: %w", ErrCorrupt, err)
 	}
-	f.WillRecord.Principal = principalIn(f.Principal)
-	return f.WillRecord, nil
+	f.StoredWill.Principal = principalIn(f.Principal)
+	return f.StoredWill, nil
 }

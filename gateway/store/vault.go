@@ -32,7 +32,7 @@ func inboundKey(session string, id uint16) string {
 }
 
 // LoadSessions yields every session, in no particular order.
-func (v *Vault) LoadSessions(yield func(message.SessionRecord) error) error {
+func (v *Vault) LoadSessions(yield func(message.StoredSession) error) error {
 	inbound := map[string][]uint16{}
 	err := v.s.messages.scan(nsInbound, func(key string, _ []byte) error {
 		session, id := key[len(nsInbound):len(key)-2], key[len(key)-2:]
@@ -61,7 +61,7 @@ func (v *Vault) LoadSessions(yield func(message.SessionRecord) error) error {
 }
 
 // LoadQueue yields the queue of a session in order of Seq.
-func (v *Vault) LoadQueue(session string, yield func(message.QueuedRecord) error) error {
+func (v *Vault) LoadQueue(session string, yield func(message.StoredDelivery) error) error {
 	states := map[uint64][]byte{}
 	err := v.s.messages.scan(nsState+hashed(session), func(key string, b []byte) error {
 		states[binary.BigEndian.Uint64([]byte(key[len(key)-8:]))] = append([]byte{}, b...)
@@ -99,7 +99,7 @@ func (v *Vault) LoadRetained(yield func(*message.Message) error) error {
 }
 
 // SaveSession stores the session without its queue and what it has received.
-func (v *Vault) SaveSession(r message.SessionRecord, done func(error)) {
+func (v *Vault) SaveSession(r message.StoredSession, done func(error)) {
 	b, err := encodeSession(r)
 	if err != nil {
 		v.s.commit.submit(submission{err: err, done: done})
@@ -127,13 +127,13 @@ func (v *Vault) Release(session string, id uint16, done func(error)) {
 }
 
 // Enqueue appends q to the queue of the session. Seq must be new for it.
-func (v *Vault) Enqueue(session string, q message.QueuedRecord, done func(error)) {
+func (v *Vault) Enqueue(session string, q message.StoredDelivery, done func(error)) {
 	ops, err := v.encodeQueued(session, &q)
 	v.s.commit.submit(submission{ops: ops, err: err, done: done})
 }
 
 // Update stores PacketID and Released of an existing Seq; the message stays as it was.
-func (v *Vault) Update(session string, q message.QueuedRecord, done func(error)) {
+func (v *Vault) Update(session string, q message.StoredDelivery, done func(error)) {
 	v.s.commit.submit(submission{ops: []op{stateOp(session, &q)}, done: done})
 }
 
@@ -174,7 +174,7 @@ func (v *Vault) Unretain(topic string, done func(error)) {
 func willKey(id uint64) string { return string(binary.BigEndian.AppendUint64([]byte(nsWill), id)) }
 
 // LoadWills yields every will, in order of its ID.
-func (v *Vault) LoadWills(yield func(message.WillRecord) error) error {
+func (v *Vault) LoadWills(yield func(message.StoredWill) error) error {
 	return v.s.messages.scan(nsWill, func(_ string, b []byte) error {
 		w, err := decodeWill(b)
 		if err != nil {
@@ -185,7 +185,7 @@ func (v *Vault) LoadWills(yield func(message.WillRecord) error) error {
 }
 
 // SaveWill stores w under its ID.
-func (v *Vault) SaveWill(w message.WillRecord, done func(error)) {
+func (v *Vault) SaveWill(w message.StoredWill, done func(error)) {
 	b, err := encodeWill(w)
 	if err != nil {
 		v.s.commit.submit(submission{err: err, done: done})
@@ -199,7 +199,7 @@ func (v *Vault) DeleteWill(id uint64, done func(error)) {
 	v.s.commit.submit(submission{ops: []op{{remove, willKey(id), nil}}, done: done})
 }
 
-func (v *Vault) encodeQueued(session string, q *message.QueuedRecord) ([]op, error) {
+func (v *Vault) encodeQueued(session string, q *message.StoredDelivery) ([]op, error) {
 	if q.Message == nil {
 		return nil, fmt.Errorf("queue record %d has no message", q.Seq)
 	}
@@ -222,13 +222,13 @@ func (v *Vault) encodeQueued(session string, q *message.QueuedRecord) ([]op, err
 	return ops, nil
 }
 
-func (v *Vault) decodeQueued(b []byte) (message.QueuedRecord, error) {
+func (v *Vault) decodeQueued(b []byte) (message.StoredDelivery, error) {
 	r := &reader{b: b}
 	m, err := decodeMessage(r, v.s.people.load)
 	if err != nil {
-		return message.QueuedRecord{}, err
+		return message.StoredDelivery{}, err
 	}
-	q := message.QueuedRecord{Message: m, QoS: byte(r.uint()), Retain: r.bool()}
+	q := message.StoredDelivery{Message: m, QoS: byte(r.uint()), Retain: r.bool()}
 	if n := r.count(1); n > 0 {
 		q.SubIDs = make([]uint32, n)
 		for i := range q.SubIDs {
@@ -239,7 +239,7 @@ func (v *Vault) decodeQueued(b []byte) (message.QueuedRecord, error) {
 }
 
 // stateOp keeps what changes with each packet apart from the message, which would be written again each time.
-func stateOp(session string, q *message.QueuedRecord) op {
+func stateOp(session string, q *message.StoredDelivery) op {
 	var w writer
 	w.uint(uint64(q.PacketID))
 	w.bool(q.Released)

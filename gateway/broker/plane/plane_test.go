@@ -25,27 +25,27 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // yes grants everything and keeps nothing.
 type yes struct{}
 
-func (yes) Open(*principal.Principal) session.Rights                   { return yes{} }
-func (yes) Connect() message.Verdict                                   { return message.Verdict{Allowed: true} }
-func (yes) Publish(string, *message.Message) message.Verdict           { return message.Verdict{Allowed: true} }
-func (yes) Will(string) message.Verdict                                { return message.Verdict{Allowed: true} }
-func (yes) Subscribe(string) message.Verdict                           { return message.Verdict{Allowed: true} }
-func (yes) Deliver(*message.Message) bool                              { return true }
-func (yes) LoadSessions(func(message.SessionRecord) error) error       { return nil }
-func (yes) LoadQueue(string, func(message.QueuedRecord) error) error   { return nil }
-func (yes) LoadRetained(func(*message.Message) error) error            { return nil }
-func (yes) SaveSession(_ message.SessionRecord, done func(error))      { call(done) }
-func (yes) DeleteSession(_ string, done func(error))                   { call(done) }
-func (yes) Receive(_ string, _ uint16, done func(error))               { call(done) }
-func (yes) Release(_ string, _ uint16, done func(error))               { call(done) }
-func (yes) Enqueue(_ string, _ message.QueuedRecord, done func(error)) { call(done) }
-func (yes) Update(_ string, _ message.QueuedRecord, done func(error))  { call(done) }
-func (yes) Dequeue(_ string, _ []uint64, done func(error))             { call(done) }
-func (yes) Retain(_ *message.Message, done func(error))                { call(done) }
-func (yes) Unretain(_ string, done func(error))                        { call(done) }
-func (yes) LoadWills(func(message.WillRecord) error) error             { return nil }
-func (yes) SaveWill(_ message.WillRecord, done func(error))            { call(done) }
-func (yes) DeleteWill(_ uint64, done func(error))                      { call(done) }
+func (yes) Open(*principal.Principal) session.Rights                     { return yes{} }
+func (yes) Connect() message.Verdict                                     { return message.Verdict{Allowed: true} }
+func (yes) Publish(string, *message.Message) message.Verdict             { return message.Verdict{Allowed: true} }
+func (yes) Will(string) message.Verdict                                  { return message.Verdict{Allowed: true} }
+func (yes) Subscribe(string) message.Verdict                             { return message.Verdict{Allowed: true} }
+func (yes) Deliver(*message.Message) bool                                { return true }
+func (yes) LoadSessions(func(message.StoredSession) error) error         { return nil }
+func (yes) LoadQueue(string, func(message.StoredDelivery) error) error   { return nil }
+func (yes) LoadRetained(func(*message.Message) error) error              { return nil }
+func (yes) SaveSession(_ message.StoredSession, done func(error))        { call(done) }
+func (yes) DeleteSession(_ string, done func(error))                     { call(done) }
+func (yes) Receive(_ string, _ uint16, done func(error))                 { call(done) }
+func (yes) Release(_ string, _ uint16, done func(error))                 { call(done) }
+func (yes) Enqueue(_ string, _ message.StoredDelivery, done func(error)) { call(done) }
+func (yes) Update(_ string, _ message.StoredDelivery, done func(error))  { call(done) }
+func (yes) Dequeue(_ string, _ []uint64, done func(error))               { call(done) }
+func (yes) Retain(_ *message.Message, done func(error))                  { call(done) }
+func (yes) Unretain(_ string, done func(error))                          { call(done) }
+func (yes) LoadWills(func(message.StoredWill) error) error               { return nil }
+func (yes) SaveWill(_ message.StoredWill, done func(error))              { call(done) }
+func (yes) DeleteWill(_ uint64, done func(error))                        { call(done) }
 
 func call(done func(error)) {
 	if done != nil {

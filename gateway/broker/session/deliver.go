@@ -147,7 +147,7 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 			ack.Add()
 			done = ack.Stored
 		}
-		s.store.c.Vault.Enqueue(s.Key, e.record(), done)
+		s.store.c.Vault.Enqueue(s.Key, e.stored(), done)
 	}
 	s.queue.push(e)
 	s.expires(e)
@@ -272,17 +272,17 @@ func (s *Session) identify(e *Entry) {
 func (s *Session) update(e *Entry) {
 	switch {
 	case !s.persistent:
-		s.settled(e)
+		s.proceed(e)
 		return
 	case e.qos < 2:
 		e.firm = true
-		s.store.c.Vault.Update(s.Key, e.record(), nil)
+		s.store.c.Vault.Update(s.Key, e.stored(), nil)
 		return
 	}
 	e.firm = false
 	now := true
-	s.stored(func(done func(error)) { s.store.c.Vault.Update(s.Key, e.record(), done) }, func(error) { // a failure was the publisher's to hear
-		s.settled(e)
+	s.stored(func(done func(error)) { s.store.c.Vault.Update(s.Key, e.stored(), done) }, func(error) { // a failure was the publisher's to hear
+		s.proceed(e)
 		if !now {
 			s.pump()
 		}
@@ -290,8 +290,8 @@ func (s *Session) update(e *Entry) {
 	now = false
 }
 
-// settled lets the next packet of e go: the PUBREL at once, a PUBLISH in its turn.
-func (s *Session) settled(e *Entry) {
+// proceed lets the next packet of e go: the PUBREL at once, a PUBLISH in its turn.
+func (s *Session) proceed(e *Entry) {
 	e.firm = true
 	if e.released && e.sent && s.ids[e.id] == e && s.link != nil {
 		s.link.Out.Control(frame.AppendAck(nil, frame.PUBREL, e.id, message.Success, s.link.Level))

@@ -11,9 +11,9 @@ import (
 
 // Load reads what survived. A session without an owner gets nothing, and a
 // queued message without a publisher goes to nobody: they are deleted. Everything loaded is decided again before anything of it is sent.
-func (st *Store) Load(now time.Time, open func(*message.SessionRecord) Rights, allow func(*Sub) bool) error {
-	var records []message.SessionRecord
-	if err := st.c.Vault.LoadSessions(func(r message.SessionRecord) error {
+func (st *Store) Load(now time.Time, open func(*message.StoredSession) Rights, allow func(*Sub) bool) error {
+	var records []message.StoredSession
+	if err := st.c.Vault.LoadSessions(func(r message.StoredSession) error {
 		records = append(records, r)
 		return nil
 	}); err != nil {
@@ -27,7 +27,7 @@ func (st *Store) Load(now time.Time, open func(*message.SessionRecord) Rights, a
 	return nil
 }
 
-func (st *Store) load(r *message.SessionRecord, now time.Time, open func(*message.SessionRecord) Rights, allow func(*Sub) bool) error {
+func (st *Store) load(r *message.StoredSession, now time.Time, open func(*message.StoredSession) Rights, allow func(*Sub) bool) error {
 	if r.Principal == nil || r.Principal.Key == "" || r.Key != Key(r.Principal, r.ClientID) {
 		st.c.Drop("session-without-owner")
 		st.c.Vault.DeleteSession(r.Key, nil)
@@ -48,10 +48,10 @@ func (st *Store) load(r *message.SessionRecord, now time.Time, open func(*messag
 		}
 	}
 	for _, id := range r.InboundQoS2 {
-		s.inbound[id] = &Exchange{id: id, kept: true, settled: true}
+		s.inbound[id] = &Exchange{id: id, kept: true, answered: true}
 	}
 	var damaged []uint64
-	err := st.c.Vault.LoadQueue(r.Key, func(q message.QueuedRecord) error {
+	err := st.c.Vault.LoadQueue(r.Key, func(q message.StoredDelivery) error {
 		s.seq = max(s.seq, q.Seq)
 		if q.Message == nil || q.Message.Publisher == nil { // could never be judged
 			st.c.Drop("queued-without-publisher")

@@ -12,11 +12,11 @@ import (
 // nowhere takes sessions and keeps none.
 type nowhere struct{ Vault }
 
-func (nowhere) SaveSession(message.SessionRecord, func(error))    {}
-func (nowhere) DeleteSession(string, func(error))                 {}
-func (nowhere) Enqueue(string, message.QueuedRecord, func(error)) {}
-func (nowhere) Update(string, message.QueuedRecord, func(error))  {}
-func (nowhere) Dequeue(_ string, _ []uint64, _ func(error))       {}
+func (nowhere) SaveSession(message.StoredSession, func(error))      {}
+func (nowhere) DeleteSession(string, func(error))                   {}
+func (nowhere) Enqueue(string, message.StoredDelivery, func(error)) {}
+func (nowhere) Update(string, message.StoredDelivery, func(error))  {}
+func (nowhere) Dequeue(_ string, _ []uint64, _ func(error))         {}
 
 type noIndex struct{}
 

@@ -30,20 +30,20 @@ type Rights interface {
 // may be nil; it runs after the group commit, in submission order, on the
 // committer's goroutine or one behind it.
 type Vault interface {
-	LoadSessions(yield func(message.SessionRecord) error) error
-	LoadQueue(session string, yield func(message.QueuedRecord) error) error // in order of Seq
+	LoadSessions(yield func(message.StoredSession) error) error
+	LoadQueue(session string, yield func(message.StoredDelivery) error) error // in order of Seq
 	LoadRetained(yield func(*message.Message) error) error
-	SaveSession(r message.SessionRecord, done func(error)) // without InboundQoS2
+	SaveSession(r message.StoredSession, done func(error)) // without InboundQoS2
 	DeleteSession(key string, done func(error))            // with its queue and InboundQoS2
 	Receive(session string, id uint16, done func(error))   // adds to InboundQoS2
 	Release(session string, id uint16, done func(error))   // removes from it
-	Enqueue(session string, q message.QueuedRecord, done func(error))
-	Update(session string, q message.QueuedRecord, done func(error)) // PacketID and Released of an existing Seq
+	Enqueue(session string, q message.StoredDelivery, done func(error))
+	Update(session string, q message.StoredDelivery, done func(error)) // PacketID and Released of an existing Seq
 	Dequeue(session string, seqs []uint64, done func(error))
 	Retain(m *message.Message, done func(error))
 	Unretain(topic string, done func(error))
-	LoadWills(yield func(message.WillRecord) error) error // in order of ID
-	SaveWill(w message.WillRecord, done func(error))
+	LoadWills(yield func(message.StoredWill) error) error // in order of ID
+	SaveWill(w message.StoredWill, done func(error))
 	DeleteWill(id uint64, done func(error))
 }
 

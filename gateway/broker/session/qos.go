@@ -35,7 +35,7 @@ func (s *Session) Acknowledged(conn any, kind byte, a frame.Ack) {
 			e.released = true
 			s.update(e)
 		case e.firm: // it asks again
-			s.settled(e)
+			s.proceed(e)
 		}
 	case frame.PUBCOMP:
 		if known && e.released {
@@ -48,16 +48,16 @@ func (s *Session) Acknowledged(conn any, kind byte, a frame.Ack) {
 // Exchange is one QoS 2 publish of the client, from its PUBLISH to its PUBREL.
 // Guarded by its session's lock.
 type Exchange struct {
-	id      uint16
-	kept    bool // its message is with whoever keeps it: the Vault may have it as received
-	settled bool // kept for good: a repetition is answered at once
-	again   []func(code byte)
+	id       uint16
+	kept     bool // its message is with whoever keeps it: the Vault may have it as received
+	answered bool // kept for good: a repetition is answered at once
+	again    []func(code byte)
 }
 
 // Received begins the exchange of a QoS 2 publish for the connection that owns
 // the session. nil: there is none to begin. If it is a repetition of one that
 // was taken already, again runs with the code of that one: now, or as soon as
-// it is settled. What is not kept yet is acknowledged to nobody, whatever
+// it is known. What is not kept yet is acknowledged to nobody, whatever
 // connection asks. A connection that has lost the session changes nothing.
 func (s *Session) Received(conn any, id uint16, again func(code byte)) *Exchange {
 	s.mu.Lock()
@@ -72,20 +72,20 @@ func (s *Session) Received(conn any, id uint16, again func(code byte)) *Exchange
 		s.mu.Unlock()
 		return x
 	}
-	settled := x.settled
-	if !settled {
+	answered := x.answered
+	if !answered {
 		x.again = append(x.again, again)
 	}
 	s.mu.Unlock()
-	if settled {
+	if answered {
 		again(message.Success)
 	}
 	return nil
 }
 
-// Settle ends the uncertainty about x. A refusal ends the exchange itself: the
+// Answer ends the uncertainty about x. A refusal ends the exchange itself: the
 // identifier is free.
-func (s *Session) Settle(x *Exchange, code byte) {
+func (s *Session) Answer(x *Exchange, code byte) {
 	s.mu.Lock()
 	if code >= 0x80 && s.inbound[x.id] == x {
 		delete(s.inbound, x.id)
@@ -93,7 +93,7 @@ func (s *Session) Settle(x *Exchange, code byte) {
 			s.store.c.Vault.Release(s.Key, x.id, nil)
 		}
 	}
-	x.settled = true
+	x.answered = true
 	again := x.again
 	x.again = nil
 	s.mu.Unlock()

@@ -182,12 +182,12 @@ func TestExchangeOfASessionThatEnded(t *testing.T) {
 	next := st.Open(Request{Principal: who, Rights: says{}, ClientID: "d1", Clean: true, Persistent: true, Expiry: time.Hour, Conn: new(int)}).Session
 	x := next.Received(next.claim, 8, nil)
 	next.Keep(x, func(error) {})
-	next.Settle(x, message.Success)
+	next.Answer(x, message.Success)
 
 	kept := false
 	old.Keep(late, func(error) { kept = true })
-	old.Settle(late, message.Success)
-	old.Settle(refused, message.QuotaExceeded)
+	old.Answer(late, message.Success)
+	old.Answer(refused, message.QuotaExceeded)
 	if !kept || v.inbound[7] || !v.inbound[8] {
 		t.Errorf("answered %v, stored %v", kept, v.inbound)
 	}
@@ -204,7 +204,7 @@ func TestIdentifierUntilItIsReleased(t *testing.T) {
 	s := o.Session
 	x := s.Received(s.claim, 7, nil)
 	s.Keep(x, func(error) {})
-	s.Settle(x, message.Success)
+	s.Answer(x, message.Success)
 
 	var answers []byte
 	answer := func(code byte) { answers = append(answers, code) }

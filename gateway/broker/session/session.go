@@ -115,8 +115,8 @@ type Entry struct {
 	firm     bool // what its next packet says is as durable as it must be
 }
 
-func (e *Entry) record() message.QueuedRecord {
-	return message.QueuedRecord{Seq: e.seq, Message: e.m, QoS: e.qos, Retain: e.retain, SubIDs: e.subIDs,
+func (e *Entry) stored() message.StoredDelivery {
+	return message.StoredDelivery{Seq: e.seq, Message: e.m, QoS: e.qos, Retain: e.retain, SubIDs: e.subIDs,
 		PacketID: e.id, Released: e.released}
 }
 
@@ -375,7 +375,7 @@ func (s *Session) save(done func(error)) {
 		}
 		return
 	}
-	r := message.SessionRecord{Key: s.Key, ClientID: s.ClientID, Principal: s.who, Version: s.level,
+	r := message.StoredSession{Key: s.Key, ClientID: s.ClientID, Principal: s.who, Version: s.level,
 		Expiry: s.expiry, DisconnectedAt: s.offline}
 	for _, sub := range s.subs {
 		r.Subscriptions = append(r.Subscriptions, sub.Subscription)

@@ -206,7 +206,7 @@ func (s *Session) kill() {
 		}
 	}
 	s.queue, s.held, s.ids, s.sent = queue{}, nil, map[uint16]*Entry{}, 0
-	s.inbound = map[uint16]*Exchange{} // what is still settled is not the next session's
+	s.inbound = map[uint16]*Exchange{} // whatever is still answered is not the next session's
 	s.store.c.Index.Remove(s.list()...)
 	s.subs = map[string]*Sub{}
 	if s.persistent {

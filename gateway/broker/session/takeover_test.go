@@ -36,7 +36,7 @@ func TestTheOldConnectionChangesNothing(t *testing.T) {
 		t.Fatal("the owner cannot begin")
 	}
 	s.Keep(x, func(error) {})
-	s.Settle(x, message.Success)
+	s.Answer(x, message.Success)
 	if again, _ := open(st, 1, true); again.Displaced != first {
 		t.Fatal("nothing was taken over")
 	}

@@ -121,7 +121,7 @@ func (l *Link) arrived(m mqttconn.Message) {
 		// A receiver that does not keep up is its own matter: what waits for
 		// it there would hold up everybody else's messages here.
 		var refused *message.Refused
-		if message.Settled(err) || errors.As(err, &refused) && refused.Code == message.QuotaExceeded {
+		if message.Final(err) || errors.As(err, &refused) && refused.Code == message.QuotaExceeded {
 			m.Ack()
 		}
 	})
