@@ -130,18 +130,9 @@ func (t *tx) checkAssignment(a *model.Assignment) error {
 }
 
 func (c *call) deleteAssignment() error {
-	id, err := c.id()
-	if err != nil {
-		return err
-	}
-	err = c.update(func(t *tx) error {
-		a, ok := t.draft.assignments.get(id)
-		if !ok {
-			return notFound("The role assignment does not exist.")
-		}
-		if err := c.need(t, model.Delete, model.SpaceRoleAssignment, a.Path); err != nil {
-			return err
-		}
+	var id space.ID
+	err := assignments.change(c, model.Delete, func(t *tx, a *model.Assignment) error {
+		id = a.ID
 		t.removeAssignment(a)
 		return nil
 	})
@@ -149,7 +140,7 @@ func (c *call) deleteAssignment() error {
 		return err
 	}
 	c.log.Info("role assignment deleted", "id", id, "by", c.caller.Name)
-	return c.noContent()
+	return c.noContent(nil)
 }
 
 // checkAssignment answers whether a user holds a right (reference 3.3). About

@@ -26,19 +26,15 @@ func (c *call) putAuthority() error {
 	if err != nil {
 		return err
 	}
-	o, err := c.body()
-	if err != nil {
-		return err
-	}
-	ca, err := wire.ParseCA(o)
+	ca, err := plain(c, wire.ParseCA)
 	if err != nil {
 		return err
 	}
 	ca.ID = id
-	if err := checkAuthority(&ca); err != nil {
+	if err := checkAuthority(ca); err != nil {
 		return err
 	}
-	err = c.update(func(t *tx) error {
+	return c.noContent(c.update(func(t *tx) error {
 		if err := c.need(t, model.Create, model.Device, ca.Path); err != nil {
 			return err
 		}
@@ -50,13 +46,9 @@ func (c *call) putAuthority() error {
 		if !ca.Path.IsRoot() && t.paths[ca.Path.Space()] != ca.Path {
 			return notFound("The path does not exist.")
 		}
-		t.putCA(&ca)
+		authorities.put(t, ca)
 		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return c.noContent()
+	}))
 }
 
 func checkAuthority(ca *device.CA) error {
@@ -72,26 +64,4 @@ func checkAuthority(ca *device.CA) error {
 		return badRequest("crl: not signed by the certificate authority.")
 	}
 	return nil
-}
-
-func (c *call) deleteAuthority() error {
-	id, err := c.id()
-	if err != nil {
-		return err
-	}
-	err = c.update(func(t *tx) error {
-		ca, ok := t.draft.cas.get(id)
-		if !ok {
-			return notFound("The certificate authority does not exist.")
-		}
-		if err := c.need(t, model.Delete, model.Device, ca.Path); err != nil {
-			return err
-		}
-		t.removeCA(ca)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return c.noContent()
 }

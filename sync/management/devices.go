@@ -12,51 +12,13 @@ import (
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
-func (c *call) getDevices() error {
-	in, err := c.tree()
-	if err != nil {
-		return err
-	}
-	q, shown := c.query, parseIncludes(c.query.get("includes"))
-	var items []item
-	for id, d := range c.state.devices.all() {
-		at := c.state.path(d.SpaceID)
-		if !in.holds(at) || !q.passesID("ids", id) || !q.passes("hardwareIds", d.HardwareID) ||
-			!q.passes("names", d.Name) || !q.passes("gateways", d.GatewayID) || !q.passes("status", d.Status) ||
-			!q.passes("types", d.Type) || !q.passes("subtypes", d.Subtype) || !c.view.sees(wire.TypeDevice, at) {
-			continue
-		}
-		items = append(items, item{id, d.Name, func() any { return c.state.showDevice(c.view, d, shown) }})
-	}
-	return c.page(items)
-}
-
-func (c *call) getDevice() error {
-	id, err := c.id()
-	if err != nil {
-		return err
-	}
-	d, ok := c.state.devices.get(id)
-	if !ok {
-		return notFound("The device does not exist.")
-	}
-	if !c.view.sees(wire.TypeDevice, c.state.path(d.SpaceID)) {
-		return forbidden()
-	}
-	return c.ok(c.state.showDevice(c.view, d, parseIncludes(c.query.get("includes"))))
-}
-
 func (c *call) postDevice() error {
-	o, err := c.typed()
-	if err != nil {
-		return err
-	}
-	d, err := wire.ParseDevice(o)
+	o, d, err := typed(c, wire.ParseDevice)
 	if err != nil {
 		return err
 	}
 	d.ID, d.Place, d.ConnectionString, d.Sensors = space.NewID(), wire.Place{}, "", nil
-	if err := checkNewDevice(&d); err != nil {
+	if err := checkNewDevice(d); err != nil {
 		return err
 	}
 	hub := true
@@ -71,33 +33,25 @@ func (c *call) postDevice() error {
 	if d.DeviceID != "" && d.Authentication == nil {
 		d.Authentication = newKeys() // as IoT Hub does
 	}
-	sensors, err := nestedSensors(o, &d)
+	nested, err := nestedSensors(o, d)
 	if err != nil {
 		return err
 	}
-	err = c.update(func(t *tx) error {
-		at := t.path(d.SpaceID)
-		if at.IsZero() {
-			return notFound("The space does not exist.")
-		}
-		if err := c.need(t, model.Create, model.Device, at); err != nil {
+	return devices.create(c, d, func(t *tx) error {
+		if _, err := devices.enter(c, t, d.SpaceID); err != nil {
 			return err
 		}
-		if err := c.relate(t, nil, &d); err != nil {
+		if err := c.relate(t, nil, d); err != nil {
 			return err
 		}
-		t.putDevice(&d)
-		for _, n := range sensors {
+		devices.put(t, d)
+		for _, n := range nested {
 			if err := c.addSensor(t, n); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return c.created("devices", d.ID)
 }
 
 func checkNewDevice(d *wire.Device) error {
@@ -125,28 +79,13 @@ func newKeys() *wire.Authentication {
 }
 
 func (c *call) patchDevice() error {
-	id, err := c.id()
-	if err != nil {
-		return err
-	}
-	o, err := c.typed()
-	if err != nil {
-		return err
-	}
-	err = c.update(func(t *tx) error {
-		old, ok := t.draft.devices.get(id)
-		if !ok {
-			return notFound("The device does not exist.")
-		}
+	return devices.patch(c, model.Update, c.typed, func(t *tx, old *wire.Device, o wire.Object) error {
 		at := t.path(old.SpaceID)
-		if err := c.need(t, model.Update, model.Device, at); err != nil {
-			return err
-		}
 		d := *old
 		if err := d.Patch(o); err != nil {
 			return err
 		}
-		d.ID, d.Place, d.ConnectionString = id, wire.Place{}, ""
+		d.ID, d.Place, d.ConnectionString = old.ID, wire.Place{}, ""
 		if err := checkNewDevice(&d); err != nil {
 			return err
 		}
@@ -160,26 +99,20 @@ func (c *call) patchDevice() error {
 			}
 		}
 		if d.SpaceID != old.SpaceID {
-			if t.path(d.SpaceID).IsZero() {
-				return notFound("The space does not exist.")
-			}
-			if err := c.need(t, model.Create, model.Device, t.path(d.SpaceID)); err != nil {
+			to, err := devices.enter(c, t, d.SpaceID)
+			if err != nil {
 				return err
 			}
-			if c.gainsKeys(t, at, t.path(d.SpaceID)) {
+			if c.gainsKeys(t, at, to) {
 				return forbidden()
 			}
 		}
 		if err := c.relate(t, old, &d); err != nil {
 			return err
 		}
-		t.putDevice(&d)
+		devices.put(t, &d)
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return c.noContent()
 }
 
 // gainsKeys tells whether the caller would learn a device's keys, or sign its
@@ -273,28 +206,13 @@ func names(gatewayID string, d *wire.Device) bool {
 }
 
 func (c *call) deleteDevice() error {
-	id, err := c.id()
-	if err != nil {
-		return err
-	}
-	err = c.update(func(t *tx) error {
-		d, ok := t.draft.devices.get(id)
-		if !ok {
-			return notFound("The device does not exist.")
-		}
-		if err := c.need(t, model.Delete, model.Device, t.path(d.SpaceID)); err != nil {
-			return err
-		}
-		for _, n := range t.sensorsOf(id) {
+	return c.noContent(devices.change(c, model.Delete, func(t *tx, d *wire.Device) error {
+		for _, n := range t.sensorsOf(d.ID) {
 			if err := c.need(t, model.Delete, model.Sensor, t.path(n.SpaceID)); err != nil {
 				return err
 			}
 		}
 		t.removeDevice(d)
 		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return c.noContent()
+	}))
 }

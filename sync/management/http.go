@@ -35,7 +35,7 @@ type handler func(c *call) error
 // routes is the one table of everything that the API answers. Segments are in
 // lower case: requests are folded before they are matched.
 func (s *Server) routes() *http.ServeMux {
-	table := map[string]handler{
+	routes := map[string]handler{
 		"GET /system/roles": (*call).getRoles,
 
 		"GET /roleassignments":         (*call).getAssignments,
@@ -43,38 +43,38 @@ func (s *Server) routes() *http.ServeMux {
 		"GET /roleassignments/check":   (*call).checkAssignment,
 		"DELETE /roleassignments/{id}": (*call).deleteAssignment,
 
-		"GET /spaces":         (*call).getSpaces,
+		"GET /spaces":         spaces.list,
 		"POST /spaces":        (*call).postSpace,
-		"GET /spaces/{id}":    (*call).getSpace,
+		"GET /spaces/{id}":    spaces.get,
 		"PATCH /spaces/{id}":  (*call).patchSpace,
 		"DELETE /spaces/{id}": (*call).deleteSpace,
 
-		"GET /devices":         (*call).getDevices,
+		"GET /devices":         devices.list,
 		"POST /devices":        (*call).postDevice,
-		"GET /devices/{id}":    (*call).getDevice,
+		"GET /devices/{id}":    devices.get,
 		"PATCH /devices/{id}":  (*call).patchDevice,
 		"DELETE /devices/{id}": (*call).deleteDevice,
 
-		"GET /sensors":         (*call).getSensors,
+		"GET /sensors":         sensors.list,
 		"POST /sensors":        (*call).postSensor,
-		"GET /sensors/{id}":    (*call).getSensor,
+		"GET /sensors/{id}":    sensors.get,
 		"PATCH /sensors/{id}":  (*call).patchSensor,
-		"DELETE /sensors/{id}": (*call).deleteSensor,
+		"DELETE /sensors/{id}": sensors.remove,
 
-		"GET /userdefinedfunctions":      (*call).getFunctions,
-		"GET /userdefinedfunctions/{id}": (*call).getFunction,
+		"GET /userdefinedfunctions":      functions.list,
+		"GET /userdefinedfunctions/{id}": functions.get,
 
-		"GET /users":         (*call).getUsers,
+		"GET /users":         users.list,
 		"PUT /users":         (*call).putUser,
-		"GET /users/{id}":    (*call).getUser,
+		"GET /users/{id}":    users.get,
 		"PATCH /users/{id}":  (*call).patchUser,
-		"DELETE /users/{id}": (*call).deleteUser,
+		"DELETE /users/{id}": users.remove,
 
-		"GET /keystores":                       (*call).getKeyStores,
+		"GET /keystores":                       keyStores.list,
 		"POST /keystores":                      (*call).postKeyStore,
-		"GET /keystores/{id}":                  (*call).getKeyStore,
+		"GET /keystores/{id}":                  keyStores.get,
 		"PATCH /keystores/{id}":                (*call).patchKeyStore,
-		"DELETE /keystores/{id}":               (*call).deleteKeyStore,
+		"DELETE /keystores/{id}":               keyStores.remove,
 		"GET /keystores/{id}/keys":             (*call).getKeys,
 		"POST /keystores/{id}/keys":            (*call).postKey,
 		"GET /keystores/{id}/keys/{key}":       (*call).getKey,
@@ -87,11 +87,11 @@ func (s *Server) routes() *http.ServeMux {
 
 		"GET /gateway/certificateauthorities":         (*call).getAuthorities,
 		"PUT /gateway/certificateauthorities/{id}":    (*call).putAuthority,
-		"DELETE /gateway/certificateauthorities/{id}": (*call).deleteAuthority,
+		"DELETE /gateway/certificateauthorities/{id}": authorities.remove,
 	}
-	maps.Copy(table, azureRoutes())
+	maps.Copy(routes, azureRoutes())
 	mux := http.NewServeMux()
-	for pattern, h := range table {
+	for pattern, h := range routes {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			c := r.Context().Value(callKey{}).(*call) // put there by ServeHTTP, below
 			c.r = r
@@ -222,9 +222,12 @@ func (c *call) created(collection string, id space.ID) error {
 	return nil
 }
 
-func (c *call) noContent() error {
-	c.w.WriteHeader(http.StatusNoContent)
-	return nil
+// noContent answers 204, unless the change failed.
+func (c *call) noContent(err error) error {
+	if err == nil {
+		c.w.WriteHeader(http.StatusNoContent)
+	}
+	return err
 }
 
 // may decides by the snapshot that a transaction is based on, not by the one

@@ -52,12 +52,12 @@ func (t *tx) importTree(c *Content) error {
 		t.putSpace(w)
 	}
 	// One look at what is there, instead of one for each object.
-	hardware, hub, sensors := map[string]space.ID{}, map[string]space.ID{}, map[string]space.ID{}
+	hardware, hub, onSensors := map[string]space.ID{}, map[string]space.ID{}, map[string]space.ID{}
 	for id, d := range t.draft.devices.all() {
 		hardware[strings.ToLower(d.HardwareID)], hub[d.DeviceID] = id, id
 	}
 	for id, n := range t.draft.sensors.all() {
-		sensors[strings.ToLower(n.HardwareID)] = id
+		onSensors[strings.ToLower(n.HardwareID)] = id
 	}
 	for i := range c.Devices {
 		w := &c.Devices[i]
@@ -67,7 +67,7 @@ func (t *tx) importTree(c *Content) error {
 		if !claim(hardware, strings.ToLower(w.HardwareID), w.ID) || w.DeviceID != "" && !claim(hub, w.DeviceID, w.ID) {
 			return fmt.Errorf("device %s %q: another device has its hardwareId or deviceId", w.ID, w.Name)
 		}
-		t.putDevice(w)
+		devices.put(t, w)
 	}
 	for i := range c.Sensors {
 		w := &c.Sensors[i]
@@ -77,29 +77,29 @@ func (t *tx) importTree(c *Content) error {
 		if _, ok := t.draft.devices.get(w.DeviceID); !ok {
 			return fmt.Errorf("sensor %s: there is no device %s", w.ID, w.DeviceID)
 		}
-		if !claim(sensors, strings.ToLower(w.HardwareID), w.ID) {
+		if !claim(onSensors, strings.ToLower(w.HardwareID), w.ID) {
 			return fmt.Errorf("sensor %s: another sensor has its hardwareId", w.ID)
 		}
-		t.putSensor(w)
+		sensors.put(t, w)
 	}
 	for i := range c.Functions {
 		w := &c.Functions[i]
 		if _, err := w.Record(); err != nil || t.path(w.SpaceID).IsZero() {
 			return fmt.Errorf("function %s %q: no space, or %w", w.ID, w.Name, orInvalid(err))
 		}
-		t.putFunction(w)
+		functions.put(t, w)
 	}
 	for i := range c.Users {
 		if w := &c.Users[i]; w.ID.IsZero() || t.path(w.SpaceID).IsZero() {
 			return fmt.Errorf("user %s %q: no id or no space", w.ID, w.UPN)
 		}
-		t.putUser(&c.Users[i])
+		users.put(t, &c.Users[i])
 	}
 	for i := range c.KeyStores {
 		if w := &c.KeyStores[i]; w.ID.IsZero() || w.SpaceID.IsZero() || t.path(w.SpaceID).IsZero() {
 			return fmt.Errorf("key store %s %q: no id or no space", w.ID, w.Name)
 		}
-		t.putKeyStore(&c.KeyStores[i])
+		keyStores.put(t, &c.KeyStores[i])
 	}
 	return nil
 }
@@ -121,7 +121,7 @@ func (t *tx) importGrants(c *Content) error {
 		if ca := &c.CAs[i]; ca.ID.IsZero() || !ca.Path.IsRoot() && t.paths[ca.Path.Space()] != ca.Path {
 			return fmt.Errorf("certificate authority %s: no id, or no such path", ca.ID)
 		}
-		t.putCA(&c.CAs[i])
+		authorities.put(t, &c.CAs[i])
 	}
 	for i := range c.AzureRoles {
 		t.putAzureRole(&c.AzureRoles[i])

@@ -22,52 +22,8 @@ const (
 	maxKeys     = 64
 )
 
-func (c *call) getKeyStores() error {
-	in, err := c.tree()
-	if err != nil {
-		return err
-	}
-	shown := parseIncludes(c.query.get("includes"))
-	var items []item
-	for id, k := range c.state.keystores.all() {
-		at := c.state.path(k.SpaceID)
-		if in.holds(at) && c.query.passesID("ids", id) && c.view.sees(wire.TypeKeyStore, at) {
-			items = append(items, item{id, k.Name, func() any { return c.state.showKeyStore(k, shown) }})
-		}
-	}
-	return c.page(items)
-}
-
-// keyStore is the store of the route, if the caller may read it.
-func (c *call) keyStore() (*wire.KeyStore, error) {
-	id, err := c.id()
-	if err != nil {
-		return nil, err
-	}
-	k, ok := c.state.keystores.get(id)
-	if !ok {
-		return nil, notFound("The key store does not exist.")
-	}
-	if !c.view.sees(wire.TypeKeyStore, c.state.path(k.SpaceID)) {
-		return nil, forbidden()
-	}
-	return k, nil
-}
-
-func (c *call) getKeyStore() error {
-	k, err := c.keyStore()
-	if err != nil {
-		return err
-	}
-	return c.ok(c.state.showKeyStore(k, parseIncludes(c.query.get("includes"))))
-}
-
 func (c *call) postKeyStore() error {
-	o, err := c.body()
-	if err != nil {
-		return err
-	}
-	k, err := wire.ParseKeyStore(o)
+	k, err := plain(c, wire.ParseKeyStore)
 	if err != nil {
 		return err
 	}
@@ -75,41 +31,26 @@ func (c *call) postKeyStore() error {
 	if len(k.Name) < 5 || k.SpaceID.IsZero() {
 		return badRequest("name (5 to 40 characters) and spaceId are required.")
 	}
-	err = c.update(func(t *tx) error {
-		at := t.path(k.SpaceID)
-		if at.IsZero() {
-			return notFound("The space does not exist.")
-		}
-		if err := c.need(t, model.Create, model.KeyStore, at); err != nil {
+	return keyStores.create(c, k, func(t *tx) error {
+		if _, err := keyStores.enter(c, t, k.SpaceID); err != nil {
 			return err
 		}
-		t.putKeyStore(&k)
+		keyStores.put(t, k)
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return c.created("keystores", k.ID)
 }
 
-// changeKeyStore runs a change of the store of the route, which needs one
-// right where it is.
-func (c *call) changeKeyStore(access model.Access, change func(t *tx, k *wire.KeyStore) error) error {
-	id, err := c.id()
-	if err != nil {
-		return err
-	}
-	return c.update(func(t *tx) error {
-		old, ok := t.draft.keystores.get(id)
-		if !ok {
-			return notFound("The key store does not exist.")
-		}
-		if err := c.need(t, access, model.KeyStore, t.path(old.SpaceID)); err != nil {
-			return err
-		}
+// changeKeyStore stores a changed copy of the store of the route. Change needs
+// the given right where the store is.
+func (c *call) changeKeyStore(access model.Access, change func(k *wire.KeyStore) error) error {
+	return keyStores.change(c, access, func(t *tx, old *wire.KeyStore) error {
 		k := *old
 		k.Keys = slices.Clone(k.Keys)
-		return change(t, &k)
+		if err := change(&k); err != nil {
+			return err
+		}
+		keyStores.put(t, &k)
+		return nil
 	})
 }
 
@@ -119,7 +60,7 @@ func (c *call) patchKeyStore() error {
 	if err != nil {
 		return err
 	}
-	err = c.changeKeyStore(model.Update, func(t *tx, k *wire.KeyStore) error {
+	return c.noContent(c.changeKeyStore(model.Update, func(k *wire.KeyStore) error {
 		old := *k
 		if err := k.Patch(o); err != nil {
 			return err
@@ -128,28 +69,12 @@ func (c *call) patchKeyStore() error {
 		if len(k.Name) < 5 || k.SpaceID != old.SpaceID {
 			return badRequest("name: 5 to 40 characters are required; spaceId cannot be changed.")
 		}
-		t.putKeyStore(k)
 		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return c.noContent()
-}
-
-func (c *call) deleteKeyStore() error {
-	err := c.changeKeyStore(model.Delete, func(t *tx, k *wire.KeyStore) error {
-		t.removeKeyStore(k)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return c.noContent()
+	}))
 }
 
 func (c *call) getKeys() error {
-	k, err := c.keyStore()
+	k, err := keyStores.find(c)
 	if err != nil {
 		return err
 	}
@@ -163,7 +88,7 @@ func (c *call) getKeys() error {
 // postKey adds a random key and answers its number.
 func (c *call) postKey() error {
 	number := 0
-	err := c.changeKeyStore(model.Create, func(t *tx, k *wire.KeyStore) error {
+	err := c.changeKeyStore(model.Create, func(k *wire.KeyStore) error {
 		if len(k.Keys) == maxKeys {
 			return badRequest("A key store holds at most %d keys.", maxKeys)
 		}
@@ -173,9 +98,12 @@ func (c *call) postKey() error {
 		}
 		var b [32]byte
 		_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
-		k.Keys = append(k.Keys, wire.Key{ID: number, Value: base64.StdEncoding.EncodeToString(b[:]),
-			Status: keyActive, CreatedUTC: c.o.Now().UTC().Format(time.RFC3339)})
-		t.putKeyStore(k)
+		k.Keys = append(k.Keys, wire.Key{
+			ID:         number,
+			Value:      base64.StdEncoding.EncodeToString(b[:]),
+			Status:     keyActive,
+			CreatedUTC: c.o.Now().UTC().Format(time.RFC3339),
+		})
 		return nil
 	})
 	if err != nil {
@@ -197,7 +125,7 @@ func (c *call) findKey(keys []wire.Key) (int, error) {
 }
 
 func (c *call) getKey() error {
-	k, err := c.keyStore()
+	k, err := keyStores.find(c)
 	if err != nil {
 		return err
 	}
@@ -226,24 +154,19 @@ func (c *call) patchKey() error {
 	default:
 		return badRequest("status: Active or Disabled is expected.")
 	}
-	err = c.changeKeyStore(model.Update, func(t *tx, k *wire.KeyStore) error {
+	return c.noContent(c.changeKeyStore(model.Update, func(k *wire.KeyStore) error {
 		i, err := c.findKey(k.Keys)
 		if err != nil {
 			return err
 		}
 		k.Keys[i].Status = status
-		t.putKeyStore(k)
 		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return c.noContent()
+	}))
 }
 
 // getToken makes a token for the device with a hardware id, existing or not.
 func (c *call) getToken() error {
-	k, err := c.keyStore()
+	k, err := keyStores.find(c)
 	if err != nil {
 		return err
 	}

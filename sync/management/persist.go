@@ -74,9 +74,11 @@ func load(store Store) (s *state, found bool, err error) {
 	return s, m.Format != 0, nil
 }
 
-func rows(d *draft) int {
-	return d.assignments.len() + d.spaces.len() + d.devices.len() + d.sensors.len() + d.functions.len() +
-		d.users.len() + d.keystores.len() + d.cas.len() + d.azureAssignments.len() + d.azureRoles.len() + d.azureDenies.len()
+func rows(d *draft) (n int) {
+	for _, k := range kinds {
+		n += k.count(d)
+	}
+	return n
 }
 
 func loadPair(s *state, d *draft, m *meta, key string, value []byte) error {
@@ -104,45 +106,11 @@ func loadPair(s *state, d *draft, m *meta, key string, value []byte) error {
 	if err != nil {
 		return err
 	}
-	switch kind {
-	case wire.TypeAssignment:
-		return loadRow(&d.assignments, id, o, func(o wire.Object) (model.Assignment, error) {
-			return wire.ParseAssignment(o, space.ID{})
-		})
-	case wire.TypeSpace:
-		return loadRow(&d.spaces, id, o, wire.ParseSpace)
-	case wire.TypeDevice:
-		return loadRow(&d.devices, id, o, wire.ParseDevice)
-	case wire.TypeSensor:
-		return loadRow(&d.sensors, id, o, wire.ParseSensor)
-	case wire.TypeFunction:
-		return loadRow(&d.functions, id, o, wire.ParseFunction)
-	case wire.TypeUser:
-		return loadRow(&d.users, id, o, wire.ParseUser)
-	case wire.TypeKeyStore:
-		return loadRow(&d.keystores, id, o, func(wire.Object) (k wire.KeyStore, err error) {
-			err = json.Unmarshal(value, &k) // the API never reads keys, so wire has no parser for them
-			return k, err
-		})
-	case wire.TypeCA:
-		return loadRow(&d.cas, id, o, wire.ParseCA)
-	case wire.TypeAzureAssignment:
-		return loadRow(&d.azureAssignments, id, o, wire.ParseAzureAssignment)
-	case wire.TypeAzureRole:
-		return loadRow(&d.azureRoles, id, o, wire.ParseAzureRole)
-	case wire.TypeAzureDeny:
-		return loadRow(&d.azureDenies, id, o, wire.ParseAzureDeny)
+	k, ok := kinds[kind]
+	if !ok {
+		return fmt.Errorf("unknown type %q", kind)
 	}
-	return fmt.Errorf("unknown type %q", kind)
-}
-
-// loadRow puts one row where its id belongs.
-func loadRow[T any](e *edit[T], id space.ID, o wire.Object, parse func(wire.Object) (T, error)) error {
-	v, err := parse(o)
-	if err == nil {
-		e.put(id, &v)
-	}
-	return err
+	return k.load(d, id, value, o)
 }
 
 // encodeRow writes a row in the API's own JSON.

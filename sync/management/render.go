@@ -23,41 +23,18 @@ func everything() includes {
 	return includes{"fullpath": true, "connectionstring": true, "types": true}
 }
 
-// object is the form in which the feed shows an object of s.
+// object is the form in which the feed shows an object of s; nil if there is
+// no such object.
 func (s *state) object(v *view, kind string, id space.ID) any {
-	switch kind {
-	case wire.TypeAssignment:
-		return render(s.assignments, id, wire.FromAssignment)
-	case wire.TypeSpace:
-		return render(s.spaces, id, func(w wire.Space) wire.Space { return s.showSpace(v, &w, everything()) })
-	case wire.TypeDevice:
-		return render(s.devices, id, func(w wire.Device) wire.Device { return s.showDevice(v, &w, everything()) })
-	case wire.TypeSensor:
-		return render(s.sensors, id, func(w wire.Sensor) wire.Sensor { return s.showSensor(&w, everything()) })
-	case wire.TypeFunction:
-		return render(s.functions, id, func(w wire.Function) wire.Function { return s.showFunction(v, &w, everything()) })
-	case wire.TypeUser:
-		return render(s.users, id, func(w wire.User) wire.User { return s.showUser(&w, everything()) })
-	case wire.TypeKeyStore:
-		return render(s.keystores, id, func(w wire.KeyStore) wire.KeyStore { return s.showKeyStore(&w, includes{}) })
-	case wire.TypeCA:
-		return render(s.cas, id, wire.FromCA)
-	case wire.TypeAzureAssignment:
-		return render(s.azureAssignments, id, wire.FromAzureAssignment)
-	case wire.TypeAzureRole:
-		return render(s.azureRoles, id, wire.FromAzureRole)
-	case wire.TypeAzureDeny:
-		return render(s.azureDenies, id, wire.FromAzureDeny)
-	}
-	return nil
-}
-
-func render[T, W any](t table[T], id space.ID, show func(T) W) any {
-	v, ok := t.get(id)
+	k, ok := kinds[kind]
 	if !ok {
 		return nil
 	}
-	return show(*v)
+	in := everything()
+	if kind == wire.TypeKeyStore {
+		in = includes{} // the feed shows neither the keys of a store nor its path
+	}
+	return k.object(s, v, id, in)
 }
 
 // place is what includes=FullPath adds. A space has exactly one path.

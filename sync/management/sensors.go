@@ -8,40 +8,6 @@ import (
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
-func (c *call) getSensors() error {
-	in, err := c.tree()
-	if err != nil {
-		return err
-	}
-	q, shown := c.query, parseIncludes(c.query.get("includes"))
-	var items []item
-	for id, n := range c.state.sensors.all() {
-		at := c.state.path(n.SpaceID)
-		if !in.holds(at) || !q.passesID("ids", id) || !q.passesID("deviceIds", n.DeviceID) ||
-			!q.passes("hardwareIds", n.HardwareID) || !q.passes("types", n.Type) || !q.passes("dataTypes", n.DataType) ||
-			!c.view.sees(wire.TypeSensor, at) {
-			continue
-		}
-		items = append(items, item{id, n.HardwareID, func() any { return c.state.showSensor(n, shown) }})
-	}
-	return c.page(items)
-}
-
-func (c *call) getSensor() error {
-	id, err := c.id()
-	if err != nil {
-		return err
-	}
-	n, ok := c.state.sensors.get(id)
-	if !ok {
-		return notFound("The sensor does not exist.")
-	}
-	if !c.view.sees(wire.TypeSensor, c.state.path(n.SpaceID)) {
-		return forbidden()
-	}
-	return c.ok(c.state.showSensor(n, parseIncludes(c.query.get("includes"))))
-}
-
 func (c *call) postSensor() error {
 	o, err := c.typed()
 	if err != nil {
@@ -54,10 +20,7 @@ func (c *call) postSensor() error {
 	if n.DeviceID.IsZero() {
 		return badRequest("deviceId: required.")
 	}
-	if err := c.update(func(t *tx) error { return c.addSensor(t, n) }); err != nil {
-		return err
-	}
-	return c.created("sensors", n.ID)
+	return sensors.create(c, n, func(t *tx) error { return c.addSensor(t, n) })
 }
 
 // newSensor reads a sensor to be created; a missing hardwareId is made up.
@@ -99,28 +62,31 @@ func nestedSensors(o wire.Object, d *wire.Device) ([]*wire.Sensor, error) {
 // Sensor at the sensor's place and at the device's: otherwise anybody could
 // attach sensors to devices elsewhere.
 func (c *call) addSensor(t *tx, n *wire.Sensor) error {
-	d, ok := t.draft.devices.get(n.DeviceID)
-	if !ok {
-		return notFound("The device does not exist.")
-	}
-	if err := c.need(t, model.Create, model.Sensor, t.path(d.SpaceID)); err != nil {
+	d, err := c.attach(t, n.DeviceID)
+	if err != nil {
 		return err
 	}
 	if n.SpaceID.IsZero() {
 		n.SpaceID = d.SpaceID
 	}
-	at := t.path(n.SpaceID)
-	if at.IsZero() {
-		return notFound("The space does not exist.")
-	}
-	if err := c.need(t, model.Create, model.Sensor, at); err != nil {
+	if _, err := sensors.enter(c, t, n.SpaceID); err != nil {
 		return err
 	}
 	if err := t.checkSensor(n); err != nil {
 		return err
 	}
-	t.putSensor(n)
+	sensors.put(t, n)
 	return nil
+}
+
+// attach finds the device that a sensor shall belong to. The caller needs
+// Create on Sensor where the device is.
+func (c *call) attach(t *tx, id space.ID) (*wire.Device, error) {
+	d, ok := t.draft.devices.get(id)
+	if !ok {
+		return nil, devices.missing()
+	}
+	return d, c.need(t, model.Create, model.Sensor, t.path(d.SpaceID))
 }
 
 func (t *tx) checkSensor(n *wire.Sensor) error {
@@ -133,77 +99,29 @@ func (t *tx) checkSensor(n *wire.Sensor) error {
 }
 
 func (c *call) patchSensor() error {
-	id, err := c.id()
-	if err != nil {
-		return err
-	}
-	o, err := c.typed()
-	if err != nil {
-		return err
-	}
-	err = c.update(func(t *tx) error {
-		old, ok := t.draft.sensors.get(id)
-		if !ok {
-			return notFound("The sensor does not exist.")
-		}
-		if err := c.need(t, model.Update, model.Sensor, t.path(old.SpaceID)); err != nil {
-			return err
-		}
+	return sensors.patch(c, model.Update, c.typed, func(t *tx, old *wire.Sensor, o wire.Object) error {
 		n := *old
 		if err := n.Patch(o); err != nil {
 			return err
 		}
-		n.ID, n.Place = id, wire.Place{}
+		n.ID, n.Place = old.ID, wire.Place{}
 		if n.HardwareID == "" || n.SpaceID.IsZero() || n.DeviceID.IsZero() {
 			return badRequest("hardwareId, spaceId and deviceId cannot be cleared.")
 		}
 		if n.SpaceID != old.SpaceID {
-			if t.path(n.SpaceID).IsZero() {
-				return notFound("The space does not exist.")
-			}
-			if err := c.need(t, model.Create, model.Sensor, t.path(n.SpaceID)); err != nil {
+			if _, err := sensors.enter(c, t, n.SpaceID); err != nil {
 				return err
 			}
 		}
 		if n.DeviceID != old.DeviceID {
-			d, ok := t.draft.devices.get(n.DeviceID)
-			if !ok {
-				return notFound("The device does not exist.")
-			}
-			if err := c.need(t, model.Create, model.Sensor, t.path(d.SpaceID)); err != nil {
+			if _, err := c.attach(t, n.DeviceID); err != nil {
 				return err
 			}
 		}
 		if err := t.checkSensor(&n); err != nil {
 			return err
 		}
-		t.putSensor(&n)
+		sensors.put(t, &n)
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return c.noContent()
-}
-
-func (c *call) deleteSensor() error {
-	id, err := c.id()
-	if err != nil {
-		return err
-	}
-	err = c.update(func(t *tx) error {
-		n, ok := t.draft.sensors.get(id)
-		if !ok {
-			return notFound("The sensor does not exist.")
-		}
-		if err := c.need(t, model.Delete, model.Sensor, t.path(n.SpaceID)); err != nil {
-			return err
-		}
-		t.removeSensor(n)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return c.noContent()
 }

@@ -36,7 +36,7 @@ type (
 type state struct {
 	frozen
 	version model.Version
-	paths   map[space.ID]space.Path // of every space
+	paths   paths
 	policy  policy
 	hub     string // the IoT Hub host name of connection strings
 	feed    ring
@@ -46,18 +46,24 @@ type state struct {
 func newState(epoch uint64) *state {
 	return &state{
 		version: model.Version{Epoch: epoch},
-		paths:   map[space.ID]space.Path{},
+		paths:   paths{},
 		changed: make(chan struct{}),
 	}
 }
 
-// path is the place of a space; "/" for the zero id, nowhere for an unknown one.
-func (s *state) path(id space.ID) space.Path {
+// paths holds the path of every space.
+type paths map[space.ID]space.Path
+
+// path is the place of a space; "/" for the zero id, the zero path for an
+// unknown one.
+func (p paths) path(id space.ID) space.Path {
 	if id.IsZero() {
 		return space.Root
 	}
-	return s.paths[id]
+	return p[id]
 }
+
+func (s *state) path(id space.ID) space.Path { return s.paths.path(id) }
 
 // exists tells whether p is a place of this tree.
 func (s *state) exists(p space.Path) bool {

@@ -5,8 +5,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/gatehouse/gatehouse/authz/model"
-	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
@@ -48,62 +46,42 @@ func (t *tx) move(w *wire.Space, from, to space.Path) {
 			t.touch(wire.TypeSpace, id, old[id], q)
 		}
 	}
-	touchMoved(t, t.draft.devices.table, wire.TypeDevice, moved, func(v *wire.Device) space.Path { return old[v.SpaceID] })
-	touchMoved(t, t.draft.sensors.table, wire.TypeSensor, moved, func(v *wire.Sensor) space.Path { return old[v.SpaceID] })
-	touchMoved(t, t.draft.functions.table, wire.TypeFunction, moved, func(v *wire.Function) space.Path { return old[v.SpaceID] })
-	touchMoved(t, t.draft.users.table, wire.TypeUser, moved, func(v *wire.User) space.Path { return old[v.SpaceID] })
-	touchMoved(t, t.draft.keystores.table, wire.TypeKeyStore, moved, func(v *wire.KeyStore) space.Path { return old[v.SpaceID] })
-	for _, v := range below(t.draft.assignments.table, from, func(v *model.Assignment) space.Path { return v.Path }) {
+	devices.touchMoved(t, old, moved)
+	sensors.touchMoved(t, old, moved)
+	functions.touchMoved(t, old, moved)
+	users.touchMoved(t, old, moved)
+	keyStores.touchMoved(t, old, moved)
+	for _, v := range assignments.below(t, from) {
 		a := *v
 		a.Path, _ = moved(v.Path)
 		t.putAssignment(&a)
 	}
-	for _, v := range below(t.draft.cas.table, from, func(v *device.CA) space.Path { return v.Path }) {
+	for _, v := range authorities.below(t, from) {
 		ca := *v
 		ca.Path, _ = moved(v.Path)
-		t.putCA(&ca)
+		authorities.put(t, &ca)
 	}
-}
-
-func touchMoved[T any](t *tx, rows table[T], kind string, moved func(space.Path) (space.Path, bool), at func(*T) space.Path) {
-	for id, v := range rows.all() {
-		before := at(v)
-		if after, ok := moved(before); ok {
-			t.touch(kind, id, before, after)
-		}
-	}
-}
-
-// below collects the rows at or below a path, for a caller that will write.
-func below[T any](rows table[T], from space.Path, at func(*T) space.Path) []*T {
-	var list []*T
-	for _, v := range rows.all() {
-		if from.Covers(at(v)) {
-			list = append(list, v)
-		}
-	}
-	return list
 }
 
 // removeSubtree takes away everything at and below a path.
 func (t *tx) removeSubtree(at space.Path) {
-	for _, v := range below(t.draft.devices.table, at, func(v *wire.Device) space.Path { return t.path(v.SpaceID) }) {
+	for _, v := range devices.below(t, at) {
 		t.removeDevice(v)
 	}
-	for _, v := range below(t.draft.functions.table, at, func(v *wire.Function) space.Path { return t.path(v.SpaceID) }) {
+	for _, v := range functions.below(t, at) {
 		t.removeFunction(v)
 	}
-	for _, v := range below(t.draft.users.table, at, func(v *wire.User) space.Path { return t.path(v.SpaceID) }) {
-		t.removeUser(v)
+	for _, v := range users.below(t, at) {
+		users.drop(t, v)
 	}
-	for _, v := range below(t.draft.keystores.table, at, func(v *wire.KeyStore) space.Path { return t.path(v.SpaceID) }) {
-		t.removeKeyStore(v)
+	for _, v := range keyStores.below(t, at) {
+		keyStores.drop(t, v)
 	}
-	for _, v := range below(t.draft.assignments.table, at, func(v *model.Assignment) space.Path { return v.Path }) {
+	for _, v := range assignments.below(t, at) {
 		t.removeAssignment(v)
 	}
-	for _, v := range below(t.draft.cas.table, at, func(v *device.CA) space.Path { return v.Path }) {
-		t.removeCA(v)
+	for _, v := range authorities.below(t, at) {
+		authorities.drop(t, v)
 	}
 	var ids []space.ID
 	for id, p := range t.paths {

@@ -4,7 +4,6 @@ import (
 	"maps"
 
 	"github.com/gatehouse/gatehouse/authz/model"
-	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
@@ -15,7 +14,7 @@ import (
 type tx struct {
 	base   *state
 	draft  draft
-	paths  map[space.ID]space.Path
+	paths  paths
 	moved  bool // paths is our own copy
 	ops    []Op
 	log    []event
@@ -26,12 +25,7 @@ func begin(base *state) *tx {
 	return &tx{base: base, draft: thaw(base.frozen), paths: base.paths}
 }
 
-func (t *tx) path(id space.ID) space.Path {
-	if id.IsZero() {
-		return space.Root
-	}
-	return t.paths[id]
-}
+func (t *tx) path(id space.ID) space.Path { return t.paths.path(id) }
 
 func (t *tx) setPath(id space.ID, p space.Path) {
 	if !t.moved {
@@ -63,17 +57,13 @@ func (t *tx) touch(kind string, id space.ID, before, after space.Path) {
 }
 
 func (t *tx) putAssignment(a *model.Assignment) {
-	var before space.Path
-	if old, ok := t.draft.assignments.get(a.ID); ok {
-		before = old.Path
-	}
-	write(t, &t.draft.assignments, wire.TypeAssignment, a.ID, a, before, a.Path)
+	assignments.put(t, a)
 	t.log[len(t.log)-1].Who = a.Who
 	t.policy.PutAssignments = append(t.policy.PutAssignments, *a)
 }
 
 func (t *tx) removeAssignment(a *model.Assignment) {
-	write(t, &t.draft.assignments, wire.TypeAssignment, a.ID, nil, a.Path, space.Path{})
+	assignments.drop(t, a)
 	t.log[len(t.log)-1].Who = a.Who
 	t.policy.RemoveAssigns = append(t.policy.RemoveAssigns, a.ID)
 }
@@ -91,21 +81,13 @@ func (t *tx) removeAssignmentsOf(who model.Identity) {
 	}
 }
 
-func (t *tx) putDevice(d *wire.Device) {
-	var before space.Path
-	if old, ok := t.draft.devices.get(d.ID); ok {
-		before = t.path(old.SpaceID)
-	}
-	write(t, &t.draft.devices, wire.TypeDevice, d.ID, d, before, t.path(d.SpaceID))
-}
-
 // removeDevice takes the device, its sensors and what was granted to it.
 func (t *tx) removeDevice(d *wire.Device) {
 	for _, n := range t.sensorsOf(d.ID) {
-		t.removeSensor(n)
+		sensors.drop(t, n)
 	}
 	t.removeAssignmentsOf(model.Identity{Kind: model.DeviceID, Object: d.ID})
-	write[wire.Device](t, &t.draft.devices, wire.TypeDevice, d.ID, nil, t.path(d.SpaceID), space.Path{})
+	devices.drop(t, d)
 }
 
 func (t *tx) sensorsOf(id space.ID) []*wire.Sensor {
@@ -118,65 +100,10 @@ func (t *tx) sensorsOf(id space.ID) []*wire.Sensor {
 	return list
 }
 
-func (t *tx) putSensor(n *wire.Sensor) {
-	var before space.Path
-	if old, ok := t.draft.sensors.get(n.ID); ok {
-		before = t.path(old.SpaceID)
-	}
-	write(t, &t.draft.sensors, wire.TypeSensor, n.ID, n, before, t.path(n.SpaceID))
-}
-
-func (t *tx) removeSensor(n *wire.Sensor) {
-	write[wire.Sensor](t, &t.draft.sensors, wire.TypeSensor, n.ID, nil, t.path(n.SpaceID), space.Path{})
-}
-
-func (t *tx) putFunction(f *wire.Function) {
-	var before space.Path
-	if old, ok := t.draft.functions.get(f.ID); ok {
-		before = t.path(old.SpaceID)
-	}
-	write(t, &t.draft.functions, wire.TypeFunction, f.ID, f, before, t.path(f.SpaceID))
-}
-
+// removeFunction takes the function and what was granted to it.
 func (t *tx) removeFunction(f *wire.Function) {
 	t.removeAssignmentsOf(model.Identity{Kind: model.UserDefinedFunctionID, Object: f.ID})
-	write[wire.Function](t, &t.draft.functions, wire.TypeFunction, f.ID, nil, t.path(f.SpaceID), space.Path{})
-}
-
-func (t *tx) putUser(u *wire.User) {
-	var before space.Path
-	if old, ok := t.draft.users.get(u.ID); ok {
-		before = t.path(old.SpaceID)
-	}
-	write(t, &t.draft.users, wire.TypeUser, u.ID, u, before, t.path(u.SpaceID))
-}
-
-func (t *tx) removeUser(u *wire.User) {
-	write[wire.User](t, &t.draft.users, wire.TypeUser, u.ID, nil, t.path(u.SpaceID), space.Path{})
-}
-
-func (t *tx) putKeyStore(k *wire.KeyStore) {
-	var before space.Path
-	if old, ok := t.draft.keystores.get(k.ID); ok {
-		before = t.path(old.SpaceID)
-	}
-	write(t, &t.draft.keystores, wire.TypeKeyStore, k.ID, k, before, t.path(k.SpaceID))
-}
-
-func (t *tx) removeKeyStore(k *wire.KeyStore) {
-	write[wire.KeyStore](t, &t.draft.keystores, wire.TypeKeyStore, k.ID, nil, t.path(k.SpaceID), space.Path{})
-}
-
-func (t *tx) putCA(c *device.CA) {
-	var before space.Path
-	if old, ok := t.draft.cas.get(c.ID); ok {
-		before = old.Path
-	}
-	write(t, &t.draft.cas, wire.TypeCA, c.ID, c, before, c.Path)
-}
-
-func (t *tx) removeCA(c *device.CA) {
-	write[device.CA](t, &t.draft.cas, wire.TypeCA, c.ID, nil, c.Path, space.Path{})
+	functions.drop(t, f)
 }
 
 // seal builds the successor of the base and everything that Commit must write.

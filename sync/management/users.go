@@ -10,44 +10,9 @@ import (
 
 // Users locate people; no right follows from one (reference 4.4).
 
-func (c *call) getUsers() error {
-	in, err := c.tree()
-	if err != nil {
-		return err
-	}
-	q, shown := c.query, parseIncludes(c.query.get("includes"))
-	var items []item
-	for id, u := range c.state.users.all() {
-		at := c.state.path(u.SpaceID)
-		if in.holds(at) && q.passesID("ids", id) && q.passes("upns", u.UPN) && c.view.sees(wire.TypeUser, at) {
-			items = append(items, item{id, u.UPN, func() any { return c.state.showUser(u, shown) }})
-		}
-	}
-	return c.page(items)
-}
-
-func (c *call) getUser() error {
-	id, err := c.id()
-	if err != nil {
-		return err
-	}
-	u, ok := c.state.users.get(id)
-	if !ok {
-		return notFound("The user does not exist.")
-	}
-	if !c.view.sees(wire.TypeUser, c.state.path(u.SpaceID)) {
-		return forbidden()
-	}
-	return c.ok(c.state.showUser(u, parseIncludes(c.query.get("includes"))))
-}
-
 // putUser creates or updates by UPN, and answers the id.
 func (c *call) putUser() error {
-	o, err := c.body()
-	if err != nil {
-		return err
-	}
-	u, err := wire.ParseUser(o)
+	u, err := plain(c, wire.ParseUser)
 	if err != nil {
 		return err
 	}
@@ -61,7 +26,7 @@ func (c *call) putUser() error {
 				u.ID = id
 			}
 		}
-		return c.storeUser(t, &u)
+		return c.storeUser(t, u)
 	})
 	if err != nil {
 		return err
@@ -71,9 +36,8 @@ func (c *call) putUser() error {
 
 // storeUser checks the rights at both places, and stores.
 func (c *call) storeUser(t *tx, u *wire.User) error {
-	at := t.path(u.SpaceID)
-	if at.IsZero() {
-		return notFound("The space does not exist.")
+	if t.path(u.SpaceID).IsZero() {
+		return spaces.missing()
 	}
 	old, exists := t.draft.users.get(u.ID)
 	if exists {
@@ -82,59 +46,21 @@ func (c *call) storeUser(t *tx, u *wire.User) error {
 		}
 	}
 	if !exists || old.SpaceID != u.SpaceID {
-		if err := c.need(t, model.Create, model.User, at); err != nil {
+		if _, err := users.enter(c, t, u.SpaceID); err != nil {
 			return err
 		}
 	}
-	t.putUser(u)
+	users.put(t, u)
 	return nil
 }
 
 func (c *call) patchUser() error {
-	id, err := c.id()
-	if err != nil {
-		return err
-	}
-	o, err := c.body()
-	if err != nil {
-		return err
-	}
-	err = c.update(func(t *tx) error {
-		old, ok := t.draft.users.get(id)
-		if !ok {
-			return notFound("The user does not exist.")
-		}
+	return users.patch(c, 0, c.body, func(t *tx, old *wire.User, o wire.Object) error {
 		u := *old
 		if err := u.Patch(o); err != nil {
 			return err
 		}
-		u.ID, u.UPN = id, old.UPN // the name is the key of PUT
+		u.ID, u.UPN = old.ID, old.UPN // the name is the key of PUT
 		return c.storeUser(t, &u)
 	})
-	if err != nil {
-		return err
-	}
-	return c.noContent()
-}
-
-func (c *call) deleteUser() error {
-	id, err := c.id()
-	if err != nil {
-		return err
-	}
-	err = c.update(func(t *tx) error {
-		u, ok := t.draft.users.get(id)
-		if !ok {
-			return notFound("The user does not exist.")
-		}
-		if err := c.need(t, model.Delete, model.User, t.path(u.SpaceID)); err != nil {
-			return err
-		}
-		t.removeUser(u)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return c.noContent()
 }
