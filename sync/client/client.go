@@ -26,6 +26,18 @@ type TokenSource interface {
 	Authorization(ctx context.Context) (string, error)
 }
 
+// A Renewer is a TokenSource that can do something about an answer of 401: the
+// server may have revoked a token long before its time.
+type Renewer interface {
+	TokenSource
+	// Refused says that the server answered 401 to this value. It returns true
+	// if the next Authorization can give another value; the request is then
+	// sent once more. How often a new token may be asked for is the Renewer's to bound.
+	Refused(authorization string) bool
+	// Accepted says that the server took this value.
+	Accepted(authorization string)
+}
+
 // Options of a Client. URL, Site, HomeTenant and Token are required.
 type Options struct {
 	URL        string     // https://host[:port], the API's base path may follow
@@ -114,6 +126,42 @@ func sleep(ctx context.Context, d time.Duration) error {
 // attempts is how often a throttled request is sent.
 const attempts = 5
 
+// authorized sends a request by send, once, and a second time with another
+// token if the server refuses the first with 401 and there is another one. The
+// status of the last answer is returned; 0 and an error if there was none.
+func (c *Client) authorized(ctx context.Context, send func(authorization string) (status int, err error)) (int, error) {
+	renewer, _ := c.o.Token.(Renewer)
+	for renewed := false; ; renewed = true {
+		authorization, err := c.o.Token.Authorization(ctx)
+		if err != nil {
+			return 0, &credentialError{err}
+		}
+		status, err := send(authorization)
+		switch {
+		case err != nil || renewer == nil:
+		case status != http.StatusUnauthorized:
+			renewer.Accepted(authorization) // whatever was wrong, it was not the token
+		case renewer.Refused(authorization) && !renewed:
+			continue
+		}
+		return status, err
+	}
+}
+
+// credentialError is a request that was not sent for want of a token.
+type credentialError struct{ error }
+
+// Unwrap leads to what the TokenSource said.
+func (e *credentialError) Unwrap() error { return e.error }
+
+// hint is what an operator may do about an error of authorized.
+func hint(err error) string {
+	if errors.As(err, new(*credentialError)) {
+		return "look at cloud.management.credential"
+	}
+	return ""
+}
+
 // get sends one request, patiently when the server throttles, and returns the
 // body of a 200.
 func (c *Client) get(ctx context.Context, path string, query url.Values, wait time.Duration) ([]byte, error) {
@@ -132,46 +180,58 @@ func (c *Client) once(ctx context.Context, path string, query url.Values, wait t
 	if err := c.limiter.Wait(ctx); err != nil {
 		return nil, 0, err
 	}
-	auth, err := c.o.Token.Authorization(ctx)
-	if err != nil {
-		return nil, 0, &Error{Op: http.MethodGet, Path: path, Hint: "look at cloud.management.credential", Err: err}
-	}
-	ctx, cancel := context.WithTimeout(ctx, wait+c.o.Timeout)
-	defer cancel()
 	u := *c.url
 	u.Path = strings.TrimRight(u.Path, "/") + base + path
 	u.RawQuery = query.Encode()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, 0, &Error{Op: http.MethodGet, Path: path, Err: err}
+	_, sent := c.authorized(ctx, func(authorization string) (status int, _ error) {
+		status, body, after, err = c.try(ctx, path, u.String(), authorization, wait)
+		if status == 0 {
+			return 0, err
+		}
+		return status, nil
+	})
+	if errors.As(sent, new(*credentialError)) {
+		return nil, 0, &Error{Op: http.MethodGet, Path: path, Hint: hint(sent), Err: sent}
 	}
-	r.Header.Set("Authorization", auth)
+	return body, after, err
+}
+
+// try is one GET. The status is 0 if no answer came.
+func (c *Client) try(ctx context.Context, path, address, authorization string, wait time.Duration) (int, []byte, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+c.o.Timeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return 0, nil, 0, &Error{Op: http.MethodGet, Path: path, Err: err}
+	}
+	r.Header.Set("Authorization", authorization)
 	r.Header.Set("Accept", "application/json")
 	resp, err := c.http.Do(r)
 	if err != nil {
-		return nil, 0, &Error{Op: http.MethodGet, Path: path, Err: err}
+		return 0, nil, 0, &Error{Op: http.MethodGet, Path: path, Err: err}
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
+	status := resp.StatusCode
+	if status != http.StatusOK {
 		// The body is read for the connection's sake; it is not shown,
 		// because whoever answered may be anybody's proxy.
 		_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
-		if resp.StatusCode == http.StatusGone {
-			return nil, 0, &Error{Op: http.MethodGet, Path: path, Status: resp.StatusCode, Err: wire.ErrGap}
+		if status == http.StatusGone {
+			return status, nil, 0, &Error{Op: http.MethodGet, Path: path, Status: status, Err: wire.ErrGap}
 		}
-		return nil, retryAfter(resp.Header), statusError(path, resp.StatusCode)
+		return status, nil, retryAfter(resp.Header), statusError(path, status)
 	}
-	body, err = io.ReadAll(io.LimitReader(resp.Body, c.o.MaxBody+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, c.o.MaxBody+1))
 	if err != nil {
-		return nil, 0, &Error{Op: http.MethodGet, Path: path, Status: resp.StatusCode, Err: err}
+		return status, nil, 0, &Error{Op: http.MethodGet, Path: path, Status: status, Err: err}
 	}
 	if int64(len(body)) > c.o.MaxBody {
-		return nil, 0, malformed(path, fmt.Errorf("larger than %d bytes", c.o.MaxBody))
+		return status, nil, 0, malformed(path, fmt.Errorf("larger than %d bytes", c.o.MaxBody))
 	}
 	if c.o.OnTime != nil && resp.TLS != nil {
 		c.tell(resp)
 	}
-	return body, 0, nil
+	return status, body, 0, nil
 }
 
 // tell hands on what the server says about the time. Its certificate was judged

@@ -93,41 +93,51 @@ func (c *Client) taken(ctx context.Context, path string, n NewSensor) (space.ID,
 	return space.ID{}, http.StatusBadRequest, nil
 }
 
-// post sends one request, once: how often a write is repeated is its owner's business.
+// post sends one request; how often a write is repeated is its owner's business.
+// An answer of 401 does nothing on the server: what follows with another token is the same attempt.
 func (c *Client) post(ctx context.Context, path string, document any) (int, []byte, error) {
-	fail := func(err error, hint string) (int, []byte, error) {
-		return 0, nil, &Error{Op: http.MethodPost, Path: path, Hint: hint, Err: err}
+	fail := func(err error) (int, []byte, error) {
+		return 0, nil, &Error{Op: http.MethodPost, Path: path, Hint: hint(err), Err: err}
 	}
 	text, err := json.Marshal(document)
 	if err != nil {
-		return fail(err, "")
+		return fail(err)
 	}
 	if err := c.limiter.Wait(ctx); err != nil {
-		return fail(err, "")
-	}
-	auth, err := c.o.Token.Authorization(ctx)
-	if err != nil {
-		return fail(err, "look at cloud.management.credential")
+		return fail(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
 	defer cancel()
 	u := *c.url
 	u.Path = strings.TrimRight(u.Path, "/") + base + path
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(text))
+	var body []byte
+	status, err := c.authorized(ctx, func(authorization string) (status int, err error) {
+		status, body, err = c.tryPost(ctx, u.String(), authorization, text)
+		return status, err
+	})
 	if err != nil {
-		return fail(err, "")
+		return fail(err)
 	}
-	r.Header.Set("Authorization", auth)
+	return status, body, nil
+}
+
+// tryPost is one POST. The status is 0 if no complete answer came.
+func (c *Client) tryPost(ctx context.Context, address, authorization string, text []byte) (int, []byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(text))
+	if err != nil {
+		return 0, nil, err
+	}
+	r.Header.Set("Authorization", authorization)
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json")
 	resp, err := c.http.Do(r)
 	if err != nil {
-		return fail(err, "")
+		return 0, nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
 	if err != nil {
-		return fail(err, "")
+		return 0, nil, err
 	}
 	return resp.StatusCode, body, nil
 }

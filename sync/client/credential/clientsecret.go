@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/gatehouse/gatehouse/sync/backoff"
 )
 
 // ClientSecretOptions are the parameters of an OAuth 2.0 client-credentials grant.
@@ -30,21 +32,30 @@ type ClientSecretOptions struct {
 type ClientSecret struct {
 	o ClientSecretOptions
 
-	mu      sync.Mutex // guards token and renewAt; held over the request, so that one refresh serves all
-	token   string
+	mu      sync.Mutex // guards the fields below; held over the token request, so that one request serves all
+	token   string     // "": none, or refused
 	renewAt time.Time
+
+	refusals backoff.Backoff // how many tokens were refused in a row
+	dropped  time.Time       // when a token was last dropped because it was refused
+	pause    time.Duration   // how long after dropped no further one is
 }
+
+// bearer is the authentication scheme (RFC 6750).
+const bearer = "Bearer "
 
 // ErrRefused is wrapped by the error for a token endpoint that answered and gave no token.
 var ErrRefused = errors.New("the cloud refused the gateway's own credential")
 
 // NewClientSecret makes the credential; it asks for nothing yet.
-func NewClientSecret(o ClientSecretOptions) *ClientSecret { return &ClientSecret{o: o} }
+func NewClientSecret(o ClientSecretOptions) *ClientSecret {
+	return &ClientSecret{o: o, refusals: backoff.Backoff{Min: 2 * time.Second, Max: 5 * time.Minute}}
+}
 
 // Authorization is the value of the header of that name.
 func (c *ClientSecret) Authorization(ctx context.Context) (string, error) {
 	token, err := c.Token(ctx)
-	return "Bearer " + token, err
+	return bearer + token, err
 }
 
 // Token returns a token that is good for at least a minute, asking for a new
@@ -93,9 +104,31 @@ func (c *ClientSecret) Token(ctx context.Context) (string, error) {
 	return c.token, nil
 }
 
-// Forget drops the cached token: the server said 401.
-func (c *ClientSecret) Forget() {
+// Refused says that the server answered 401 to this value, and returns true if
+// the next Authorization gives another one. The first time a new token is asked for at
+// once. A server that refuses that one, too, is waited for: a new token is asked for at most
+// after 2 s, then 4 s, up to 5 min; until then the refused one is sent, as the only one there is.
+func (c *ClientSecret) Refused(authorization string) bool {
 	c.mu.Lock()
-	c.token = ""
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	if authorization != bearer+c.token {
+		return true // it was renewed since that request was sent
+	}
+	now := c.o.Now()
+	if sinceLast := now.Sub(c.dropped); !c.dropped.IsZero() && sinceLast >= 0 && sinceLast < c.pause {
+		return false
+	}
+	c.token, c.dropped, c.pause = "", now, c.refusals.Next()
+	return true
+}
+
+// Accepted says that the server took this value: the next refusal is the first
+// one again. The pause that is under way stays, so that a server that takes one
+// request and refuses the next does not make the gateway flood the token endpoint.
+func (c *ClientSecret) Accepted(authorization string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if authorization == bearer+c.token {
+		c.refusals.Reset()
+	}
 }

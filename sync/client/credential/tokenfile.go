@@ -14,5 +14,15 @@ type TokenFile struct {
 // Authorization is the value of the header of that name.
 func (t TokenFile) Authorization(context.Context) (string, error) {
 	b, err := t.Read()
-	return "Bearer " + string(b), err
+	return bearer + string(b), err
 }
+
+// Refused says that the server answered 401 to this value, and returns true if
+// the file holds another token by now.
+func (t TokenFile) Refused(authorization string) bool {
+	b, err := t.Read()
+	return err == nil && authorization != bearer+string(b)
+}
+
+// Accepted is of no interest: nothing is kept.
+func (t TokenFile) Accepted(string) {}
