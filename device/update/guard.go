@@ -51,12 +51,17 @@ type Guard struct {
 
 	mu      sync.Mutex
 	devices map[string]*deviceState // guarded by mu; entries are never removed
+
+	countMu sync.Mutex    // taken last: the mu of a device may be held
+	counts  map[Phase]int // guarded by countMu; see Counts
 }
 
 type deviceState struct {
 	mu    sync.Mutex // one event of a device at a time; held over the journal's sync
 	state State      // guarded by mu
 	saved []byte     // the record in the journal; guarded by mu
+	// counted are the phases that this device contributes to Guard.counts; guarded by mu.
+	counted []Phase
 	// later: reports may have been withheld, and are to be looked at when rights change.
 	later atomic.Bool
 }
@@ -81,7 +86,12 @@ func New(o Options) *Guard {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Guard{o: o, rules: Rules{StuckAfter: o.StuckAfter}, devices: map[string]*deviceState{}}
+	return &Guard{
+		o:       o,
+		rules:   Rules{StuckAfter: o.StuckAfter},
+		devices: map[string]*deviceState{},
+		counts:  map[Phase]int{},
+	}
 }
 
 // Load reads the journal. A record that cannot be read is reported and
@@ -97,6 +107,7 @@ func (g *Guard) Load() error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.state, d.saved = s, bytes.Clone(record)
+		g.count(d)
 		d.later.Store(true) // who was withheld what is not in the journal
 		return nil
 	})
@@ -163,6 +174,7 @@ func (g *Guard) commit(ctx context.Context, d *deviceState, t *turn) error {
 		d.saved = record
 	}
 	d.state = t.state
+	g.count(d)
 	for _, n := range t.notes {
 		g.o.Audit(n)
 	}
@@ -354,6 +366,7 @@ func (g *Guard) forget(ctx context.Context, device string) error {
 	defer d.mu.Unlock()
 	// Also if the journal fails: what is written next replaces the record.
 	d.state, d.saved = State{}, nil
+	g.count(d)
 	if err := g.o.Journal.Delete(ctx, device); err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
