@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatehouse/gatehouse/device/update/manifest"
+	"github.com/gatehouse/gatehouse/device/update/trust"
 	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
@@ -60,7 +60,7 @@ func checkAt(cfg *config.Config, now time.Time) []config.Problem {
 			problems = append(problems, cfg.Problem("api.tls.cert", message, hint))
 		}
 	}
-	problems = append(problems, trust(cfg)...)
+	problems = append(problems, linkCertificates(cfg)...)
 	problems = append(problems, unserved(cfg)...)
 	if cfg.Access.Map != "" {
 		_, more := loadTopicMap(cfg)
@@ -71,7 +71,7 @@ func checkAt(cfg *config.Config, now time.Time) []config.Problem {
 			problems = append(problems, cfg.Problem("upstream.routes", p.Error(), p.Hint))
 		}
 	}
-	if _, err := updateVerifier(cfg.DeviceUpdate); err != nil {
+	if _, err := trust.NewVerifier(string(cfg.DeviceUpdate.TrustedRoots), false); err != nil {
 		problems = append(problems, cfg.Problem("deviceUpdate.trustedRoots", err.Error(), "name a JWK Set of RSA keys, or remove the setting"))
 	}
 	if err := writable(string(cfg.State.Dir)); err != nil {
@@ -114,9 +114,9 @@ func frameLimits(l config.Limits) config.Limits {
 	return l
 }
 
-// trust looks into the certificate files of the links: authorities, and the gateway's own pairs. A
+// linkCertificates looks into the certificate files of the links: authorities, and the gateway's own pairs. A
 // file that cannot be read is CheckFiles' to say.
-func trust(cfg *config.Config) []config.Problem {
+func linkCertificates(cfg *config.Config) []config.Problem {
 	authorities := map[string]config.File{
 		"identity.jwks.ca": cfg.Identity.JWKS.CA, "cloud.management.ca": cfg.Cloud.Management.CA,
 		"upstream.iothub.ca": cfg.Upstream.IoTHub.CA, "upstream.mqtt.ca": cfg.Upstream.MQTT.CA, "deviceUpdate.ca": cfg.DeviceUpdate.CA,
@@ -202,6 +202,3 @@ func writable(dir string) error {
 func loadTopicMap(cfg *config.Config) (*access.Table, []config.Problem) {
 	return access.LoadTable(string(cfg.Access.Map))
 }
-
-// hostsOf is where unsigned URLs of a deployment may lead.
-func hostsOf(c config.DeviceUpdate) manifest.Hosts { return manifest.Hosts{Allowed: c.AllowedHosts} }

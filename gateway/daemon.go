@@ -17,6 +17,8 @@ import (
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/update"
+	"github.com/gatehouse/gatehouse/device/update/manifest"
+	"github.com/gatehouse/gatehouse/device/update/trust"
 	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/audit"
 	"github.com/gatehouse/gatehouse/gateway/broker"
@@ -76,7 +78,7 @@ type daemon struct {
 	broker    *broker.Broker
 	doors     []broker.Listener
 	guard     *update.Guard
-	phases    deploymentPhases
+	rights    *access.Deployments
 	twins     *twins.Service
 	registrar *registry.Service
 	cloud     *client.Client // nil without a management API
@@ -139,7 +141,6 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), level: level, doorTLS: map[string]*tlsfile.Live{}, settled: make(chan struct{})}
 	d.settle = sync.OnceFunc(func() { close(d.settled) })
 	d.inForce.Store(&d.cfg)
-	d.phases.phase = map[string]update.Phase{}
 	d.health = health.New(o.Now)
 	d.health.Watch(d.healthChanged)
 	d.notify = systemd.NewNotifier(d.log)
@@ -302,30 +303,44 @@ func stamped(m *message.Message, now time.Time) *message.Message {
 
 // buildUpdates makes the guard and the twins that stand behind it.
 func (d *daemon) buildUpdates() error {
-	verifier, err := updateVerifier(d.cfg.DeviceUpdate)
-	if err != nil {
-		return err
-	}
-	if err := d.useRootKeyPackage(verifier); err != nil {
-		return err
-	}
 	c := d.cfg.DeviceUpdate
+	verifier, err := trust.NewVerifier(string(c.TrustedRoots), c.TrustTestKeys)
+	if err != nil {
+		return fmt.Errorf("deviceUpdate.trustedRoots: %w", err)
+	}
+	packages := trust.Packages{Bucket: d.store.Bucket("updates"), Log: d.log}
+	if err := packages.Restore(verifier); err != nil {
+		return err
+	}
+	if c.RootKeyPackage != "" {
+		older, err := packages.Use(verifier, string(c.RootKeyPackage))
+		if err != nil {
+			return fmt.Errorf("deviceUpdate.rootKeyPackage: %w", err)
+		}
+		d.health.Set(older, "root-key-package", health.Degraded,
+			"deviceUpdate.rootKeyPackage is older than the package seen last, which stays in use",
+			"put the newest package there; what a later one disabled stays disabled")
+	}
+	as := d.cfg.Instance.DeviceUpdate.Principal
+	d.rights = d.access.Deployments(model.Identity{Kind: model.ServicePrincipalID, Object: as.ObjectID, Tenant: as.TenantID}, d.clock.Now)
 	d.guard = update.New(update.Options{
-		Authorizer: &deploymentRights{index: d.policy.Index, stage: d.staging.Stage, now: d.clock.Now, cfg: &d.cfg},
-		Journal:    twins.Journal{Bucket: d.store.Bucket("deployments")}, Verifier: verifier, Hosts: hostsOf(c),
-		RequireRecords: c.Records == config.RecordsRequired, StuckAfter: c.StuckAfter, Silent: c.Silent, Now: d.clock.Now,
-		Audit: func(r update.AuditRecord) {
-			d.phases.note(r)
-			d.ledger.Audit(deploymentRecord(r))
-		},
-		Recheck: func(id string) { d.twins.Recheck(id) },
+		Authorizer:     d.rights,
+		Journal:        twins.Journal{Bucket: d.store.Bucket("deployments")},
+		Verifier:       verifier,
+		Hosts:          manifest.Hosts{Allowed: c.AllowedHosts},
+		RequireRecords: c.Records == config.RecordsRequired,
+		StuckAfter:     c.StuckAfter,
+		Silent:         c.Silent,
+		Now:            d.clock.Now,
+		Audit:          func(r update.AuditRecord) { d.ledger.Audit(audit.Deployment(r)) },
+		Recheck:        func(id string) { d.twins.Recheck(id) },
 	})
 	if err := d.guard.Load(); err != nil {
 		return err
 	}
 	d.twins = twins.New(twins.Options{
 		Upstream: d.twinLink(), Store: d.store.Bucket("twins"), Guard: d.guard,
-		Send: d.sendPrivate, SendSession: d.broker.SendSession, Present: d.present, Owner: d.ownerOf, Initiator: initiatorOf,
+		Send: d.sendPrivate, SendSession: d.broker.SendSession, Present: d.present, Owner: d.ownerOf, Initiator: access.Initiator,
 		Self: d.self(), Log: d.log, Now: d.clock.Now,
 	})
 	return d.twins.Load()

@@ -238,4 +238,11 @@ func (d *daemon) statusLine() string {
 	return fmt.Sprintf("policy %s, %s", d.policy.Index().Version(), d.staging.Stage())
 }
 
-func (d *daemon) deployments() map[string]int64 { return d.phases.counts() }
+// deployments are how many there are in each phase.
+func (d *daemon) deployments() map[string]int64 {
+	n := map[string]int64{}
+	for phase, k := range d.guard.Counts() {
+		n[string(phase)] = int64(k)
+	}
+	return n
+}

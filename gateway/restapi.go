@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
 	"github.com/gatehouse/gatehouse/device/update"
+	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/duapi"
 	"github.com/gatehouse/gatehouse/gateway/identity"
 	"github.com/gatehouse/gatehouse/gateway/principal"
@@ -72,7 +73,6 @@ func (d *daemon) cloudAnswers() bool {
 type restHouse struct {
 	d      *daemon
 	tokens *jwt.Verifier
-	rights *deploymentRights
 }
 
 var _ duapi.House = (*restHouse)(nil)
@@ -87,7 +87,7 @@ func (d *daemon) restHouse() (*restHouse, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &restHouse{d: d, tokens: tokens, rights: &deploymentRights{index: d.policy.Index, stage: d.staging.Stage, now: d.clock.Now, cfg: &d.cfg}}, nil
+	return &restHouse{d: d, tokens: tokens}, nil
 }
 
 // Prove implements duapi.House.
@@ -105,7 +105,7 @@ func (h *restHouse) Prove(token string) (*principal.Principal, error) {
 
 // May implements duapi.House.
 func (h *restHouse) May(ctx context.Context, p *principal.Principal, action update.Action) update.Decision {
-	return h.rights.May(ctx, initiatorOf(p), action, "")
+	return h.d.rights.May(ctx, access.Initiator(p), action, "")
 }
 
 // Known implements duapi.House.
@@ -131,6 +131,6 @@ func (h *restHouse) Holders(deployment string) []string {
 
 // Local implements duapi.House.
 func (h *restHouse) Local(ctx context.Context, p *principal.Principal, r update.Request) (update.Answer, error) {
-	r.Who = initiatorOf(p)
+	r.Who = access.Initiator(p)
 	return h.d.guard.Local(ctx, r)
 }

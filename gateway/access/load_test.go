@@ -12,7 +12,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-var update = flag.Bool("update", false, "write the golden files")
+var rewrite = flag.Bool("update", false, "write the golden files")
 
 func TestEveryErrorOfAMapAtOnce(t *testing.T) {
 	table, problems := LoadTable(filepath.Join("testdata", "bad.yaml"))
@@ -27,7 +27,7 @@ func TestEveryErrorOfAMapAtOnce(t *testing.T) {
 		}
 	}
 	golden := filepath.Join("testdata", "bad.golden")
-	if *update {
+	if *rewrite {
 		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -3,8 +3,8 @@ package access
 import (
 	"strings"
 
-	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/update"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
@@ -182,10 +182,10 @@ func (d *decider) publishRegistry(b *binding, m *message.Message, r *message.Rou
 // principal, at the instance (semantics.md 5). A device holds nothing there.
 func (d *decider) publishDeployment(b *binding, m *message.Message, r *message.Route) outcome {
 	r.Handling, r.Name, r.Object = message.Deployment, b.action.text, b.name.text
-	action := model.DeviceUpdateManagementWrite
 	if b.row.kind == kindDeploymentGet {
-		r.Name, action = "get", model.DeviceUpdateManagementRead
+		r.Name = string(update.Get)
 	}
+	action := update.Action(r.Name)
 	if out := answerTo(b, m, "deviceupdate/responses/", r); !out.ok {
 		return out
 	}
@@ -202,15 +202,17 @@ func (d *decider) publishDeployment(b *binding, m *message.Message, r *message.R
 		return refuse(UnknownDevice, b.device.text)
 	}
 	r.Origin = dev.HubID
-	// Cancelling work that was not released stays possible: the guard, which
-	// knows what was, draws that line.
-	if d.stage >= offline.Restricted && (r.Name == "create" || r.Name == "retry") {
+	// A cancel passes here: only the guard knows whether the device has been
+	// shown what would end, and asks again for update.CancelReleased if it has.
+	if d.stage >= offline.Restricted && beginsWork(action) {
 		return refuse(StageRefused, "a new deployment action")
 	}
-	dec := d.policy.DecideAction(&d.p.Subject, action, d.set.instanceScope)
-	d.trace.action(action, d.set.instanceScope, dec)
-	if !dec.Allowed {
-		return refuse(dec.Reason.String(), "needs "+action+" at "+d.set.instanceScope)
+	for _, n := range deploymentNeeds(false, action, d.set) {
+		data, dec := n.ask(d.policy, &d.p.Subject)
+		d.trace.action(data, n.scope, dec)
+		if !dec.Allowed {
+			return refuse(dec.Reason.String(), "needs "+data+" at "+n.scope)
+		}
 	}
 	return outcome{ok: true, reason: Granted}
 }

@@ -32,12 +32,19 @@ type Head struct {
 // Heading is the head itself; promoted to whatever embeds one.
 func (h Head) Heading() Head { return h }
 
-// Run runs every scenario below Dir of the package under test, in parallel
+// Run runs every scenario in Dir of the package under test, in parallel
 // with nothing. A key that is not known to S, a scenario without a rule and one
 // that shows no sentence are errors.
 func Run[S interface{ Heading() Head }](t *testing.T, run func(*testing.T, S)) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(Dir, "*.yaml"))
+	RunBelow(t, "", run)
+}
+
+// RunBelow is Run for the scenarios in a folder of Dir: a package that decides
+// two kinds of question, each in words of its own, keeps the second kind there.
+func RunBelow[S interface{ Heading() Head }](t *testing.T, folder string, run func(*testing.T, S)) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(Dir, folder, "*.yaml"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scenario files: %v", err)
 	}

@@ -1,4 +1,4 @@
-package gateway
+package access_test
 
 import (
 	"cmp"
@@ -12,9 +12,10 @@ import (
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/authztest/scenario"
 	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/device/update"
-	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
@@ -47,19 +48,19 @@ type initiators struct {
 }
 
 func TestInitiatorScenarios(t *testing.T) {
-	scenario.Run(t, func(t *testing.T, s initiators) {
+	scenario.RunBelow(t, "deployments", func(t *testing.T, s initiators) {
 		h := initiatorHouse{ids: map[string]space.ID{}, now: time.Unix(1_800_000_000, 0)}
-		rights := h.build(t, &s)
+		moment := h.now
+		rights := h.build(t, &s, func() time.Time { return moment })
 		for i, q := range s.Then {
 			who := update.Initiator{Hub: q.Who == "hub"}
 			if !who.Hub {
-				who = initiatorOf(h.principal(t, q.Who))
+				who = access.Initiator(h.principal(t, q.Who))
 			}
-			moment := h.now
+			moment = h.now
 			if q.Late {
 				moment = moment.Add(2 * time.Hour)
 			}
-			rights.now = func() time.Time { return moment }
 			ask := func(actions []string, allowed, hold bool) {
 				for _, a := range actions {
 					d := rights.May(t.Context(), who, update.Action(a), cmp.Or(q.Device, "d1"))
@@ -95,7 +96,7 @@ func (h *initiatorHouse) id(name string) space.ID {
 	return h.ids[name]
 }
 
-func (h *initiatorHouse) build(t *testing.T, s *initiators) *deploymentRights {
+func (h *initiatorHouse) build(t *testing.T, s *initiators, now func() time.Time) *access.Deployments {
 	t.Helper()
 	policy := model.Snapshot{Version: model.Version{Epoch: 1, Number: 1}, Roles: model.SystemRoles(), AzureRoles: model.AzureBuiltInRoles()}
 	for _, r := range s.World.Roles {
@@ -127,14 +128,19 @@ func (h *initiatorHouse) build(t *testing.T, s *initiators) *deploymentRights {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	c := config.Default()
-	c.Instance.Hub.ARMScope, c.Instance.DeviceUpdate.ARMScope = scenarioHub, scenarioInstance
-	c.Offline.KeepAfterExpiry = s.World.Keep
+	var service model.Identity
 	if s.World.Principal != "none" {
-		c.Instance.DeviceUpdate.Principal.ObjectID, c.Instance.DeviceUpdate.Principal.TenantID = h.id(cmp.Or(s.World.Principal, "adu")), h.id("home")
+		service = model.Identity{Kind: model.ServicePrincipalID, Object: h.id(cmp.Or(s.World.Principal, "adu")), Tenant: h.id("home")}
 	}
 	stage := offline.Stage(max(0, slices.Index([]string{"fresh", "stale", "restricted", "expired"}, s.World.Stage)))
-	return &deploymentRights{index: func() *authz.Index { return ix }, stage: func() offline.Stage { return stage }, cfg: &c}
+	empty, _ := device.NewTopology(device.Data{}, device.Options{})
+	return access.New(access.Options{
+		Facts:           func() (*authz.Index, *device.Topology) { return ix, empty },
+		Stage:           func() offline.Stage { return stage },
+		HubScope:        scenarioHub,
+		InstanceScope:   scenarioInstance,
+		KeepAfterExpiry: s.World.Keep,
+	}).Deployments(service, now)
 }
 
 // principal is a local initiator with a token that lives for an hour.
@@ -164,9 +170,8 @@ func TestUnreadableInitiatorMayNothing(t *testing.T) {
 	h := initiatorHouse{ids: map[string]space.ID{}, now: time.Unix(1_800_000_000, 0)}
 	var s initiators
 	s.World.Assign = []string{"Device Update Administrator to user u1 at instance"}
-	rights := h.build(t, &s)
-	rights.now = func() time.Time { return h.now }
-	who := initiatorOf(h.principal(t, "user u1"))
+	rights := h.build(t, &s, func() time.Time { return h.now })
+	who := access.Initiator(h.principal(t, "user u1"))
 	if !json.Valid(who.Identities) || !rights.May(t.Context(), who, update.Create, "d1").Allowed {
 		t.Fatalf("%s", who.Identities)
 	}
