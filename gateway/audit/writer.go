@@ -27,7 +27,7 @@ func (w *writer) write(ctx context.Context, r message.Record) {
 		if !r.Allowed && r.Event != "audit" {
 			level = slog.LevelWarn
 		}
-		w.o.Logger.LogAttrs(ctx, level, "audit", attrs(&r)...)
+		w.o.Logger.LogAttrs(ctx, level, Sentence(&r), attrs(&r)...)
 	}
 	if w.o.File == "" {
 		return
