@@ -1,6 +1,10 @@
 package metrics
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // declaration is one metric as a value: its name never changes once released.
 type declaration struct {
@@ -20,6 +24,138 @@ var (
 
 func newHistogram(d declaration) prometheus.Histogram {
 	return prometheus.NewHistogram(prometheus.HistogramOpts{Name: d.name, Help: d.help, Buckets: d.buckets})
+}
+
+// readAtScrape are the metrics that a scrape reads from Snapshot. Those whose name ends in _total are counters.
+var readAtScrape = []struct {
+	name, help string
+	read       func(*Snapshot) float64
+}{
+	{
+		name: "gatehouse_messages_accepted_total",
+		help: "Publishes of clients that were decided and taken, whether they stay here or go upstream.",
+		read: func(s *Snapshot) float64 { return float64(s.Accepted) },
+	},
+	{
+		name: "gatehouse_messages_delivered_total",
+		help: "Messages given to subscribers.",
+		read: func(s *Snapshot) float64 { return float64(s.Delivered) },
+	},
+	{
+		name: "gatehouse_messages_for_upstream_total",
+		help: "Messages that a route sends upstream, with what had waited at the start: forwarded, waiting in the outbox, or dropped as upstream-….",
+		read: func(s *Snapshot) float64 { return float64(s.ForUpstream) },
+	},
+	{
+		name: "gatehouse_messages_forwarded_total",
+		help: "Messages acknowledged by the upstream.",
+		read: func(s *Snapshot) float64 { return float64(s.Forwarded) },
+	},
+	{
+		name: "gatehouse_frames_refused_total",
+		help: "Connections ended for a frame that breaks the protocol or a limit.",
+		read: func(s *Snapshot) float64 { return float64(s.Malformed) },
+	},
+	{
+		name: "gatehouse_sessions",
+		help: "Sessions, connected or kept.",
+		read: func(s *Snapshot) float64 { return float64(s.Sessions) },
+	},
+	{
+		name: "gatehouse_sessions_connected",
+		help: "Sessions with a live connection.",
+		read: func(s *Snapshot) float64 { return float64(s.SessionsConnected) },
+	},
+	{
+		name: "gatehouse_subscriptions",
+		help: "Subscriptions of all sessions.",
+		read: func(s *Snapshot) float64 { return float64(s.Subscriptions) },
+	},
+	{
+		name: "gatehouse_retained_messages",
+		help: "Retained messages.",
+		read: func(s *Snapshot) float64 { return float64(s.Retained) },
+	},
+	{
+		name: "gatehouse_queued_messages",
+		help: "Messages waiting in session queues.",
+		read: func(s *Snapshot) float64 { return float64(s.QueuedMessages) },
+	},
+	{
+		name: "gatehouse_queued_bytes",
+		help: "Bytes waiting in session queues.",
+		read: func(s *Snapshot) float64 { return float64(s.QueuedBytes) },
+	},
+	{
+		name: "gatehouse_outbox_messages",
+		help: "Messages waiting for the upstream.",
+		read: func(s *Snapshot) float64 { return float64(s.OutboxMessages) },
+	},
+	{
+		name: "gatehouse_outbox_bytes",
+		help: "Bytes waiting for the upstream.",
+		read: func(s *Snapshot) float64 { return float64(s.OutboxBytes) },
+	},
+	{
+		name: "gatehouse_outbox_oldest_seconds",
+		help: "Age of the oldest message waiting for the upstream.",
+		read: func(s *Snapshot) float64 { return s.OutboxOldestSeconds },
+	},
+	{
+		name: "gatehouse_cache_epoch",
+		help: "Epoch of the policy in force.",
+		read: func(s *Snapshot) float64 { return float64(s.CacheEpoch) },
+	},
+	{
+		name: "gatehouse_cache_version",
+		help: "Number of the policy in force, within its epoch.",
+		read: func(s *Snapshot) float64 { return float64(s.CacheNumber) },
+	},
+	{
+		name: "gatehouse_cache_age_seconds",
+		help: "Time since the cloud last confirmed the policy.",
+		read: func(s *Snapshot) float64 { return s.CacheAgeSeconds },
+	},
+	{
+		name: "gatehouse_offline_stage",
+		help: "0 fresh, 1 stale, 2 restricted, 3 expired.",
+		read: func(s *Snapshot) float64 { return float64(s.Stage) },
+	},
+	{
+		name: "gatehouse_upstream_connected",
+		help: "1 when an end-to-end probe of the upstream came back.",
+		read: func(s *Snapshot) float64 { return truth(s.UpstreamConnected) },
+	},
+	{
+		name: "gatehouse_health_warnings",
+		help: "Health warnings that are raised.",
+		read: func(s *Snapshot) float64 { return float64(s.Warnings) },
+	},
+	{
+		name: "gatehouse_roles",
+		help: "Roles in force.",
+		read: func(s *Snapshot) float64 { return float64(s.Roles) },
+	},
+	{
+		name: "gatehouse_assignments",
+		help: "Role assignments in force.",
+		read: func(s *Snapshot) float64 { return float64(s.Assignments) },
+	},
+	{
+		name: "gatehouse_devices",
+		help: "Devices in the topology.",
+		read: func(s *Snapshot) float64 { return float64(s.Devices) },
+	},
+	{
+		name: "gatehouse_audit_suppressed_total",
+		help: "Audit records above the rate, kept as counts.",
+		read: func(s *Snapshot) float64 { return float64(s.AuditSuppressed) },
+	},
+	{
+		name: "gatehouse_audit_missed_total",
+		help: "Audit records that could not be written to the file or log.",
+		read: func(s *Snapshot) float64 { return float64(s.AuditMissed) },
+	},
 }
 
 // Build names the program for gatehouse_build_info.
@@ -67,35 +203,13 @@ func newGauges(b Build, src Sources) *gauges {
 		dropped: prometheus.NewDesc("gatehouse_messages_dropped_total", "Accepted messages that are not delivered, by reason; upstream-…: that are not forwarded.", []string{"reason"}, nil)}
 	g.info = prometheus.MustNewConstMetric(prometheus.NewDesc("gatehouse_build_info", "Always 1; the labels name the build.", []string{"version", "go"}, nil),
 		prometheus.GaugeValue, 1, b.Version, b.GoVersion)
-	add := func(name, help string, kind prometheus.ValueType, read func(*Snapshot) float64) {
-		g.list = append(g.list, gauge{prometheus.NewDesc(name, help, nil, nil), kind, read})
+	for _, m := range readAtScrape {
+		kind := prometheus.GaugeValue
+		if strings.HasSuffix(m.name, "_total") {
+			kind = prometheus.CounterValue
+		}
+		g.list = append(g.list, gauge{prometheus.NewDesc(m.name, m.help, nil, nil), kind, m.read})
 	}
-	const now, total = prometheus.GaugeValue, prometheus.CounterValue
-	add("gatehouse_messages_accepted_total", "Publishes of clients that were decided and taken, whether they stay here or go upstream.", total, func(s *Snapshot) float64 { return float64(s.Accepted) })
-	add("gatehouse_messages_delivered_total", "Messages given to subscribers.", total, func(s *Snapshot) float64 { return float64(s.Delivered) })
-	add("gatehouse_messages_for_upstream_total", "Messages that a route sends upstream, with what had waited at the start: forwarded, waiting in the outbox, or dropped as upstream-….", total, func(s *Snapshot) float64 { return float64(s.ForUpstream) })
-	add("gatehouse_messages_forwarded_total", "Messages acknowledged by the upstream.", total, func(s *Snapshot) float64 { return float64(s.Forwarded) })
-	add("gatehouse_frames_refused_total", "Connections ended for a frame that breaks the protocol or a limit.", total, func(s *Snapshot) float64 { return float64(s.Malformed) })
-	add("gatehouse_sessions", "Sessions, connected or kept.", now, func(s *Snapshot) float64 { return float64(s.Sessions) })
-	add("gatehouse_sessions_connected", "Sessions with a live connection.", now, func(s *Snapshot) float64 { return float64(s.SessionsConnected) })
-	add("gatehouse_subscriptions", "Subscriptions of all sessions.", now, func(s *Snapshot) float64 { return float64(s.Subscriptions) })
-	add("gatehouse_retained_messages", "Retained messages.", now, func(s *Snapshot) float64 { return float64(s.Retained) })
-	add("gatehouse_queued_messages", "Messages waiting in session queues.", now, func(s *Snapshot) float64 { return float64(s.QueuedMessages) })
-	add("gatehouse_queued_bytes", "Bytes waiting in session queues.", now, func(s *Snapshot) float64 { return float64(s.QueuedBytes) })
-	add("gatehouse_outbox_messages", "Messages waiting for the upstream.", now, func(s *Snapshot) float64 { return float64(s.OutboxMessages) })
-	add("gatehouse_outbox_bytes", "Bytes waiting for the upstream.", now, func(s *Snapshot) float64 { return float64(s.OutboxBytes) })
-	add("gatehouse_outbox_oldest_seconds", "Age of the oldest message waiting for the upstream.", now, func(s *Snapshot) float64 { return s.OutboxOldestSeconds })
-	add("gatehouse_cache_epoch", "Epoch of the policy in force.", now, func(s *Snapshot) float64 { return float64(s.CacheEpoch) })
-	add("gatehouse_cache_version", "Number of the policy in force, within its epoch.", now, func(s *Snapshot) float64 { return float64(s.CacheNumber) })
-	add("gatehouse_cache_age_seconds", "Time since the cloud last confirmed the policy.", now, func(s *Snapshot) float64 { return s.CacheAgeSeconds })
-	add("gatehouse_offline_stage", "0 fresh, 1 stale, 2 restricted, 3 expired.", now, func(s *Snapshot) float64 { return float64(s.Stage) })
-	add("gatehouse_upstream_connected", "1 when an end-to-end probe of the upstream came back.", now, func(s *Snapshot) float64 { return truth(s.UpstreamConnected) })
-	add("gatehouse_health_warnings", "Health warnings that are raised.", now, func(s *Snapshot) float64 { return float64(s.Warnings) })
-	add("gatehouse_roles", "Roles in force.", now, func(s *Snapshot) float64 { return float64(s.Roles) })
-	add("gatehouse_assignments", "Role assignments in force.", now, func(s *Snapshot) float64 { return float64(s.Assignments) })
-	add("gatehouse_devices", "Devices in the topology.", now, func(s *Snapshot) float64 { return float64(s.Devices) })
-	add("gatehouse_audit_suppressed_total", "Audit records above the rate, kept as counts.", total, func(s *Snapshot) float64 { return float64(s.AuditSuppressed) })
-	add("gatehouse_audit_missed_total", "Audit records that could not be written to the file or log.", total, func(s *Snapshot) float64 { return float64(s.AuditMissed) })
 	return g
 }
 
