@@ -2,7 +2,7 @@
 // answers whether a subject may do an operation at a place (Decide, the space
 // model) or a data action at an ARM scope (DecideAction, the Azure model),
 // why (Explain), who else may (WhoCan) and what else (WhatCan). The rules are
-// those of semantics.md 2.
+// those of docs/spec/semantics.md 2.
 //
 // An Index is immutable and safe for any number of readers; Decide and
 // RightsVersion allocate nothing and never block. Apply derives the next

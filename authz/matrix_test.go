@@ -14,7 +14,7 @@ import (
 var matrix string
 
 // TestPublishedMatrix asks every access type of every resource type for every
-// role: digital-twins-management-api.md 1.5.
+// role: docs/spec/management-api.md 1.5.
 func TestPublishedMatrix(t *testing.T) {
 	abbreviations := map[string]string{
 		"SpA": model.SpaceAdministratorRole, "UsA": model.UserAdministratorRole, "DevA": model.DeviceAdministratorRole,

@@ -166,7 +166,7 @@ func (ix *Index) Reaches(s *model.Subject, op model.Operation, below space.Path)
 
 // HasAnyGrant tells whether the subject holds at least one effective grant on
 // the site (at the place, above it or below it) or one data action at one of
-// the ARM scopes: what CONNECT asks of those who are no device (semantics.md 3).
+// the ARM scopes: what CONNECT asks of those who are no device (docs/spec/semantics.md 3.3).
 func (ix *Index) HasAnyGrant(s *model.Subject, under space.Path, armScopes ...string) bool {
 	if !ix.loaded {
 		return false

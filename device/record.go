@@ -13,7 +13,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Status of a device record (digital-twins-management-api.md 4.5).
+// Status of a device record (docs/spec/management-api.md 4.5).
 type Status uint8
 
 // The statuses. Only Active devices connect.

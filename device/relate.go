@@ -10,7 +10,7 @@ import (
 // a chain that has not ended by then is treated as one.
 const maxChain = 16
 
-// ActsFor tells whether the device actor acts for target (semantics.md 3):
+// ActsFor tells whether the device actor acts for target (docs/spec/semantics.md 3.2):
 // both are Active, and actor is target, or is reached from it over at most
 // ActsForDepth gatewayIds, each naming exactly one Active device. A chain that
 // comes back to itself serves nobody but its target.

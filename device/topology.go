@@ -9,7 +9,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// MaxActsForDepth bounds Options.ActsForDepth (semantics.md 3).
+// MaxActsForDepth bounds Options.ActsForDepth (docs/spec/semantics.md 3.2).
 const MaxActsForDepth = 5
 
 // Options of a Topology. They are kept by Apply.

@@ -10,7 +10,7 @@ import (
 )
 
 // A decision says which assignment and role granted it, or came closest, and
-// what would; so does explain, for a topic as for an operation (semantics.md 2).
+// what would; so does explain, for a topic as for an operation (docs/spec/semantics.md 2.4).
 func TestExplainNamesTheGrant(t *testing.T) {
 	d := newRestHome(t).d
 	site := space.Root.Join(restNum(2)).String()

@@ -22,7 +22,7 @@ import (
 )
 
 // policy takes what the cloud says and makes it the truth of this gateway, in
-// the order of semantics.md 4: validate, compile, write the new generation,
+// the order of docs/spec/semantics.md 4.4: validate, compile, write the new generation,
 // flip its head, swap the index, take from live sessions what is lost; only
 // then does the caller advance its cursor. It is the replica's Sink.
 //

@@ -66,7 +66,7 @@ func TestPolicyAndRegistryAreSwappedAsOne(t *testing.T) {
 }
 
 // A full disk takes at once what the registry takes away, and gives nothing of
-// what it gives (semantics.md 4).
+// what it gives (docs/spec/semantics.md 4.4).
 func TestRegistryThatCannotBeStoredOnlyTakesAway(t *testing.T) {
 	other := space.MustPath("/5bace000-0000-4000-8000-000000000002")
 	before := building("d1", "d2")

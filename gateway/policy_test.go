@@ -139,7 +139,7 @@ func TestPolicyIsStoredBeforeItIsInForce(t *testing.T) {
 	}
 }
 
-// A full disk takes rights away at once and gives none (semantics.md 4).
+// A full disk takes rights away at once and gives none (docs/spec/semantics.md 4.4).
 func TestPolicyThatCannotBeStoredOnlyTakesAway(t *testing.T) {
 	full := errors.New("no space left on device")
 	for name, apply := range map[string]func(*policyHouse) error{

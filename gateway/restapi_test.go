@@ -30,7 +30,7 @@ type restHome struct {
 const (
 	restScope = "/subscriptions/s/resourceGroups/g/providers/Microsoft.DeviceUpdate/accounts/a/instances/inst"
 	restAud   = "https://api.adu.microsoft.com"
-	// Device Update Deployments Administrator and Reader (device-update-protocol.md 1.1).
+	// Device Update Deployments Administrator and Reader (docs/spec/device-update.md 1.1).
 	deployAdmin  = "e4237640-0e3d-4a46-8fda-70bc94856432"
 	deployReader = "49e2f5d2-7741-4835-8efa-19e1fe35e47f"
 )

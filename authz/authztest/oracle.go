@@ -46,7 +46,7 @@ func (o *Oracle) evaluate(condition, typ, category string) (holds, ok bool) {
 	return v.holds, v.ok
 }
 
-// Decide is authz.Index.Decide, by semantics.md 2: an assignment covers its
+// Decide is authz.Index.Decide, by docs/spec/semantics.md 2.3: an assignment covers its
 // path and everything below by whole segments; assignments add up; a role
 // grants if any permission has the access type in actions, not in notActions,
 // and its condition holds.
@@ -114,7 +114,7 @@ func (o *Oracle) allows(r *model.Role, access model.Access, typ, category string
 	return granted
 }
 
-// DecideAction is authz.Index.DecideRequest, by semantics.md 2.
+// DecideAction is authz.Index.DecideRequest, by docs/spec/semantics.md 2.2.
 func (o *Oracle) DecideAction(s *model.Subject, q abac.Query) bool {
 	if s.Object.IsZero() || strings.Contains(q.Action, "*") {
 		return false

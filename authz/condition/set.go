@@ -1,5 +1,5 @@
 // Package condition compiles the condition language of role definitions
-// (digital-twins-management-api.md 2) into bit sets. The universe of a
+// (docs/spec/management-api.md 2) into bit sets. The universe of a
 // condition is finite (resource type x category), so that a compiled
 // condition is not a program but the set of resources for which it holds:
 // evaluating it is testing one bit, and equal conditions are equal values.

@@ -3,7 +3,7 @@ package model
 import "github.com/gatehouse/gatehouse/device/space"
 
 // The data actions of Device Update and IoT Hub that the gateway asks about
-// (device-update-protocol.md 1.1, 1.3).
+// (docs/spec/device-update.md 1.1, 1.3).
 const (
 	DeviceUpdateManagementRead   = "Microsoft.DeviceUpdate/accounts/instances/management/read"
 	DeviceUpdateManagementWrite  = "Microsoft.DeviceUpdate/accounts/instances/management/write"

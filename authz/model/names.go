@@ -12,7 +12,7 @@ import (
 // ErrSyntax is what every parse error of this package wraps.
 var ErrSyntax = space.ErrSyntax
 
-// Names as they travel (digital-twins-management-api.md 1.1, 1.5, 2 and 3.1).
+// Names as they travel (docs/spec/management-api.md 1.1, 1.5, 2 and 3.1).
 // Reading them ignores case and surrounding blanks, as the .NET service did;
 // condition literals are the exception and are compared exactly.
 var (

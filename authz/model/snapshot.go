@@ -7,7 +7,7 @@ import (
 )
 
 // Version orders snapshots. Numbers never go back within an epoch; a new
-// epoch (a restored server) is accepted only as semantics.md 4 says.
+// epoch (a restored server) is accepted only as docs/spec/semantics.md 4.1 says.
 type Version struct {
 	Epoch  uint64 `json:"epoch"`
 	Number uint64 `json:"number"`

@@ -11,7 +11,7 @@ import "github.com/gatehouse/gatehouse/device/space"
 // a set of one.
 type Access uint8
 
-// The four access types (digital-twins-management-api.md 1.1).
+// The four access types (docs/spec/management-api.md 1.1).
 const (
 	Create Access = 1 << iota
 	Read
@@ -24,7 +24,7 @@ const (
 // ResourceType is a type of object that the space model protects.
 type ResourceType uint8
 
-// The resource types (digital-twins-management-api.md 1.1 and 1.5). The order
+// The resource types (docs/spec/management-api.md 1.1 and 1.5). The order
 // is internal; only names travel.
 const (
 	NoResource ResourceType = iota
@@ -60,7 +60,7 @@ const (
 // attribute does not exist on the resource.
 type Category uint8
 
-// The categories (digital-twins-management-api.md 2).
+// The categories (docs/spec/management-api.md 2).
 const (
 	NoCategory Category = iota
 	WithoutSpecifiedRbacResourceTypes
@@ -125,7 +125,7 @@ type Identity struct {
 // immutable once it has been handed out.
 type Subject struct {
 	// Identities are the space-model identities that the principal matches
-	// (semantics.md 1).
+	// (docs/spec/semantics.md 1.1).
 	Identities []Identity
 	own        [1]Identity // see Is; in the same cache line, as far as it is looked at
 	// Object is the Entra object id for the Azure model; zero for devices,

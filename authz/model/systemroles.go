@@ -18,7 +18,7 @@ const (
 
 // The clauses that several roles share. DeviceAdministrator's two are as
 // published; the other roles' are derived from the published prose
-// (digital-twins-management-api.md 1.4).
+// (docs/spec/management-api.md 1.4).
 const (
 	readSpaces = "@Resource.Type == 'Space' && @Resource.Category == 'WithoutSpecifiedRbacResourceTypes' || @Resource.Type Any_of {'ExtendedPropertyKey', 'SpaceExtendedProperty', 'SpaceBlobMetadata', 'SpaceResource', 'Matcher'}"
 

@@ -28,7 +28,7 @@ func (o Operation) Validate() error {
 }
 
 // Resolved is the operation as decisions see it: a Space operation without a
-// category is WithoutSpecifiedRbacResourceTypes (digital-twins-management-api.md 2).
+// category is WithoutSpecifiedRbacResourceTypes (docs/spec/management-api.md 2).
 func (o Operation) Resolved() Operation {
 	if o.Type == Space && o.Category == NoCategory {
 		o.Category = WithoutSpecifiedRbacResourceTypes
@@ -36,7 +36,7 @@ func (o Operation) Resolved() Operation {
 	return o
 }
 
-// Validate checks the rules of digital-twins-management-api.md 3.1, in their
+// Validate checks the rules of docs/spec/management-api.md 3.1, in their
 // resolved form: a tenant that was optional has been filled in.
 func (i Identity) Validate() error {
 	switch i.Kind {

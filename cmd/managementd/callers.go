@@ -14,7 +14,7 @@ import (
 )
 
 // callers proves who sends a request: a bearer token, or a device's
-// SharedAccessSignature (semantics.md 7).
+// SharedAccessSignature (docs/spec/semantics.md 7).
 type callers struct {
 	verifier *jwt.Verifier
 	api      *management.Server

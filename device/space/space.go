@@ -2,7 +2,7 @@
 // object's id and the path of spaces above it. Both are canonical by
 // construction, so that comparing them is comparing bytes.
 //
-// Rules (semantics.md 2): blanks around an id and around each path segment
+// Rules (docs/spec/semantics.md 2.3): blanks around an id and around each path segment
 // are trimmed; GUIDs compare without regard to case (held in lower case); a path covers another by
 // whole segments only, so /a never covers /ab.
 package space

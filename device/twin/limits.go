@@ -6,7 +6,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/twin/strictjson"
 )
 
-// The hub's own bounds of a twin (device-update-protocol.md 5.4). They are
+// The hub's own bounds of a twin (docs/spec/device-update.md 5.4). They are
 // checked where a document is made (the development hub, local twins), not
 // where the hub's own documents are read.
 const (

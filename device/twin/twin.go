@@ -1,5 +1,5 @@
 // Package twin reads and merges twin documents in IoT Hub's form
-// (device-update-protocol.md 5.2): properties as strict JSON objects, merged
+// (docs/spec/device-update.md 5.2): properties as strict JSON objects, merged
 // by RFC 7396, each half with its own $version. Values only: immutable, safe
 // for concurrent use, nothing here starts or stores anything.
 package twin

@@ -95,7 +95,7 @@ func (g *Guard) localCreate(ctx context.Context, r Request) (Answer, error) {
 }
 
 // deploymentID tells whether the service would take the id of a deployment
-// (device-update-protocol.md 2.2), and whether it can be told from none.
+// (docs/spec/device-update.md 2.2), and whether it can be told from none.
 func deploymentID(id string) bool {
 	return id != "" && len(id) <= 73 && plain(id) && !strings.ContainsAny(id, "& ^[]{}|<>/\\\"") && !strings.EqualFold(id, noDeployment)
 }

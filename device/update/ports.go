@@ -1,5 +1,5 @@
 // Package update is the deployment guard: it decides which deployment of
-// Device Update a device may see (semantics.md 5). Nothing that carries
+// Device Update a device may see (docs/spec/semantics.md 5). Nothing that carries
 // create, cancel or retry reaches a device, and nothing that "get device"
 // reads leaves the gateway, before it was decided.
 //
@@ -29,7 +29,7 @@ const (
 
 	// CancelReleased is asked instead of Cancel when the device has been shown
 	// what would end: while new actions are held, only what waits may be
-	// cancelled (semantics.md 4, Offline). Never the action of a deployment.
+	// cancelled (docs/spec/semantics.md 4.6). Never the action of a deployment.
 	CancelReleased Action = "cancel-released"
 )
 

@@ -6,7 +6,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/twin/strictjson"
 )
 
-// Report is what a device says of its agent (device-update-protocol.md 3.6).
+// Report is what a device says of its agent (docs/spec/device-update.md 3.6).
 type Report struct {
 	HasState   bool
 	State      int64 // 0 idle, 6 in progress, 255 failed

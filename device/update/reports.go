@@ -115,7 +115,7 @@ func ExtendedResultCode(reason string) uint32 {
 }
 
 // refusalReport says in the protocol's own words that a deployment failed
-// here: agent state 255 with our code (device-update-protocol.md 3.6).
+// here: agent state 255 with our code (docs/spec/device-update.md 3.6).
 func refusalReport(s State, r ReportRefusal) strictjson.Value {
 	number, reason := int64(applyNumber), r.Reason
 	if r.Action == Cancel {

@@ -9,7 +9,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/twin/strictjson"
 )
 
-// Names in a twin that carry actions (device-update-protocol.md 3.1, 6).
+// Names in a twin that carry actions (docs/spec/device-update.md 3.1, 6).
 const (
 	component         = "deviceUpdate"
 	legacyComponent   = "azureDeviceUpdateAgent" // agents before 0.8
@@ -42,7 +42,7 @@ func malformed(why string) error { return fmt.Errorf("%w: %s", ErrService, why) 
 
 // ParseService reads deviceUpdate.service of a merged desired state. The
 // action is the literal integer 3 or 255: an agent takes 3.7 for 3 and an
-// absent one for "do not check the signature" (device-update-protocol.md 3.4).
+// absent one for "do not check the signature" (docs/spec/device-update.md 3.4).
 func ParseService(v strictjson.Value) (Service, error) {
 	if v.Kind() != strictjson.Object {
 		return Service{}, malformed("not an object")
@@ -93,7 +93,7 @@ func ParseService(v strictjson.Value) (Service, error) {
 }
 
 // wants names what a service asks for: two that say the same are duplicates,
-// whatever else they carry (semantics.md 5).
+// whatever else they carry (docs/spec/semantics.md 5.3).
 func (s Service) wants() string {
 	if s.Cancel {
 		return "cancel " + s.ID

@@ -115,7 +115,7 @@ func (r Rules) Step(s State, e Event) (State, []Effect) {
 	return s, nil
 }
 
-// offer classifies what is wanted (semantics.md 5, last rows).
+// offer classifies what is wanted (docs/spec/semantics.md 5.6).
 func (r Rules) offer(s State, e Offer) (State, []Effect) {
 	if e.Who.Hub {
 		if e.Version <= s.LocalVersion {
@@ -148,7 +148,7 @@ func (r Rules) offer(s State, e Offer) (State, []Effect) {
 				s, effects := refuse(s, d, "retry-not-applicable", "the deployment is "+string(c.Phase))
 				return s, append(taken, effects...)
 			}
-		// A timestamp that disappears is no retry (device-update-protocol.md 3.4).
+		// A timestamp that disappears is no retry (docs/spec/device-update.md 3.4).
 		case s.Shown != nil:
 			return duplicate(s, d)
 		}

@@ -66,7 +66,7 @@ func TestFiltersAreDecidedOneByOne(t *testing.T) {
 	}
 }
 
-// Class 11 and B28: what is deep or long is refused before anything walks it.
+// docs/spec/broker-boundary.md class 11 and B28: what is deep or long is refused before anything walks it.
 func TestDeepAndLongTopicsCostNothing(t *testing.T) {
 	w := newWorld(t)
 	w.assign(userIdentity(0x31), model.SpaceAdministratorRole, sitePath)

@@ -8,7 +8,7 @@ import (
 )
 
 // sensorKey is the property that names the sensor of a reading
-// (digital-twins-management-api.md, "DigitalTwins-SensorHardwareId").
+// (docs/spec/management-api.md 5.1, "DigitalTwins-SensorHardwareId").
 const sensorKey = "DigitalTwins-SensorHardwareId"
 
 func parseBag(s string) ([]message.UserProperty, error) {

@@ -90,7 +90,7 @@ func miss(n need, at place, dec authz.Decision) string {
 	return s
 }
 
-// actsFor is "acts for" of semantics.md 3: only devices do.
+// actsFor is "acts for" of docs/spec/semantics.md 3.2: only devices do.
 func (d *decider) actsFor(dev *device.Device) bool {
 	ok := d.p.Kind == principal.Device && d.topology.ActsFor(d.p.Node, dev)
 	d.trace.note("acts for", dev.HubID, ok)

@@ -14,7 +14,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Deployments decides the actions of Device Update (semantics.md 5); it is the
+// Deployments decides the actions of Device Update (docs/spec/semantics.md 5); it is the
 // deployment guard's update.Authorizer. Who asks for what:
 //
 //   - A local user or service principal is asked about at the Device Update
@@ -73,7 +73,7 @@ type actionNeed struct {
 }
 
 // deploymentNeeds is the only mapping from a deployment action to Azure RBAC:
-// every need in the answer must be met (semantics.md 5). hub tells the Device
+// every need in the answer must be met (docs/spec/semantics.md 5). hub tells the Device
 // Update service from a local initiator.
 func deploymentNeeds(hub bool, action update.Action, at *settings) []actionNeed {
 	switch {
@@ -139,7 +139,7 @@ func (a *Deployments) subject(who update.Initiator) (*model.Subject, error) {
 
 // recordedInitiator is what a deployment's journal record keeps of a local
 // initiator, so that the same identities are asked about again at release.
-// Groups come from a token and count only while it lives (semantics.md 2).
+// Groups come from a token and count only while it lives (docs/spec/semantics.md 2.2).
 type recordedInitiator struct {
 	model.Subject
 	GroupsUntil time.Time

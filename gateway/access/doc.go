@@ -1,4 +1,4 @@
-// Package access is the topic map of semantics.md 3: it turns every MQTT
+// Package access is the topic map of docs/spec/semantics.md 3: it turns every MQTT
 // operation (connect, publish, will, subscribe, deliver) into the resources
 // and operations that it needs, asks the policy for them, and says what the
 // publish is for (message.Route).

@@ -179,7 +179,7 @@ func (d *decider) publishRegistry(b *binding, m *message.Message, r *message.Rou
 }
 
 // publishDeployment: the Device Update operations of a local user or service
-// principal, at the instance (semantics.md 5). A device holds nothing there.
+// principal, at the instance (docs/spec/semantics.md 5.1). A device holds nothing there.
 func (d *decider) publishDeployment(b *binding, m *message.Message, r *message.Route) outcome {
 	r.Handling, r.Name, r.Object = message.Deployment, b.action.text, b.name.text
 	if b.row.kind == kindDeploymentGet {

@@ -82,7 +82,7 @@ func compile(pattern string, captures map[string]segKind) []seg {
 	return out
 }
 
-// builtins is the built-in part of the map: semantics.md 3, in its order. The
+// builtins is the built-in part of the map: docs/spec/semantics.md 3.3, in its order. The
 // answers of registry/ and the optional {query} after a request (for clients
 // below MQTT 5, which have no response topic) are this project's own words.
 func builtins() []*row {

@@ -87,7 +87,7 @@ func TestSubscribe(t *testing.T) {
 		{root, "deviceupdate/devices/dev1/deployments/+/create", false, NeverRead},
 		{root, "registry/devices/+/get", false, NeverRead},
 
-		// Class 7 and B6, B26: shared subscriptions.
+		// docs/spec/broker-boundary.md class 7, B6 and B26: shared subscriptions.
 		{user, "$share/g/" + floor + "/#", true, Granted},
 		{user, "$SHARE/g/" + floor + "/#", true, Granted},
 		{root, "$share/g/$SYS/#", true, Granted},

@@ -163,7 +163,7 @@ type Question struct {
 	At        string `json:"at,omitempty"`
 }
 
-// Explanation is a decision and its reasons (semantics.md 2).
+// Explanation is a decision and its reasons (docs/spec/semantics.md 2.4).
 type Explanation struct {
 	Question   Question `json:"question"`
 	Allowed    bool     `json:"allowed"`

@@ -55,7 +55,7 @@ func (a *acks) answer(s *slot, code byte) {
 			break
 		}
 		// The message was allowed and is not kept, which MQTT 3.1.1 cannot say: the
-		// ack is withheld and the reader paused instead (semantics.md 6).
+		// ack is withheld and the reader paused instead (docs/spec/semantics.md 6.3).
 		if c.level < 5 && message.Passing(s.code) {
 			a.hold()
 			break

@@ -12,7 +12,7 @@ import (
 )
 
 // admission is the door of one listener: its own accept loop, which survives
-// failures (broker-boundary.md B23), and the caps on what nobody has proved
+// failures (docs/spec/broker-boundary.md B23), and the caps on what nobody has proved
 // yet (B8). It is itself a net.Listener, so that every kind of listener has
 // the same door.
 type admission struct {

@@ -243,7 +243,7 @@ func (c *conn) allow(r session.Rights) func(*session.Sub) bool {
 	}
 }
 
-// watchExpiry ends the connection when its credential ends (semantics.md 1).
+// watchExpiry ends the connection when its credential ends (docs/spec/semantics.md 1.8).
 func (c *conn) watchExpiry(who *principal.Principal) {
 	c.b.clock.cancel(c.expiresAt)
 	c.expiresAt = nil

@@ -5,7 +5,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// hook is the one hook of the embedded library (broker-boundary.md B11). The
+// hook is the one hook of the embedded library (docs/spec/broker-boundary.md B11). The
 // first group does the talking; the second is a tripwire: those are called
 // only if the library touches a message, which it never may. Every method that
 // matters runs inside conn.speak and is guarded there.

@@ -18,7 +18,7 @@ const (
 )
 
 // Denied says what happens to a 3.1.1 client whose PUBLISH is refused
-// (semantics.md 3): MQTT 5 clients always get the reason code on the ack.
+// (docs/spec/semantics.md 3.11): MQTT 5 clients always get the reason code on the ack.
 type Denied uint8
 
 // Disconnect closes; Ignore acknowledges and drops, which is outside the no-loss promise.
@@ -39,7 +39,7 @@ type Listener struct {
 	TLS             *tls.Config
 	OnDeniedPublish Denied
 	// Filtered accepts filters wider than the client's rights: each delivery
-	// is decided in any case (semantics.md 3, SUBSCRIBE).
+	// is decided in any case (docs/spec/semantics.md 3.7).
 	Filtered bool
 	// Origins are the Origin host patterns that a browser may come from;
 	// without any, only requests without Origin or from the same host.

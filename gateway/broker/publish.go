@@ -159,7 +159,7 @@ func (c *conn) window(p *frame.Publish) error {
 	return nil
 }
 
-// denied answers a PUBLISH that is not allowed (semantics.md 3).
+// denied answers a PUBLISH that is not allowed (docs/spec/semantics.md 3.11).
 func (c *conn) denied(qos byte, v message.Verdict, answer func(code byte)) {
 	c.b.count.denied.Add(1)
 	c.b.count.refused.Add(1)

@@ -19,7 +19,7 @@ const writeGrace = 25 * time.Millisecond
 // encoded for them, their wills; and what they have published and others have
 // not received yet. The new rights must be in force when it is called. When it
 // returns, nothing that needs a lost right is handed to the kernel any more
-// (semantics.md 4): what was not written has been cut out, and a connection
+// (docs/spec/semantics.md 4.7): what was not written has been cut out, and a connection
 // that was in the middle of writing it has finished or is closed. It never
 // waits for a client.
 func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) bool) (Report, error) {

@@ -8,7 +8,7 @@ import (
 )
 
 // tune bounds what the kernel holds unsent, so that a revocation is not
-// overtaken by a megabyte of socket buffer (semantics.md 4).
+// overtaken by a megabyte of socket buffer (docs/spec/semantics.md 4.7).
 func tune(nc net.Conn, notSent int) {
 	t, ok := nc.(*net.TCPConn)
 	if !ok {

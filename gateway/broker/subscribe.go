@@ -161,7 +161,7 @@ func (c *conn) unsubscribe(pk *packets.Packet) {
 }
 
 // reauthenticate renews the same principal; as another one the connection
-// ends (semantics.md 1). c.auth is the AUTH, checked already.
+// ends (docs/spec/semantics.md 1.6). c.auth is the AUTH, checked already.
 func (c *conn) reauthenticate(cl *mqtt.Client) error {
 	h, old := &c.hello, c.proof.Load()
 	if string(h.AuthMethod) == "" || c.auth.Method != string(h.AuthMethod) || c.auth.Code != packets.CodeReAuthenticate.Code {

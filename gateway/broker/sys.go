@@ -11,7 +11,7 @@ import (
 )
 
 // sys publishes $SYS, not retained, as the gateway: receivers need the right to
-// read it like any other topic (semantics.md 3). Before each round, what has
+// read it like any other topic (docs/spec/semantics.md 3.3). Before each round, what has
 // expired goes. It returns when ctx ends.
 func (b *Broker) sys(ctx context.Context) {
 	self := &principal.Principal{Kind: principal.Gateway, Key: "gateway", Name: "gateway"}

@@ -88,7 +88,7 @@ func (b *Broker) voidWill(w *message.StoredWill) {
 }
 
 // expired is the reason of a verdict that a credential has merely run out: it
-// ends the connection, but the will is still sent (semantics.md 3).
+// ends the connection, but the will is still sent (docs/spec/semantics.md 3.8).
 const expired = session.Expired
 
 // pendingWill is one whose delay runs, or one that the gateway of before left.

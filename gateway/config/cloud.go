@@ -6,7 +6,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Identity says whose credentials are believed (semantics.md 1).
+// Identity says whose credentials are believed (docs/spec/semantics.md 1).
 type Identity struct {
 	Tenants   []Tenant  `yaml:"tenants"`
 	Audiences Audiences `yaml:"audiences"`
@@ -104,7 +104,7 @@ const (
 	RecordsOff      = "off"
 )
 
-// DeviceUpdate configures the deployment guard (semantics.md 5).
+// DeviceUpdate configures the deployment guard (docs/spec/semantics.md 5).
 type DeviceUpdate struct {
 	Records string `yaml:"records"`
 	// TrustTestKeys accepts the public test root keys. Never in production.

@@ -63,7 +63,7 @@ type Hub struct {
 
 // UpdateInstance names the Device Update instance and the service principal
 // that writes desired properties for it. There is no default principal: unset
-// means that every deployment from upstream is refused (semantics.md 5).
+// means that every deployment from upstream is refused (docs/spec/semantics.md 5.1).
 type UpdateInstance struct {
 	ARMScope  string    `yaml:"armScope"`
 	Principal Principal `yaml:"principal"`
@@ -100,7 +100,7 @@ type Access struct {
 	ActsForDepth int  `yaml:"acts_for_depth"`
 }
 
-// Offline holds the ages at which the stages begin (semantics.md 4).
+// Offline holds the ages at which the stages begin (docs/spec/semantics.md 4.6).
 type Offline struct {
 	Stale           time.Duration `yaml:"stale"`
 	Restricted      time.Duration `yaml:"restricted"`

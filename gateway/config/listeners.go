@@ -23,7 +23,7 @@ type Listener struct {
 	// is not on loopback.
 	Plaintext       bool   `yaml:"plaintext"`
 	OnDeniedPublish string `yaml:"on_denied_publish"`
-	// Filtered accepts wider filters and checks each delivery (semantics.md 3).
+	// Filtered accepts wider filters and checks each delivery (docs/spec/semantics.md 3.6).
 	Filtered bool     `yaml:"filtered"`
 	Path     string   `yaml:"path"`    // websocket: the URL path
 	Origins  []string `yaml:"origins"` // websocket: allowed Origin headers
@@ -50,7 +50,7 @@ type Peer struct {
 }
 
 // Limits bound what one listener takes from strangers and from clients
-// (broker-boundary.md B7, B8, B9, B13, B20, B28).
+// (docs/spec/broker-boundary.md B7, B8, B9, B13, B20, B28).
 type Limits struct {
 	HandshakeTimeout   time.Duration `yaml:"handshakeTimeout"`
 	ConnectTimeout     time.Duration `yaml:"connectTimeout"`
@@ -70,7 +70,7 @@ type Limits struct {
 	WriteBuffer       Size          `yaml:"writeBuffer"`
 }
 
-// Sessions bounds what is kept for clients, each and in all (B14).
+// Sessions bounds what is kept for clients, each and in all (docs/spec/broker-boundary.md B14).
 type Sessions struct {
 	MaxExpiry     time.Duration `yaml:"maxExpiry"`
 	QueueMessages int           `yaml:"queueMessages"` // per session

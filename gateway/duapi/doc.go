@@ -1,5 +1,5 @@
 // Package duapi is Device Update's REST API, api-version 2022-10-01, as far as
-// its four deployment actions go (semantics.md 5, device-update-protocol.md 2.1):
+// its four deployment actions go (docs/spec/semantics.md 5.1, docs/spec/device-update.md 2.1):
 //
 //	GET  /deviceUpdate/{instance}/management/devices/{device}
 //	PUT  /deviceUpdate/{instance}/management/groups/{group}/deployments/{deployment}

@@ -77,7 +77,7 @@ func (r *request) check() string {
 	return ""
 }
 
-// plain is a name of letters, digits and . - _ ~ (device-update-protocol.md
+// plain is a name of letters, digits and . - _ ~ (docs/spec/device-update.md
 // 2.3) and what else is named, which is no step in a path.
 func plain(s string, most int, also string) bool {
 	if s == "" || len(s) > most || s == "." || s == ".." {

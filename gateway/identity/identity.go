@@ -42,7 +42,7 @@ type Options struct {
 	Topology func() *device.Topology
 	// Keys is the key set of the moment.
 	Keys func() jwt.Keys
-	// Now is the clock by which everything is judged (semantics.md 4, Time).
+	// Now is the clock by which everything is judged (docs/spec/semantics.md 4.5).
 	Now func() time.Time
 
 	Tenants    []jwt.Tenant

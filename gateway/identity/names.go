@@ -46,7 +46,7 @@ type username struct {
 }
 
 // parseUsername reads `{hub}/{a}[/{b}][/][?query]`
-// (device-update-protocol.md 5.1). Segments are taken as they are, unescaped by nobody. Keys
+// (docs/spec/device-update.md 5.1). Segments are taken as they are, unescaped by nobody. Keys
 // of the query may be unknown, but not malformed nor given twice.
 func parseUsername(s string) (username, error) {
 	if len(s) > maxUsername || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {

@@ -36,7 +36,7 @@ type Message struct {
 	Expires  time.Time
 	Accepted time.Time
 	// Publisher is who published it, with the identity set of that moment
-	// (semantics.md 3: queued and retained messages keep it). Never nil.
+	// (docs/spec/semantics.md 3.9: queued and retained messages keep it). Never nil.
 	Publisher *principal.Principal
 	// Via is what access resolved when it allowed the publish.
 	Via Route
@@ -79,7 +79,7 @@ type Route struct {
 	Device, Module string
 	// Sensor is the hardwareId named in the property bag, "" if none.
 	Sensor string
-	// Origin is the hub device id that owns the sensor (S in semantics.md 3); Device when no sensor is named.
+	// Origin is the hub device id that owns the sensor (S in docs/spec/semantics.md 3.5); Device when no sensor is named.
 	Origin string
 	// Topic is the topic re-encoded from its parsed form: what is forwarded.
 	Topic string
@@ -102,7 +102,7 @@ type Route struct {
 // Verdict is the answer of access to one question.
 type Verdict struct {
 	Allowed bool
-	// Reason is the stable code of semantics.md 2: "granted",
+	// Reason is the stable code of docs/spec/semantics.md 2.4: "granted",
 	// "no-assignment", "not-acting-for", … Never sent to clients with role names.
 	Reason string
 	// Detail explains it to an operator: the grant, or the nearest miss.
@@ -114,7 +114,7 @@ type Verdict struct {
 	ReportOnly bool
 	// Filterable, of a refused SUBSCRIBE: a filtered listener may accept it all the
 	// same, because the filter is only wider than what is readable and each
-	// delivery is decided (semantics.md 3).
+	// delivery is decided (docs/spec/semantics.md 3.7).
 	Filterable bool
 	Route      Route
 }

@@ -43,7 +43,7 @@ type ClockOptions struct {
 	CloudInDoubt func(raised bool, ahead time.Duration)
 }
 
-// Clock is the time that the gateway believes (semantics.md 4, "Time").
+// Clock is the time that the gateway believes (docs/spec/semantics.md 4.5).
 //
 // It keeps a high-water mark, which advances by the monotonic time that passes
 // and by the time that the cloud states over an authenticated connection; the

@@ -1,7 +1,7 @@
 package offline
 
 // Stage is how far the cached policy has fallen behind the cloud
-// (semantics.md 4). A later stage is a greater number.
+// (docs/spec/semantics.md 4.6). A later stage is a greater number.
 type Stage uint8
 
 // The stages, in order of age.

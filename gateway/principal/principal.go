@@ -11,7 +11,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Kind is the kind of a principal (semantics.md 1).
+// Kind is the kind of a principal (docs/spec/semantics.md 1.1).
 type Kind uint8
 
 // The kinds. Upstream is the configured principal of an upstream link, Local

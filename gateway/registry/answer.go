@@ -36,7 +36,7 @@ func waiting() answer {
 }
 
 // deviceView is the management API's shape of a device
-// (digital-twins-management-api.md 4.5). It has no member for a credential, so
+// (docs/spec/management-api.md 4.5). It has no member for a credential, so
 // that none can be shown by mistake.
 type deviceView struct {
 	ID         space.ID     `json:"id"`

@@ -1,5 +1,5 @@
 // Package registry answers what devices and technicians ask of the registry
-// over MQTT (semantics.md 3): `registry/devices/{D}/get` from the cached
+// over MQTT (docs/spec/semantics.md 3.3): `registry/devices/{D}/get` from the cached
 // topology, and `registry/devices/{D}/sensors/{hardwareId}/create`, which is
 // the Gateway Device role's own right and is carried to the management API.
 // Whether a request may be made was decided by the topic map before it came here.
@@ -40,7 +40,7 @@ type Sensor struct {
 }
 
 // Attributes are what a request may say about its sensor. A type is named or
-// numbered, never both (digital-twins-management-api.md 4.1).
+// numbered, never both (docs/spec/management-api.md 4.1).
 type Attributes struct {
 	Type       string `json:"type,omitempty"`
 	TypeID     int    `json:"typeId,omitempty"`

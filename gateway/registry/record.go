@@ -13,7 +13,7 @@ import (
 
 // record is a create as it is kept: what is wanted, and by whom with which
 // identities, so that the right can be asked for again when its turn has come. The
-// credential is not kept: that it expires meanwhile changes nothing (semantics.md 3).
+// credential is not kept: that it expires meanwhile changes nothing (docs/spec/semantics.md 3.9).
 type record struct {
 	Device     string     `json:"device"` // hub device id
 	Node       space.ID   `json:"node"`   // its record then: another one under the same name is another device

@@ -68,7 +68,7 @@ func size(path string) int64 {
 	return fi.Size()
 }
 
-// TestDamageIsNoticed repeats the corruption matrix of libraries.md 2.3, in
+// TestDamageIsNoticed repeats the corruption matrix of docs/spec/libraries.md 2.3, in
 // which badger mostly opens and has fewer records. Two cases kill the process:
 // they are in TestCrashAtOpenSetsTheStoreAside.
 func TestDamageIsNoticed(t *testing.T) {

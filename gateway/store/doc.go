@@ -9,7 +9,7 @@
 // and done functions run in submission order, on one goroutine, after the sync.
 //
 // Integrity: badger opens a damaged directory without complaint and with
-// fewer records (libraries.md 2.3), so nothing it says is believed. Each record
+// fewer records (docs/spec/libraries.md 2.3), so nothing it says is believed. Each record
 // carries a CRC; each transaction also writes a head (commit number, live
 // records, sum of their hashes); a witness file beside the directory holds the
 // last commit number. Open reads every record and compares. A store that fails

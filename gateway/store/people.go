@@ -18,7 +18,7 @@ func (id personID) key() string { return nsPrincipal + string(id[:]) }
 
 // people keeps publishers once instead of in each message: an identity set
 // with groups is larger than most readings. A publisher is kept with its
-// identity set and without its credential (semantics.md 3), so that a renewed
+// identity set and without its credential (docs/spec/semantics.md 3.9), so that a renewed
 // token makes no new record.
 type people struct {
 	base *base

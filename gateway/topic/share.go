@@ -24,7 +24,7 @@ func (s Subscription) String() string {
 // SplitShared takes $share/{group}/{filter} apart; anything else is its own
 // filter. "$share" counts in any ASCII case, here and therefore everywhere: the
 // embedded library routes $SHARE as shared, so deciding it as a plain topic
-// would decide something else than what happens (broker-boundary.md B6).
+// would decide something else than what happens (docs/spec/broker-boundary.md B6).
 // An empty group, one with a wildcard, a missing filter and a share within a
 // share are refused (OASIS MQTT 5.0, 4.8.2).
 func SplitShared(s string) (Subscription, error) {

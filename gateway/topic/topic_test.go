@@ -35,7 +35,7 @@ func TestFilters(t *testing.T) {
 			t.Errorf("Filter(%q): %v", ok, err)
 		}
 	}
-	// a+b and a# are what broker-boundary.md B26 saw accepted.
+	// a+b and a# are what docs/spec/broker-boundary.md B26 saw accepted.
 	for _, bad := range []string{"", "a+b", "a#", "#/a", "a/#/b", "+a", "a+", "a/+b", "##", "++", "a\x00", "\xff", strings.Repeat("+/", 32000) + "+"} {
 		if err := l.Filter(bad); !errors.Is(err, ErrFilter) {
 			t.Errorf("Filter(%.20q) = %v, want refused", bad, err)

@@ -1,6 +1,6 @@
 // Package twins answers for the twins of the devices behind this gateway:
 // twin GET, reported PATCH and direct methods, online by way of upstream and
-// offline from what was last known (semantics.md 6). What a device may see of
+// offline from what was last known (docs/spec/semantics.md 6.6). What a device may see of
 // its desired state, and what may be read of its reports, is decided by the
 // deployment guard (device/update); no document takes another way.
 //

@@ -94,7 +94,7 @@ func (s *Service) reported(ctx context.Context, i *identity, rid string, body []
 	s.flush(ctx, i)
 }
 
-// checkReported keeps the hub's bounds (device-update-protocol.md 5.4), so that
+// checkReported keeps the hub's bounds (docs/spec/device-update.md 5.4), so that
 // nothing is promised that the hub will not take. What makes a twin smaller always passes.
 func checkReported(now, patch strictjson.Value) error {
 	if err := twin.Check(patch, twin.MaxReported); err != nil {

@@ -141,7 +141,7 @@ func TestQueueIsBounded(t *testing.T) {
 	})
 }
 
-// What semantics.md 5 and the smoke test's assert 6 ask for, through both doors.
+// What docs/spec/semantics.md 5 and the smoke test's assert 6 ask for, through both doors.
 func TestRefusedDeploymentIsNeverSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, nil)
@@ -230,7 +230,7 @@ func TestVersions(t *testing.T) {
 	})
 }
 
-// Strict JSON is part of the guard (semantics.md 5): what breaks it is refused
+// Strict JSON is part of the guard (docs/spec/semantics.md 5.3): what breaks it is refused
 // like anything else, the last good state stays, and the audit says so.
 func TestUnreadableDesiredStateIsAudited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

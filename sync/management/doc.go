@@ -1,5 +1,5 @@
 // Package management is the server of the management API: the cloud side of
-// the building (reference: "digital-twins-management-api"; semantics.md 4 and
+// the building (docs/spec/management-api.md 3 and 4; docs/spec/semantics.md 4 and
 // 7), and, below gateway/, what the original never had: a change feed, the
 // Azure items and the certificate authorities.
 //

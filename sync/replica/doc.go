@@ -1,6 +1,6 @@
 // Package replica keeps a copy of the cloud's policy and registry in step: a
 // full read first, then one delta after the other from a long poll, and a full
-// read again whenever a delta does not follow (semantics.md 4).
+// read again whenever a delta does not follow (docs/spec/semantics.md 4.2).
 //
 //	         +--------- gap, new epoch, own rights changed ---------+
 //	         v                                                      |

@@ -55,7 +55,7 @@ func ParseNewAssignment(o Object, home space.ID) (model.Assignment, error) {
 }
 
 // ParseAssignment reads an assignment that a server holds. Where tenantId is
-// missing, the instance's home tenant is meant (semantics.md 2); where it has
+// missing, the instance's home tenant is meant (docs/spec/semantics.md 2.3); where it has
 // no meaning, it is dropped.
 func ParseAssignment(o Object, home space.ID) (model.Assignment, error) {
 	id, err := o.RequiredID("id")

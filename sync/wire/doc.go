@@ -1,5 +1,5 @@
 // Package wire is the language of the management API: JSON in its published
-// form (reference: "digital-twins-management-api", sections 1, 3 and 4.5) on
+// form (docs/spec/management-api.md 1, 3 and 4.5) on
 // one side, the values of authz/model and device on the other. Both ends of
 // the wire use it, so that they cannot disagree.
 //

@@ -1,7 +1,7 @@
 // Package scenario reads scenario files: the readable form of the
 // specification. A file is a list of scenarios; each states in a sentence the
-// rule that it shows, names the sentences of semantics.md that the rule stands
-// for (docs/sentences.yaml lists them), and has a world, and what must be answered
+// rule that it shows, names by key the sentences of docs/sentences.yaml that the rule
+// stands for, and has a world, and what must be answered
 // in it, in the words of the room that runs it.
 //
 // The files lie in testdata/scenarios of the room that makes the decision. For

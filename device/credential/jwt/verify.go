@@ -2,7 +2,7 @@
 // keys arrive from elsewhere as a JWKS, and an unknown kid is an answer, never
 // a reason to fetch. It also issues such tokens for development (issuer.go).
 //
-// Rules (semantics.md 1): algorithms are listed by the caller, never taken from
+// Rules (docs/spec/semantics.md 1.5): algorithms are listed by the caller, never taken from
 // the token; a kid is needed; the issuer is exactly one of an allow-listed
 // tenant and the signing key belongs to that issuer; the audience is one of
 // the surface's. Anything unclear about the token refuses it; anything unclear about

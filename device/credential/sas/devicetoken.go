@@ -10,7 +10,7 @@ import (
 )
 
 // DeviceToken is the token by which a device speaks to the Digital Twins
-// management API (digital-twins-management-api.md 5.3):
+// management API (docs/spec/management-api.md 5.3):
 //
 //	SharedAccessSignature id={hardware id}&se={expiry}&kv={key version}&sig={signature}
 //

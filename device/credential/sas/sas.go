@@ -51,7 +51,7 @@ type Token struct {
 func (t *Token) Expires() time.Time { return t.expires }
 
 // Parse reads `SharedAccessSignature sr={resource}&sig={signature}&se={seconds}`,
-// fields in any order (device-update-protocol.md 5.1). A token with skn is
+// fields in any order (docs/spec/device-update.md 5.1). A token with skn is
 // refused with ErrPolicy: it is signed by a hub-wide key, which no gateway holds.
 func Parse(token string) (*Token, error) {
 	f, err := fields(token, "sr", "sig", "se", "skn")

@@ -79,7 +79,7 @@ func (a *authority) parse(ca device.CA) error {
 
 // Problems names the authorities that are not used, and the lists that are
 // out of date at now. An old list is used all the same: the age of everything that came from the
-// cloud is judged in one place, not per file (semantics.md 4, offline stages).
+// cloud is judged in one place, not per file (docs/spec/semantics.md 4.6).
 func (s *Authorities) Problems(now time.Time) []error {
 	var found []error
 	for _, a := range s.all {

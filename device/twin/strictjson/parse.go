@@ -34,7 +34,7 @@ type Limits struct {
 }
 
 // DefaultLimits fit a complete twin (desired 32 KB, reported 32 KB, tags 8 KB,
-// depth 10; device-update-protocol.md 5.4) with room for escapes.
+// depth 10; docs/spec/device-update.md 5.4) with room for escapes.
 func DefaultLimits() Limits { return Limits{Bytes: 512 << 10, Depth: 32, Values: 16384, Key: 4096} }
 
 // Parse reads exactly one value. The text must not be modified afterwards:
@@ -309,7 +309,7 @@ func (p *parser) escaped(b []byte) (string, error) {
 }
 
 // unicode reads what follows \u. NUL is refused: a C reader ends its string
-// there and neither hashes nor parses what follows (device-update-protocol.md 3.4).
+// there and neither hashes nor parses what follows (docs/spec/device-update.md 3.4).
 func (p *parser) unicode() (rune, error) {
 	r, err := p.hex4()
 	if err != nil {

@@ -26,7 +26,7 @@ const (
 )
 
 // exponent is the only public exponent in use; the agent insists on it too
-// before it looks a key up among the disabled ones (device-update-protocol.md 4.2).
+// before it looks a key up among the disabled ones (docs/spec/device-update.md 4.2).
 const exponent = 65537
 
 func newKey(modulus string) (*rsa.PublicKey, error) {
@@ -91,7 +91,7 @@ func parseJWK(v strictjson.Value) (*rsa.PublicKey, error) {
 
 // disabledHashes are the forms in which a root key package may name a signing
 // key: SHA-256 over its PKCS#1 DER (what the agent's test uses) or over its
-// SubjectPublicKeyInfo. Both are looked for (device-update-protocol.md 4.2).
+// SubjectPublicKeyInfo. Both are looked for (docs/spec/device-update.md 4.2).
 func disabledHashes(k *rsa.PublicKey) ([2][sha256.Size]byte, error) {
 	spki, err := x509.MarshalPKIXPublicKey(k)
 	if err != nil {

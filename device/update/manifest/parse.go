@@ -71,7 +71,7 @@ func malformed(format string, args ...any) error {
 
 var topKeys = []string{"manifestVersion", "updateId", "compatibility", "instructions", "files", "createdDateTime", "detachedManifestFileId"}
 
-// Parse reads a manifest of version 4 or 5 (device-update-protocol.md 3.7).
+// Parse reads a manifest of version 4 or 5 (docs/spec/device-update.md 3.7).
 // Keys that are not known are ignored, as the agent does, unless they differ
 // from a known one only by case.
 func Parse(text []byte) (*Manifest, error) {

@@ -33,7 +33,7 @@ type Package struct {
 
 // parsePackage reads a package and checks that every built-in root signed it:
 // over the compact form of "protected", keys in their order, signature i
-// belonging to the i-th root named (device-update-protocol.md 4.3).
+// belonging to the i-th root named (docs/spec/device-update.md 4.3).
 func (v *Verifier) parsePackage(raw []byte) (*Package, error) {
 	bad := func(detail string) (*Package, error) { return nil, refuse(BadPackage, detail) }
 	doc, err := strictjson.Parse(bytes.Clone(raw), strictjson.Limits{Bytes: maxPackage, Depth: 8})

@@ -66,7 +66,7 @@ func (c compact) verify(key *rsa.PublicKey) error {
 }
 
 // VerifySignature checks that a trusted root vouches for the key that signed
-// exactly these bytes, in the agent's order (device-update-protocol.md 4.2).
+// exactly these bytes, in the agent's order (docs/spec/device-update.md 4.2).
 // It says nothing of the content: Verify does both.
 func (v *Verifier) VerifySignature(manifest []byte, signature string) (Signer, error) {
 	trust := v.trust.Load()

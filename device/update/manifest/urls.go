@@ -127,7 +127,7 @@ func plainName(host string) bool {
 // manifest: every URL allowed, every file id known. Null entries are the
 // remains of earlier deployments. Ids that are not listed are accepted only
 // for an update with children, whose files are bound by the hash of the
-// child's manifest (device-update-protocol.md 3.2).
+// child's manifest (docs/spec/device-update.md 3.2).
 func (m *Manifest) CheckFiles(urls strictjson.Value, hosts Hosts) error {
 	switch urls.Kind() {
 	case strictjson.Absent, strictjson.Null:

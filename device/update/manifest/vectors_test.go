@@ -178,7 +178,7 @@ func TestGenuineRootKeyPackages(t *testing.T) {
 }
 
 // Both documented forms of the hash of a genuine signing key disable it
-// (device-update-protocol.md 4.2).
+// (docs/spec/device-update.md 4.2).
 func TestBothHashFormsOfAGenuineKey(t *testing.T) {
 	dir := vectors(t)
 	sample := filepath.Join(dir, "manifests", "03-ADU200702R-v5-IoTDevice_7_0_1")

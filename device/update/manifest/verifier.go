@@ -1,6 +1,6 @@
 // Package manifest decides whether an update may be trusted: it reads update
 // manifests, verifies their signatures up to a trusted root, applies root key
-// packages, and checks the unsigned file URLs (device-update-protocol.md 3.7
+// packages, and checks the unsigned file URLs (docs/spec/device-update.md 3.7
 // and 4).
 //
 // A Verifier is safe for concurrent use: readers work on one immutable
@@ -107,7 +107,7 @@ func (v *Verifier) Package() *Package { return v.trust.Load().pkg }
 // UsePackage verifies a root key package and, if it is not older than the one
 // in use, applies it from now on. The agent itself keeps no highest version, so
 // that a replayed genuine package re-enables what a later one disabled; here
-// it does not (device-update-protocol.md 4.3).
+// it does not (docs/spec/device-update.md 4.3).
 func (v *Verifier) UsePackage(raw []byte) (*Package, error) {
 	p, err := v.parsePackage(raw)
 	if err != nil {

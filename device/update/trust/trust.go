@@ -1,6 +1,6 @@
 // Package trust makes the verifier of update manifests from files, and keeps
 // over restarts which root key package was seen last: a key that a package
-// once disabled stays disabled (semantics.md 5). Without that, an old package,
+// once disabled stays disabled (docs/spec/semantics.md 5.4). Without that, an old package,
 // genuine and signed, would bring a compromised key back.
 package trust
 

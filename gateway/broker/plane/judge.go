@@ -34,7 +34,7 @@ func (j *judges) of(p *principal.Principal) session.Rights {
 
 // Judge tells whether the publisher of a stored message may publish it now,
 // with the identity set of then. What the gateway itself publishes, it may. A
-// republished message is judged by its original topic (semantics.md 3).
+// republished message is judged by its original topic (docs/spec/semantics.md 3.9).
 func (p *Plane) Judge(m *message.Message) bool {
 	if m.Publisher == nil {
 		return false

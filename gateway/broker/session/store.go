@@ -61,7 +61,7 @@ func NewSub(s *Session, m message.Subscription, t topic.Subscription) *Sub {
 }
 
 // Private tells whether a topic or filter names something that is delivered
-// to one connection only: answers and twins (semantics.md 3).
+// to one connection only: answers and twins (docs/spec/semantics.md 3.3).
 func Private(text string) bool {
 	first, rest, more := topic.Cut(text)
 	if strings.EqualFold(first, "$iothub") {

@@ -1,5 +1,5 @@
 // Package iothub links the gateway to an IoT Hub: MQTT 3.1.1 over TLS, with
-// the hub's topics (device-update-protocol.md 5).
+// the hub's topics (docs/spec/device-update.md 5).
 //
 // Identities. A downstream device whose symmetric key the gateway holds gets
 // a connection of its own (one per device: the hub drops the first of two),

@@ -58,7 +58,7 @@ func (l lane) Release(broken bool) {
 // Filter, under their topic with the prefix Strip replaced by Add.
 type Mapping struct{ Filter, Strip, Add string }
 
-// reserved are the names that nothing from upstream may carry (semantics.md 3).
+// reserved are the names that nothing from upstream may carry (docs/spec/semantics.md 3.10).
 var reservedPrefixes = [...]string{"$", "spaces/", "registry/", "deviceupdate/"}
 
 func isReserved(name string) bool {

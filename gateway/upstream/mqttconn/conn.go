@@ -1,5 +1,5 @@
 // Package mqttconn is one MQTT 3.1.1 connection to something upstream: one
-// client object, used once, never reconnected (libraries.md 3.1: after a
+// client object, used once, never reconnected (docs/spec/libraries.md 3.1: after a
 // reconnect that library completes tokens of messages that were not delivered,
 // and lets new ones overtake old ones).
 //

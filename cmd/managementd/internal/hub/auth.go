@@ -15,7 +15,7 @@ import (
 )
 
 // parseIdentity checks that client id and user name name the same identity of this hub:
-// {host}/{device}[/{module}]/?api-version=… (device-update-protocol.md 5.1).
+// {host}/{device}[/{module}]/?api-version=… (docs/spec/device-update.md 5.1).
 func (h *Hub) parseIdentity(clientID, username string) (ID, error) {
 	device, module, _ := strings.Cut(clientID, "/")
 	id := ID{device, module}

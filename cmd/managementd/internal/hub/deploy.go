@@ -10,7 +10,7 @@ import (
 )
 
 // Deployment is one update for one device, as the update service writes it
-// into the twin (device-update-protocol.md 3.2).
+// into the twin (docs/spec/device-update.md 3.2).
 type Deployment struct {
 	ID                string
 	Manifest          string // exact text

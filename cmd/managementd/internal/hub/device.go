@@ -147,7 +147,7 @@ type c2d struct {
 	payload []byte
 }
 
-const maxC2D = 50 // pending for a device (device-update-protocol.md 5.4)
+const maxC2D = 50 // pending for a device (docs/spec/device-update.md 5.4)
 
 // flushC2D sends what has not been sent on this connection. Called with mu held.
 func (h *Hub) flushC2D(e *entry) {

@@ -114,7 +114,7 @@ func (k *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	return c != nil && (write || filterAllowed(c.id, topic))
 }
 
-// OnPacketRead ends the connection on QoS 2 (device-update-protocol.md 5.3)
+// OnPacketRead ends the connection on QoS 2 (docs/spec/device-update.md 5.3)
 // and takes the acknowledgements of our own messages.
 func (k *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	defer k.guard("read", cl)

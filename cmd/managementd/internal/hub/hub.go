@@ -1,5 +1,5 @@
 // Package hub is a development IoT Hub: MQTT 3.1.1 over TLS with IoT Hub's
-// topics and rules (device-update-protocol.md 5), enough to be the far end of
+// topics and rules (docs/spec/device-update.md 5), enough to be the far end of
 // a gateway on one machine. It is no broker: nothing that one identity
 // publishes is ever delivered to another.
 //
@@ -116,7 +116,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		return err
 	}
 	c := mqtt.NewDefaultServerCapabilities()
-	c.MaximumPacketSize = 256<<10 + 4096 // device-to-cloud: 256 KB (device-update-protocol.md 5.4)
+	c.MaximumPacketSize = 256<<10 + 4096 // device-to-cloud: 256 KB (docs/spec/device-update.md 5.4)
 	c.MaximumQos = 1
 	c.MinimumProtocolVersion = 4
 	c.MaximumClientWritesPending = 16 // its queue is not used: ours writes

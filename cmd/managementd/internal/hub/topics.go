@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The filters of device-update-protocol.md 5.2 that are the same for every identity.
+// The filters of docs/spec/device-update.md 5.2 that are the same for every identity.
 const (
 	filterTwinRes = "$iothub/twin/res/#"
 	filterDesired = "$iothub/twin/PATCH/properties/desired/#"
