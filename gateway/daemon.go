@@ -36,6 +36,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/gateway/twins"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
+	"github.com/gatehouse/gatehouse/gateway/upstream/downlink"
 	"github.com/gatehouse/gatehouse/sync/client"
 	"github.com/gatehouse/gatehouse/sync/replica"
 )
@@ -84,7 +85,7 @@ type daemon struct {
 	cloud     *client.Client // nil without a management API
 	outbox    *upstream.Outbox
 	uplink    uplink
-	hub       hubUplink
+	hub       *downlink.Link // nil unless upstream is an IoT Hub
 	replica   *replica.Replica
 	settled   chan struct{} // closed by settle
 	settle    func()        // the first sync has ended, well or not
@@ -168,7 +169,7 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 		return nil, err
 	}
 	undo = append(undo, d.store)
-	for _, step := range []func() error{d.buildRecords, d.buildPolicy, d.buildIdentity, d.buildMessages, d.buildUpdates, d.buildUplink, d.buildSync, d.buildRegistry} {
+	for _, step := range []func() error{d.buildRecords, d.buildPolicy, d.buildIdentity, d.buildHub, d.buildMessages, d.buildUpdates, d.buildUplink, d.buildSync, d.buildRegistry} {
 		if err = step(); err != nil {
 			return nil, err
 		}
@@ -254,8 +255,8 @@ func (d *daemon) buildMessages() error {
 	o.MaxPacket, o.MaxTopic, o.MaxLevels = int(l.MaxPacket), l.MaxTopicLength, l.MaxTopicLevels
 	o.MaxSubscriptions, o.ReceiveMaximum, o.TopicAliasMaximum = l.MaxFilters, l.ReceiveMaximum, l.TopicAliasMaximum
 	o.Buffer, o.MaxKeepAlive = int(l.WriteBuffer), l.MaxKeepAlive
-	if d.cfg.Upstream.Mode == config.UpstreamIoTHub {
-		o.Presence = &d.hub
+	if d.hub != nil {
+		o.Presence = d.hub
 	}
 	if d.cfg.Cloud.Management.URL != "" {
 		o.PolicyKnown = d.settled

@@ -130,8 +130,8 @@ func listed[T fmt.Stringer](what string, all []T) string {
 // policyChanged is called after a change took effect.
 func (d *daemon) policyChanged(c change) {
 	d.metrics.Revoked(c.revocation)
-	if d.uplink == &d.hub {
-		d.hub.registryChanged()
+	if d.hub != nil {
+		d.hub.RegistryChanged()
 	}
 	if c.stored {
 		d.health.Clear("cache-empty")

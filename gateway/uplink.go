@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -16,6 +17,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/gateway/twins"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
+	"github.com/gatehouse/gatehouse/gateway/upstream/downlink"
+	"github.com/gatehouse/gatehouse/gateway/upstream/iothub"
 	"github.com/gatehouse/gatehouse/gateway/upstream/mqttbroker"
 )
 
@@ -58,10 +61,8 @@ func (d *daemon) buildUplink() error {
 	var window int
 	switch d.cfg.Upstream.Mode {
 	case config.UpstreamIoTHub:
-		if err := d.hub.open(d); err != nil {
-			return err
-		}
-		connector, window, d.uplink = d.hub.link, d.cfg.Upstream.IoTHub.Window, &d.hub
+		connector, window = d.hub.Connector(), d.cfg.Upstream.IoTHub.Window
+		d.uplink = &hubUplink{d.hub, d.cfg.Instance.Hub.Host}
 	case config.UpstreamMQTT:
 		link, err := d.mqttLink()
 		if err != nil {
@@ -96,13 +97,86 @@ func (d *daemon) upstreamPrincipal() *principal.Principal {
 
 // twinLink is where twins live; nil when there is no hub.
 func (d *daemon) twinLink() twins.Upstream {
+	if d.hub == nil {
+		return nil // an interface that holds a nil *Link would not be nil
+	}
+	return d.hub
+}
+
+// buildHub makes the link to an IoT Hub. It comes before the broker and the
+// twins, which are given the link, and finds both through d once it runs.
+func (d *daemon) buildHub() error {
 	if d.cfg.Upstream.Mode != config.UpstreamIoTHub {
 		return nil
 	}
-	return &d.hub
+	at, err := d.hubAddress()
+	if err != nil {
+		return err
+	}
+	as := d.upstreamPrincipal()
+	d.hub, err = downlink.New(downlink.Options{
+		Hub:       at,
+		PerDevice: d.cfg.Upstream.IoTHub.PerDevice,
+		Topology:  d.policy.Topology,
+		As:        as,
+		May:       func(m *message.Message) message.Verdict { return d.access.Open(as).Publish(m.Topic, m) },
+		Publish:   d.receive,
+		Twins:     func() downlink.Twins { return d.twins },
+		Audit:     d.ledger.Audit,
+		Now:       d.clock.Now,
+		Log:       d.log,
+	})
+	return err
 }
 
-// receive publishes what an MQTT upstream sent; the broker is built after the link.
+// hubAddress is where the hub is and how the gateway proves itself there.
+func (d *daemon) hubAddress() (iothub.Options, error) {
+	c := d.cfg.Upstream.IoTHub
+	host := cmp.Or(c.Host, d.cfg.Instance.Hub.Host)
+	o := iothub.Options{
+		Host:    host,
+		Address: c.Address,
+		Log:     d.log,
+		Now:     d.clock.Now,
+		TLS:     &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host},
+		Gateway: iothub.Gateway{Device: c.GatewayDevice.ID},
+	}
+	if c.CA != "" {
+		pool, err := tlsfile.Pool(c.CA)
+		if err != nil {
+			return o, fmt.Errorf("upstream.iothub.ca: %w", err)
+		}
+		o.TLS.RootCAs = pool
+	}
+	if c.GatewayDevice.SASKey != "" {
+		key, err := readBase64(c.GatewayDevice.SASKey)
+		if err != nil {
+			return o, fmt.Errorf("upstream.iothub.gatewayDevice.sasKey: %w", err)
+		}
+		o.Gateway.Key = key
+	} else if c.GatewayDevice.Cert != "" {
+		pair, err := tlsfile.Pair(c.GatewayDevice.Cert, c.GatewayDevice.Key)
+		if err != nil {
+			return o, fmt.Errorf("upstream.iothub.gatewayDevice: %w", err)
+		}
+		o.Gateway.Certificate = &pair
+	}
+	return o, nil
+}
+
+// hubUplink is the IoT Hub mode.
+type hubUplink struct {
+	*downlink.Link
+	target string
+}
+
+// Status implements uplink.
+func (u *hubUplink) Status() (state, detail, target string, since time.Time) {
+	state, detail, since = u.Link.Status()
+	return state, detail, u.target, since
+}
+
+// receive publishes what an upstream sent; the broker is built after the link.
 func (d *daemon) receive(m *message.Message, done func(error)) { d.broker.Publish(m, done) }
 
 func (d *daemon) mqttLink() (*mqttbroker.Link, error) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/gatehouse/gatehouse/device/twin"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
@@ -23,7 +24,7 @@ func TestForgetCannotBePrevented(t *testing.T) {
 		})
 		h.ask(dev, message.TwinGet, "")
 		h.ask(module, message.TwinGet, "")
-		h.up.set(func() { h.up.err = ErrOffline })
+		h.up.set(func() { h.up.err = twin.ErrOffline })
 		h.ask(module, message.TwinReported, `{"a":1}`)
 		block, gate := make(chan struct{}), make(chan struct{})
 		h.s.do("d1", func(context.Context, *identity) { close(block); <-gate })
@@ -93,7 +94,7 @@ func TestARecordKnowsWhoseItIs(t *testing.T) {
 		if got := h.one(); !strings.Contains(got, "updateManifest") {
 			t.Fatal(got)
 		}
-		h.up.set(func() { h.up.err = ErrOffline })
+		h.up.set(func() { h.up.err = twin.ErrOffline })
 		h.restart(mine)
 		h.ask(dev, message.TwinGet, "")
 		if got := h.one(); !strings.Contains(got, "updateManifest") {
@@ -121,7 +122,7 @@ func TestForgetSparesWhoHasTheName(t *testing.T) {
 		owner := "first"
 		h := start(t, func(o *Options) { o.Owner = func(string) string { return owner } })
 		defer func() { h.stop() }()
-		h.up.set(func() { h.up.err = ErrOffline })
+		h.up.set(func() { h.up.err = twin.ErrOffline })
 		for _, p := range []*principal.Principal{dev, module} {
 			if code := h.ask(p, message.TwinReported, `{"a":1}`); code != 0 {
 				t.Fatalf("%s: code %d", p.Key, code)

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/gatehouse/gatehouse/device/twin"
 	"github.com/gatehouse/gatehouse/device/twin/strictjson"
 	"github.com/gatehouse/gatehouse/device/update"
 	"github.com/gatehouse/gatehouse/device/update/manifest"
@@ -57,8 +58,8 @@ func (m *memory) Load(yield func(string, []byte) error) error {
 // cloud is an Upstream with one twin in the test's hands.
 type cloud struct {
 	mu       sync.Mutex
-	err      error           // ErrOffline, ErrNoTwin
-	absent   map[string]bool // by identity: ErrNoTwin
+	err      error           // twin.ErrOffline, twin.ErrNoTwin
+	absent   map[string]bool // by identity: twin.ErrNoTwin
 	reject   bool
 	desired  string // with $version
 	reported strictjson.Value
@@ -79,13 +80,13 @@ func (c *cloud) PatchReported(_ context.Context, id string, patch []byte) (int64
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.absent[id] {
-		return 0, ErrNoTwin
+		return 0, twin.ErrNoTwin
 	}
 	if c.err != nil {
 		return 0, c.err
 	}
 	if c.reject {
-		return 0, ErrRejected
+		return 0, twin.ErrRejected
 	}
 	v, err := strictjson.Parse(patch, strictjson.Limits{})
 	if err != nil {

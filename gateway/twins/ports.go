@@ -16,7 +16,6 @@ package twins
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -27,18 +26,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// The errors by which an Upstream says why it did not do something.
-var (
-	// ErrOffline: not now; it will be tried again.
-	ErrOffline = errors.New("upstream cannot be reached")
-	// ErrNoTwin: this identity has no twin upstream; the gateway keeps one.
-	ErrNoTwin = errors.New("no twin upstream")
-	// ErrRejected: upstream refuses this patch and always will; it is dropped and said.
-	ErrRejected = errors.New("upstream rejects the patch")
-)
-
 // Upstream is the link to the twins. id is "{device}" or "{device}/{module}".
-// Calls block until answered, refused or ctx ends; for one id never two at a time.
+// Calls block until answered, refused or ctx ends; for one id never two at a
+// time. The errors are twin.ErrOffline, twin.ErrNoTwin and twin.ErrRejected.
 type Upstream interface {
 	// TwinGet returns the body of a twin GET answer.
 	TwinGet(ctx context.Context, id string) ([]byte, error)

@@ -207,7 +207,7 @@ func (s *Service) fetch(ctx context.Context, i *identity) error {
 	ctx, cancel := context.WithTimeout(ctx, s.o.AnswerWithin)
 	defer cancel()
 	body, err := s.o.Upstream.TwinGet(ctx, i.id)
-	if errors.Is(err, ErrNoTwin) {
+	if errors.Is(err, twin.ErrNoTwin) {
 		return s.makeLocal(i)
 	}
 	if err != nil {

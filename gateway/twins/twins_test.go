@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gatehouse/gatehouse/device/twin"
 	"github.com/gatehouse/gatehouse/device/update"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
@@ -17,7 +18,7 @@ func TestGetOnlineAndOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, nil)
 		defer func() { h.stop() }()
-		h.up.set(func() { h.up.err = ErrOffline })
+		h.up.set(func() { h.up.err = twin.ErrOffline })
 		h.ask(dev, message.TwinGet, "")
 		if got := h.one(); !strings.HasPrefix(got, "$iothub/twin/res/503/?$rid=r") {
 			t.Error(got)
@@ -28,7 +29,7 @@ func TestGetOnlineAndOffline(t *testing.T) {
 		if got := h.one(); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
-		h.up.set(func() { h.up.err = ErrOffline })
+		h.up.set(func() { h.up.err = twin.ErrOffline })
 		h.restart(nil)
 		h.ask(dev, message.TwinGet, "")
 		if got := h.one(); got != want {
@@ -42,7 +43,7 @@ func TestReportedIsQueuedInOrder(t *testing.T) {
 		h := start(t, nil)
 		defer func() { h.stop() }()
 		h.ask(dev, message.TwinGet, "")
-		h.up.set(func() { h.up.err = ErrOffline })
+		h.up.set(func() { h.up.err = twin.ErrOffline })
 		h.took()
 		for i, body := range []string{`{"a":{"x":1,"y":2}}`, `{"a":null}`, `{"a":{"x":3}}`, `{"b":1}`} {
 			if code := h.ask(dev, message.TwinReported, body); code != 0 {
@@ -110,7 +111,7 @@ func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, nil)
 		defer func() { h.stop() }()
-		h.up.set(func() { h.up.err = ErrOffline })
+		h.up.set(func() { h.up.err = twin.ErrOffline })
 		refused := 0
 		for range 3 * maxQueue { // a null and then an object: no single patch can say both
 			for _, body := range []string{`{"a":null}`, `{"a":{"x":1}}`} {
@@ -260,7 +261,7 @@ func TestWithheldReports(t *testing.T) {
 		if fmt.Sprint(h.up.patches) != `[{"temp":1}]` {
 			t.Errorf("upstream got %q", h.up.patches)
 		}
-		h.up.set(func() { h.up.err = ErrOffline })
+		h.up.set(func() { h.up.err = twin.ErrOffline })
 		h.rights.deny(update.Get, false)
 		h.ask(dev, message.TwinReported, `{"deviceUpdate":{"agent":{"state":0}}}`)
 		h.up.set(func() { h.up.err = nil })
@@ -326,7 +327,7 @@ func TestLocalTwin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, nil)
 		defer func() { h.stop() }()
-		h.up.set(func() { h.up.err = ErrNoTwin })
+		h.up.set(func() { h.up.err = twin.ErrNoTwin })
 		h.ask(dev, message.TwinGet, "")
 		if got := h.one(); !strings.HasSuffix(got, `{"desired":{"$version":1},"reported":{"$version":1}}`) {
 			t.Error(got)
@@ -348,7 +349,7 @@ func TestReportsWaitForATwinThatWasThere(t *testing.T) {
 		h := start(t, nil)
 		defer func() { h.stop() }()
 		h.ask(dev, message.TwinGet, "")
-		h.up.set(func() { h.up.err = ErrNoTwin })
+		h.up.set(func() { h.up.err = twin.ErrNoTwin })
 		h.ask(dev, message.TwinGet, "") // as devices begin
 		if code := h.ask(dev, message.TwinReported, `{"a":1}`); code != 0 {
 			t.Fatal(code)
@@ -363,7 +364,7 @@ func TestReportsWaitForATwinThatWasThere(t *testing.T) {
 		if got := string(h.up.reported.Bytes()); got != `{"a":1}` {
 			t.Errorf("upstream has %s", got)
 		}
-		h.up.set(func() { h.up.err = ErrNoTwin })
+		h.up.set(func() { h.up.err = twin.ErrNoTwin })
 		for n := range 3 * maxQueue { // none can be joined with the one before
 			if code := h.ask(dev, message.TwinReported, fmt.Sprintf(`{"b":%s}`, []string{`{"c":1}`, `null`}[n%2])); code != 0 {
 				t.Fatalf("%d: code %d", n, code)
@@ -384,7 +385,7 @@ func TestForget(t *testing.T) {
 		h := start(t, nil)
 		defer func() { h.stop() }()
 		h.ask(dev, message.TwinGet, "")
-		h.up.set(func() { h.up.err = ErrOffline })
+		h.up.set(func() { h.up.err = twin.ErrOffline })
 		h.ask(dev, message.TwinReported, `{"a":1}`)
 		h.s.Forget("d1")
 		if err := h.guard.Forget(t.Context(), "d1"); err != nil {
@@ -422,7 +423,7 @@ func TestReportsGoUpWithoutTheirDevice(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := start(t, nil)
 				defer func() { h.stop() }()
-				h.up.set(func() { h.up.err = ErrOffline })
+				h.up.set(func() { h.up.err = twin.ErrOffline })
 				if code := h.ask(dev, message.TwinReported, `{"done":true}`); code != 0 {
 					t.Fatalf("code %#x", code)
 				}
@@ -458,7 +459,7 @@ func TestTwinsThatAreNotThereHoldNobodyUp(t *testing.T) {
 		for _, p := range devices {
 			h.ask(p, message.TwinGet, "")
 		}
-		h.up.set(func() { h.up.err = ErrOffline })
+		h.up.set(func() { h.up.err = twin.ErrOffline })
 		for _, p := range devices {
 			if code := h.ask(p, message.TwinReported, `{"a":1}`); code != 0 {
 				t.Fatal(code)

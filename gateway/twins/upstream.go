@@ -172,13 +172,13 @@ func (s *Service) flush(ctx context.Context, i *identity) (absent bool) {
 		switch {
 		case err == nil:
 			next.Reported, next.ReportedVersion = strictjson.Merge(next.Reported, patch), version
-		case errors.Is(err, ErrRejected):
+		case errors.Is(err, twin.ErrRejected):
 			s.o.Log.Error("upstream rejects a reported patch; it is dropped", "device", i.id, "err", err)
-		case errors.Is(err, ErrNoTwin) && (!next.Known || next.Local || next.full()):
+		case errors.Is(err, twin.ErrNoTwin) && (!next.Known || next.Local || next.full()):
 			next.Local, next.Reported = true, strictjson.Merge(next.Reported, patch)
 			next.ReportedVersion++
 		default:
-			return errors.Is(err, ErrNoTwin)
+			return errors.Is(err, twin.ErrNoTwin)
 		}
 		next.Queue = next.Queue[1:]
 		if err := s.save(i, next); err != nil {

@@ -1,4 +1,4 @@
-package gateway
+package downlink
 
 import (
 	"errors"
@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatehouse/gatehouse/device/twin"
 	"github.com/gatehouse/gatehouse/gateway/principal"
-	"github.com/gatehouse/gatehouse/gateway/twins"
 	"github.com/gatehouse/gatehouse/gateway/upstream/iothub"
 )
 
@@ -23,7 +23,7 @@ func TestConnectedDevicesHoldTheirHubSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &hubUplink{link: link, here: map[string]int{}, held: map[string]func(){}}
+	h := &Link{hub: link, here: map[string]int{}, held: map[string]func(){}}
 	d1 := &principal.Principal{Kind: principal.Device, DeviceID: "d1"}
 	d2 := &principal.Principal{Kind: principal.Device, DeviceID: "d2"}
 	want := func(when string, one, two bool) {
@@ -41,14 +41,14 @@ func TestConnectedDevicesHoldTheirHubSessions(t *testing.T) {
 	h.Left(d1)
 	want("one of two connections ended", true, false)
 	keys["d2"] = true
-	h.registryChanged()
+	h.RegistryChanged()
 	want("the other got a key", true, true)
 	keys["d1"] = false
-	h.registryChanged()
+	h.RegistryChanged()
 	want("the first lost its key", false, true)
 	keys["d1"] = true
 	h.Left(d1)
-	h.registryChanged()
+	h.RegistryChanged()
 	want("the first is gone", false, true)
 	h.Left(d2)
 	want("both are gone", false, false)
@@ -60,9 +60,9 @@ func TestConnectedDevicesHoldTheirHubSessions(t *testing.T) {
 // A report that was acknowledged is dropped only when the hub can never take it.
 func TestOnlyWhatIsWrongWithAPatchRejectsIt(t *testing.T) {
 	for status, want := range map[int]error{
-		400: twins.ErrRejected, 413: twins.ErrRejected,
-		401: twins.ErrOffline, 403: twins.ErrOffline, 404: twins.ErrOffline, 408: twins.ErrOffline, 409: twins.ErrOffline,
-		412: twins.ErrOffline, 429: twins.ErrOffline, 500: twins.ErrOffline, 503: twins.ErrOffline,
+		400: twin.ErrRejected, 413: twin.ErrRejected,
+		401: twin.ErrOffline, 403: twin.ErrOffline, 404: twin.ErrOffline, 408: twin.ErrOffline, 409: twin.ErrOffline,
+		412: twin.ErrOffline, 429: twin.ErrOffline, 500: twin.ErrOffline, 503: twin.ErrOffline,
 	} {
 		if err := twinError(&iothub.StatusError{Status: status}); !errors.Is(err, want) {
 			t.Errorf("%d: %v, want %v", status, err, want)

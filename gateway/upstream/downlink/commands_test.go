@@ -1,4 +1,4 @@
-package gateway
+package downlink
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
-	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/upstream/iothub"
 )
 
@@ -18,13 +17,12 @@ import (
 // acknowledged: it comes, once and in order, when the device has.
 func TestCommandsWaitForTheirDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
 		var mu sync.Mutex // guards the rest
 		there, refuse := false, false
 		var took, acked []string
 		set := func(f func()) { mu.Lock(); defer mu.Unlock(); f() }
-		h := &hubUplink{d: &daemon{clock: offline.NewClock(offline.ClockOptions{System: time.Now, Mark: start, Built: start})}, commands: map[string][]iothub.CloudMessage{}}
-		h.publish = func(m *message.Message, done func(error)) {
+		h := &Link{o: Options{Now: time.Now}, commands: map[string][]iothub.CloudMessage{}}
+		h.o.Publish = func(m *message.Message, done func(error)) {
 			mu.Lock()
 			code := message.Success
 			switch {
