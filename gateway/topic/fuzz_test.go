@@ -100,8 +100,8 @@ func FuzzContainsOverlaps(f *testing.F) {
 	})
 }
 
-// TestContainsExhaustively runs the same oracle over every pair of small filters.
-func TestContainsExhaustively(t *testing.T) {
+// smallFilters is every filter of one or two of these levels; some are malformed.
+func smallFilters() []string {
 	levels := []string{"a", "$a", "+", ""}
 	var filters []string
 	for _, x := range append(levels, "#") {
@@ -110,6 +110,41 @@ func TestContainsExhaustively(t *testing.T) {
 			filters = append(filters, x+"/"+y)
 		}
 	}
+	return filters
+}
+
+// TestIntersectExhaustively holds Intersect to the meaning of its name, over every pair of small filters.
+func TestIntersectExhaustively(t *testing.T) {
+	filters := append(smallFilters(), "a/b/#", "a/+/c", "+/b/c", "a/#", "+/+/#")
+	checked := 0
+	for _, a := range filters {
+		for _, b := range filters {
+			if generous.Filter(a) != nil || generous.Filter(b) != nil {
+				continue
+			}
+			both, ok := Intersect(a, b)
+			if ok && generous.Filter(both) != nil {
+				t.Errorf("Intersect(%q, %q) = %q, which is no filter", a, b, both)
+			}
+			for _, n := range names(a, b) {
+				if n == "" {
+					continue // no topic name
+				}
+				if got, want := ok && naive(both, n), naive(a, n) && naive(b, n); got != want {
+					t.Errorf("Intersect(%q, %q) = %q, %v: for %q %v, want %v", a, b, both, ok, n, got, want)
+				}
+			}
+			checked++
+		}
+	}
+	if checked < 400 {
+		t.Errorf("only %d pairs", checked)
+	}
+}
+
+// TestContainsExhaustively runs the same oracle over every pair of small filters.
+func TestContainsExhaustively(t *testing.T) {
+	filters := smallFilters()
 	checked := 0
 	for _, a := range filters {
 		for _, b := range filters {

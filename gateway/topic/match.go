@@ -1,5 +1,7 @@
 package topic
 
+import "strings"
+
 // Match tells whether the name is one that the filter asks for.
 func Match(filter, name string) bool {
 	for first := true; ; first = false {
@@ -84,6 +86,37 @@ func Overlaps(a, b string) bool {
 		case !ymore:
 			return xrest == "#"
 		}
+		a, b = xrest, yrest
+	}
+}
+
+// Intersect is the filter of exactly those names that both filters match;
+// false when there are none (the empty string is no name). Two filters always
+// meet in one filter, because each level of it is the narrower of their two.
+func Intersect(a, b string) (string, bool) {
+	if !Overlaps(a, b) {
+		return "", false
+	}
+	var both strings.Builder
+	for {
+		x, xrest, xmore := Cut(a)
+		y, yrest, ymore := Cut(b)
+		switch {
+		case x == "#": // what is left of a allows everything that b still asks for
+			both.WriteString(b)
+			return both.String(), true
+		case y == "#":
+			both.WriteString(a)
+			return both.String(), true
+		case x == "+":
+			both.WriteString(y)
+		default:
+			both.WriteString(x)
+		}
+		if !xmore || !ymore { // the other ends here too, or in the # that includes its parent
+			return both.String(), both.Len() > 0
+		}
+		both.WriteByte('/')
 		a, b = xrest, yrest
 	}
 }

@@ -1,0 +1,86 @@
+package mapping
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gatehouse/gatehouse/gateway/topic"
+)
+
+// Fault is a mistake in a rule: the key of the configuration that holds it
+// ("filter", "from", "to" or "topic"), what is wrong, and what helps.
+type Fault struct{ Key, Message, Hint string }
+
+func (f Fault) Error() string { return fmt.Sprintf("%s %s (%s)", f.Key, f.Message, f.Hint) }
+
+// CheckUp finds the mistakes of a rule for what goes upstream. The filter
+// itself must be well formed.
+func (r Rule) CheckUp() []Fault {
+	faults := r.check()
+	for _, t := range []struct{ key, template string }{{"to", r.To}, {"topic", r.Topic}} {
+		if name, ok := unknown(t.template); !ok {
+			faults = append(faults, Fault{t.key, fmt.Sprintf("has an unknown placeholder {%s}", name), "known: {" + strings.Join(Placeholders, "}, {") + "}"})
+		}
+	}
+	if r.Topic != "" && r.From+r.To != "" {
+		faults = append(faults, Fault{"topic", "stands beside from or to", "keep topic for one fixed topic upstream, or from and to to replace a prefix"})
+	}
+	return faults
+}
+
+// CheckDown finds the mistakes of a rule for what comes from upstream. The
+// filter itself must be well formed.
+func (r Rule) CheckDown() []Fault {
+	faults := r.check()
+	if r.Topic != "" {
+		faults = append(faults, Fault{"topic", "is only for what goes up", "write from and to"})
+	}
+	if r.To != "" && Reserved(strings.TrimSuffix(r.To, "/")+"/") {
+		faults = append(faults, Fault{"to", fmt.Sprintf("would put messages below %q, which nothing from upstream may name", r.To),
+			"choose another prefix: $…, spaces/, registry/ and deviceupdate/ are the gateway's own"})
+	}
+	return faults
+}
+
+func (r Rule) check() []Fault {
+	var faults []Fault
+	for _, t := range []struct{ key, text string }{{"from", r.From}, {"to", r.To}, {"topic", r.Topic}} {
+		switch {
+		case strings.ContainsAny(t.text, "+#\x00"):
+			faults = append(faults, Fault{t.key, "holds a wildcard or NUL", "write wildcards in filter only"})
+		case t.text != "" && t.key != "from":
+			if err := topic.DefaultLimits().Name(t.text); err != nil {
+				faults = append(faults, Fault{t.key, "is no beginning of a topic: " + err.Error(), "write a topic name of at most 4096 bytes and 48 levels"})
+			}
+		}
+	}
+	if !strings.HasPrefix(r.Filter, r.From) {
+		faults = append(faults, Fault{"from", fmt.Sprintf("%q is not how the filter %q begins, so it could not be taken away", clip(r.From), clip(r.Filter)),
+			"repeat the beginning of the filter, as in filter: site/# with from: site/"})
+	}
+	return faults
+}
+
+// unknown is the first placeholder that nobody fills; true: there is none.
+func unknown(template string) (string, bool) {
+	for {
+		_, after, found := strings.Cut(template, "{")
+		if !found {
+			return "", true
+		}
+		name, tail, closed := strings.Cut(after, "}")
+		if !closed || !slices.Contains(Placeholders, name) {
+			return clip(name), false
+		}
+		template = tail
+	}
+}
+
+// clip keeps a message short, whatever was pasted into the file.
+func clip(s string) string {
+	if r := []rune(s); len(r) > 60 {
+		return string(r[:60]) + "…"
+	}
+	return s
+}
