@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
+	"github.com/gatehouse/gatehouse/gateway/topic/mapping"
 	"github.com/gatehouse/gatehouse/gateway/twins"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 	"github.com/gatehouse/gatehouse/gateway/upstream/downlink"
@@ -31,16 +32,31 @@ func routesOf(cfg *config.Config) []upstream.Route {
 			route.TTL = cfg.Outbox.TTL
 		}
 		if cfg.Upstream.Mode == config.UpstreamMQTT {
-			for _, m := range cfg.Upstream.MQTT.Topics.Up {
-				if m.Filter == r.Filter {
-					route.Topic = m.To + "{topic}"
-				}
-			}
+			route.Topics = upRules(cfg.Upstream.MQTT.Topics.Up)
 		}
 		list = append(list, route)
 	}
 	return list
 }
+
+func upRules(list []config.UpMapping) []mapping.Rule {
+	rules := make([]mapping.Rule, 0, len(list))
+	for _, m := range list {
+		rules = append(rules, mapping.Rule{Filter: m.Filter, From: m.From, To: m.To, Topic: m.Topic, QoS: linkQoS(m.QoS)})
+	}
+	return rules
+}
+
+func downRules(list []config.DownMapping) []mapping.Rule {
+	rules := make([]mapping.Rule, 0, len(list))
+	for _, m := range list {
+		rules = append(rules, mapping.Rule{Filter: m.Filter, From: m.From, To: m.To, QoS: linkQoS(m.QoS)})
+	}
+	return rules
+}
+
+// linkQoS is a QoS of the configuration on the link upstream, which goes no higher than 1.
+func linkQoS(n int) byte { return byte(max(0, min(n, 1))) } //nolint:gosec // it is 0 or 1
 
 func overflowOf(own, standard string) upstream.Overflow {
 	if own == "" {
@@ -183,12 +199,12 @@ func (d *daemon) mqttLink() (*mqttbroker.Link, error) {
 	c := d.cfg.Upstream.MQTT
 	o := mqttbroker.Options{
 		URL: c.URL, ClientID: c.ClientID, Username: c.Username, Principal: d.upstreamPrincipal(), Receive: d.receive,
-		Routes: routesOf(&d.cfg), Log: d.log,
+		Routes: routesOf(&d.cfg), Down: downRules(c.Topics.Down), Bridge: c.Bridge, Log: d.log,
 	}
 	if c.Password != "" {
 		o.Password = func() (string, error) { b, err := c.Password.Read(); return string(b), err }
 	}
-	if strings.HasPrefix(c.URL, "mqtts://") {
+	if strings.HasPrefix(c.URL, "mqtts://") || strings.HasPrefix(c.URL, "wss://") {
 		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 		if c.CA != "" {
 			pool, err := tlsfile.Pool(c.CA)
@@ -204,9 +220,6 @@ func (d *daemon) mqttLink() (*mqttbroker.Link, error) {
 			}
 			o.TLS.Certificates = []tls.Certificate{pair}
 		}
-	}
-	for _, t := range c.Topics.Down {
-		o.Down = append(o.Down, mqttbroker.Mapping{Filter: t.Filter, Strip: t.From, Add: t.To})
 	}
 	return mqttbroker.New(o)
 }

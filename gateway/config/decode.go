@@ -122,6 +122,13 @@ var (
 	listenerType = reflect.TypeFor[Listener]()
 )
 
+// itemDefaults hold what an element of a list has before it is read.
+var itemDefaults = map[reflect.Type]func() any{
+	listenerType:                   func() any { return defaultListener() },
+	reflect.TypeFor[UpMapping]():   func() any { return UpMapping{QoS: 1} },
+	reflect.TypeFor[DownMapping](): func() any { return DownMapping{QoS: 1} },
+}
+
 func (d *decoder) value(n *yaml.Node, v reflect.Value, field string, level int) {
 	if d.nodes++; d.nodes > maxNodes || level > maxLevel {
 		if d.nodes == maxNodes+1 || level == maxLevel+1 {
@@ -188,8 +195,8 @@ func (d *decoder) sequence(n *yaml.Node, v reflect.Value, field string, level in
 	out := reflect.MakeSlice(v.Type(), 0, len(n.Content))
 	for i, item := range n.Content {
 		e := reflect.New(v.Type().Elem()).Elem()
-		if e.Type() == listenerType {
-			e.Set(reflect.ValueOf(defaultListener()))
+		if standard, ok := itemDefaults[e.Type()]; ok {
+			e.Set(reflect.ValueOf(standard()))
 		}
 		d.value(item, e, fmt.Sprintf("%s[%d]", field, i), level+1)
 		out = reflect.Append(out, e)

@@ -43,7 +43,7 @@ type Upstream struct {
 
 // UpstreamMqtt is any MQTT broker.
 type UpstreamMqtt struct {
-	URL       string        `yaml:"url"` // mqtt://, mqtts://, ws:// or wss://host:port
+	URL       string        `yaml:"url"` // mqtts://host:port or wss://host:port/path; on loopback also mqtt:// and ws://
 	ClientID  string        `yaml:"clientId"`
 	CA        File          `yaml:"ca"`
 	Cert      File          `yaml:"cert"`
@@ -53,21 +53,41 @@ type UpstreamMqtt struct {
 	KeepAlive time.Duration `yaml:"keepAlive"`
 	Window    int           `yaml:"window"` // unacknowledged messages on the wire
 	Topics    TopicMappings `yaml:"topics"`
+	// Bridge says to the broker that this is a bridge, which mosquitto and
+	// others know: nothing that went up comes back, so that the same topics may
+	// go both ways, and what is retained there is kept and deleted here. A
+	// broker that does not know it refuses the connection.
+	Bridge bool `yaml:"bridge"`
 }
 
-// TopicMappings lists the rewrites both ways.
+// TopicMappings lists the rewrites both ways. In each list the first mapping
+// that takes a topic decides. What no mapping takes goes up under its own
+// topic, and is not taken down.
 type TopicMappings struct {
-	Up   []TopicMapping `yaml:"up"`
-	Down []TopicMapping `yaml:"down"`
+	Up   []UpMapping   `yaml:"up"`
+	Down []DownMapping `yaml:"down"`
 }
 
-// TopicMapping rewrites the prefix From of a topic to To; Filter says which
-// topics it takes.
-type TopicMapping struct {
+// UpMapping renames what a route sends up. It applies to the topics that
+// Filter matches, whatever the filter of their route is.
+type UpMapping struct {
 	Filter string `yaml:"filter"`
-	From   string `yaml:"from"`
-	To     string `yaml:"to"`
-	QoS    int    `yaml:"qos"`
+	// From is the beginning of Filter that is taken away, and To is put in its place.
+	From string `yaml:"from"`
+	To   string `yaml:"to"`
+	// Topic is one fixed topic upstream, in place of From and To. Both To and
+	// Topic may hold {topic}, {device}, {module}, {sensor}, {origin} and {name}.
+	Topic string `yaml:"topic"`
+	QoS   int    `yaml:"qos"` // the most that a message is sent with; 2 is read as 1
+}
+
+// DownMapping takes what Filter matches upstream into the gateway.
+type DownMapping struct {
+	Filter string `yaml:"filter"`
+	// From is the beginning of Filter that is taken away, and To is put in its place.
+	From string `yaml:"from"`
+	To   string `yaml:"to"`
+	QoS  int    `yaml:"qos"` // of the subscription; 2 is read as 1
 }
 
 // UpstreamHub is an IoT Hub. Host defaults to instance.hub.host; Address

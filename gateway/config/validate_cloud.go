@@ -149,6 +149,9 @@ func (v *validator) upstream() {
 			v.oneOf(at+".overflow", r.Overflow, OverflowRefuse, OverflowDropOldest, OverflowDropNewest)
 		}
 	}
+	if u.Mode == UpstreamMQTT {
+		v.topics(u)
+	}
 }
 
 func (v *validator) upstreamMQTT(m UpstreamMqtt) {
@@ -174,18 +177,6 @@ func (v *validator) upstreamMQTT(m UpstreamMqtt) {
 		v.bad(at+".username", "is missing although a password is given", "MQTT 3.1.1 has no password without a user name")
 	}
 	v.window(at, m.Window, m.KeepAlive)
-	for dir, list := range map[string][]TopicMapping{"up": m.Topics.Up, "down": m.Topics.Down} {
-		for i, t := range list {
-			f := fmt.Sprintf("%s.topics.%s[%d]", at, dir, i)
-			v.filter(f+".filter", t.Filter)
-			if t.QoS < 0 || t.QoS > 2 {
-				v.bad(f+".qos", "must be 0, 1 or 2", "1 is at least once, which the outbox makes durable")
-			}
-			if strings.ContainsAny(t.From+t.To, "+#") {
-				v.bad(f, "has a wildcard in from or to, which are prefixes of topics", "write wildcards in filter only")
-			}
-		}
-	}
 }
 
 func (v *validator) upstreamHub(h UpstreamHub) {

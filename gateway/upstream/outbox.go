@@ -274,15 +274,20 @@ func (b *Outbox) Offer(m *message.Message, done func(error)) bool {
 		b.answer(done, &message.Refused{Code: message.ServerUnavailable, Reason: "store-failed"})
 		return true
 	}
-	target, err := r.target(m)
+	target, qos, err := r.target(m)
 	if err != nil {
 		b.counts.refused[ReasonUnsendable]++
 		b.answer(done, &message.Refused{Code: message.TopicNameInvalid, Reason: ReasonUnsendable})
 		return true
 	}
+	volatile := m.QoS == 0
+	if qos != m.QoS { // kept like any message of its own QoS, and sent with this one
+		lowered := *m
+		lowered.QoS, m = qos, &lowered
+	}
 	size := m.Size() + int64(len(target)) + 128
 	it := b.newItem(b.nextSeq+1, r, target, size, m, cmp.Or(m.Accepted, b.opt.Now()))
-	it.volatile = m.QoS == 0
+	it.volatile = volatile
 	if l := it.flow.lane; it.volatile && l.running && !l.up {
 		b.forget(it.flow)
 		b.counts.accepted++

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/topic/mapping"
 )
 
 func code(err error) string {
@@ -86,7 +87,7 @@ func TestPromisedMessagesAreNeverDroppedForOthers(t *testing.T) {
 }
 
 func TestNoRouteNoLoop(t *testing.T) {
-	b := newBox(t, Options{Storage: newDisk(t), Connector: newCloud(false), Routes: []Route{{Name: "r", Filter: "a/#", Topic: "up/{device}/{topic}"}}})
+	b := newBox(t, Options{Storage: newDisk(t), Connector: newCloud(false), Routes: []Route{{Name: "r", Filter: "a/#", Topics: []mapping.Rule{{Filter: "#", Topic: "up/{device}/{topic}", QoS: 1}}}}})
 	called := func(error) { t.Error("done was called") }
 	m := msg("d", "x")
 	if b.Offer(m, called) {
@@ -114,7 +115,10 @@ func TestNoRouteNoLoop(t *testing.T) {
 }
 
 func TestRouteMistakesAreNamed(t *testing.T) {
-	_, bad := New(Options{Routes: []Route{{Name: "a"}, {Name: "a"}, {Name: "b", Filter: "x/#/y"}, {Name: "c", Topic: "{nobody}"}, {Name: "d", Topic: "a/#"}}})
+	_, bad := New(Options{Routes: []Route{
+		{Name: "a"}, {Name: "a"}, {Name: "b", Filter: "x/#/y"},
+		{Name: "c", Topics: []mapping.Rule{{Filter: "#", Topic: "{nobody}"}}}, {Name: "d", Topics: []mapping.Rule{{Filter: "#", To: "a/#"}}},
+	}})
 	if len(bad) != 4 {
 		t.Errorf("%v", bad)
 	}
@@ -203,7 +207,7 @@ func TestWhatExpiresIsNotSent(t *testing.T) {
 func TestOpenCountsAndSendsWhatWasStored(t *testing.T) {
 	d := newDisk(t)
 	c := newCloud(false)
-	routes := []Route{{Name: "r", Topic: "up/{topic}"}}
+	routes := []Route{{Name: "r", Topics: []mapping.Rule{{Filter: "#", To: "up/", QoS: 1}}}}
 	b := newBox(t, Options{Storage: d, Connector: c, Routes: routes})
 	for i := range 20 {
 		if err := offer(t, b, msg(fmt.Sprint("d", i%2), fmt.Sprint(i))); err != nil {

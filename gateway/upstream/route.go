@@ -9,6 +9,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/topic"
+	"github.com/gatehouse/gatehouse/gateway/topic/mapping"
 )
 
 // Overflow is what happens to a message for which there is no room.
@@ -31,9 +32,9 @@ type Route struct {
 	Handlings []message.Handling
 	// Filter is a topic filter on the message's topic; empty: every topic but $….
 	Filter string
-	// Topic is the upstream topic, with {topic}, {device}, {module}, {sensor},
-	// {origin} and {name} replaced; empty: the message's own topic.
-	Topic string
+	// Topics rename what goes up: the first rule that takes the message's topic
+	// gives the upstream topic and the most QoS. None does: its own of both.
+	Topics []mapping.Rule
 	// Priority: higher is sent first.
 	Priority int
 	// TTL bounds how long a message waits; 0: for ever (or until the message itself expires).
@@ -51,8 +52,6 @@ type route struct {
 type Problem struct{ Route, Message, Hint string }
 
 func (p Problem) Error() string { return fmt.Sprintf("route %q: %s (%s)", p.Route, p.Message, p.Hint) }
-
-var captures = []string{"topic", "device", "module", "sensor", "origin", "name"}
 
 func compileRoutes(list []Route) ([]*route, []Problem) {
 	var out []*route
@@ -72,29 +71,18 @@ func compileRoutes(list []Route) ([]*route, []Problem) {
 				bad = append(bad, Problem{r.Name, "the filter is malformed: " + err.Error(), "use an MQTT topic filter"})
 			}
 		}
-		if name := unknownCapture(r.Topic); name != "" {
-			bad = append(bad, Problem{r.Name, "unknown placeholder {" + name + "}", "known: {" + strings.Join(captures, "}, {") + "}"})
-		}
-		if strings.ContainsAny(r.Topic, "+#\x00") {
-			bad = append(bad, Problem{r.Name, "the upstream topic holds a wildcard or NUL", "name one topic; placeholders are in braces"})
+		for _, rule := range r.Topics {
+			if err := topic.DefaultLimits().Filter(rule.Filter); err != nil {
+				bad = append(bad, Problem{r.Name, "the filter of a topic rule is malformed: " + err.Error(), "use an MQTT topic filter"})
+				continue
+			}
+			for _, f := range rule.CheckUp() {
+				bad = append(bad, Problem{r.Name, fmt.Sprintf("the topic rule for %q: its %s %s", rule.Filter, f.Key, f.Message), f.Hint})
+			}
 		}
 		out = append(out, c)
 	}
 	return out, bad
-}
-
-func unknownCapture(template string) string {
-	for rest := template; ; {
-		_, after, ok := strings.Cut(rest, "{")
-		if !ok {
-			return ""
-		}
-		name, tail, ok := strings.Cut(after, "}")
-		if !ok || !slices.Contains(captures, name) {
-			return name
-		}
-		rest = tail
-	}
 }
 
 // matches tells whether the route takes m. What came from upstream never goes back.
@@ -111,16 +99,28 @@ func (r *route) matches(m *message.Message) bool {
 	return topic.Match(r.filter, m.Topic)
 }
 
-// target is the upstream topic of m; an error when it is none.
-func (r *route) target(m *message.Message) (string, error) {
-	t := m.Topic
-	if r.Topic != "" {
-		v := &m.Via
-		t = strings.NewReplacer("{topic}", m.Topic, "{device}", v.Device, "{module}", v.Module,
-			"{sensor}", v.Sensor, "{origin}", v.Origin, "{name}", v.Name).Replace(r.Topic)
+// target is the upstream topic of m and the QoS with which it is sent there;
+// an error when MQTT cannot carry that topic.
+func (r *route) target(m *message.Message) (name string, qos byte, err error) {
+	name, qos = m.Topic, m.QoS
+	for _, rule := range r.Topics {
+		if renamed, ok := rule.Rewrite(m.Topic, func(template string) string { return filled(template, m) }); ok {
+			name, qos = renamed, min(qos, rule.QoS)
+			break
+		}
 	}
-	if len(t) == 0 || len(t) > MaxTopic || strings.ContainsAny(t, "+#\x00") {
-		return "", fmt.Errorf("%w: its upstream topic would be empty, too long or hold a wildcard", ErrUnsendable)
+	if len(name) == 0 || len(name) > MaxTopic || strings.ContainsAny(name, "+#\x00") {
+		return "", 0, fmt.Errorf("%w: its upstream topic would be empty, too long or hold a wildcard", ErrUnsendable)
 	}
-	return t, nil
+	return name, qos, nil
+}
+
+// filled replaces the placeholders of a template by what access resolved.
+func filled(template string, m *message.Message) string {
+	if !strings.Contains(template, "{") {
+		return template
+	}
+	v := &m.Via
+	return strings.NewReplacer("{topic}", m.Topic, "{device}", v.Device, "{module}", v.Module,
+		"{sensor}", v.Sensor, "{origin}", v.Origin, "{name}", v.Name).Replace(template)
 }

@@ -173,7 +173,7 @@ func Shadowed(rules []Rule, i int) int {
 	return slices.IndexFunc(rules[:i], func(r Rule) bool { return r.takesAll(rules[i].Filter) })
 }
 
-// reserved are the names that nothing from upstream may carry (semantics.md 3).
+// reserved are the names that nothing from upstream may carry (docs/spec/semantics.md 3.10).
 var reserved = [...]string{"$", "spaces/", "registry/", "deviceupdate/"}
 
 // Reserved tells whether nothing that comes from upstream may have this name.

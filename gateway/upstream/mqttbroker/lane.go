@@ -1,14 +1,15 @@
 package mqttbroker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/topic"
+	"github.com/gatehouse/gatehouse/gateway/topic/mapping"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 	"github.com/gatehouse/gatehouse/gateway/upstream/mqttconn"
 )
@@ -54,42 +55,48 @@ func (l lane) Release(broken bool) {
 	}
 }
 
-// Mapping takes messages from upstream into the gateway: those that match
-// Filter, under their topic with the prefix Strip replaced by Add.
-type Mapping struct{ Filter, Strip, Add string }
-
-// reserved are the names that nothing from upstream may carry (docs/spec/semantics.md 3.10).
-var reservedPrefixes = [...]string{"$", "spaces/", "registry/", "deviceupdate/"}
-
-func isReserved(name string) bool {
-	for _, p := range reservedPrefixes {
-		if strings.HasPrefix(name, p) || name+"/" == p {
-			return true
+// local is the topic in the gateway and the rule that gave it; "" and why there is none.
+func (l *Link) local(name string) (to string, rule *mapping.Rule, why string) {
+	for i := range l.opt.Down {
+		to, ok := l.opt.Down[i].Rewrite(name, nil)
+		switch {
+		case !ok:
+			continue
+		case topic.DefaultLimits().Name(to) != nil:
+			return "", nil, "invalid-topic"
+		case mapping.Reserved(to):
+			return "", nil, "reserved-topic"
 		}
+		return to, &l.opt.Down[i], ""
 	}
-	return false
+	return "", nil, "unmapped"
 }
 
-// local is the topic in the gateway; "" and why not.
-func (l *Link) local(name string) (string, string) {
-	for _, m := range l.opt.Down {
-		if !topic.Match(m.Filter, name) {
-			continue
+// subscriptions are the widest of the filters that are taken down: a broker
+// may send a message once for each subscription that matches it. Each has the
+// highest QoS of the filters within it.
+func subscriptions(down []mapping.Rule) []mqttconn.Subscription {
+	var list []mqttconn.Subscription
+	for i, d := range down {
+		inAnother := func(j int) bool {
+			return topic.Contains(down[j].Filter, d.Filter) && (j < i || !topic.Contains(d.Filter, down[j].Filter))
 		}
-		rest, ok := strings.CutPrefix(name, m.Strip)
-		if !ok {
-			continue
+		s := mqttconn.Subscription{Filter: d.Filter, QoS: d.QoS}
+		widest := true
+		for j := range down {
+			if j == i {
+				continue
+			}
+			widest = widest && !inAnother(j)
+			if topic.Contains(d.Filter, down[j].Filter) {
+				s.QoS = max(s.QoS, down[j].QoS)
+			}
 		}
-		t := m.Add + rest
-		if topic.DefaultLimits().Name(t) != nil {
-			return "", "invalid-topic"
+		if widest {
+			list = append(list, s)
 		}
-		if isReserved(t) {
-			return "", "reserved-topic"
-		}
-		return t, ""
 	}
-	return "", "unmapped"
+	return list
 }
 
 // arrived handles one message from upstream, in order.
@@ -102,7 +109,7 @@ func (l *Link) arrived(m mqttconn.Message) {
 		}
 		return
 	}
-	name, why := l.local(m.Topic)
+	name, rule, why := l.local(m.Topic)
 	if why == "" && l.opt.Receive == nil {
 		why = "no-receiver"
 	}
@@ -116,8 +123,14 @@ func (l *Link) arrived(m mqttconn.Message) {
 	l.mu.Lock()
 	l.status.Received++
 	l.mu.Unlock()
-	l.opt.Receive(&message.Message{Topic: name, Payload: m.Payload, QoS: m.QoS, Retain: m.Retained,
-		Accepted: time.Now(), Publisher: l.opt.Principal}, func(err error) {
+	l.opt.Receive(&message.Message{
+		Topic:     name,
+		Payload:   m.Payload,
+		QoS:       min(m.QoS, rule.QoS),
+		Retain:    m.Retained,
+		Accepted:  time.Now(),
+		Publisher: l.opt.Principal,
+	}, func(err error) {
 		// A receiver that does not keep up is its own matter: what waits for
 		// it there would hold up everybody else's messages here.
 		var refused *message.Refused
@@ -127,51 +140,29 @@ func (l *Link) arrived(m mqttconn.Message) {
 	})
 }
 
-// checkMappings refuses malformed mappings, and those by which a message could
+// checkTopics refuses malformed rules, and those by which a message could
 // come back: what goes up must match nothing that is taken down, unless the
 // broker is asked to keep it apart.
-func checkMappings(o Options) error {
+func checkTopics(o Options) error {
 	var errs []error
-	for _, m := range o.Down {
-		if err := topic.DefaultLimits().Filter(m.Filter); err != nil {
-			errs = append(errs, fmt.Errorf("upstream topic filter %q: %w", m.Filter, err))
+	for _, d := range o.Down {
+		if err := topic.DefaultLimits().Filter(d.Filter); err != nil {
+			errs = append(errs, fmt.Errorf("upstream topic filter %q: %w", d.Filter, err))
 			continue
 		}
-		if !strings.HasPrefix(m.Filter, m.Strip) {
-			errs = append(errs, fmt.Errorf("upstream topic filter %q does not begin with %q, which is to be stripped", m.Filter, m.Strip))
+		for _, f := range d.CheckDown() {
+			errs = append(errs, fmt.Errorf("upstream topic filter %q: %w", d.Filter, f))
 		}
-		if m.Add != "" && isReserved(strings.TrimSuffix(m.Add, "/")+"/") {
-			errs = append(errs, fmt.Errorf("upstream messages may not be put below %q, which is reserved", m.Add))
-		}
-		if o.Bridge {
-			continue
-		}
-		for _, r := range o.Routes {
-			if up := widest(r); topic.Overlaps(m.Filter, up) {
-				errs = append(errs, fmt.Errorf("loop: route %q sends to %q, and %q takes it down again (give one of them a prefix, or set bridge)", r.Name, up, m.Filter))
-			}
+	}
+	if o.Bridge || len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	for _, r := range o.Routes {
+		source := mapping.Source{Name: r.Name, Filter: cmp.Or(r.Filter, "#")}
+		for _, l := range mapping.Loops([]mapping.Source{source}, r.Topics, o.Down) {
+			errs = append(errs, fmt.Errorf("loop: route %q sends to %q, and %q takes it down again (give one of them another prefix, or set bridge)",
+				l.Source, l.Sends, o.Down[l.Down].Filter))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// widest is the smallest filter known to match everything that a route can send to.
-func widest(r upstream.Route) string {
-	t := r.Topic
-	if t == "" {
-		if r.Filter != "" {
-			return r.Filter
-		}
-		return "#"
-	}
-	levels := strings.Split(t, "/")
-	for i, level := range levels {
-		if strings.Contains(level, "{topic}") || strings.Contains(level, "{name}") {
-			return strings.Join(append(levels[:i:i], "#"), "/") // it may hold any number of levels
-		}
-		if strings.Contains(level, "{") {
-			levels[i] = "+"
-		}
-	}
-	return strings.Join(levels, "/")
 }

@@ -3,7 +3,9 @@
 //
 // A connection counts as up only after an end-to-end probe: a random message
 // published to the probe topic came back through the broker. The probe is
-// repeated; one that does not return ends the connection.
+// repeated; one that does not return ends the connection. To a bridge a broker
+// sends nothing back, so there the probe is a QoS 1 message that the broker
+// must acknowledge.
 //
 // Order: what goes up keeps the order of Send; what comes down is handed to
 // Receive in order of arrival, and acknowledged to the broker after Receive's
@@ -20,12 +22,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"sync"
 	"time"
 
+	"github.com/eclipse/paho.mqtt.golang/packets"
+
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/topic/mapping"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 	"github.com/gatehouse/gatehouse/gateway/upstream/mqttconn"
 )
@@ -38,15 +42,18 @@ type Receive func(m *message.Message, done func(error))
 
 // Options of New.
 type Options struct {
-	URL                string // mqtt://host:port, or mqtts://host:port
+	URL                string // mqtt://host:port, mqtts://host:port, ws://host:port/path or wss://host:port/path
 	ClientID, Username string
 	// Password is asked before each connection, so that it can be renewed. Nil: none.
 	Password func() (string, error)
-	TLS      *tls.Config // for mqtts; nil: the system's roots and the URL's host
+	TLS      *tls.Config // for mqtts and wss; nil: the system's roots and the URL's host
+	// KeepAlive is the interval of MQTT's keep-alive; 0: 30 s.
+	KeepAlive time.Duration
 	// Dial opens the TCP connection. Nil: net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Down are the topics taken from upstream.
-	Down    []Mapping
+	// Down are the topics taken from upstream: the first rule that takes a
+	// message gives its topic here. What no rule takes is not taken in.
+	Down    []mapping.Rule
 	Receive Receive
 	// Principal is as whom messages from upstream are published; its Kind must be principal.Upstream.
 	Principal *principal.Principal
@@ -56,7 +63,11 @@ type Options struct {
 	ProbeTopic string
 	// ProbeEvery is how often the probe is repeated; 0: one minute.
 	ProbeEvery time.Duration
-	// Bridge asks the broker not to send back what came from here (a bit that many brokers know; MQTT 3.1.1 does not).
+	// Bridge says to the broker that this is a bridge, by a bit of CONNECT that
+	// mosquitto and others know and MQTT 3.1.1 does not. Such a broker sends
+	// nothing back that came from here, and leaves the RETAIN flag on what it
+	// sends, so that what is retained there is kept and deleted here. One that
+	// does not know the bit refuses the connection.
 	Bridge    bool
 	MaxPacket int
 	Log       *slog.Logger
@@ -74,9 +85,8 @@ type Status struct {
 
 // Link is the link; it implements upstream.Connector.
 type Link struct {
-	opt     Options
-	address string
-	secure  bool
+	opt Options
+	at  endpoint
 
 	mu     sync.Mutex
 	conn   *mqttconn.Conn // guarded by mu; nil while down
@@ -87,9 +97,9 @@ type Link struct {
 
 // New checks the options and starts nothing.
 func New(o Options) (*Link, error) {
-	u, err := url.Parse(o.URL)
-	if err != nil || u.Host == "" || (u.Scheme != "mqtt" && u.Scheme != "mqtts") {
-		return nil, fmt.Errorf("upstream URL %q: want mqtt://host:port or mqtts://host:port", o.URL)
+	at, err := parse(o.URL)
+	if err != nil {
+		return nil, err
 	}
 	if o.ClientID == "" {
 		return nil, errors.New("upstream client id: missing; it names this gateway's session at the broker")
@@ -106,24 +116,13 @@ func New(o Options) (*Link, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	if err := checkMappings(o); err != nil {
+	if err := checkTopics(o); err != nil {
 		return nil, err
 	}
-	l := &Link{opt: o, secure: u.Scheme == "mqtts", address: u.Host, change: make(chan struct{}), probe: make(chan string, 4)}
-	if u.Port() == "" {
-		l.address = net.JoinHostPort(u.Hostname(), map[bool]string{false: "1883", true: "8883"}[l.secure])
+	if at.secure {
+		o.TLS = at.tls(o.TLS)
 	}
-	if l.secure {
-		cfg := &tls.Config{}
-		if o.TLS != nil {
-			cfg = o.TLS.Clone()
-		}
-		if cfg.ServerName == "" {
-			cfg.ServerName = u.Hostname()
-		}
-		cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)
-		l.opt.TLS = cfg
-	}
+	l := &Link{opt: o, at: at, change: make(chan struct{}), probe: make(chan string, 4)}
 	l.status.Ignored = map[string]uint64{}
 	return l, nil
 }
@@ -146,7 +145,7 @@ func (l *Link) Run(ctx context.Context) error {
 		l.mu.Lock()
 		l.status.LastError = err.Error()
 		l.mu.Unlock()
-		l.opt.Log.Warn("the link upstream is down", "address", l.address, "error", err)
+		l.opt.Log.Warn("the link upstream is down", "address", l.at.address, "error", err)
 		back.Wait(ctx)
 	}
 	return nil //nolint:nilerr // the end of ctx is how Run ends
@@ -162,53 +161,55 @@ func (l *Link) connect(ctx context.Context) (*mqttconn.Conn, error) {
 			return nil, fmt.Errorf("password: %w", err)
 		}
 	}
-	conn, err := mqttconn.Connect(ctx, mqttconn.Options{Dial: l.dial, ClientID: l.opt.ClientID, Username: l.opt.Username,
-		Password: password, Bridge: l.opt.Bridge, MaxPacket: l.opt.MaxPacket, OnMessage: l.arrived})
+	conn, err := mqttconn.Connect(ctx, mqttconn.Options{
+		Dial:      l.dial,
+		ClientID:  l.opt.ClientID,
+		Username:  l.opt.Username,
+		Password:  password,
+		Bridge:    l.opt.Bridge,
+		KeepAlive: l.opt.KeepAlive,
+		MaxPacket: l.opt.MaxPacket,
+		OnMessage: l.arrived,
+	})
 	if err != nil {
+		if l.opt.Bridge && errors.Is(err, packets.ErrorRefusedBadProtocolVersion) {
+			err = fmt.Errorf("%w: this broker does not know bridges; set upstream.mqtt.bridge: off", err)
+		}
 		return nil, err
 	}
-	// The probe's topic first and alone: without it nothing is known to work.
-	codes, err := conn.Subscribe(ctx, l.opt.ProbeTopic)
-	if err == nil && codes[0] > 1 {
-		err = fmt.Errorf("the broker refuses the probe topic %s", l.opt.ProbeTopic)
-	}
-	if err == nil {
-		err = l.roundTrip(ctx, conn)
-	}
-	var filters []string
-	for _, m := range l.opt.Down {
-		filters = append(filters, m.Filter)
-	}
-	if err == nil {
-		codes, err = conn.Subscribe(ctx, filters...)
-	}
-	if err != nil {
+	if err := l.prove(ctx, conn); err != nil {
 		conn.Close()
 		return nil, err
-	}
-	for i, c := range codes {
-		if c > 1 {
-			l.opt.Log.Warn("the broker refuses a subscription", "filter", filters[i])
-		}
 	}
 	return conn, nil
 }
 
-func (l *Link) dial(ctx context.Context) (net.Conn, error) {
-	dial := l.opt.Dial
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
+// prove probes a new connection and then subscribes. The probe comes first and
+// alone: without it nothing is known to work.
+func (l *Link) prove(ctx context.Context, conn *mqttconn.Conn) error {
+	if !l.opt.Bridge {
+		codes, err := conn.Subscribe(ctx, l.opt.ProbeTopic)
+		if err == nil && codes[0] > 1 {
+			err = fmt.Errorf("the broker refuses the probe topic %s", l.opt.ProbeTopic)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	c, err := dial(ctx, "tcp", l.address)
-	if err != nil || !l.secure {
-		return c, err
+	if err := l.roundTrip(ctx, conn); err != nil {
+		return err
 	}
-	t := tls.Client(c, l.opt.TLS)
-	if err := t.HandshakeContext(ctx); err != nil {
-		_ = c.Close()
-		return nil, err
+	wanted := subscriptions(l.opt.Down)
+	codes, err := conn.SubscribeAll(ctx, wanted)
+	if err != nil {
+		return err
 	}
-	return t, nil
+	for i, c := range codes {
+		if c > 1 {
+			l.opt.Log.Warn("the broker refuses a subscription", "filter", wanted[i].Filter)
+		}
+	}
+	return nil
 }
 
 // roundTrip publishes a probe and waits for it.
@@ -218,6 +219,9 @@ func (l *Link) roundTrip(ctx context.Context, conn *mqttconn.Conn) error {
 	var b [16]byte
 	_, _ = rand.Read(b[:])
 	nonce := hex.EncodeToString(b[:])
+	if l.opt.Bridge {
+		return l.acknowledged(ctx, conn, nonce)
+	}
 	if err := conn.Publish(l.opt.ProbeTopic, 0, false, []byte(nonce), nil); err != nil {
 		return err
 	}
@@ -232,6 +236,22 @@ func (l *Link) roundTrip(ctx context.Context, conn *mqttconn.Conn) error {
 		case <-ctx.Done():
 			return errors.New("the probe did not come back: connected, but not end to end")
 		}
+	}
+}
+
+// acknowledged publishes a probe at QoS 1 and waits for the broker's PUBACK.
+func (l *Link) acknowledged(ctx context.Context, conn *mqttconn.Conn, nonce string) error {
+	acked := make(chan error, 1)
+	if err := conn.Publish(l.opt.ProbeTopic, 1, false, []byte(nonce), func(err error) { acked <- err }); err != nil {
+		return err
+	}
+	select {
+	case err := <-acked:
+		return err
+	case <-conn.Done():
+		return conn.Err()
+	case <-ctx.Done():
+		return errors.New("the probe was not acknowledged: connected, but not end to end")
 	}
 }
 

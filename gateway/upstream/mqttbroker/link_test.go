@@ -18,6 +18,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/freeport"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/topic/mapping"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 	"github.com/gatehouse/gatehouse/gateway/upstream/mqttconn"
 	"github.com/gatehouse/gatehouse/gateway/upstream/mqttconn/leaktest"
@@ -33,14 +34,17 @@ type realBroker struct {
 	cmd  *exec.Cmd
 }
 
-func newRealBroker(t *testing.T) *realBroker {
+func newRealBroker(t *testing.T) *realBroker { return newRealBrokerWith(t, "") }
+
+// newRealBrokerWith has further listeners.
+func newRealBrokerWith(t *testing.T, listeners string) *realBroker {
 	t.Helper()
 	port, err := freeport.Get()
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := &realBroker{t: t, dir: t.TempDir(), port: port}
-	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nmax_queued_messages 0\nmax_inflight_messages 0\nuser root\n", b.port, b.dir)
+	conf := listeners + fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nmax_queued_messages 0\nmax_inflight_messages 0\nuser root\n", b.port, b.dir)
 	if err := os.WriteFile(filepath.Join(b.dir, "m.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -83,6 +87,15 @@ func (b *realBroker) kill() {
 	}
 }
 
+// pub publishes at QoS 1, whatever the arguments say further.
+func (b *realBroker) pub(topic, payload string, args ...string) {
+	b.t.Helper()
+	args = append([]string{"-p", strconv.Itoa(b.port), "-q", "1", "-t", topic, "-m", payload}, args...)
+	if out, err := exec.Command(find(b.t, "mosquitto_pub"), args...).CombinedOutput(); err != nil {
+		b.t.Fatalf("mosquitto_pub: %v %s", err, out)
+	}
+}
+
 // find fails by name: a missing broker must not look like a passed test.
 func find(t *testing.T, name string) string {
 	t.Helper()
@@ -113,8 +126,8 @@ var asUpstream = &principal.Principal{Kind: principal.Upstream, Key: "upstream:t
 
 func options(b *realBroker) Options {
 	return Options{URL: b.url(), ClientID: "gw", Principal: asUpstream, Bridge: false,
-		Down:   []Mapping{{Filter: "site/down/#", Strip: "site/down/", Add: "commands/"}},
-		Routes: []upstream.Route{{Name: "all", Topic: "site/up/{topic}"}}}
+		Down:   []mapping.Rule{{Filter: "site/down/#", From: "site/down/", To: "commands/", QoS: 1}},
+		Routes: []upstream.Route{{Name: "all", Topics: []mapping.Rule{{Filter: "#", To: "site/up/", QoS: 1}}}}}
 }
 
 func run(t *testing.T, f func(context.Context) error) (stop func()) {
@@ -135,7 +148,7 @@ func run(t *testing.T, f func(context.Context) error) (stop func()) {
 func TestDownIsMappedGuardedAndHandedOver(t *testing.T) {
 	b := newRealBroker(t)
 	o := options(b)
-	o.Down = append(o.Down, Mapping{Filter: "evil/#", Strip: "evil/"})
+	o.Down = append(o.Down, mapping.Rule{Filter: "evil/#", From: "evil/", QoS: 1})
 	got := make(chan *message.Message, 10)
 	o.Receive = func(m *message.Message, done func(error)) { got <- m; done(nil) }
 	l, err := New(o)
@@ -144,15 +157,10 @@ func TestDownIsMappedGuardedAndHandedOver(t *testing.T) {
 	}
 	run(t, l.Run)
 	eventually(t, "link up", func() bool { return l.Status().Up })
-	pub := func(topic, payload string) {
-		if out, err := exec.Command(find(t, "mosquitto_pub"), "-p", strconv.Itoa(b.port), "-q", "1", "-t", topic, "-m", payload).CombinedOutput(); err != nil {
-			t.Fatalf("mosquitto_pub: %v %s", err, out)
-		}
-	}
 	for _, topic := range []string{"evil/$SYS/x", "evil/spaces/x/devices/y/events", "evil/deviceupdate/z", "evil/registry/a", "evil/$iothub/twin/res/200/"} {
-		pub(topic, "bad")
+		b.pub(topic, "bad")
 	}
-	pub("site/down/lamp/1", "on")
+	b.pub("site/down/lamp/1", "on")
 	select {
 	case m := <-got:
 		if m.Topic != "commands/lamp/1" || string(m.Payload) != "on" || m.Publisher != asUpstream || m.QoS != 1 {
@@ -185,9 +193,7 @@ func TestUnacknowledgedCommandComesAgain(t *testing.T) {
 	l, _ := New(o)
 	stop := run(t, l.Run)
 	eventually(t, "link up", func() bool { return l.Status().Up })
-	if out, err := exec.Command(find(t, "mosquitto_pub"), "-p", strconv.Itoa(b.port), "-q", "1", "-t", "site/down/x", "-m", "1").CombinedOutput(); err != nil {
-		t.Fatalf("%v %s", err, out)
-	}
+	b.pub("site/down/x", "1")
 	<-first
 	stop()
 	l, _ = New(o)
@@ -204,24 +210,24 @@ func TestLoopsAndMistakesAreRefused(t *testing.T) {
 		"plain":        {func(*Options) {}, true},
 		"url":          {func(o *Options) { o.URL = "http://x" }, false},
 		"no principal": {func(o *Options) { o.Principal = nil }, false},
-		"same topics":  {func(o *Options) { o.Down = []Mapping{{Filter: "#"}}; o.Routes = []upstream.Route{{Name: "r"}} }, false},
+		"same topics":  {func(o *Options) { o.Down = []mapping.Rule{{Filter: "#"}}; o.Routes = []upstream.Route{{Name: "r"}} }, false},
 		"captured": {func(o *Options) {
-			o.Down = []Mapping{{Filter: "a/+/c"}}
-			o.Routes = []upstream.Route{{Name: "r", Topic: "a/{device}/c"}}
+			o.Down = []mapping.Rule{{Filter: "a/+/c"}}
+			o.Routes = []upstream.Route{{Name: "r", Topics: []mapping.Rule{{Filter: "#", Topic: "a/{device}/c"}}}}
 		}, false},
 		"apart": {func(o *Options) {
-			o.Down = []Mapping{{Filter: "b/#"}}
-			o.Routes = []upstream.Route{{Name: "r", Topic: "a/{topic}"}}
+			o.Down = []mapping.Rule{{Filter: "b/#"}}
+			o.Routes = []upstream.Route{{Name: "r", Topics: []mapping.Rule{{Filter: "#", Topic: "a/{topic}"}}}}
 		}, true},
 		"bridge": {func(o *Options) {
 			o.Bridge = true
-			o.Down = []Mapping{{Filter: "#"}}
+			o.Down = []mapping.Rule{{Filter: "#"}}
 			o.Routes = []upstream.Route{{Name: "r"}}
 		}, true},
-		"strip":         {func(o *Options) { o.Down = []Mapping{{Filter: "a/#", Strip: "b/"}} }, false},
-		"reserved":      {func(o *Options) { o.Down = []Mapping{{Filter: "a/#", Add: "$SYS/"}} }, false},
-		"bad filter":    {func(o *Options) { o.Down = []Mapping{{Filter: "a#"}} }, false},
-		"reserved bare": {func(o *Options) { o.Down = []Mapping{{Filter: "a/#", Add: "spaces"}} }, false},
+		"strip":         {func(o *Options) { o.Down = []mapping.Rule{{Filter: "a/#", From: "b/"}} }, false},
+		"reserved":      {func(o *Options) { o.Down = []mapping.Rule{{Filter: "a/#", To: "$SYS/"}} }, false},
+		"bad filter":    {func(o *Options) { o.Down = []mapping.Rule{{Filter: "a#"}} }, false},
+		"reserved bare": {func(o *Options) { o.Down = []mapping.Rule{{Filter: "a/#", To: "spaces"}} }, false},
 	} {
 		o := base
 		tc.change(&o)

@@ -304,19 +304,34 @@ func (c *Conn) hand(acked func(error)) (before func(error)) {
 	return before
 }
 
+// Subscription asks for what matches Filter, with at most QoS (0 or 1).
+type Subscription struct {
+	Filter string
+	QoS    byte
+}
+
 // Subscribe subscribes at QoS 1 and returns what was granted (0, 1, or 0x80 refused), filter by filter.
 func (c *Conn) Subscribe(ctx context.Context, filters ...string) ([]byte, error) {
-	if len(filters) == 0 {
+	list := make([]Subscription, len(filters))
+	for i, f := range filters {
+		list[i] = Subscription{f, 1}
+	}
+	return c.SubscribeAll(ctx, list)
+}
+
+// SubscribeAll is Subscribe with a QoS for each filter; no filter may be given twice.
+func (c *Conn) SubscribeAll(ctx context.Context, list []Subscription) ([]byte, error) {
+	if len(list) == 0 {
 		return nil, nil
 	}
 	c.subscribe.Lock()
 	defer c.subscribe.Unlock()
 	want := map[string]byte{}
-	for _, f := range filters {
-		if len(f) > 65535 {
+	for _, s := range list {
+		if len(s.Filter) > 65535 {
 			return nil, fmt.Errorf("filter: %w", ErrString)
 		}
-		want[f] = 1
+		want[s.Filter] = min(s.QoS, 1)
 	}
 	c.guard.codes.Store(int32(len(want)))
 	given := make(chan mqtt.Token, 1)
@@ -344,9 +359,9 @@ func (c *Conn) Subscribe(ctx context.Context, filters ...string) ([]byte, error)
 		return nil, err
 	}
 	result := t.Result()
-	codes := make([]byte, len(filters))
-	for i, f := range filters {
-		code, answered := result[f]
+	codes := make([]byte, len(list))
+	for i, s := range list {
+		code, answered := result[s.Filter]
 		if !answered {
 			return nil, fmt.Errorf("%w: subscription not answered", ErrHostile)
 		}
