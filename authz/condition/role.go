@@ -63,6 +63,16 @@ func (r Rights) Union(o *Rights) Rights {
 	return r
 }
 
+// Within tells whether o allows everything that r allows.
+func (r *Rights) Within(o Rights) bool {
+	for n := range r {
+		if r[n]&^o[n] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Role compiles the permissions of a role: an operation is allowed when some
 // permission names its access type in Actions, not in NotActions, and its
 // condition holds. One condition that does not compile refuses the whole role.
