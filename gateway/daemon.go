@@ -29,6 +29,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/metrics"
 	"github.com/gatehouse/gatehouse/gateway/offline"
+	"github.com/gatehouse/gatehouse/gateway/policy"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/registry"
 	"github.com/gatehouse/gatehouse/gateway/store"
@@ -72,7 +73,7 @@ type daemon struct {
 	notify   *systemd.Notifier
 
 	store     *store.Store
-	policy    *policy
+	policy    *policy.Policy
 	keys      *jwks.Keyring
 	identity  *identity.Authenticator
 	access    *access.Map
@@ -206,16 +207,17 @@ func (d *daemon) buildRecords() error {
 
 // buildPolicy loads what is cached and puts it into force.
 func (d *daemon) buildPolicy() error {
-	d.policy = &policy{
-		cache: d.store.Cache(), clock: d.clock, log: d.log,
-		topoOptions: device.Options{ActsForDepth: d.cfg.Access.ActsForDepth},
-		revoke:      d.revoke, problems: d.policyProblems, changed: d.policyChanged, forget: d.forget,
-	}
-	d.policy.begin()
+	d.policy = policy.New(policy.Options{
+		Store:    d.store.Cache(),
+		Effects:  policyEffects{d},
+		Mark:     d.clock.Mark,
+		Log:      d.log,
+		Registry: device.Options{ActsForDepth: d.cfg.Access.ActsForDepth},
+	})
 	g, err := d.store.Cache().Load(context.Background())
 	switch {
 	case err == nil:
-		d.policy.adopt(g)
+		d.policy.Adopt(g)
 		_, dirty := d.store.Cache().Dirty()
 		d.staging.Confirm(g.Taken, dirty)
 		d.health.Set(dirty, "cache-dirty", health.Failing, "the last change of rights could not be stored before the gateway stopped", "free space on the state directory; a full sync mends it")

@@ -15,6 +15,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/metrics"
 	"github.com/gatehouse/gatehouse/gateway/offline"
+	"github.com/gatehouse/gatehouse/gateway/policy"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
@@ -104,6 +105,25 @@ func (d *daemon) served() bool {
 	}
 }
 
+// policyEffects is what a change of policy brings about in the other rooms.
+type policyEffects struct{ d *daemon }
+
+// Problems implements policy.Effects.
+func (e policyEffects) Problems(policy []authz.Problem, registry []device.Problem) {
+	e.d.policyProblems(policy, registry)
+}
+
+// Revoke implements policy.Effects.
+func (e policyEffects) Revoke(ctx context.Context, concerned func(*principal.Principal) bool) (time.Duration, error) {
+	return e.d.revoke(ctx, concerned)
+}
+
+// Forget implements policy.Effects.
+func (e policyEffects) Forget(gone []device.Departed) { e.d.forget(gone) }
+
+// Changed implements policy.Effects.
+func (e policyEffects) Changed(c policy.Change) { e.d.policyChanged(c) }
+
 func (d *daemon) policyProblems(policy []authz.Problem, topology []device.Problem) {
 	d.health.Set(len(policy) > 0, "policy-problems", health.Degraded, listed("parts of the policy grant nothing", policy), "gatehousectl assignments shows them; correct them in the cloud")
 	d.health.Set(len(topology) > 0, "topology-problems", health.Degraded, listed("records of the registry are refused", topology), "correct the records in the cloud: device ids, hardware ids and thumbprints are unique")
@@ -128,22 +148,25 @@ func listed[T fmt.Stringer](what string, all []T) string {
 }
 
 // policyChanged is called after a change took effect.
-func (d *daemon) policyChanged(c change) {
-	d.metrics.Revoked(c.revocation)
+func (d *daemon) policyChanged(c policy.Change) {
+	d.metrics.Revoked(c.Revocation)
 	if d.hub != nil {
 		d.hub.RegistryChanged()
 	}
-	if c.stored {
+	if c.Stored {
 		d.health.Clear("cache-empty")
 		d.health.Clear("cache-dirty")
 		d.heard()
 	} else {
 		d.health.Raise("cache-dirty", health.Failing, "a change of rights could not be stored: only its losses are in force", "free space on the state directory")
 	}
-	detail := fmt.Sprintf("from %s in %s, revocation confirmed after %s", c.from, c.took.Round(time.Microsecond), c.revocation.Round(time.Microsecond))
-	d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "sync", Allowed: true, Reason: "policy-changed", Detail: detail, Version: c.to.String(), Count: 1})
-	d.log.Info("policy changed", "from", c.from.String(), "to", c.to.String(), "full", c.full, "took", c.took, "revocation", c.revocation)
+	detail := fmt.Sprintf("from %s in %s, revocation confirmed after %s", c.From, c.Took.Round(time.Microsecond), c.Revocation.Round(time.Microsecond))
+	d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "sync", Allowed: true, Reason: "policy-changed", Detail: detail, Version: c.To.String(), Count: 1})
+	d.log.Info("policy changed", "from", c.From.String(), "to", c.To.String(), "full", c.Full, "took", c.Took, "revocation", c.Revocation)
 }
+
+// everyone is true of every principal: the rights of all may have changed.
+func everyone(*principal.Principal) bool { return true }
 
 // revoke takes from live and stored sessions what they may no longer have, and returns when
 // that is confirmed.

@@ -37,7 +37,7 @@ func (d *daemon) buildRegistry() error {
 // mayCreate decides a queued create again, as the publish that it was, by the
 // identities of then and the policy of now.
 func (d *daemon) mayCreate(p *principal.Principal, deviceID, hardwareID string) registry.Decision {
-	if !d.policy.loaded.Load() {
+	if !d.policy.Loaded() {
 		// Nothing is known yet: that is no reason to drop what was acknowledged.
 		return registry.Decision{Hold: true, Reason: access.NoPolicy}
 	}

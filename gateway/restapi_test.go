@@ -17,6 +17,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/policy"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/sync/replica"
 )
@@ -196,7 +197,7 @@ func TestQueuedCreateIsDecidedAgain(t *testing.T) {
 		t.Errorf("a disabled device: %+v", x)
 	}
 	// Without any policy nothing that was acknowledged is dropped.
-	h.d.policy.loaded.Store(false)
+	h.d.policy = policy.New(policy.Options{})
 	if x := h.d.mayCreate(gw, "gw", "N1"); x.Allowed || !x.Hold {
 		t.Errorf("without a policy: %+v", x)
 	}

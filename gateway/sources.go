@@ -59,7 +59,7 @@ func (d *daemon) status() admin.Status {
 		},
 		Deployments: d.deployments(),
 	}
-	if d.policy.loaded.Load() {
+	if d.policy.Loaded() {
 		s.Cache.Version = d.policy.Index().Version().String()
 	}
 	for _, n := range dropped(&stats, &box) {

@@ -104,11 +104,11 @@ func (d *daemon) buildSync() error {
 	}
 	d.cloud, d.idle = source, append(d.idle, source.Close)
 	held, resume := replica.Held{}, false
-	if d.policy.loaded.Load() {
+	if d.policy.Loaded() {
 		g, err := d.store.Cache().Load(context.Background())
 		_, dirty := d.store.Cache().Dirty()
 		if err == nil {
-			held, resume = replica.Measure(g.Version, &g.Policy, &g.Data), !dirty
+			held, resume = replica.Measure(g.Version, &g.Policy, &g.Registry), !dirty
 		}
 	}
 	d.replica, err = replica.New(replica.Options{

@@ -9,9 +9,11 @@ import (
 
 // A cloud where something changes elsewhere all the time confirms what is held
 // here as much as one where nothing does.
+func version(n uint64) model.Version { return model.Version{Epoch: 7, Number: n} }
+
 func TestChangesElsewhereConfirmTheCache(t *testing.T) {
 	put := wire.Delta{From: version(1), To: version(2)}
-	put.Policy.PutAssignments = []model.Assignment{one}
+	put.Policy.PutAssignments = []model.Assignment{{}}
 	for _, c := range []struct {
 		delta wire.Delta
 		want  bool

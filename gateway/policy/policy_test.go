@@ -1,133 +1,22 @@
-package gateway
+package policy_test
 
 import (
-	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"testing"
-	"time"
 
-	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
-	"github.com/gatehouse/gatehouse/gateway/offline"
-	"github.com/gatehouse/gatehouse/gateway/principal"
-	"github.com/gatehouse/gatehouse/gateway/store"
+	"github.com/gatehouse/gatehouse/gateway/generation"
 	"github.com/gatehouse/gatehouse/sync/replica"
 )
-
-// memoryCache is a cache that can be told to fail.
-type memoryCache struct {
-	held  store.Generation
-	fail  error
-	dirty string
-	log   *[]string
-}
-
-func (m *memoryCache) WriteGeneration(_ context.Context, g store.Generation) error {
-	*m.log = append(*m.log, "write")
-	if m.fail == nil {
-		m.held, m.dirty = g, ""
-	}
-	return m.fail
-}
-
-func (m *memoryCache) ClearDirty() error {
-	m.dirty = ""
-	return nil
-}
-
-func (m *memoryCache) WriteDelta(context.Context, store.Delta) error {
-	*m.log = append(*m.log, "write")
-	return m.fail
-}
-
-func (m *memoryCache) Load(context.Context) (store.Generation, error) { return m.held, nil }
-
-func (m *memoryCache) MarkDirty(reason string) error {
-	m.dirty = reason
-	return nil
-}
-
-type policyHouse struct {
-	*policy
-	cache *memoryCache
-	log   []string
-	seen  []change
-	gone  []string
-}
-
-var (
-	room   = space.MustPath("/5bace000-0000-4000-8000-000000000001")
-	first  = space.MustID("de71ce00-0000-4000-8000-000000000001")
-	second = space.MustID("de71ce00-0000-4000-8000-000000000002")
-)
-
-func grant(id string, dev space.ID) model.Assignment {
-	return model.Assignment{ID: space.MustID(id), Role: space.MustID(model.GatewayDeviceRole), Who: model.Identity{Kind: model.DeviceID, Object: dev}, Path: room}
-}
-
-var (
-	one = grant("a5510000-0000-4000-8000-000000000001", first)
-	two = grant("a5510000-0000-4000-8000-000000000002", second)
-)
-
-func version(n uint64) model.Version { return model.Version{Epoch: 7, Number: n} }
-
-func building(hubIDs ...string) device.Data {
-	d := device.Data{Spaces: []device.Space{{ID: room.Space(), Name: "room", Path: room}}}
-	for i, id := range hubIDs {
-		d.Devices = append(d.Devices, device.Device{ID: []space.ID{first, second}[i], HubID: id, HardwareID: id, Space: room.Space(), Status: device.Active})
-	}
-	return d
-}
-
-// clockAt is a clock whose mark and build time are mark, beside a system clock that stands at wall.
-func clockAt(mark, wall time.Time) *offline.Clock {
-	return offline.NewClock(offline.ClockOptions{System: func() time.Time { return wall }, Mark: mark, Built: mark})
-}
-
-func newPolicyHouse(t *testing.T) *policyHouse {
-	t.Helper()
-	h := &policyHouse{}
-	h.cache = &memoryCache{log: &h.log}
-	start := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
-	h.policy = &policy{
-		cache: h.cache, clock: clockAt(start, start), log: slog.New(slog.DiscardHandler),
-		revoke: func(context.Context, func(*principal.Principal) bool) (time.Duration, error) {
-			// What is revoked is judged by what is in force by now.
-			h.log = append(h.log, "revoke")
-			return 0, nil
-		},
-		problems: func([]authz.Problem, []device.Problem) {},
-		changed:  func(c change) { h.seen = append(h.seen, c) },
-		forget: func(gone []device.Departed) {
-			for _, was := range gone {
-				h.gone = append(h.gone, was.Name)
-			}
-		},
-	}
-	h.begin()
-	full := replica.Full{Version: version(1), Policy: model.Snapshot{Version: version(1), Assignments: []model.Assignment{one}}, Data: building("d1", "d2")}
-	if err := h.Replace(t.Context(), full); err != nil {
-		t.Fatal(err)
-	}
-	h.log = nil
-	return h
-}
-
-func (h *policyHouse) may(dev space.ID) bool {
-	s := &model.Subject{Identities: []model.Identity{{Kind: model.DeviceID, Object: dev}}}
-	return h.Index().Decide(s, model.Operation{Access: model.Create, Type: model.Sensor}, room).Allowed
-}
 
 // swapOne takes one's right away and gives it to two.
 var swapOne = model.ChangeSet{From: version(1), To: version(2), RemoveAssigns: []space.ID{one.ID}, PutAssignments: []model.Assignment{two}}
 
 func TestPolicyIsStoredBeforeItIsInForce(t *testing.T) {
-	h := newPolicyHouse(t)
+	h := newHouse(t)
 	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); err != nil {
 		t.Fatal(err)
 	}
@@ -142,35 +31,35 @@ func TestPolicyIsStoredBeforeItIsInForce(t *testing.T) {
 // A full disk takes rights away at once and gives none (docs/spec/semantics.md 4.4).
 func TestPolicyThatCannotBeStoredOnlyTakesAway(t *testing.T) {
 	full := errors.New("no space left on device")
-	for name, apply := range map[string]func(*policyHouse) error{
-		"delta": func(h *policyHouse) error {
+	for name, apply := range map[string]func(*house) error{
+		"delta": func(h *house) error {
 			return h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne})
 		},
-		"full": func(h *policyHouse) error {
+		"full": func(h *house) error {
 			return h.Replace(t.Context(), replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2), Assignments: []model.Assignment{two}}, Data: building("d1", "d2")})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newPolicyHouse(t)
-			h.cache.fail = full
+			h := newHouse(t)
+			h.store.fail = full
 			if err := apply(h); !errors.Is(err, full) {
 				t.Fatalf("err = %v, want the store's: the cursor must stay", err)
 			}
 			if h.may(first) || h.may(second) {
 				t.Errorf("first may %v, second may %v; want both refused", h.may(first), h.may(second))
 			}
-			if h.cache.dirty == "" || !slices.Contains(h.log, "revoke") {
-				t.Errorf("dirty %q, log %v: live sessions must lose it, and a restart must know", h.cache.dirty, h.log)
+			if h.store.dirty == "" || !slices.Contains(h.log, "revoke") {
+				t.Errorf("dirty %q, log %v: live sessions must lose it, and a restart must know", h.store.dirty, h.log)
 			}
-			h.cache.fail = nil // space again: the same change is offered once more
+			h.store.fail = nil // space again: the same change is offered once more
 			if err := apply(h); err != nil {
 				t.Fatalf("after recovery: %v", err)
 			}
 			if h.may(first) || !h.may(second) {
 				t.Errorf("after recovery: first may %v, second may %v", h.may(first), h.may(second))
 			}
-			if h.cache.dirty != "" {
-				t.Errorf("after recovery the store holds everything, and still counts as expired: %q", h.cache.dirty)
+			if h.store.dirty != "" {
+				t.Errorf("after recovery the store holds everything, and still counts as expired: %q", h.store.dirty)
 			}
 		})
 	}
@@ -189,27 +78,27 @@ func TestPolicyThatCannotBeStoredTakesWhatIsReplaced(t *testing.T) {
 	after := before
 	after.Version = version(3)
 	after.Assignments, after.AzureRoles = []model.Assignment{elsewhere}, []model.AzureRole{narrowed}
-	writes := func(h *policyHouse) bool {
+	writes := func(h *house) bool {
 		return h.Index().DecideAction(&model.Subject{Object: first, GroupsKnown: true}, "Microsoft.Devices/IotHubs/twins/write", hubScope).Allowed
 	}
-	for name, apply := range map[string]func(*policyHouse) error{
-		"delta": func(h *policyHouse) error {
+	for name, apply := range map[string]func(*house) error{
+		"delta": func(h *house) error {
 			c := model.ChangeSet{From: version(2), To: version(3), PutAssignments: []model.Assignment{elsewhere}, PutAzureRoles: []model.AzureRole{narrowed}}
 			return h.Apply(t.Context(), replica.Delta{From: version(2), To: version(3), Policy: c, Data: device.Changes{RemoveDevices: []space.ID{second}}})
 		},
-		"full": func(h *policyHouse) error {
+		"full": func(h *house) error {
 			return h.Replace(t.Context(), replica.Full{Version: version(3), Policy: after, Data: building("d1")})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newPolicyHouse(t)
+			h := newHouse(t)
 			if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: before, Data: building("d1", "d2")}); err != nil {
 				t.Fatal(err)
 			}
 			if !h.may(first) || !writes(h) {
 				t.Fatalf("before: may %v, writes %v", h.may(first), writes(h))
 			}
-			h.cache.fail = errors.New("no space left on device")
+			h.store.fail = errors.New("no space left on device")
 			if err := apply(h); err == nil {
 				t.Fatal("it was stored")
 			}
@@ -219,7 +108,7 @@ func TestPolicyThatCannotBeStoredTakesWhatIsReplaced(t *testing.T) {
 			if !slices.Equal(h.gone, []string{"d2"}) {
 				t.Errorf("forgot %v, want d2: nobody will name it again", h.gone)
 			}
-			h.cache.fail = nil
+			h.store.fail = nil
 			if err := apply(h); err != nil {
 				t.Fatal(err)
 			}
@@ -232,10 +121,10 @@ func TestPolicyThatCannotBeStoredTakesWhatIsReplaced(t *testing.T) {
 
 // After a full answer that could not be stored, nothing less mends the store.
 func TestOnlyAFullAnswerFollowsOneThatWasNotStored(t *testing.T) {
-	h := newPolicyHouse(t)
-	h.cache.fail = errors.New("no space left on device")
+	h := newHouse(t)
+	h.store.fail = errors.New("no space left on device")
 	_ = h.Replace(t.Context(), replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2)}, Data: building("d1")})
-	h.cache.fail = nil
+	h.store.fail = nil
 	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); !errors.Is(err, replica.ErrGap) {
 		t.Errorf("err = %v, want a gap", err)
 	}
@@ -244,16 +133,16 @@ func TestOnlyAFullAnswerFollowsOneThatWasNotStored(t *testing.T) {
 const hubScope = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/IotHubs/hub"
 
 func TestPolicyGapAsksForAFullAnswer(t *testing.T) {
-	h := newPolicyHouse(t)
+	h := newHouse(t)
 	late := model.ChangeSet{From: version(5), To: version(6), PutAssignments: []model.Assignment{two}}
 	if err := h.Apply(t.Context(), replica.Delta{From: version(5), To: version(6), Policy: late}); !errors.Is(err, replica.ErrGap) {
 		t.Fatalf("err = %v, want a gap", err)
 	}
-	h.cache.fail = store.ErrTooLarge
+	h.store.fail = generation.ErrTooLarge
 	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); !errors.Is(err, replica.ErrGap) {
 		t.Fatalf("a delta too large for one transaction: err = %v, want a gap", err)
 	}
-	h.cache.fail = store.ErrVersion
+	h.store.fail = generation.ErrVersion
 	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); !errors.Is(err, replica.ErrGap) {
 		t.Fatalf("a store that holds another version: err = %v, want a gap", err)
 	}
@@ -265,7 +154,7 @@ func TestPolicyGapAsksForAFullAnswer(t *testing.T) {
 // A deleted device leaves nothing to one of the same name; a disabled or
 // colliding record still exists.
 func TestDeletedDevicesAreForgotten(t *testing.T) {
-	h := newPolicyHouse(t)
+	h := newHouse(t)
 	step := func(to uint64, c device.Changes) {
 		t.Helper()
 		if err := h.Apply(t.Context(), replica.Delta{From: version(to - 1), To: version(to), Policy: model.ChangeSet{From: version(to - 1), To: version(to)}, Data: c}); err != nil {
@@ -296,8 +185,8 @@ func TestPolicyThatCannotBeStoredLosesWhatIsReplaced(t *testing.T) {
 	for name, c := range map[string]model.ChangeSet{
 		"assignment": {From: version(1), To: version(2), PutAssignments: []model.Assignment{{ID: one.ID, Role: one.Role, Who: two.Who, Path: one.Path}}},
 	} {
-		h := newPolicyHouse(t)
-		h.cache.fail = full
+		h := newHouse(t)
+		h.store.fail = full
 		if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: c}); !errors.Is(err, full) {
 			t.Fatal(err)
 		}
@@ -306,11 +195,11 @@ func TestPolicyThatCannotBeStoredLosesWhatIsReplaced(t *testing.T) {
 		}
 	}
 	role := model.AzureBuiltInRoles()[0]
-	if l := lossesOf(&model.ChangeSet{From: version(1), To: version(2), PutAzureRoles: []model.AzureRole{role}}); !slices.Equal(l.RemoveAzureRoles, []space.ID{role.ID}) || l.To != version(1) {
+	if l := newHouse(t).Index().LossesOf(&model.ChangeSet{From: version(1), To: version(2), PutAzureRoles: []model.AzureRole{role}}); !slices.Equal(l.RemoveAzureRoles, []space.ID{role.ID}) || l.To != version(1) {
 		t.Errorf("a role that is written anew: %+v", l)
 	}
-	h := newPolicyHouse(t)
-	h.cache.fail = full
+	h := newHouse(t)
+	h.store.fail = full
 	if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2), Assignments: []model.Assignment{one}}, Data: building("d1")}); !errors.Is(err, full) {
 		t.Fatal(err)
 	}

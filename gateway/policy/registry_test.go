@@ -1,8 +1,9 @@
-package gateway
+package policy_test
 
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -21,7 +22,7 @@ var errDisk = errors.New("no space left on device")
 // version may the device do anything. A decision that took one half of each
 // version would grant.
 func TestPolicyAndRegistryAreSwappedAsOne(t *testing.T) {
-	h := newPolicyHouse(t)
+	h := newHouse(t)
 	other := space.MustPath("/5bace000-0000-4000-8000-000000000002")
 	world := func(n uint64, granted, lives space.Path) replica.Full {
 		a := one
@@ -84,23 +85,23 @@ func TestRegistryThatCannotBeStoredOnlyTakesAway(t *testing.T) {
 	delta := replica.Delta{From: version(2), To: version(3), Policy: model.ChangeSet{From: version(2), To: version(3)},
 		Data: device.Changes{PutDevices: after.Devices, PutSensors: after.Sensors}}
 	snapshot := model.Snapshot{Assignments: []model.Assignment{one, two}}
-	for name, apply := range map[string]func(*policyHouse) error{
-		"delta": func(h *policyHouse) error { return h.Apply(t.Context(), delta) },
-		"full": func(h *policyHouse) error {
+	for name, apply := range map[string]func(*house) error{
+		"delta": func(h *house) error { return h.Apply(t.Context(), delta) },
+		"full": func(h *house) error {
 			s := snapshot
 			s.Version = version(3)
 			return h.Replace(t.Context(), replica.Full{Version: version(3), Policy: s, Data: after})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newPolicyHouse(t)
+			h := newHouse(t)
 			s := snapshot
 			s.Version = version(2)
 			if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: s, Data: before}); err != nil {
 				t.Fatal(err)
 			}
 			whole := h.Topology()
-			h.cache.fail = errDisk
+			h.store.fail = errDisk
 			for range 2 { // a second failure takes nothing else
 				if err := apply(h); !errors.Is(err, errDisk) {
 					t.Fatalf("err = %v", err)
@@ -129,7 +130,7 @@ func TestRegistryThatCannotBeStoredOnlyTakesAway(t *testing.T) {
 				t.Errorf("forgot %v: nobody is gone", h.gone)
 			}
 			cut := h.Topology()
-			h.cache.fail = nil
+			h.store.fail = nil
 			if err := apply(h); err != nil {
 				t.Fatal(err)
 			}
@@ -154,21 +155,21 @@ func TestRegistryThatCannotBeStoredOnlyTakesAway(t *testing.T) {
 func TestPolicyThatIsInterruptedChangesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for name, apply := range map[string]func(*policyHouse) error{
-		"delta": func(h *policyHouse) error {
+	for name, apply := range map[string]func(*house) error{
+		"delta": func(h *house) error {
 			return h.Apply(ctx, replica.Delta{From: version(1), To: version(2), Policy: swapOne})
 		},
-		"full": func(h *policyHouse) error {
+		"full": func(h *house) error {
 			return h.Replace(ctx, replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2)}, Data: building()})
 		},
 	} {
-		h := newPolicyHouse(t)
-		h.cache.fail = context.Canceled
+		h := newHouse(t)
+		h.store.fail = context.Canceled
 		if err := apply(h); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: err = %v", name, err)
 		}
-		if h.cache.dirty != "" || !h.may(first) || slices.Contains(h.log, "revoke") {
-			t.Errorf("%s: dirty %q, may %v, log %v", name, h.cache.dirty, h.may(first), h.log)
+		if h.store.dirty != "" || !h.may(first) || slices.Contains(h.log, "revoke") {
+			t.Errorf("%s: dirty %q, may %v, log %v", name, h.store.dirty, h.may(first), h.log)
 		}
 	}
 }
@@ -197,13 +198,13 @@ func TestRoleThatCannotBeStoredIsNoGain(t *testing.T) {
 		"given back":    {[]model.Role{nothing}, nil, model.ChangeSet{RemoveRoles: []space.ID{id}}},
 	} {
 		for _, full := range []bool{false, true} {
-			h := newPolicyHouse(t)
+			h := newHouse(t)
 			s := model.Snapshot{Version: version(2), Assignments: []model.Assignment{one}, Roles: c.before,
 				AzureAssignments: []model.AzureAssignment{granted}, AzureRoles: azure(c.before)}
 			if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: s, Data: building("d1")}); err != nil {
 				t.Fatal(err)
 			}
-			h.cache.fail = errDisk
+			h.store.fail = errDisk
 			var err error
 			if full {
 				s.Version, s.Roles, s.AzureRoles = version(3), c.after, azure(c.after)
@@ -247,25 +248,25 @@ func TestDenialThatCannotBeStoredIsNoGain(t *testing.T) {
 	}
 	writes, reads := denial(model.IotHubTwinsWrite), denial(model.IotHubTwinsRead)
 	s := model.Snapshot{Version: version(2), AzureAssignments: []model.AzureAssignment{granted}, AzureDenies: []model.AzureDeny{writes}}
-	for name, apply := range map[string]func(*policyHouse) error{
-		"delta": func(h *policyHouse) error {
+	for name, apply := range map[string]func(*house) error{
+		"delta": func(h *house) error {
 			return h.Apply(t.Context(), replica.Delta{From: version(2), To: version(3),
 				Policy: model.ChangeSet{From: version(2), To: version(3), PutAzureDenies: []model.AzureDeny{reads}}})
 		},
-		"full": func(h *policyHouse) error {
+		"full": func(h *house) error {
 			next := s
 			next.Version, next.AzureDenies = version(3), []model.AzureDeny{reads}
 			return h.Replace(t.Context(), replica.Full{Version: version(3), Policy: next, Data: building("d1")})
 		},
 	} {
-		h := newPolicyHouse(t)
+		h := newHouse(t)
 		if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: s, Data: building("d1")}); err != nil {
 			t.Fatal(err)
 		}
 		may := func(action string) bool {
 			return h.Index().DecideAction(&model.Subject{Object: first, GroupsKnown: true}, action, hubScope).Allowed
 		}
-		h.cache.fail = errDisk
+		h.store.fail = errDisk
 		for range 2 {
 			if err := apply(h); !errors.Is(err, errDisk) {
 				t.Fatal(err)
@@ -274,7 +275,7 @@ func TestDenialThatCannotBeStoredIsNoGain(t *testing.T) {
 				t.Errorf("%s: may write %v, may read %v; want both refused", name, may(model.IotHubTwinsWrite), may(model.IotHubTwinsRead))
 			}
 		}
-		h.cache.fail = nil
+		h.store.fail = nil
 		if err := apply(h); err != nil {
 			t.Fatal(err)
 		}
@@ -287,8 +288,8 @@ func TestDenialThatCannotBeStoredIsNoGain(t *testing.T) {
 // What was taken early and came back before anything could be stored is in no
 // later answer: the feed says nothing of what came and went in between.
 func TestWhatCameAndWentWhileNothingCouldBeStored(t *testing.T) {
-	h := newPolicyHouse(t)
-	h.cache.fail = errDisk
+	h := newHouse(t)
+	h.store.fail = errDisk
 	c := model.ChangeSet{From: version(1), To: version(2), PutRoles: []model.Role{{ID: one.Role, Name: "cut"}}}
 	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: c}); !errors.Is(err, errDisk) {
 		t.Fatal(err)
@@ -296,12 +297,32 @@ func TestWhatCameAndWentWhileNothingCouldBeStored(t *testing.T) {
 	if h.may(first) {
 		t.Error("the role that allows nothing now still grants")
 	}
-	h.cache.fail = nil
+	h.store.fail = nil
 	c = model.ChangeSet{From: version(1), To: version(3), PutAssignments: []model.Assignment{two}}
 	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(3), Policy: c}); err != nil {
 		t.Fatal(err)
 	}
 	if !h.may(first) || !h.may(second) {
 		t.Errorf("first may %v, second may %v: the store and the cloud say that both may", h.may(first), h.may(second))
+	}
+}
+
+// A change of the policy alone mends no record of the registry: what is refused
+// there is told again with it.
+func TestProblemsOfTheRegistryOutliveAChangeOfPolicy(t *testing.T) {
+	h := newHouse(t)
+	if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2)}, Data: building("same", "same")}); err != nil {
+		t.Fatal(err)
+	}
+	told := h.registryProblems
+	if len(told) == 0 {
+		t.Fatal("two devices of one hub id are no problem")
+	}
+	c := model.ChangeSet{From: version(2), To: version(3), PutAssignments: []model.Assignment{one}}
+	if err := h.Apply(t.Context(), replica.Delta{From: version(2), To: version(3), Policy: c}); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(h.registryProblems, told) {
+		t.Errorf("told %v after the change of policy, %v before", h.registryProblems, told)
 	}
 }

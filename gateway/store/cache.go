@@ -13,22 +13,14 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz/model"
-	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/generation"
 )
 
 const (
 	cacheHeadKey = "h"
 	nsGeneration = "g"
 )
-
-// Generation is everything the gateway decides by, at one version.
-type Generation struct {
-	Version model.Version
-	Taken   time.Time // when the cloud answered: the age of the data counts from here
-	Policy  model.Snapshot
-	Data    device.Data
-}
 
 // cacheHead names the generation that counts; what it does not name does not exist.
 type cacheHead struct {
@@ -105,7 +97,7 @@ func (c *Cache) openBase() error {
 
 // WriteGeneration replaces what is stored: the records in batches, then the
 // head in one small synced transaction, then the old records go. It clears the dirty mark.
-func (c *Cache) WriteGeneration(ctx context.Context, g Generation) error {
+func (c *Cache) WriteGeneration(ctx context.Context, g generation.Full) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	next := cacheHead{Version: g.Version, Taken: g.Taken, Number: 1, KeyCheck: c.sealer.check}
@@ -117,7 +109,7 @@ func (c *Cache) WriteGeneration(ctx context.Context, g Generation) error {
 	}
 	var ops []op
 	ordinal := map[string]uint16{}
-	for _, it := range items(&g.Policy, &g.Data) {
+	for _, it := range items(&g.Policy, &g.Registry) {
 		id := recordID(it.kind, it.id, 0)
 		n := ordinal[id]
 		ordinal[id]++
@@ -153,13 +145,13 @@ func (c *Cache) WriteGeneration(ctx context.Context, g Generation) error {
 }
 
 // WriteDelta applies d to the stored generation in one synced transaction.
-// ErrVersion: the stored version is not d.Policy.From; ErrTooLarge: write a
-// generation instead. Either way nothing has changed.
-func (c *Cache) WriteDelta(ctx context.Context, d Delta) error {
+// generation.ErrVersion: the stored version is not d.Policy.From;
+// generation.ErrTooLarge: write a generation instead. Either way nothing has changed.
+func (c *Cache) WriteDelta(ctx context.Context, d generation.Delta) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.head == nil || c.head.Version != d.Policy.From {
-		return &Error{Op: "apply change", Path: c.dir, Hint: "a full sync is needed", Err: ErrVersion}
+		return &Error{Op: "apply change", Path: c.dir, Hint: "a full sync is needed", Err: generation.ErrVersion}
 	}
 	if err := ctx.Err(); err != nil {
 		return &Error{Op: "apply change", Path: c.dir, Err: err}
@@ -191,14 +183,14 @@ func (c *Cache) WriteDelta(ctx context.Context, d Delta) error {
 			ops = append(ops, pending[key])
 		}
 	}
-	for _, r := range d.removals() {
+	for _, r := range removals(&d) {
 		for _, id := range r.ids {
 			if err := drop(r.kind, id); err != nil {
 				return err
 			}
 		}
 	}
-	for _, it := range d.puts() {
+	for _, it := range puts(&d) {
 		if err := drop(it.kind, it.id); err != nil {
 			return err
 		}
@@ -211,7 +203,11 @@ func (c *Cache) WriteDelta(ctx context.Context, d Delta) error {
 		pending[o.key] = o
 		ops = append(ops, o)
 	}
-	return c.flip(next, ops)
+	err := c.flip(next, ops)
+	if errors.Is(err, ErrTooLarge) {
+		return fmt.Errorf("%w: %w", generation.ErrTooLarge, err)
+	}
+	return err
 }
 
 func (c *Cache) flip(next cacheHead, ops []op) error {
@@ -228,33 +224,33 @@ func (c *Cache) flip(next cacheHead, ops []op) error {
 
 // Load returns the stored generation; lists come ordered by id. ErrEmpty:
 // there is none. ErrCorrupt: it did not verify, was set aside, and the cache is empty now.
-func (c *Cache) Load(ctx context.Context) (Generation, error) {
+func (c *Cache) Load(ctx context.Context) (generation.Full, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.head == nil {
-		return Generation{}, &Error{Op: "load", Path: c.dir, Err: ErrEmpty}
+		return generation.Full{}, &Error{Op: "load", Path: c.dir, Err: ErrEmpty}
 	}
 	g, err := c.read(ctx)
 	if err == nil {
 		return g, nil
 	}
 	if !errors.Is(err, ErrCorrupt) {
-		return Generation{}, &Error{Op: "load", Path: c.dir, Err: err}
+		return generation.Full{}, &Error{Op: "load", Path: c.dir, Err: err}
 	}
 	_ = c.base.close()
 	q, qerr := moveAside(c.dir, "cache", err.Error(), c.opt)
 	if qerr != nil {
-		return Generation{}, qerr
+		return generation.Full{}, qerr
 	}
 	c.aside = append(c.aside, *q)
 	if oerr := c.openBase(); oerr != nil {
-		return Generation{}, oerr
+		return generation.Full{}, oerr
 	}
-	return Generation{}, &Error{Op: "load", Path: q.MovedTo, Err: err, Hint: "the cache was set aside; a full sync replaces it"}
+	return generation.Full{}, &Error{Op: "load", Path: q.MovedTo, Err: err, Hint: "the cache was set aside; a full sync replaces it"}
 }
 
-func (c *Cache) read(ctx context.Context) (Generation, error) {
-	g := Generation{Version: c.head.Version, Taken: c.head.Taken}
+func (c *Cache) read(ctx context.Context) (generation.Full, error) {
+	g := generation.Full{Version: c.head.Version, Taken: c.head.Taken}
 	g.Policy.Version = c.head.Version
 	var count uint64
 	var digest sum
@@ -273,13 +269,13 @@ func (c *Cache) read(ctx context.Context) (Generation, error) {
 				return fmt.Errorf("%w: a sealed record does not open", ErrCorrupt)
 			}
 		}
-		return decodeItem(k, value, &g.Policy, &g.Data)
+		return decodeItem(k, value, &g.Policy, &g.Registry)
 	})
 	if err != nil {
-		return Generation{}, err
+		return generation.Full{}, err
 	}
 	if count != c.head.Count || digest != c.head.Digest {
-		return Generation{}, fmt.Errorf("%w: %d records of generation %d, the head says %d (or their content differs)",
+		return generation.Full{}, fmt.Errorf("%w: %d records of generation %d, the head says %d (or their content differs)",
 			ErrCorrupt, count, c.head.Number, c.head.Count)
 	}
 	return g, nil

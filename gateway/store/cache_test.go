@@ -19,6 +19,7 @@ import (
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/generation"
 )
 
 var generations = []gocmp.Option{
@@ -42,19 +43,19 @@ func gocmpKey(v any) string {
 	}
 }
 
-func filledGeneration() Generation {
-	g := filled[Generation]()
+func filledGeneration() generation.Full {
+	g := filled[generation.Full]()
 	g.Policy.Version = g.Version
 	sortByID(g.Policy.Roles, func(v model.Role) space.ID { return v.ID })
 	sortByID(g.Policy.Assignments, func(v model.Assignment) space.ID { return v.ID })
 	sortByID(g.Policy.AzureRoles, func(v model.AzureRole) space.ID { return v.ID })
 	sortByID(g.Policy.AzureAssignments, func(v model.AzureAssignment) space.ID { return v.ID })
 	sortByID(g.Policy.AzureDenies, func(v model.AzureDeny) space.ID { return v.ID })
-	sortByID(g.Data.Spaces, func(v device.Space) space.ID { return v.ID })
-	sortByID(g.Data.Devices, func(v device.Device) space.ID { return v.ID })
-	sortByID(g.Data.Sensors, func(v device.Sensor) space.ID { return v.ID })
-	sortByID(g.Data.Functions, func(v device.Function) space.ID { return v.ID })
-	sortByID(g.Data.CAs, func(v device.CA) space.ID { return v.ID })
+	sortByID(g.Registry.Spaces, func(v device.Space) space.ID { return v.ID })
+	sortByID(g.Registry.Devices, func(v device.Device) space.ID { return v.ID })
+	sortByID(g.Registry.Sensors, func(v device.Sensor) space.ID { return v.ID })
+	sortByID(g.Registry.Functions, func(v device.Function) space.ID { return v.ID })
+	sortByID(g.Registry.CAs, func(v device.CA) space.ID { return v.ID })
 	return g
 }
 
@@ -69,9 +70,9 @@ func TestGenerationKeepsEveryFieldAndSealsSecrets(t *testing.T) {
 		t.Fatalf("empty cache: %v", err)
 	}
 	want := filledGeneration()
-	want.Data.Devices[0].Auth.Primary = device.Secret("find-me-if-you-can-4711")
-	want.Data.Devices[0].Modules[0].Auth.Secondary = device.Secret("find-me-if-you-can-4711")
-	want.Data.Functions[0].Auth.Primary = device.Secret("find-me-if-you-can-4711")
+	want.Registry.Devices[0].Auth.Primary = device.Secret("find-me-if-you-can-4711")
+	want.Registry.Devices[0].Modules[0].Auth.Secondary = device.Secret("find-me-if-you-can-4711")
+	want.Registry.Functions[0].Auth.Primary = device.Secret("find-me-if-you-can-4711")
 	if err := s.Cache().WriteGeneration(context.Background(), want); err != nil {
 		t.Fatal(err)
 	}
@@ -150,47 +151,47 @@ func TestSealedRecordCannotMove(t *testing.T) {
 func TestDeltaNeedsItsVersion(t *testing.T) {
 	s, _ := open(t, t.TempDir(), testOptions())
 	c := s.Cache()
-	if err := c.WriteDelta(context.Background(), Delta{}); !errors.Is(err, ErrVersion) {
+	if err := c.WriteDelta(context.Background(), generation.Delta{}); !errors.Is(err, generation.ErrVersion) {
 		t.Errorf("delta on nothing: %v", err)
 	}
-	g := Generation{Version: model.Version{Epoch: 1, Number: 5}, Data: testData(3)}
+	g := generation.Full{Version: model.Version{Epoch: 1, Number: 5}, Registry: testData(3)}
 	if err := c.WriteGeneration(context.Background(), g); err != nil {
 		t.Fatal(err)
 	}
-	d := Delta{Policy: model.ChangeSet{From: model.Version{Epoch: 1, Number: 4}, To: model.Version{Epoch: 1, Number: 6}}}
-	if err := c.WriteDelta(context.Background(), d); !errors.Is(err, ErrVersion) {
+	d := generation.Delta{Policy: model.ChangeSet{From: model.Version{Epoch: 1, Number: 4}, To: model.Version{Epoch: 1, Number: 6}}}
+	if err := c.WriteDelta(context.Background(), d); !errors.Is(err, generation.ErrVersion) {
 		t.Errorf("delta on another version: %v", err)
 	}
 	d.Policy.From.Number = 5
 	d.Registry.PutDevices = testData(20000).Devices
-	if err := c.WriteDelta(context.Background(), d); !errors.Is(err, ErrTooLarge) {
+	if err := c.WriteDelta(context.Background(), d); !errors.Is(err, generation.ErrTooLarge) {
 		t.Errorf("huge delta: %v", err)
 	}
-	if got, err := c.Load(context.Background()); err != nil || got.Version != g.Version || len(got.Data.Devices) != 3 {
-		t.Errorf("after refused deltas: %v, %d devices, %v", got.Version, len(got.Data.Devices), err)
+	if got, err := c.Load(context.Background()); err != nil || got.Version != g.Version || len(got.Registry.Devices) != 3 {
+		t.Errorf("after refused deltas: %v, %d devices, %v", got.Version, len(got.Registry.Devices), err)
 	}
 }
 
 func TestDuplicateIDsStayApart(t *testing.T) {
 	s, _ := open(t, t.TempDir(), testOptions())
 	c := s.Cache()
-	g := Generation{Version: model.Version{Epoch: 1, Number: 1}, Data: testData(1)}
-	twin := g.Data.Devices[0]
+	g := generation.Full{Version: model.Version{Epoch: 1, Number: 1}, Registry: testData(1)}
+	twin := g.Registry.Devices[0]
 	twin.HubID = "the other"
-	g.Data.Devices = append(g.Data.Devices, twin)
+	g.Registry.Devices = append(g.Registry.Devices, twin)
 	if err := c.WriteGeneration(context.Background(), g); err != nil {
 		t.Fatal(err)
 	}
 	got, err := c.Load(context.Background())
-	if err != nil || len(got.Data.Devices) != 2 {
-		t.Fatalf("%d devices, %v; want both", len(got.Data.Devices), err)
+	if err != nil || len(got.Registry.Devices) != 2 {
+		t.Fatalf("%d devices, %v; want both", len(got.Registry.Devices), err)
 	}
-	d := Delta{Policy: model.ChangeSet{From: g.Version, To: model.Version{Epoch: 1, Number: 2}}, Registry: device.Changes{PutDevices: []device.Device{twin}}}
+	d := generation.Delta{Policy: model.ChangeSet{From: g.Version, To: model.Version{Epoch: 1, Number: 2}}, Registry: device.Changes{PutDevices: []device.Device{twin}}}
 	if err := c.WriteDelta(context.Background(), d); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := c.Load(context.Background()); err != nil || len(got.Data.Devices) != 1 || got.Data.Devices[0].HubID != "the other" {
-		t.Errorf("after a put of that id: %d devices, %v", len(got.Data.Devices), err)
+	if got, err := c.Load(context.Background()); err != nil || len(got.Registry.Devices) != 1 || got.Registry.Devices[0].HubID != "the other" {
+		t.Errorf("after a put of that id: %d devices, %v", len(got.Registry.Devices), err)
 	}
 }
 
@@ -205,12 +206,12 @@ func TestDeltasAgainstOracle(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		version := model.Version{Epoch: 1, Number: 1}
 		roles, devices := map[space.ID]model.Role{}, map[space.ID]device.Device{}
-		if err := c.WriteGeneration(context.Background(), Generation{Version: version}); err != nil {
+		if err := c.WriteGeneration(context.Background(), generation.Full{Version: version}); err != nil {
 			rt.Fatal(err)
 		}
 		pick := rapid.SampledFrom(ids)
 		for range rapid.IntRange(1, 6).Draw(rt, "deltas") {
-			d := Delta{Taken: time.Unix(int64(version.Number), 0).UTC(), Policy: model.ChangeSet{From: version}}
+			d := generation.Delta{Taken: time.Unix(int64(version.Number), 0).UTC(), Policy: model.ChangeSet{From: version}}
 			version.Number++
 			d.Policy.To = version
 			for _, id := range rapid.SliceOfN(pick, 0, 3).Draw(rt, "remove") {
@@ -230,12 +231,12 @@ func TestDeltasAgainstOracle(t *testing.T) {
 				rt.Fatal(err)
 			}
 		}
-		var want Generation
+		var want generation.Full
 		for _, r := range roles {
 			want.Policy.Roles = append(want.Policy.Roles, r)
 		}
 		for _, d := range devices {
-			want.Data.Devices = append(want.Data.Devices, d)
+			want.Registry.Devices = append(want.Registry.Devices, d)
 		}
 		got, err := c.Load(context.Background())
 		if err != nil {
@@ -273,7 +274,7 @@ func TestMarks(t *testing.T) {
 	if why, dirty := c.Dirty(); !dirty || why != "disk full" {
 		t.Errorf("dirty mark: %q, %v", why, dirty)
 	}
-	if err := c.WriteGeneration(context.Background(), Generation{}); err != nil {
+	if err := c.WriteGeneration(context.Background(), generation.Full{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, dirty := c.Dirty(); dirty {

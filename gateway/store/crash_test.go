@@ -14,6 +14,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/gateway/generation"
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
@@ -47,12 +48,12 @@ func crashChild(dir string) {
 	}()
 	go func() {
 		for n := uint64(1); ; n++ {
-			g := Generation{Version: model.Version{Epoch: uint64(os.Getpid()), Number: n}, Data: testData(200)}
+			g := generation.Full{Version: model.Version{Epoch: uint64(os.Getpid()), Number: n}, Registry: testData(200)}
 			if err := s.Cache().WriteGeneration(context.Background(), g); err != nil {
 				return
 			}
 			out <- fmt.Sprintf("gen %d %d\n", g.Version.Epoch, n)
-			d := Delta{Policy: model.ChangeSet{From: g.Version, To: model.Version{Epoch: g.Version.Epoch, Number: n + 1}},
+			d := generation.Delta{Policy: model.ChangeSet{From: g.Version, To: model.Version{Epoch: g.Version.Epoch, Number: n + 1}},
 				Registry: device.Changes{PutDevices: testData(2).Devices}}
 			n++
 			if err := s.Cache().WriteDelta(context.Background(), d); err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/gateway/generation"
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
@@ -30,14 +31,14 @@ func crashed(t *testing.T) string {
 		wait(t, func(d func(error)) { s.Bucket("b").Put("k", nil, d) })
 	}
 	write(0, 2000)
-	g := Generation{Version: model.Version{Epoch: 1, Number: 1}, Data: testData(3000)}
+	g := generation.Full{Version: model.Version{Epoch: 1, Number: 1}, Registry: testData(3000)}
 	if err := s.Cache().WriteGeneration(context.Background(), g); err != nil {
 		t.Fatal(err)
 	}
 	stop() // flushes to tables
 	s, stop = open(t, dir, testOptions())
 	write(2000, 2500)
-	d := Delta{Policy: model.ChangeSet{From: g.Version, To: model.Version{Epoch: 1, Number: 2}}}
+	d := generation.Delta{Policy: model.ChangeSet{From: g.Version, To: model.Version{Epoch: 1, Number: 2}}}
 	d.Registry.PutDevices = testData(300).Devices
 	if err := s.Cache().WriteDelta(context.Background(), d); err != nil {
 		t.Fatal(err)
@@ -167,8 +168,8 @@ func TestUndamagedCopyLosesNothing(t *testing.T) {
 		t.Fatalf("%+v", q)
 	}
 	g, err := s.Cache().Load(context.Background())
-	if err != nil || g.Version.Number != 2 || len(g.Data.Devices) != 3300 {
-		t.Errorf("version %v, %d devices, %v", g.Version, len(g.Data.Devices), err)
+	if err != nil || g.Version.Number != 2 || len(g.Registry.Devices) != 3300 {
+		t.Errorf("version %v, %d devices, %v", g.Version, len(g.Registry.Devices), err)
 	}
 }
 

@@ -1,26 +1,19 @@
 package store
 
 import (
-	"time"
-
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/generation"
 )
-
-// Delta leads from the stored generation, at Policy.From, to Policy.To.
-type Delta struct {
-	Taken    time.Time
-	Policy   model.ChangeSet
-	Registry device.Changes
-}
 
 type removal struct {
 	kind kind
 	ids  []space.ID
 }
 
-func (d *Delta) removals() []removal {
+// removals lists the ids of what a delta removes, by kind of record.
+func removals(d *generation.Delta) []removal {
 	p, r := &d.Policy, &d.Registry
 	return []removal{
 		{kindRole, p.RemoveRoles}, {kindAssignment, p.RemoveAssigns}, {kindAzureRole, p.RemoveAzureRoles},
@@ -30,7 +23,8 @@ func (d *Delta) removals() []removal {
 	}
 }
 
-func (d *Delta) puts() []item {
+// puts lists the records that a delta writes.
+func puts(d *generation.Delta) []item {
 	p, r := &d.Policy, &d.Registry
 	return items(&model.Snapshot{
 		Roles: p.PutRoles, Assignments: p.PutAssignments, AzureRoles: p.PutAzureRoles,

@@ -13,7 +13,6 @@ var (
 	ErrClosed   = errors.New("the store is closed")
 	ErrTooLarge = errors.New("too large for one transaction")
 	ErrBusy     = errors.New("too much is waiting to be committed")
-	ErrVersion  = errors.New("the change does not start at the stored version")
 	ErrEmpty    = errors.New("nothing is stored yet")
 	ErrNotFound = errors.New("no such record")
 	ErrWrongKey = errors.New("the sealing key is not the one the store was written under")

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 
 	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/gateway/generation"
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
@@ -40,7 +41,7 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 	if err := add(9); !errors.Is(err, ErrDiskFull) {
 		t.Errorf("append below the mark: %v", err)
 	}
-	if err := s.Cache().WriteGeneration(context.Background(), Generation{Data: testData(1)}); !errors.Is(err, ErrDiskFull) {
+	if err := s.Cache().WriteGeneration(context.Background(), generation.Full{Registry: testData(1)}); !errors.Is(err, ErrDiskFull) {
 		t.Errorf("generation below the mark: %v", err)
 	}
 	if err := s.Cache().MarkDirty("full"); err != nil {
@@ -226,27 +227,27 @@ func TestKV(t *testing.T) {
 func TestInterruptedGenerationLeavesTheOld(t *testing.T) {
 	s, _ := open(t, t.TempDir(), testOptions())
 	c := s.Cache()
-	first := Generation{Version: model.Version{Epoch: 1, Number: 1}, Data: testData(10)}
+	first := generation.Full{Version: model.Version{Epoch: 1, Number: 1}, Registry: testData(10)}
 	if err := c.WriteGeneration(context.Background(), first); err != nil {
 		t.Fatal(err)
 	}
 	ctx := &endsAfter{Context: context.Background(), calls: 14}
-	second := Generation{Version: model.Version{Epoch: 1, Number: 2}, Data: testData(30000)}
+	second := generation.Full{Version: model.Version{Epoch: 1, Number: 2}, Registry: testData(30000)}
 	if err := c.WriteGeneration(ctx, second); !errors.Is(err, context.Canceled) {
 		t.Fatalf("interrupted: %v", err)
 	}
 	if c.records() < 6000 {
 		t.Fatalf("%d records: the interruption came before anything was written", c.records())
 	}
-	if g, err := c.Load(context.Background()); err != nil || g.Version != first.Version || len(g.Data.Devices) != 10 {
-		t.Errorf("after an interruption: %v, %d devices, %v", g.Version, len(g.Data.Devices), err)
+	if g, err := c.Load(context.Background()); err != nil || g.Version != first.Version || len(g.Registry.Devices) != 10 {
+		t.Errorf("after an interruption: %v, %d devices, %v", g.Version, len(g.Registry.Devices), err)
 	}
-	second.Data = testData(7)
+	second.Registry = testData(7)
 	if err := c.WriteGeneration(context.Background(), second); err != nil {
 		t.Fatal(err)
 	}
-	if g, err := c.Load(context.Background()); err != nil || g.Version != second.Version || len(g.Data.Devices) != 7 {
-		t.Errorf("after the next: %v, %d devices, %v", g.Version, len(g.Data.Devices), err)
+	if g, err := c.Load(context.Background()); err != nil || g.Version != second.Version || len(g.Registry.Devices) != 7 {
+		t.Errorf("after the next: %v, %d devices, %v", g.Version, len(g.Registry.Devices), err)
 	}
 }
 

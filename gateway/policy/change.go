@@ -1,0 +1,170 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/gateway/generation"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/sync/replica"
+)
+
+// compiled is a change that is ready to be stored and put into force.
+type compiled struct {
+	facts
+	problems         []authz.Problem
+	registryProblems []device.Problem
+	concerned        func(*principal.Principal) bool // whose rights it may change
+	change           Change
+	began            time.Time
+}
+
+// Replace takes a complete answer of the cloud. It returns nil when the answer
+// is stored, in force and taken from live sessions. An error of the store means
+// that only the losses are in force; an error beside a cancelled ctx means that
+// nothing has changed.
+func (p *Policy) Replace(ctx context.Context, f replica.Full) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := compiled{
+		concerned: everyone,
+		change:    Change{From: p.version, To: f.Version, Full: true, Stored: true},
+		began:     time.Now(),
+	}
+	// Derived from the last index, so that whoever has the same rights as
+	// before keeps what was decided and cached for its session.
+	c.index, _, c.problems = p.Index().Replace(f.Policy)
+	options := p.registry
+	options.Version = p.Topology().Version() + 1
+	c.topo, c.registryProblems = device.NewTopology(f.Data, options)
+
+	err := p.store.WriteGeneration(ctx, generation.Full{
+		Version:  f.Version,
+		Taken:    p.mark(),
+		Policy:   f.Policy,
+		Registry: f.Data,
+	})
+	if err != nil && ctx.Err() != nil {
+		return err // we are told to stop: the answer is asked for again after the restart
+	}
+	if err != nil {
+		p.needsFull = true
+		losses := authz.Losses(p.stored().index, c.index)
+		return p.loseOnly(ctx, &losses, c.topo, err)
+	}
+	p.version, p.needsFull = f.Version, false
+	return p.enforce(ctx, &c)
+}
+
+// Apply takes a change set that leads from exactly the stored version.
+// replica.ErrGap means that it does not follow, or that the store wants a
+// complete answer in its place, and that nothing has changed. Other errors are
+// as for Replace.
+func (p *Policy) Apply(ctx context.Context, d replica.Delta) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, err := p.derive(&d)
+	if err != nil {
+		return err
+	}
+	err = p.store.WriteDelta(ctx, generation.Delta{Taken: p.mark(), Policy: d.Policy, Registry: d.Data})
+	switch {
+	case errors.Is(err, generation.ErrTooLarge), errors.Is(err, generation.ErrVersion):
+		return fmt.Errorf("%w: %w", replica.ErrGap, err)
+	case err != nil && ctx.Err() != nil:
+		return err // we are told to stop: the change is asked for again after the restart
+	case err != nil:
+		losses := p.stored().index.LossesOf(&d.Policy)
+		return p.loseOnly(ctx, &losses, c.topo, err)
+	}
+	p.version = d.To
+	if p.whole != nil {
+		// The change begins at the stored version, and so contains what was
+		// applied of it early: the store is no longer behind.
+		if err := p.store.ClearDirty(); err != nil {
+			p.log.Error("the mark of a store that is behind stays; a full sync takes it away", "err", err)
+		}
+	}
+	return p.enforce(ctx, c)
+}
+
+// derive compiles a change set. p.mu is held.
+func (p *Policy) derive(d *replica.Delta) (*compiled, error) {
+	if p.version != d.From {
+		return nil, fmt.Errorf("%w: holds %s, the change begins at %s", replica.ErrGap, p.version, d.From)
+	}
+	if p.needsFull {
+		return nil, fmt.Errorf("%w: a full answer could not be stored, and only another one mends that", replica.ErrGap)
+	}
+	c := &compiled{change: Change{From: d.From, To: d.To, Stored: true}, began: time.Now()}
+	held := p.stored()
+	var touched []authz.Key
+	var err error
+	if c.index, touched, err = held.index.Apply(d.Policy); err != nil {
+		return nil, fmt.Errorf("%w: %w", replica.ErrGap, err)
+	}
+	c.problems = c.index.Problems()
+	c.topo, c.registryProblems = held.topo, held.topo.Problems()
+	if changesNothing(&d.Data) && p.whole == nil {
+		c.concerned = holdersOf(touched)
+		return c, nil
+	}
+	// The registry changes who acts for whom and where everything is: it may
+	// change the rights of anybody. So does the end of what was lost early.
+	c.concerned = everyone
+	c.topo, c.registryProblems = held.topo.Apply(d.Data)
+	return c, nil
+}
+
+// enforce puts a stored change into force and takes what is lost from live
+// sessions. p.mu is held.
+func (p *Policy) enforce(ctx context.Context, c *compiled) error {
+	before := p.stored().topo
+	p.whole = nil
+	p.inForce.Store(&c.facts)
+	p.loaded.Store(true)
+	p.effects.Problems(c.problems, c.registryProblems)
+	took, err := p.effects.Revoke(ctx, c.concerned)
+	if gone := device.Gone(before, c.topo); len(gone) > 0 {
+		p.effects.Forget(gone)
+	}
+	if err != nil {
+		return fmt.Errorf("policy %s is in force, but revocation was not confirmed: %w", c.change.To, err)
+	}
+	c.change.Took, c.change.Revocation = time.Since(c.began), took
+	p.effects.Changed(c.change)
+	return nil
+}
+
+// stored is what the store holds: what is in force, unless that had to lose
+// more than could be stored. p.mu is held.
+func (p *Policy) stored() *facts {
+	if p.whole != nil {
+		return p.whole
+	}
+	return p.inForce.Load()
+}
+
+// everyone is true of every principal: the rights of all may have changed.
+func everyone(*principal.Principal) bool { return true }
+
+// holdersOf is true of the principals whose rights differ.
+func holdersOf(touched []authz.Key) func(*principal.Principal) bool {
+	return func(p *principal.Principal) bool {
+		for i := range touched {
+			if touched[i].Concerns(&p.Subject) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func changesNothing(c *device.Changes) bool {
+	return len(c.PutSpaces)+len(c.PutDevices)+len(c.PutSensors)+len(c.PutFunctions)+len(c.PutCAs)+
+		len(c.RemoveSpaces)+len(c.RemoveDevices)+len(c.RemoveSensors)+len(c.RemoveFunctions)+len(c.RemoveCAs) == 0
+}
