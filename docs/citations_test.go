@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -232,24 +231,4 @@ func walk(t *testing.T, each func(path string, text []byte)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// slug is the anchor that a heading gets on the usual hosts.
-func slug(heading string, seen map[string]int) string {
-	var b strings.Builder
-	for _, r := range strings.ToLower(heading) {
-		switch {
-		case r == ' ' || r == '-':
-			b.WriteByte('-')
-		case r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r > 127 && r != '…' && r != '→' && r != '–':
-			b.WriteRune(r)
-		}
-	}
-	s := b.String()
-	n := seen[s]
-	seen[s]++
-	if n > 0 {
-		s += "-" + strconv.Itoa(n)
-	}
-	return s
 }
