@@ -38,7 +38,7 @@ func (l *Link) method(id string, m iothub.Method) {
 }
 
 // mayInvoke decides a direct method by the right to send the device a
-// cloud-to-device message (semantics.md 3), and audits the decision.
+// cloud-to-device message (docs/spec/semantics.md 3), and audits the decision.
 func (l *Link) mayInvoke(id, method string) bool {
 	v := l.o.May(&message.Message{Topic: "devices/" + id + "/messages/devicebound/", Publisher: l.o.As})
 	l.o.Audit(message.Record{
