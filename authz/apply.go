@@ -45,7 +45,7 @@ func (ix *Index) Apply(c model.ChangeSet) (*Index, []Key, error) {
 	if d.outgrown() {
 		d.regrow()
 	}
-	next.byID = d.byID.table
+	next.byID = d.byID.array
 	if d.newRoles {
 		next.roles.turn()
 	}
@@ -194,7 +194,7 @@ func (d *delta) cut(hash uint64, ids []space.ID) {
 	}
 }
 
-// unlist takes an assignment out of the table by id.
+// unlist takes an assignment out of byID.
 func (d *delta) unlist(id *space.ID, hash uint64) {
 	bucket, fp := d.ix.bucket(id)
 	list := *d.byID.at(bucket)
@@ -293,7 +293,7 @@ func (d *delta) outgrown() bool {
 // regrow rebuilds the tables in their proper size. Its cost is spread over the
 // deltas that made it necessary.
 func (d *delta) regrow() {
-	d.ix.byID = d.byID.table
+	d.ix.byID = d.byID.array
 	list := make([]model.Assignment, 0, d.ix.grants)
 	d.ix.each(func(c *cell) {
 		for i := range c.held {

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	perBucket = 32 // assignments in a bucket of the table by id, at most, on average, when compiled
+	perBucket = 32 // assignments in a bucket of byID, at most, on average, when compiled
 	overfull  = 4  // times that before a delta rebuilds the tables
 )
 
@@ -241,10 +241,10 @@ func compareIncoming(a, b incoming) int {
 	return cmp.Or(cmp.Compare(a.o0, b.o0), cmp.Compare(a.o1, b.o1), cmp.Compare(a.realm, b.realm))
 }
 
-// indexIDs builds the table by id from the cells.
+// indexIDs builds byID from the cells.
 func (ix *Index) indexIDs() {
 	buckets := powerOfTwo(ix.grants/perBucket, blockSize)
-	ix.byID = newTable[[]uint64](buckets)
+	ix.byID = newArray[[]uint64](buckets)
 	size := make([]uint32, buckets)
 	ix.each(func(c *cell) {
 		for i := range c.held {
@@ -265,7 +265,7 @@ func (ix *Index) indexIDs() {
 	})
 }
 
-// bucket says where the assignment id is in the table by id, and by which
+// bucket says where the assignment id is in byID, and by which
 // fingerprint (in the upper half).
 func (ix *Index) bucket(id *space.ID) (uint32, uint64) {
 	h := ix.hash.id(id)

@@ -23,7 +23,7 @@ type Index struct {
 
 	people     []block
 	identities int
-	byID       table[[]uint64] // fingerprint of the assignment's id <<32 | high half of the identity's hash
+	byID       array[[]uint64] // fingerprint of the assignment's id <<32 | high half of the identity's hash
 	grants     int
 
 	realms  realms

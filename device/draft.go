@@ -219,7 +219,7 @@ type lists[K comparable] struct {
 	changed map[K]bool // ours, or gone
 }
 
-func listed[K comparable](base *table[K, []space.ID]) *lists[K] {
+func listed[K comparable](base *shardedMap[K, []space.ID]) *lists[K] {
 	return &lists[K]{edited(base), map[K]bool{}}
 }
 

@@ -121,8 +121,8 @@ func others(ids []space.ID, not space.ID) []space.ID {
 // place finds the path of every space. A parent that is here decides; only a
 // space whose parent is elsewhere is believed about its own path. A cycle, or
 // a tree deeper than a path may be, has no place.
-func (d *draft) place() *table[space.ID, space.Path] {
-	next := edited(&table[space.ID, space.Path]{slot: slotOfID})
+func (d *draft) place() *shardedMap[space.ID, space.Path] {
+	next := edited(&shardedMap[space.ID, space.Path]{slot: slotOfID})
 	done := make(map[space.ID]bool)
 	var walk func(id space.ID, level int) space.Path
 	walk = func(id space.ID, level int) space.Path {
@@ -167,7 +167,7 @@ func (d *draft) place() *table[space.ID, space.Path] {
 
 // share keeps the shards of old that hold the same paths, or all of old if
 // all do.
-func share(old, next *table[space.ID, space.Path]) *table[space.ID, space.Path] {
+func share(old, next *shardedMap[space.ID, space.Path]) *shardedMap[space.ID, space.Path] {
 	shared := 0
 	for i, m := range next.shard {
 		same := len(m) == len(old.shard[i])

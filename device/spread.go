@@ -6,7 +6,7 @@ import "github.com/gatehouse/gatehouse/device/space"
 // topology and next: the changed ones, all that name one of them as their gateway
 // (and those below), and the gateways of all these. Names are followed even where
 // they resolve to nobody, because that may be what changed.
-func (d *draft) spread(next *Topology) *table[space.ID, uint64] {
+func (d *draft) spread(next *Topology) *shardedMap[space.ID, uint64] {
 	for id := range d.senIDs {
 		if e, ok := next.sensors.get(id); ok {
 			d.near[e.Device] = true

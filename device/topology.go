@@ -39,20 +39,20 @@ type Topology struct {
 	version uint64
 	depth   int
 
-	spaces    *table[space.ID, Space]
-	paths     *table[space.ID, space.Path] // only spaces whose place is known
-	devices   *table[space.ID, *deviceEntry]
-	claims    *table[claim, []space.ID] // who claims a hub id, hardware id or thumbprint
-	named     *table[claim, []space.ID] // which devices name this text or GUID as their gateway
-	sensors   *table[space.ID, *sensorEntry]
-	labels    *table[claim, []space.ID] // sensors by hardware id
-	mounted   *table[space.ID, []space.ID]
-	functions *table[space.ID, *Function]
+	spaces    *shardedMap[space.ID, Space]
+	paths     *shardedMap[space.ID, space.Path] // only spaces whose place is known
+	devices   *shardedMap[space.ID, *deviceEntry]
+	claims    *shardedMap[claim, []space.ID] // who claims a hub id, hardware id or thumbprint
+	named     *shardedMap[claim, []space.ID] // which devices name this text or GUID as their gateway
+	sensors   *shardedMap[space.ID, *sensorEntry]
+	labels    *shardedMap[claim, []space.ID] // sensors by hardware id
+	mounted   *shardedMap[space.ID, []space.ID]
+	functions *shardedMap[space.ID, *Function]
 	cas       []CA
-	problems  *table[space.ID, []Problem]
+	problems  *shardedMap[space.ID, []Problem]
 
 	placed  uint64 // version at which a space last came, went or moved
-	touched *table[space.ID, uint64]
+	touched *shardedMap[space.ID, uint64]
 }
 
 // A claim is something that at most one record may have, or (in named) a way
@@ -89,17 +89,17 @@ func NewTopology(d Data, o Options) (*Topology, []Problem) {
 	t := &Topology{
 		version:   max(o.Version, 1) - 1,
 		depth:     min(max(o.ActsForDepth, 1), MaxActsForDepth),
-		spaces:    &table[space.ID, Space]{slot: slotOfID},
-		paths:     &table[space.ID, space.Path]{slot: slotOfID},
-		devices:   &table[space.ID, *deviceEntry]{slot: slotOfID},
-		claims:    &table[claim, []space.ID]{slot: slotOfClaim},
-		named:     &table[claim, []space.ID]{slot: slotOfClaim},
-		sensors:   &table[space.ID, *sensorEntry]{slot: slotOfID},
-		labels:    &table[claim, []space.ID]{slot: slotOfClaim},
-		mounted:   &table[space.ID, []space.ID]{slot: slotOfID},
-		functions: &table[space.ID, *Function]{slot: slotOfID},
-		problems:  &table[space.ID, []Problem]{slot: slotOfID},
-		touched:   &table[space.ID, uint64]{slot: slotOfID},
+		spaces:    &shardedMap[space.ID, Space]{slot: slotOfID},
+		paths:     &shardedMap[space.ID, space.Path]{slot: slotOfID},
+		devices:   &shardedMap[space.ID, *deviceEntry]{slot: slotOfID},
+		claims:    &shardedMap[claim, []space.ID]{slot: slotOfClaim},
+		named:     &shardedMap[claim, []space.ID]{slot: slotOfClaim},
+		sensors:   &shardedMap[space.ID, *sensorEntry]{slot: slotOfID},
+		labels:    &shardedMap[claim, []space.ID]{slot: slotOfClaim},
+		mounted:   &shardedMap[space.ID, []space.ID]{slot: slotOfID},
+		functions: &shardedMap[space.ID, *Function]{slot: slotOfID},
+		problems:  &shardedMap[space.ID, []Problem]{slot: slotOfID},
+		touched:   &shardedMap[space.ID, uint64]{slot: slotOfID},
 	}
 	return t.Apply(Changes{
 		PutSpaces: d.Spaces, PutDevices: d.Devices, PutSensors: d.Sensors,

@@ -32,7 +32,7 @@ type call struct {
 
 type handler func(c *call) error
 
-// routes is the one table of everything that the API answers. Segments are in
+// routes lists everything that the API answers. Segments are in
 // lower case: requests are folded before they are matched.
 func (s *Server) routes() *http.ServeMux {
 	routes := map[string]handler{

@@ -59,7 +59,7 @@ func load(store Store) (s *state, found bool, err error) {
 	switch {
 	case err != nil:
 		return nil, false, fmt.Errorf("%w: load: %w", ErrStore, err)
-	case m.Format == 0 && len(s.feed.events)+rows(&d) > 0:
+	case m.Format == 0 && len(s.feed.events)+countRows(&d) > 0:
 		return nil, false, fmt.Errorf("%w: load: rows without %q: this is no complete store", ErrStore, metaKey)
 	case m.Format > format:
 		return nil, false, fmt.Errorf("%w: load: format %d is newer than this program's %d", ErrStore, m.Format, format)
@@ -74,7 +74,7 @@ func load(store Store) (s *state, found bool, err error) {
 	return s, m.Format != 0, nil
 }
 
-func rows(d *draft) (n int) {
+func countRows(d *draft) (n int) {
 	for _, k := range kinds {
 		n += k.count(d)
 	}

@@ -18,7 +18,7 @@ type resource[T any] struct {
 	collection string // in the Location of what was created
 	noun       string // in messages: "The device does not exist."
 
-	rows  func(*frozen) *table[T]
+	rows  func(*frozen) *rows[T]
 	draft func(*draft) *edit[T]
 
 	id func(*T) space.ID

@@ -7,8 +7,9 @@ import (
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
-// tables is everything that the server knows, at one version.
-type tables[A, S, D, N, F, U, K, C, AA, AR, AD any] struct {
+// allRows is everything that the server knows, at one version: the rows of each
+// kind, or, in a draft, the edits of them.
+type allRows[A, S, D, N, F, U, K, C, AA, AR, AD any] struct {
 	assignments      A
 	spaces           S
 	devices          D
@@ -23,10 +24,10 @@ type tables[A, S, D, N, F, U, K, C, AA, AR, AD any] struct {
 }
 
 type (
-	frozen = tables[table[model.Assignment], table[wire.Space], table[wire.Device], table[wire.Sensor],
-		table[wire.Function], table[wire.User], table[wire.KeyStore], table[device.CA],
-		table[model.AzureAssignment], table[model.AzureRole], table[model.AzureDeny]]
-	draft = tables[edit[model.Assignment], edit[wire.Space], edit[wire.Device], edit[wire.Sensor],
+	frozen = allRows[rows[model.Assignment], rows[wire.Space], rows[wire.Device], rows[wire.Sensor],
+		rows[wire.Function], rows[wire.User], rows[wire.KeyStore], rows[device.CA],
+		rows[model.AzureAssignment], rows[model.AzureRole], rows[model.AzureDeny]]
+	draft = allRows[edit[model.Assignment], edit[wire.Space], edit[wire.Device], edit[wire.Sensor],
 		edit[wire.Function], edit[wire.User], edit[wire.KeyStore], edit[device.CA],
 		edit[model.AzureAssignment], edit[model.AzureRole], edit[model.AzureDeny]]
 )
@@ -82,7 +83,7 @@ func (s *state) snapshot() model.Snapshot {
 	}
 }
 
-func values[T any](t table[T]) []T {
+func values[T any](t rows[T]) []T {
 	list := make([]T, 0, t.len())
 	for _, v := range t.all() {
 		list = append(list, *v)
@@ -90,21 +91,37 @@ func values[T any](t table[T]) []T {
 	return list
 }
 
-// thaw opens all tables for writing, freeze closes them.
+// thaw opens the rows of all kinds for writing, freeze closes them.
 func thaw(f frozen) draft {
 	return draft{
-		assignments: open(f.assignments), spaces: open(f.spaces), devices: open(f.devices), sensors: open(f.sensors),
-		functions: open(f.functions), users: open(f.users), keystores: open(f.keystores), cas: open(f.cas),
-		azureAssignments: open(f.azureAssignments), azureRoles: open(f.azureRoles), azureDenies: open(f.azureDenies),
+		assignments:      open(f.assignments),
+		spaces:           open(f.spaces),
+		devices:          open(f.devices),
+		sensors:          open(f.sensors),
+		functions:        open(f.functions),
+		users:            open(f.users),
+		keystores:        open(f.keystores),
+		cas:              open(f.cas),
+		azureAssignments: open(f.azureAssignments),
+		azureRoles:       open(f.azureRoles),
+		azureDenies:      open(f.azureDenies),
 	}
 }
 
 func freeze(d *draft) frozen {
 	return frozen{
-		assignments: d.assignments.table, spaces: d.spaces.table, devices: d.devices.table, sensors: d.sensors.table,
-		functions: d.functions.table, users: d.users.table, keystores: d.keystores.table, cas: d.cas.table,
-		azureAssignments: d.azureAssignments.table, azureRoles: d.azureRoles.table, azureDenies: d.azureDenies.table,
+		assignments:      d.assignments.rows,
+		spaces:           d.spaces.rows,
+		devices:          d.devices.rows,
+		sensors:          d.sensors.rows,
+		functions:        d.functions.rows,
+		users:            d.users.rows,
+		keystores:        d.keystores.rows,
+		cas:              d.cas.rows,
+		azureAssignments: d.azureAssignments.rows,
+		azureRoles:       d.azureRoles.rows,
+		azureDenies:      d.azureDenies.rows,
 	}
 }
 
-func open[T any](t table[T]) edit[T] { return edit[T]{table: t} }
+func open[T any](r rows[T]) edit[T] { return edit[T]{rows: r} }

@@ -7,8 +7,14 @@ import (
 )
 
 // level is the children of one node: a persistent hash trie with sixteen
-// slots a step. A nil level is empty. Names whose whole hash collides end in
-// one bucket that is searched.
+// slots a step. A nil level is empty, which is what nearly all nodes of a tree
+// have. Names whose 64 bits of hash are all equal end in one bucket, which is
+// searched.
+//
+// A generic map of the same build measures the same here, but nothing else
+// would use it: authz/array.go, device/shardedmap.go and sync/management/rows.go
+// each hold a copy-on-write container too, and say by how much the trie is slower
+// for what they do.
 type level[V any] struct {
 	used   uint16
 	slots  []slot[V]

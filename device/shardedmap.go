@@ -9,20 +9,25 @@ import (
 
 const shards = 256
 
-// A table is an immutable map in shards: deriving the next one copies the
-// shards that change and shares the rest, so that one changed record costs a
-// 256th of the registry and a reader needs no lock.
-type table[K comparable, V any] struct {
+// shardedMap is an immutable map, divided into shards: an edit copies the
+// shards that it changes and shares the others, so that one changed record
+// costs a 256th of the registry. Readers need no lock.
+//
+// A hash trie like that of gateway/broker/tree changes a single record of
+// 100,000 faster (22 µs instead of 177), but registries are built as a whole
+// and then read: there, finding a device by its id takes 1.5 to 2 times as
+// long, and building the registry twice as long.
+type shardedMap[K comparable, V any] struct {
 	slot  func(K) uint8
 	shard [shards]map[K]V
 }
 
-func (t *table[K, V]) get(k K) (V, bool) {
+func (t *shardedMap[K, V]) get(k K) (V, bool) {
 	v, ok := t.shard[t.slot(k)][k]
 	return v, ok
 }
 
-func (t *table[K, V]) all() iter.Seq2[K, V] {
+func (t *shardedMap[K, V]) all() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
 		for _, m := range t.shard {
 			for k, v := range m {
@@ -34,14 +39,14 @@ func (t *table[K, V]) all() iter.Seq2[K, V] {
 	}
 }
 
-// An edit is a table under construction. Not for concurrent use; the base is
+// edit is a map under change. Not for concurrent use; the map it began with is
 // never written.
 type edit[K comparable, V any] struct {
-	next *table[K, V]
+	next *shardedMap[K, V]
 	own  [shards]bool
 }
 
-func edited[K comparable, V any](base *table[K, V]) *edit[K, V] {
+func edited[K comparable, V any](base *shardedMap[K, V]) *edit[K, V] {
 	next := *base
 	return &edit[K, V]{next: &next}
 }
