@@ -23,7 +23,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -123,23 +122,6 @@ func (b *Broker) Run(ctx context.Context) error {
 	<-ctx.Done()
 	b.stop()
 	return nil
-}
-
-// newServer embeds the library: one hook, no inline client, no limits that
-// are not ours, its housekeeping as rare as it can be, and no log, because it
-// logs payloads (B11, B12, B13, B16, B25, B26).
-func (b *Broker) newServer() *mqtt.Server {
-	caps := mqtt.NewDefaultServerCapabilities()
-	caps.MaximumClientWritesPending = 1
-	caps.MaximumMessageExpiryInterval = 0
-	caps.MaximumPacketSize = uint32(b.o.MaxPacket) + 5
-	caps.ReceiveMaximum = uint16(b.o.ReceiveMaximum)
-	caps.TopicAliasMaximum = 0
-	caps.MinimumProtocolVersion = 4
-	s := mqtt.New(&mqtt.Options{Capabilities: caps, Logger: slog.New(slog.DiscardHandler), InlineClient: false,
-		ClientNetReadBufferSize: 16, ClientNetWriteBufferSize: 16, SysTopicResendInterval: 24 * 3600})
-	_ = s.AddHook(&hook{b: b}, nil) // cannot fail: it has no configuration
-	return s
 }
 
 func (b *Broker) load() error {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/gatehouse/gatehouse/gateway/broker/frame"
 	"github.com/gatehouse/gatehouse/gateway/broker/outbuf"
@@ -21,14 +20,14 @@ import (
 // conn is one connection: one goroutine that reads, and a writer while there
 // is something to write. What has no comment belongs to the reading goroutine.
 type conn struct {
-	b    *Broker
-	l    *listener
-	sock *socket
-	rd   *frame.Reader
-	out  *outbuf.Buffer
-	gate gate
-	cl   *mqtt.Client
-	log  *slog.Logger
+	b       *Broker
+	l       *listener
+	sock    *socket
+	rd      *frame.Reader
+	out     *outbuf.Buffer
+	library libraryConn
+	cl      *mqtt.Client
+	log     *slog.Logger
 
 	level  byte
 	remote string
@@ -46,12 +45,7 @@ type conn struct {
 	disarmed  bool          // the deadline of CONNECT is gone
 	aliases   []string
 	lastTopic string
-	codes     []byte         // of the SUBACK or UNSUBACK being written
-	fresh     []*session.Sub // subscribed by the frame being processed
-	became    []session.Subscribed
-	auth      frame.Auth         // the AUTH being processed
-	expiresAt *timer             // credential expiry
-	answer    packets.Properties // CONNACK properties of our own
+	expiresAt *timer // credential expiry
 
 	mu    sync.Mutex // guards the rest
 	over  bool
@@ -76,7 +70,7 @@ type cause struct {
 func newConn(l *listener, s *socket) *conn {
 	b := l.b
 	c := &conn{b: b, l: l, sock: s, since: time.Now(), ended: make(chan struct{}), remote: s.RemoteAddr().String(), log: b.o.Log}
-	c.gate.c = c
+	c.library.c = c
 	c.acks.c = c
 	c.out = outbuf.New(s, outbuf.Config{Limit: b.o.Buffer, Reserve: b.o.Buffer / 2, Write: b.o.WriteTimeout, Stall: b.o.Stall,
 		Drained: c.drained, Writers: &b.conns, Wrote: func(n int) { b.count.bytesOut.Add(uint64(n)) }})
@@ -115,31 +109,6 @@ func (c *conn) serve() {
 		return
 	}
 	c.loop()
-}
-
-// speak exposes exactly one frame to the embedded library. Its decoder and
-// its handlers are guarded: the connection dies, the daemon does not.
-func (c *conn) speak(f frame.Frame) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			c.b.panicked("protocol library", r)
-			err = &frame.Error{Code: message.ImplementationSpecificError, Reason: "internal error"}
-		}
-	}()
-	pk, err := c.decode(f)
-	if err != nil {
-		return err
-	}
-	return c.b.server.InjectPacket(c.cl, pk)
-}
-
-func (c *conn) decode(f frame.Frame) (packets.Packet, error) {
-	c.gate.in = f.Raw
-	var fh packets.FixedHeader
-	if err := c.cl.ReadFixedHeader(&fh); err != nil {
-		return packets.Packet{}, err
-	}
-	return c.cl.ReadPacket(&fh)
 }
 
 // end closes the connection, from any goroutine, without waiting: what is

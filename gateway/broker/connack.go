@@ -1,45 +1,47 @@
 package broker
 
 import (
-	"errors"
+	"time"
 
+	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// refuse answers a CONNECT with a code that the client understands.
-func (c *conn) refuse(level, code byte, reason string) {
-	_ = c.sendConnack(level, code, reason, false)
-	c.end(cause{code: code, reason: reason})
+// connackProperties are the properties of a CONNACK that depend on its CONNECT.
+type connackProperties struct {
+	assignedClientID string
+	keepAlive        time.Duration  // the server keep alive; 0: the client's own stands
+	sessionExpiry    *time.Duration // nil: the client's own stands
+}
+
+// refuse answers a CONNECT with a code that the client understands, and ends the connection.
+func (f *controlFrame) refuse(level, code byte, reason string) {
+	_ = f.sendConnack(level, code, reason, false)
+	f.c.end(cause{code: code, reason: reason})
 }
 
 // sendConnack lets the embedded library write the CONNACK; the hook adds what it leaves out.
-func (c *conn) sendConnack(level, code byte, reason string, present bool) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			c.b.panicked("protocol library", r)
-			err = errors.New("panic")
-		}
-	}()
-	if c.cl == nil {
-		c.cl = c.b.server.NewClient(&c.gate, c.l.Name, "", false)
-	}
+func (f *controlFrame) sendConnack(level, code byte, reason string, present bool) error {
 	if level != 5 {
 		level = 4
 	}
-	c.cl.Properties.ProtocolVersion = level
-	return c.b.server.SendConnack(c.cl, packets.Code{Code: code, Reason: reason}, present, nil)
+	return f.guarded(func(cl *mqtt.Client) error {
+		cl.Properties.ProtocolVersion = level
+		return f.c.b.server.SendConnack(cl, packets.Code{Code: code, Reason: reason}, present, nil)
+	})
 }
 
-// connack completes a CONNACK that is about to be encoded.
-func (c *conn) connack(pk *packets.Packet) {
+// completeConnack completes a CONNACK that is about to be encoded.
+func (f *controlFrame) completeConnack(pk *packets.Packet) {
+	c, own := f.c, &f.connack
 	if c.cl.Properties.ProtocolVersion < 5 {
 		pk.ReasonCode = below5(pk.ReasonCode)
 		return
 	}
 	p := &pk.Properties
-	p.AssignedClientID = c.answer.AssignedClientID
+	p.AssignedClientID = own.assignedClientID
 	p.AuthenticationMethod = string(c.hello.AuthMethod)
 	if pk.ReasonCode >= 0x80 {
 		p.AssignedClientID, p.ReceiveMaximum = "", 0
@@ -52,8 +54,11 @@ func (c *conn) connack(pk *packets.Packet) {
 	p.WildcardSubAvailable, p.WildcardSubAvailableFlag = 1, true
 	p.SubIDAvailable, p.SubIDAvailableFlag = 1, true
 	p.SharedSubAvailable, p.SharedSubAvailableFlag = 1, true
-	p.ServerKeepAlive, p.ServerKeepAliveFlag = c.answer.ServerKeepAlive, c.answer.ServerKeepAliveFlag
-	p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = c.answer.SessionExpiryInterval, c.answer.SessionExpiryIntervalFlag
+	p.ServerKeepAlive, p.ServerKeepAliveFlag = uint16(own.keepAlive/time.Second), own.keepAlive > 0
+	p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = 0, own.sessionExpiry != nil
+	if own.sessionExpiry != nil {
+		p.SessionExpiryInterval = uint32(*own.sessionExpiry / time.Second)
+	}
 }
 
 // below5 translates a refusal for MQTT 3.1.1 (OASIS MQTT 3.1.1, 3.2.2.3). A

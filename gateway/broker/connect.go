@@ -7,8 +7,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"github.com/gatehouse/gatehouse/gateway/broker/frame"
 	"github.com/gatehouse/gatehouse/gateway/broker/session"
 	"github.com/gatehouse/gatehouse/gateway/message"
@@ -18,79 +16,58 @@ import (
 // connect runs from the first byte to the CONNACK; false: the connection is over.
 func (c *conn) connect() bool {
 	_ = c.sock.SetReadDeadline(time.Now().Add(c.l.Limits.Connect))
-	f, err := c.rd.Next()
+	f := &controlFrame{c: c}
+	raw, err := c.rd.Next()
 	if err != nil {
-		if fe := (*frame.Error)(nil); errors.As(err, &fe) && f.Type() == frame.CONNECT {
-			c.refuse(5, fe.Code, fe.Reason)
+		if fe := (*frame.Error)(nil); errors.As(err, &fe) && raw.Type() == frame.CONNECT {
+			f.refuse(5, fe.Code, fe.Reason)
 		}
 		c.misshapen(err)
 		return false
 	}
 	c.b.count.connects.Add(1)
-	hello, err := frame.ParseConnect(f, c.b.shape)
+	hello, err := frame.ParseConnect(raw, c.b.shape)
 	if err != nil {
 		fe := (*frame.Error)(nil)
-		if errors.As(err, &fe) && (hello.Level >= 5 || fe.Code == message.UnsupportedProtocolVersion) && f.Type() == frame.CONNECT {
-			c.refuse(hello.Level, fe.Code, fe.Reason)
+		if errors.As(err, &fe) && (hello.Level >= 5 || fe.Code == message.UnsupportedProtocolVersion) && raw.Type() == frame.CONNECT {
+			f.refuse(hello.Level, fe.Code, fe.Reason)
 		}
 		c.misshapen(err)
 		return false
 	}
 	hello.AuthMethod = bytes.Clone(hello.AuthMethod) // outlives its buffer
 	c.hello = hello
-	if err := c.greet(f); err != nil {
-		c.refuse(hello.Level, message.MalformedPacket, "malformed packet")
-		return false
+	code, reason := f.name()
+	if err := f.introduce(); err != nil { // from here on the library knows how large a CONNACK may be
+		code, reason = message.MalformedPacket, "malformed packet"
 	}
-	if hello.ClientID == "" && hello.Level < 5 && !hello.Clean {
-		c.refuse(hello.Level, message.ClientIdentifierNotValid, "client identifier")
-		return false
-	}
-	if len(hello.ClientID) > c.b.o.MaxTopic {
-		c.refuse(hello.Level, message.ClientIdentifierNotValid, "client identifier too long")
+	if code != message.Success {
+		f.refuse(hello.Level, code, reason)
 		return false
 	}
 	p, code := c.prove()
 	if code != message.Success {
 		c.b.count.connectsRefused.Add(1)
-		c.refuse(hello.Level, code, "connection refused")
+		f.refuse(hello.Level, code, "connection refused")
 		return false
 	}
-	return c.establish(p)
+	return f.establish(p)
 }
 
-// greet lets the embedded library read the CONNECT. The password and the will
-// are taken out first: they are not its business, and it refuses legal empty ones.
-func (c *conn) greet(f frame.Frame) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			c.b.panicked("protocol library", r)
-			err = errors.New("panic")
-		}
-	}()
-	c.cl = c.b.server.NewClient(&c.gate, c.l.Name, "", false)
-	pk, err := c.decode(f)
-	if err != nil {
-		return err
+// name gives a client without a client id one of its own, which only MQTT 5 has
+// a way to tell it, and refuses the ids that cannot be used.
+func (f *controlFrame) name() (code byte, reason string) {
+	h := &f.c.hello
+	switch {
+	case h.ClientID == "" && h.Level < 5 && !h.Clean: // OASIS MQTT 3.1.1, 3.1.3-8
+		return message.ClientIdentifierNotValid, "client identifier"
+	case h.ClientID == "":
+		h.ClientID = "auto-" + rand.Text()
+		f.connack.assignedClientID = h.ClientID
+	case len(h.ClientID) > f.c.b.o.MaxTopic:
+		return message.ClientIdentifierNotValid, "client identifier too long"
 	}
-	p := &pk.Connect
-	p.Password, p.PasswordFlag = nil, false
-	p.WillFlag, p.WillRetain, p.WillQos, p.WillTopic, p.WillPayload = false, false, 0, "", nil
-	p.WillProperties = packets.Properties{}
-	if c.hello.ClientID == "" && c.hello.Level >= 5 {
-		c.hello.ClientID = "auto-" + rand.Text()
-		c.answer.AssignedClientID = c.hello.ClientID
-	}
-	p.ClientIdentifier = c.hello.ClientID
-	if p.ClientIdentifier == "" {
-		p.ClientIdentifier = "auto-" + rand.Text() // 3.1.1, clean: nobody learns it
-		c.hello.ClientID = p.ClientIdentifier
-	}
-	if code := pk.ConnectValidate(); code != packets.CodeSuccess {
-		return code
-	}
-	c.cl.ParseConnect(c.l.Name, pk)
-	return nil
+	return message.Success, ""
 }
 
 // prove asks who this is, and whether it may be connected and leave its will.
@@ -133,8 +110,14 @@ func (c *conn) prove() (*proof, byte) {
 }
 
 func (c *conn) credentials(clientID string) *principal.Credentials {
-	return &principal.Credentials{Listener: c.l.Name, Remote: addrPort(c.sock.RemoteAddr()), TLS: c.sock.tls,
-		PeerUID: c.sock.peerUID, Version: c.hello.Level, ClientID: clientID}
+	return &principal.Credentials{
+		Listener: c.l.Name,
+		Remote:   addrPort(c.sock.RemoteAddr()),
+		TLS:      c.sock.tls,
+		PeerUID:  c.sock.peerUID,
+		Version:  c.hello.Level,
+		ClientID: clientID,
+	}
 }
 
 // refused audits a refusal and gives the code for the client.
@@ -146,8 +129,16 @@ func (c *conn) refused(err error, event string) byte {
 			r.Detail = err.Error()
 		}
 	}
-	c.b.o.Auditor.Audit(message.Record{Time: time.Now(), Event: event, Principal: c.hello.ClientID, ClientID: c.hello.ClientID,
-		Remote: c.remote, Reason: r.Reason, Detail: r.Detail, Count: 1})
+	c.b.o.Auditor.Audit(message.Record{
+		Time:      time.Now(),
+		Event:     event,
+		Principal: c.hello.ClientID,
+		ClientID:  c.hello.ClientID,
+		Remote:    c.remote,
+		Reason:    r.Reason,
+		Detail:    r.Detail,
+		Count:     1,
+	})
 	return codeOr(r.Code, message.NotAuthorized)
 }
 
@@ -158,30 +149,47 @@ func codeOr(code, otherwise byte) byte {
 	return code
 }
 
-// establish opens the session, answers, and lets what waited flow.
-func (c *conn) establish(p *proof) bool {
-	h := &c.hello
+// negotiate bounds what the client asks for (keep alive and session expiry) and
+// takes note of what the CONNACK must tell it of that.
+func (f *controlFrame) negotiate() (expiry time.Duration, persistent bool) {
+	c, h := f.c, &f.c.hello
 	c.level = h.Level
 	c.alive = time.Duration(h.KeepAlive) * time.Second
-	if most := c.b.o.MaxKeepAlive; h.Level >= 5 && (c.alive == 0 || c.alive > most) {
-		c.alive = most
-		c.answer.ServerKeepAlive, c.answer.ServerKeepAliveFlag = uint16(most/time.Second), true
-	}
-	expiry, persistent := c.expiry(h.SessionExpiry)
-	if h.Level >= 5 && persistent && time.Duration(h.SessionExpiry)*time.Second != expiry {
-		c.answer.SessionExpiryInterval, c.answer.SessionExpiryIntervalFlag = uint32(expiry/time.Second), true
-	}
 	if h.Level < 5 {
-		expiry, persistent = c.b.o.MaxSessionExpiry, !h.Clean
+		return c.b.o.MaxSessionExpiry, !h.Clean
 	}
+	if most := c.b.o.MaxKeepAlive; c.alive == 0 || c.alive > most {
+		c.alive = most
+		f.connack.keepAlive = most
+	}
+	expiry, persistent = c.expiry(h.SessionExpiry)
+	if persistent && time.Duration(h.SessionExpiry)*time.Second != expiry {
+		f.connack.sessionExpiry = &expiry
+	}
+	return expiry, persistent
+}
+
+// establish opens the session, answers, and lets what waited flow.
+func (f *controlFrame) establish(p *proof) bool {
+	c, h := f.c, &f.c.hello
+	expiry, persistent := f.negotiate()
 	if c.will != nil {
 		c.will.ID, c.will.Session = c.b.nextID.Add(1), session.Key(p.who, h.ClientID)
 	}
-	o := c.b.store.Open(session.Request{Principal: p.who, Rights: p.rights, ClientID: h.ClientID, Level: h.Level,
-		Clean: h.Clean, Persistent: persistent, Expiry: expiry, Conn: c, Allow: c.allow(p.rights)})
+	o := c.b.store.Open(session.Request{
+		Principal:  p.who,
+		Rights:     p.rights,
+		ClientID:   h.ClientID,
+		Level:      h.Level,
+		Clean:      h.Clean,
+		Persistent: persistent,
+		Expiry:     expiry,
+		Conn:       c,
+		Allow:      c.allow(p.rights),
+	})
 	if o.Session == nil {
 		c.b.audit("connect", false, p.who, c, "", message.Verdict{Reason: "too-many-sessions"})
-		c.refuse(h.Level, message.QuotaExceeded, "too many sessions")
+		f.refuse(h.Level, message.QuotaExceeded, "too many sessions")
 		return false
 	}
 	c.sess = o.Session
@@ -200,7 +208,7 @@ func (c *conn) establish(p *proof) bool {
 	}
 	if !v.Allowed {
 		c.b.audit("connect", false, p.who, c, "", v)
-		c.refuse(h.Level, codeOr(v.Code, message.NotAuthorized), "not authorized")
+		f.refuse(h.Level, codeOr(v.Code, message.NotAuthorized), "not authorized")
 		return false
 	}
 	c.b.arrived(c, o)
@@ -215,7 +223,7 @@ func (c *conn) establish(p *proof) bool {
 	c.keepWill()
 	c.rd.Max = c.b.o.MaxPacket
 	c.out.Cork() // until the loop reads on: the CONNACK leaves with what waited, and not before it can
-	if err := c.sendConnack(h.Level, message.Success, "", o.Present); err != nil {
+	if err := f.sendConnack(h.Level, message.Success, "", o.Present); err != nil {
 		return false
 	}
 	c.b.audit("connect", true, p.who, c, "", message.Verdict{Reason: "granted"})
@@ -224,7 +232,13 @@ func (c *conn) establish(p *proof) bool {
 	if h.ReceiveMaximum > 0 {
 		window = min(window, int(h.ReceiveMaximum))
 	}
-	return c.sess.Attach(&session.Link{Out: c.out, Level: c.level, MaxPacket: int(h.MaximumPacket), Window: window, Conn: c})
+	return c.sess.Attach(&session.Link{
+		Out:       c.out,
+		Level:     c.level,
+		MaxPacket: int(h.MaximumPacket),
+		Window:    window,
+		Conn:      c,
+	})
 }
 
 // expiry bounds a session expiry interval of MQTT 5.

@@ -5,10 +5,10 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// hook is the one hook of the embedded library (docs/spec/broker-boundary.md B11). The
-// first group does the talking; the second is a tripwire: those are called
-// only if the library touches a message, which it never may. Every method that
-// matters runs inside conn.speak and is guarded there.
+// hook is the one hook of the embedded library (docs/spec/broker-boundary.md B11). Its first methods answer
+// the frame that the library works on; each of them runs inside
+// controlFrame.guarded. The others are a tripwire: the library calls them only
+// when it touches a message, which it never may.
 type hook struct {
 	mqtt.HookBase
 	b *Broker
@@ -18,32 +18,33 @@ func (h *hook) ID() string { return "gatehouse" }
 
 func (h *hook) Provides(what byte) bool {
 	switch what {
-	case mqtt.OnSubscribe, mqtt.OnUnsubscribe, mqtt.OnAuthPacket, mqtt.OnPacketEncode, mqtt.OnPacketProcessed,
+	case mqtt.OnSubscribe, mqtt.OnUnsubscribe, mqtt.OnAuthPacket, mqtt.OnPacketEncode,
 		mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPublish, mqtt.OnWill, mqtt.OnQosPublish, mqtt.OnPublished:
 		return true
 	}
 	return false
 }
 
-func connOf(cl *mqtt.Client) *conn {
-	if g, ok := cl.Net.Conn.(*gate); ok {
-		return g.c
+// frameOf is the frame that the library works on for that client, or nil.
+func frameOf(cl *mqtt.Client) *controlFrame {
+	if l, ok := cl.Net.Conn.(*libraryConn); ok {
+		return l.frame
 	}
 	return nil
 }
 
-// OnSubscribe takes the filters: the library is left with none.
+// OnSubscribe takes the filters out: the library is left with none to keep.
 func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
-	if c := connOf(cl); c != nil {
-		c.subscribe(&pk)
+	if f := frameOf(cl); f != nil {
+		f.subscribe(&pk)
 	}
 	pk.Filters = nil
 	return pk
 }
 
 func (h *hook) OnUnsubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
-	if c := connOf(cl); c != nil {
-		c.unsubscribe(&pk)
+	if f := frameOf(cl); f != nil {
+		f.unsubscribe(&pk)
 	}
 	pk.Filters = nil
 	return pk
@@ -52,30 +53,23 @@ func (h *hook) OnUnsubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet 
 // OnPacketEncode fills in what the library does not know: the codes of SUBACK
 // and UNSUBACK, and the CONNACK properties that it leaves out.
 func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
-	c := connOf(cl)
-	if c == nil {
+	f := frameOf(cl)
+	if f == nil {
 		return pk
 	}
 	switch pk.FixedHeader.Type {
 	case packets.Suback, packets.Unsuback:
-		pk.ReasonCodes = c.codes
+		pk.ReasonCodes = f.codes
 		pk.Properties.User = nil
 	case packets.Connack:
-		c.connack(&pk)
+		f.completeConnack(&pk)
 	}
 	return pk
 }
 
-// OnPacketProcessed comes after the SUBACK: retained messages follow it.
-func (h *hook) OnPacketProcessed(cl *mqtt.Client, pk packets.Packet, _ error) {
-	if c := connOf(cl); c != nil && pk.FixedHeader.Type == packets.Subscribe {
-		c.replay()
-	}
-}
-
 func (h *hook) OnAuthPacket(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
-	if c := connOf(cl); c != nil {
-		return pk, c.reauthenticate(cl)
+	if f := frameOf(cl); f != nil {
+		return pk, f.reauthenticate(cl)
 	}
 	return pk, nil
 }

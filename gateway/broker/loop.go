@@ -106,7 +106,7 @@ func (c *conn) disarm() {
 // handle checks the shape of a frame and gives it to whom it belongs.
 func (c *conn) handle(f frame.Frame) error {
 	if c.b.passes(f.Type()) {
-		return c.speak(f)
+		return (&controlFrame{c: c, unread: f.Raw}).speak()
 	}
 	if err := frame.CheckHeader(f, c.level); err != nil {
 		return err
@@ -129,13 +129,12 @@ func (c *conn) handle(f frame.Frame) error {
 		if err != nil {
 			return err
 		}
-		c.auth = a
-		return c.speak(f)
+		return (&controlFrame{c: c, unread: f.Raw, auth: a}).speak()
 	}
 	if err := frame.Check(f, c.level, c.b.shape); err != nil {
 		return err
 	}
-	return c.speak(f)
+	return (&controlFrame{c: c, unread: f.Raw}).speak()
 }
 
 // goodbye is the client's own DISCONNECT; only code 0 takes the will along.

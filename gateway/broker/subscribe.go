@@ -3,7 +3,6 @@ package broker
 import (
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/gatehouse/gatehouse/gateway/broker/plane"
@@ -11,50 +10,81 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// subscribe answers every filter on its own and keeps the ones granted. It
-// runs inside the library's handler, before the SUBACK is written.
-func (c *conn) subscribe(pk *packets.Packet) {
-	c.codes = make([]byte, len(pk.Filters))
-	c.fresh, c.became = nil, nil
-	var at []int // the place of each fresh one in the packet
+// subscribe answers every filter of a SUBSCRIBE on its own and keeps the ones
+// that are allowed. It runs inside the library's handler, before the SUBACK is
+// written.
+func (f *controlFrame) subscribe(pk *packets.Packet) {
+	c := f.c
+	f.codes = make([]byte, len(pk.Filters))
 	var id uint32
 	if ids := pk.Properties.SubscriptionIdentifier; len(ids) > 0 {
 		id = uint32(ids[0])
 	}
 	have := c.sess.Subscriptions()
-	added := map[string]bool{} // filters that it has not
+	added := map[string]bool{} // filters that the session does not have yet
+	var places []int           // of each of f.subs in the packet
 	for i := range pk.Filters {
-		f := &pk.Filters[i]
-		sub, code := c.judge(message.Subscription{Filter: f.Filter, QoS: f.Qos, NoLocal: f.NoLocal,
-			RetainAsPublished: f.RetainAsPublished, RetainHandling: f.RetainHandling, ID: id})
-		if sub != nil && !added[f.Filter] && !c.sess.Subscribed(f.Filter) {
+		p := &pk.Filters[i]
+		sub, code := c.judge(message.Subscription{
+			Filter:            p.Filter,
+			QoS:               p.Qos,
+			NoLocal:           p.NoLocal,
+			RetainAsPublished: p.RetainAsPublished,
+			RetainHandling:    p.RetainHandling,
+			ID:                id,
+		})
+		if sub != nil && !added[p.Filter] && !c.sess.Subscribed(p.Filter) {
 			if have+len(added) >= c.b.o.MaxSubscriptions {
 				sub, code = nil, message.QuotaExceeded
 			} else {
-				added[f.Filter] = true
+				added[p.Filter] = true
 			}
 		}
-		c.codes[i] = code
+		f.codes[i] = code
 		if sub != nil {
-			c.fresh, at = append(c.fresh, sub), append(at, i)
+			f.subs, places = append(f.subs, sub), append(places, i)
 		}
 	}
-	if len(c.fresh) > 0 && !c.keep(func(done func(error)) (ok bool) {
-		c.became, ok = c.sess.Subscribe(c, c.fresh, c.still, done)
+	f.keep(places)
+	if c.level < 5 {
+		subackBelow5(f.codes)
+	}
+}
+
+// keep gives the allowed subscriptions to the session. places says which code is whose.
+func (f *controlFrame) keep(places []int) {
+	c := f.c
+	if len(f.subs) == 0 {
+		return
+	}
+	kept := c.change(func(done func(error)) (ok bool) {
+		f.became, ok = c.sess.Subscribe(c, f.subs, c.still, done)
 		return ok
-	}) {
-		for _, i := range at {
-			c.codes[i] = message.ImplementationSpecificError
+	})
+	if !kept {
+		for _, i := range places {
+			f.codes[i] = message.ImplementationSpecificError
 		}
-		c.sess.Undo(c.fresh, c.became)
-		c.fresh, c.became = nil, nil
+		c.sess.Undo(f.subs, f.became)
+		f.subs, f.became = nil, nil
+		return
 	}
-	for i, b := range c.became {
-		if b.Refused {
-			c.codes[at[i]] = message.NotAuthorized
+	for i, became := range f.became {
+		if became.Refused {
+			f.codes[places[i]] = message.NotAuthorized
 		}
 	}
-	c.below5()
+}
+
+// replay sends the retained messages of what was just subscribed.
+func (f *controlFrame) replay() {
+	c := f.c
+	src := plane.Source{Pause: c.out.Uncork}
+	for i, sub := range f.subs {
+		if became := f.became[i]; !became.Refused {
+			c.b.plane.Replay(src, sub, became.Existed)
+		}
+	}
 }
 
 // judge decides one filter on its inner text; a private one cannot be shared.
@@ -96,24 +126,23 @@ func (c *conn) still(sub *session.Sub) bool {
 	return v.Allowed
 }
 
-func (c *conn) below5() {
-	if c.level >= 5 {
-		return
-	}
-	for i, code := range c.codes {
+// subackBelow5 makes every refusal the only one that MQTT 3.1.1 knows (3.9.3).
+func subackBelow5(codes []byte) {
+	for i, code := range codes {
 		if code > 2 {
-			c.codes[i] = 0x80
+			codes[i] = 0x80
 		}
 	}
 }
 
-// keep makes a change of the session durable before it is acknowledged.
-func (c *conn) keep(change func(done func(error)) bool) bool {
+// change makes a change of the session, and waits until it is as durable as the
+// session is; false: it was not made, or it is not known to be durable.
+func (c *conn) change(submit func(done func(error)) bool) bool {
 	if !c.sess.Persistent() {
-		return change(nil)
+		return submit(nil)
 	}
 	result := make(chan error, 1)
-	if !change(func(err error) { result <- err }) {
+	if !submit(func(err error) { result <- err }) {
 		return false
 	}
 	c.out.Uncork()
@@ -127,75 +156,25 @@ func (c *conn) keep(change func(done func(error)) bool) bool {
 	}
 }
 
-// replay sends the retained messages of what was just subscribed.
-func (c *conn) replay() {
-	src := plane.Source{Pause: c.out.Uncork}
-	for i, sub := range c.fresh {
-		if b := c.became[i]; !b.Refused {
-			c.b.plane.Replay(src, sub, b.Existed)
-		}
-	}
-	c.fresh, c.became = nil, nil
-}
-
-func (c *conn) unsubscribe(pk *packets.Packet) {
-	c.codes = make([]byte, len(pk.Filters))
+func (f *controlFrame) unsubscribe(pk *packets.Packet) {
+	c := f.c
+	f.codes = make([]byte, len(pk.Filters))
 	filters := make([]string, len(pk.Filters))
 	for i := range pk.Filters {
 		filters[i] = pk.Filters[i].Filter
 	}
-	ok := c.keep(func(done func(error)) bool {
+	ok := c.change(func(done func(error)) bool {
 		existed, ok := c.sess.Unsubscribe(c, filters, done)
 		for i, was := range existed {
 			if !was {
-				c.codes[i] = message.NoSubscriptionExisted
+				f.codes[i] = message.NoSubscriptionExisted
 			}
 		}
 		return ok
 	})
 	if !ok {
-		for i := range c.codes {
-			c.codes[i] = message.ImplementationSpecificError
+		for i := range f.codes {
+			f.codes[i] = message.ImplementationSpecificError
 		}
 	}
-}
-
-// reauthenticate renews the same principal; as another one the connection
-// ends (docs/spec/semantics.md 1.6). c.auth is the AUTH, checked already.
-func (c *conn) reauthenticate(cl *mqtt.Client) error {
-	h, old := &c.hello, c.proof.Load()
-	if string(h.AuthMethod) == "" || c.auth.Method != string(h.AuthMethod) || c.auth.Code != packets.CodeReAuthenticate.Code {
-		return packets.ErrProtocolViolation // 4.12.1-1
-	}
-	cred := c.credentials(h.ClientID)
-	cred.AuthMethod, cred.AuthData = c.auth.Method, c.auth.Data
-	who, err := c.b.o.Authenticator.Authenticate(c.b.ctx, cred)
-	clear(c.auth.Data)
-	if err != nil || who == nil {
-		c.refused(err, "reauthenticate")
-		return packets.ErrNotAuthorized
-	}
-	if who.Key != old.who.Key || !who.Expires.IsZero() && !time.Now().Before(who.Expires) {
-		c.b.audit("reauthenticate", false, old.who, c, "", message.Verdict{Reason: "another-principal"})
-		return packets.ErrNotAuthorized
-	}
-	p := &proof{who: who, rights: c.b.o.Access.Open(who)}
-	if v := p.rights.Connect(); !v.Allowed {
-		c.b.audit("reauthenticate", false, who, c, "", v)
-		return packets.ErrNotAuthorized
-	}
-	c.proof.Store(p)
-	if !c.sess.Renew(c, p.who, p.rights) {
-		return packets.ErrSessionTakenOver
-	}
-	if v := p.rights.Connect(); !v.Allowed { // a revocation may have found the old proof
-		c.b.audit("reauthenticate", false, who, c, "", v)
-		return packets.ErrNotAuthorized
-	}
-	c.watchExpiry(who)
-	c.b.audit("reauthenticate", true, who, c, "", message.Verdict{Reason: "granted"})
-	return cl.WritePacket(packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: packets.Auth},
-		Properties:  packets.Properties{AuthenticationMethod: c.auth.Method},
-	})
 }
