@@ -50,7 +50,6 @@ type Broker struct {
 	nextID atomic.Uint64
 	ready  chan struct{}
 	ctx    context.Context // of Run
-	pass   [16]bool        // frames that tests let through unchecked; always false
 
 	conns sync.WaitGroup // connections and their writers; who is not counted by one that is joins
 
@@ -204,10 +203,6 @@ func (b *Broker) leave(c *conn) {
 	delete(b.live, c)
 	b.mu.Unlock()
 }
-
-// passes is the switch of the tests: a frame that goes to the embedded
-// library without any of our protection.
-func (b *Broker) passes(kind byte) bool { return b.pass[kind] }
 
 func (b *Broker) audit(event string, allowed bool, who *principal.Principal, c *conn, what string, v message.Verdict) {
 	r := message.Record{Time: time.Now(), Event: event, Allowed: allowed, Principal: who.Key, Topic: what,

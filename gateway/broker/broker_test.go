@@ -284,6 +284,31 @@ func (h *house) connect(o rawclient.Connect) *rawclient.Client {
 	return c
 }
 
+// unprotected is client over a connection that broker.ServeUnprotected serves.
+func (h *house) unprotected(level byte, user string) *rawclient.Client {
+	h.t.Helper()
+	nl, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() { _ = nl.Close() }()
+	near, err := net.Dial("tcp", nl.Addr().String())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { _ = near.Close() })
+	far, err := nl.Accept()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.ServeUnprotected(far)
+	c := &rawclient.Client{T: h.t, Conn: near}
+	if p := c.Connect(rawclient.Connect{Level: level, ID: user, User: user}); p.Body[1] != 0 {
+		h.t.Fatalf("refused: %s", p)
+	}
+	return c
+}
+
 // named matches one principal.
 func named(key string) func(*principal.Principal) bool {
 	return func(p *principal.Principal) bool { return p.Key == key }

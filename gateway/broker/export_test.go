@@ -1,10 +1,34 @@
 package broker
 
-import mqtt "github.com/mochi-mqtt/server/v2"
+import (
+	"net"
 
-// PassThrough lets frames of that type go to the embedded library without any
-// of our protection: the switch that shows a test to be able to fail.
-func (b *Broker) PassThrough(kind byte) { b.pass[kind] = true }
+	mqtt "github.com/mochi-mqtt/server/v2"
+)
+
+// ServeUnprotected serves one connection as conn.serve does, but without the
+// protection of conn.handle: every frame after the CONNECT goes to the embedded
+// library, whatever its type and shape. It is the mutation under which a test
+// of that protection must see the harm.
+func (b *Broker) ServeUnprotected(nc net.Conn) {
+	l := newListener(b.ctx, b, b.o.Listeners[0])
+	admitted := l.door.admit(nc)
+	c := newConn(l, &socket{Conn: admitted.Conn, door: admitted, peerUID: -1, flush: b.o.FlushTimeout})
+	b.conns.Go(func() {
+		b.enter(c)
+		defer c.teardown()
+		for on := c.connect(); on; on = !c.isOver() {
+			f, err := c.next()
+			if err == nil {
+				err = (&controlFrame{c: c, unread: f.Raw}).speak()
+			}
+			c.out.Uncork()
+			if err != nil {
+				c.lost(err)
+			}
+		}
+	})
+}
 
 // Library is the embedded server, for looking at what it holds.
 func (b *Broker) Library() *mqtt.Server { return b.server }

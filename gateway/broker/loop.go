@@ -105,9 +105,6 @@ func (c *conn) disarm() {
 
 // handle checks the shape of a frame and gives it to whom it belongs.
 func (c *conn) handle(f frame.Frame) error {
-	if c.b.passes(f.Type()) {
-		return (&controlFrame{c: c, unread: f.Raw}).speak()
-	}
 	if err := frame.CheckHeader(f, c.level); err != nil {
 		return err
 	}
