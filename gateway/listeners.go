@@ -47,7 +47,7 @@ func doors(cfg *config.Config, live map[string]*tlsfile.Live) (list []broker.Lis
 			open = append(open, l)
 		}
 		door := broker.Listener{
-			Name: c.Name, Listener: l, Filtered: c.Filtered, Origins: c.Origins,
+			Name: c.Name, Listener: l, Filtered: c.Filtered, Origins: c.Origins, Path: c.Path,
 			Limits: broker.Limits{
 				Handshake: c.Limits.HandshakeTimeout, Connect: c.Limits.ConnectTimeout, ConnectPacket: int(c.Limits.MaxConnectPacket),
 				Pending: c.Limits.MaxUnauthenticated, PerAddress: c.Limits.MaxPerAddress, RatePerAddress: c.Limits.RatePerAddress,

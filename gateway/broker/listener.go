@@ -108,6 +108,13 @@ func (l *listener) webServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/mqtt", l.upgrade)
 	mux.HandleFunc("/$iothub/websocket", l.upgrade)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if l.Path == "" || r.URL.Path != l.Path { // compared, because a path may hold what a pattern would interpret
+			http.NotFound(w, r)
+			return
+		}
+		l.upgrade(w, r)
+	})
 	s := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: l.Limits.Handshake,

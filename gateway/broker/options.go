@@ -44,7 +44,10 @@ type Listener struct {
 	// Origins are the Origin host patterns that a browser may come from;
 	// without any, only requests without Origin or from the same host.
 	Origins []string
-	Limits  Limits
+	// Path is one more URL path of a WebSocket listener, beside /mqtt and
+	// IoT Hub's; "": none.
+	Path   string
+	Limits Limits
 }
 
 // Limits bound what somebody unproved can cost. Zero fields take the default.

@@ -82,6 +82,7 @@ func TestWebSocket(t *testing.T) {
 		levels(t, func(t *testing.T, level byte) {
 			h := start(t, func(o *broker.Options) {
 				o.Listeners[0].Kind = broker.WebSocket
+				o.Listeners[0].Path = "/plant/{a}"
 				if secure {
 					o.Listeners[0].TLS = serverTLS(t)
 				}
@@ -89,7 +90,7 @@ func TestWebSocket(t *testing.T) {
 			tr := &http.Transport{TLSClientConfig: clientTLS(t)}
 			defer tr.CloseIdleConnections()
 			scheme := map[bool]string{false: "ws://", true: "wss://"}[secure]
-			for _, path := range []string{"/mqtt", "/$iothub/websocket"} {
+			for _, path := range []string{"/mqtt", "/$iothub/websocket", "/plant/{a}"} {
 				ctx, cancel := context.WithTimeout(context.Background(), rawclient.Wait)
 				defer cancel()
 				ws, _, err := websocket.Dial(ctx, scheme+h.addr+path, &websocket.DialOptions{Subprotocols: []string{"mqtt"}, HTTPClient: &http.Client{Transport: tr}})
