@@ -150,12 +150,13 @@ func (d *daemon) hubAddress() (iothub.Options, error) {
 	c := d.cfg.Upstream.IoTHub
 	host := cmp.Or(c.Host, d.cfg.Instance.Hub.Host)
 	o := iothub.Options{
-		Host:    host,
-		Address: c.Address,
-		Log:     d.log,
-		Now:     d.clock.Now,
-		TLS:     &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host},
-		Gateway: iothub.Gateway{Device: c.GatewayDevice.ID},
+		Host:      host,
+		Address:   c.Address,
+		KeepAlive: c.KeepAlive,
+		Log:       d.log,
+		Now:       d.clock.Now,
+		TLS:       &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host},
+		Gateway:   iothub.Gateway{Device: c.GatewayDevice.ID},
 	}
 	if c.CA != "" {
 		pool, err := tlsfile.Pool(c.CA)
@@ -198,7 +199,7 @@ func (d *daemon) receive(m *message.Message, done func(error)) { d.broker.Publis
 func (d *daemon) mqttLink() (*mqttbroker.Link, error) {
 	c := d.cfg.Upstream.MQTT
 	o := mqttbroker.Options{
-		URL: c.URL, ClientID: c.ClientID, Username: c.Username, Principal: d.upstreamPrincipal(), Receive: d.receive,
+		URL: c.URL, ClientID: c.ClientID, Username: c.Username, KeepAlive: c.KeepAlive, Principal: d.upstreamPrincipal(), Receive: d.receive,
 		Routes: routesOf(&d.cfg), Down: downRules(c.Topics.Down), Bridge: c.Bridge, Log: d.log,
 	}
 	if c.Password != "" {

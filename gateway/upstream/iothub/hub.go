@@ -98,6 +98,7 @@ type Options struct {
 	Handlers  Handlers
 	OpenRate  float64       // connections opened a second; 0: 10
 	ProbeWait time.Duration // 0: 15 s
+	KeepAlive time.Duration // of each connection; 0: 4 min
 	MaxPacket int
 	Log       *slog.Logger
 	Now       func() time.Time
@@ -137,6 +138,9 @@ func New(o Options) (*Hub, error) {
 	}
 	if o.ProbeWait <= 0 {
 		o.ProbeWait = 15 * time.Second
+	}
+	if o.KeepAlive <= 0 {
+		o.KeepAlive = 4 * time.Minute
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()

@@ -158,7 +158,7 @@ func (s *Session) connect(ctx context.Context) (*mqttconn.Conn, time.Time, error
 	conn, err := mqttconn.Connect(ctx, mqttconn.Options{
 		Dial:     func(ctx context.Context) (net.Conn, error) { return h.dial(ctx, cert) },
 		ClientID: s.device, Username: h.opt.Host + "/" + s.device + "/?api-version=" + apiVersion, Password: password,
-		KeepAlive: 4 * time.Minute, MaxPacket: h.opt.MaxPacket, OnMessage: s.arrived,
+		KeepAlive: h.opt.KeepAlive, MaxPacket: h.opt.MaxPacket, OnMessage: s.arrived,
 	})
 	if err != nil {
 		return nil, expires, err
