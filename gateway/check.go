@@ -29,15 +29,10 @@ func Check(cfg *config.Config) []config.Problem { return checkAt(cfg, time.Now()
 // CheckAll is what config.Load found and, if it could read the file at all,
 // what Check finds beyond that: everything at once, and one mistake once.
 func CheckAll(cfg *config.Config, loaded []config.Problem) []config.Problem {
-	known := func(p config.Problem) bool {
-		return slices.ContainsFunc(loaded, func(l config.Problem) bool {
-			return l.File == p.File && (strings.HasPrefix(p.Field, l.Field) || strings.HasPrefix(l.Field, p.Field))
-		})
-	}
 	if slices.ContainsFunc(loaded, func(p config.Problem) bool { return p.Field == "" }) {
 		return loaded
 	}
-	return append(loaded, slices.DeleteFunc(Check(cfg), known)...)
+	return config.Merge(loaded, Check(cfg)...)
 }
 
 func checkAt(cfg *config.Config, now time.Time) []config.Problem {
@@ -60,9 +55,8 @@ func checkAt(cfg *config.Config, now time.Time) []config.Problem {
 			problems = append(problems, cfg.Problem("api.tls.cert", message, hint))
 		}
 	}
-	problems = append(problems, linkCertificates(cfg)...)
-	problems = append(problems, unserved(cfg)...)
-	if cfg.Access.Map != "" {
+	problems = config.Merge(problems, linkCertificates(cfg)...)
+	if cfg.Access.Map != "" && !config.Said(problems, cfg.Problem("access.map", "", "")) {
 		_, more := loadTopicMap(cfg)
 		problems = append(problems, more...)
 	}
@@ -72,46 +66,12 @@ func checkAt(cfg *config.Config, now time.Time) []config.Problem {
 		}
 	}
 	if _, err := trust.NewVerifier(string(cfg.DeviceUpdate.TrustedRoots), false); err != nil {
-		problems = append(problems, cfg.Problem("deviceUpdate.trustedRoots", err.Error(), "name a JWK Set of RSA keys, or remove the setting"))
+		problems = config.Merge(problems, cfg.Problem("deviceUpdate.trustedRoots", err.Error(), "name a JWK Set of RSA keys, or remove the setting"))
 	}
 	if err := writable(string(cfg.State.Dir)); err != nil {
 		problems = append(problems, cfg.Problem("state.dir", fmt.Sprintf("%s cannot be used: %v", cfg.State.Dir, err), "make the directory and give it to the user that gatehoused runs as (0700)"))
 	}
 	return problems
-}
-
-// webPaths are what a WebSocket listener serves: MQTT's usual path, and IoT Hub's.
-var webPaths = []string{"", "/mqtt", "/$iothub/websocket"}
-
-// unserved names settings that this build would ignore: an operator who wrote
-// them relies on them.
-func unserved(cfg *config.Config) []config.Problem {
-	var problems []config.Problem
-	for i := range cfg.Listeners {
-		l := &cfg.Listeners[i]
-		if len(l.ProxyFrom) > 0 {
-			problems = append(problems, cfg.Problem(fmt.Sprintf("listeners[%d].proxyFrom", i), "PROXY v2 is not served by this build", "remove it: every client would be taken for the proxy"))
-		}
-		if l.Kind == config.KindWebSocket && !slices.Contains(webPaths, l.Path) {
-			problems = append(problems, cfg.Problem(fmt.Sprintf("listeners[%d].path", i), fmt.Sprintf("%q is not served", l.Path), "write /mqtt; /$iothub/websocket is served beside it"))
-		}
-	}
-	// The first listener names the limits of frames for the whole broker.
-	for i := 1; i < len(cfg.Listeners); i++ {
-		if frameLimits(cfg.Listeners[i].Limits) != frameLimits(cfg.Listeners[0].Limits) {
-			problems = append(problems, cfg.Problem(fmt.Sprintf("listeners[%d].limits", i), "sets other frame limits than the first listener",
-				"give every listener the same maxPacket, maxKeepAlive, receiveMaximum, topicAliasMaximum, maxTopicLength, maxTopicLevels, maxFilters and writeBuffer"))
-		}
-	}
-	return problems
-}
-
-// frameLimits are the limits that hold for every connection alike: what is
-// left when those of one door (deadlines, counts, rates) are taken away.
-func frameLimits(l config.Limits) config.Limits {
-	l.HandshakeTimeout, l.ConnectTimeout, l.MaxUnauthenticated, l.MaxConnections = 0, 0, 0, 0
-	l.MaxPerAddress, l.RatePerAddress, l.MaxConnectPacket = 0, 0, 0
-	return l
 }
 
 // linkCertificates looks into the certificate files of the links: authorities, and the gateway's own pairs. A

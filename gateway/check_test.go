@@ -56,27 +56,14 @@ func TestCheckMakesNothing(t *testing.T) {
 func TestCheckAllSaysAMistakeOnce(t *testing.T) {
 	cfg := config.Default()
 	cfg.State.Dir = "/proc/none"
-	cfg.Listeners = []config.Listener{{Kind: config.KindWebSocket, Path: "/chat", ProxyFrom: []string{"10.0.0.0/8"}}}
+	cfg.Access.Map = "/proc/none/topics.yaml"
+	cfg.DeviceUpdate.TrustedRoots = "/proc/none/roots.json"
 	loaded := []config.Problem{{Field: "state.dir"}}
-	if got := fieldsOf(CheckAll(&cfg, loaded)); !slices.Equal(got, []string{"state.dir", "listeners[0].proxyFrom", "listeners[0].path"}) {
+	if got := fieldsOf(CheckAll(&cfg, loaded)); !slices.Equal(got, []string{"state.dir", "access.map", "deviceUpdate.trustedRoots"}) {
 		t.Errorf("problems of %v", got)
 	}
 	unread := []config.Problem{{Message: "no such file"}}
 	if got := CheckAll(&cfg, unread); len(got) != 1 {
 		t.Errorf("a file that was not read has %v", got)
-	}
-}
-
-func TestCheckFrameLimits(t *testing.T) {
-	cfg := config.Default()
-	one, other := config.Listener{Name: "a", Limits: config.DefaultLimits()}, config.Listener{Name: "b", Limits: config.DefaultLimits()}
-	other.Limits.MaxConnections, other.Limits.MaxConnectPacket = 7, 4096 // of the door: may differ
-	cfg.Listeners = []config.Listener{one, other}
-	if got := unserved(&cfg); len(got) > 0 {
-		t.Errorf("limits of a door: %v", got)
-	}
-	cfg.Listeners[1].Limits.MaxPacket = 1024
-	if got := unserved(&cfg); len(got) != 1 || got[0].Field != "listeners[1].limits" {
-		t.Errorf("another packet limit, silently ignored: %v", got)
 	}
 }

@@ -121,7 +121,15 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 	if err != nil {
 		return err
 	}
+	d.warn(&cfg)
 	return d.run(ctx)
+}
+
+// warn logs what the operator should mend in a configuration that is in force.
+func (d *daemon) warn(cfg *config.Config) {
+	for _, w := range cfg.Warnings() {
+		d.log.Warn("the configuration should be changed", "problem", w.String())
+	}
 }
 
 // build plugs the rooms together. It opens the store and the sockets, and starts nothing.
@@ -253,7 +261,7 @@ func (d *daemon) buildMessages() error {
 		QueueMessages: s.QueueMessages, QueueBytes: int(s.QueueBytes), TotalQueueBytes: int64(s.TotalBytes),
 		MaxRetained: s.Retained, MaxRetainedBytes: int64(s.RetainedBytes), MaxSessionExpiry: s.MaxExpiry, RefuseHold: d.cfg.Outbox.RefuseAfter,
 	}
-	l := d.cfg.Listeners[0].Limits // the limits of frames are the broker's; the first listener names them
+	l := d.cfg.Limits
 	o.MaxPacket, o.MaxTopic, o.MaxLevels = int(l.MaxPacket), l.MaxTopicLength, l.MaxTopicLevels
 	o.MaxSubscriptions, o.ReceiveMaximum, o.TopicAliasMaximum = l.MaxFilters, l.ReceiveMaximum, l.TopicAliasMaximum
 	o.Buffer, o.MaxKeepAlive = int(l.WriteBuffer), l.MaxKeepAlive

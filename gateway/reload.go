@@ -77,6 +77,7 @@ func (d *daemon) reload(ctx context.Context) {
 	d.health.Set(len(r.held) > 0, "restart-needed", health.Notice,
 		"changed in the configuration and not in force: "+strings.Join(r.held, ", "), "systemctl restart gatehoused; other settings are in force")
 	d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "reload", Allowed: true, Reason: "reloaded", Detail: fmt.Sprintf("confirmed after %s", took), Count: 1})
+	d.warn(&next)
 	d.log.Info("reloaded", "waiting for a restart", r.held)
 }
 

@@ -61,7 +61,7 @@ func newRestHome(t *testing.T) *restHome {
 	cfg := config.Default()
 	cfg.Instance.Tenant, cfg.Instance.Site, cfg.Instance.Hub.Host = home, space.Root, "h.example"
 	cfg.Instance.DeviceUpdate.ARMScope = restScope
-	cfg.Listeners = []config.Listener{{Name: "mqtt", Kind: config.KindMQTT, Address: "127.0.0.1:0", Limits: config.DefaultLimits()}}
+	cfg.Listeners = []config.Listener{{Name: "mqtt", Kind: config.KindMQTT, Address: "127.0.0.1:0", Limits: config.DefaultLimits().ListenerLimits}}
 	cfg.Identity.Tenants = []config.Tenant{{ID: home}}
 	cfg.Identity.JWKS.File = config.File(jwks)
 	cfg.State.Dir = config.File(filepath.Join(dir, "state"))

@@ -207,6 +207,9 @@ func (d *daemon) cloudCredential(m config.Management) (client.TokenSource, error
 			return nil, err
 		}
 		d.idle = append(d.idle, h.CloseIdleConnections)
+		if c.TokenURL == "" {
+			c.TokenURL = "https://login.microsoftonline.com/" + c.TenantID.String() + "/oauth2/v2.0/token"
+		}
 		return credential.NewClientSecret(credential.ClientSecretOptions{
 			URL:      c.TokenURL,
 			ClientID: c.ClientID,

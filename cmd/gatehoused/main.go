@@ -68,6 +68,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if stopped {
 		return exitOK
 	}
+	for _, w := range cfg.Warnings() {
+		if *check || len(problems) > 0 { // the daemon's own log has them otherwise
+			fmt.Fprintln(stderr, w)
+		}
+	}
 	if len(problems) > 0 {
 		for _, p := range problems {
 			fmt.Fprintln(stderr, p)

@@ -86,7 +86,9 @@ func walk(v reflect.Value, field string, visit func(string, reflect.Value)) {
 		}
 	case v.Kind() == reflect.Struct:
 		for i := range v.NumField() {
-			if key := keyOf(v.Type().Field(i)); key != "" {
+			if f := v.Type().Field(i); f.Anonymous {
+				walk(v.Field(i), field, visit)
+			} else if key := keyOf(f); key != "" {
 				walk(v.Field(i), join(field, key), visit)
 			}
 		}
@@ -117,7 +119,7 @@ func detach(v reflect.Value) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if keyOf(v.Type().Field(i)) != "" {
+			if f := v.Type().Field(i); f.Anonymous || keyOf(f) != "" {
 				detach(v.Field(i))
 			}
 		}

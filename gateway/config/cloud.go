@@ -29,9 +29,7 @@ type Tenant struct {
 // Audiences lists the accepted aud for each surface.
 type Audiences struct {
 	MQTT         []string `yaml:"mqtt"`
-	Admin        []string `yaml:"admin"`
 	DeviceUpdate []string `yaml:"deviceUpdate"`
-	Management   []string `yaml:"management"`
 }
 
 // JWKS is the key set with which tokens are verified. It comes from a file, or
@@ -68,26 +66,21 @@ type Management struct {
 
 // The kinds of a Credential.
 const (
-	CredentialTokenFile        = "token-file"
-	CredentialClientSecret     = "client-secret"
-	CredentialCertificate      = "client-certificate"
-	CredentialManagedIdentity  = "managed-identity"
-	CredentialWorkloadIdentity = "workload-identity"
-	CredentialDeviceSAS        = "device-sas"
+	CredentialTokenFile    = "token-file"
+	CredentialClientSecret = "client-secret"
 )
 
 // Credential is the gateway's own cloud identity. Which fields are needed
 // depends on Kind; the others must be absent.
 type Credential struct {
-	Kind         string     `yaml:"kind"`
-	TokenFile    SecretFile `yaml:"tokenFile"`
-	TokenURL     string     `yaml:"tokenUrl"`
+	Kind      string     `yaml:"kind"`
+	TokenFile SecretFile `yaml:"tokenFile"`
+	// TenantID is the Entra tenant that issues the token; TokenURL, where it
+	// is given, is asked instead.
 	TenantID     space.ID   `yaml:"tenantId"`
+	TokenURL     string     `yaml:"tokenUrl"`
 	ClientID     string     `yaml:"clientId"`
 	ClientSecret SecretFile `yaml:"clientSecret"`
-	Cert         File       `yaml:"cert"`
-	Key          SecretFile `yaml:"key"`
-	SASKey       SecretFile `yaml:"sasKey"`
 	Scope        string     `yaml:"scope"`
 }
 

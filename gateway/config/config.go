@@ -27,6 +27,7 @@ const ExitCode = 78
 type Config struct {
 	Instance     Instance     `yaml:"instance"`
 	Listeners    []Listener   `yaml:"listeners"`
+	Limits       Limits       `yaml:"limits"`
 	Sessions     Sessions     `yaml:"sessions"`
 	Identity     Identity     `yaml:"identity"`
 	Cloud        Cloud        `yaml:"cloud"`

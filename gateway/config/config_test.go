@@ -41,23 +41,47 @@ func TestBad(t *testing.T) {
 					t.Errorf("problem without file, message or fix: %+v", p)
 				}
 			}
-			golden := strings.TrimSuffix(f, ".yaml") + ".golden"
-			if *update {
-				if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), b.String()); diff != "" {
-				t.Errorf("(-want +got)\n%s", diff)
-			}
+			golden(t, strings.TrimSuffix(f, ".yaml")+".golden", b.String())
 			if strings.Contains(b.String(), "c3VwZXItc2VjcmV0") {
 				t.Error("a secret pasted into the file is repeated in the report")
 			}
 		})
+	}
+}
+
+// TestOld: what an earlier release accepted is read, with the same effect, and
+// every warning names the line and what to write instead.
+func TestOld(t *testing.T) {
+	c, problems := load("testdata/old/v1.yaml", credentials)
+	for _, p := range problems {
+		t.Error(p)
+	}
+	if c.Limits.MaxPacket != 8*KiB || c.Limits.MaxTopicLevels != 20 || c.Limits.MaxFilters != 300 || c.Limits.TopicAliasMaximum != 16 {
+		t.Errorf("%+v", c.Limits)
+	}
+	var b strings.Builder
+	for _, w := range c.Warnings() {
+		if !w.Warning || w.Hint == "" {
+			t.Errorf("%+v", w)
+		}
+		b.WriteString(w.String() + "\n")
+	}
+	golden(t, "testdata/old/v1.golden", b.String())
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
 
@@ -77,9 +101,15 @@ func TestGood(t *testing.T) {
 		t.Errorf("relative file resolved to %q", got)
 	}
 	l := DefaultLimits()
-	l.MaxPacket = 64 * KiB
-	if diff := cmp.Diff(l, c.Listeners[0].Limits); diff != "" {
-		t.Errorf("limits: a listener keeps the defaults it does not name\n%s", diff)
+	l.MaxPacket, l.MaxPerAddress = 64*KiB, 2048
+	if diff := cmp.Diff(l, c.Limits); diff != "" {
+		t.Errorf("limits: the section keeps the defaults it does not name\n%s", diff)
+	}
+	if diff := cmp.Diff(l.ListenerLimits, c.Listeners[1].Limits); diff != "" {
+		t.Errorf("limits: a listener has the shared ones that it does not name\n%s", diff)
+	}
+	if l.MaxConnectPacket = 8 * KiB; c.Listeners[0].Limits != l.ListenerLimits {
+		t.Errorf("limits: a listener's own: %+v", c.Listeners[0].Limits)
 	}
 	if c.Offline.Expired != 36*time.Hour || !c.Access.DeviceSelfGrant || !c.Listeners[0].Filtered {
 		t.Errorf("values not read: %+v %+v", c.Offline, c.Access)

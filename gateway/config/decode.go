@@ -54,7 +54,7 @@ func decodeFile(file string, into any, env func(string) string) (*Source, []Prob
 }
 
 func decodeText(src *Source, text []byte, into any, env func(string) string) (*Source, []Problem) {
-	d := &decoder{src: src, env: env, dir: "."}
+	d := &decoder{src: src, env: env, dir: ".", retired: retiredOf(into)}
 	if abs, err := filepath.Abs(src.File); err == nil {
 		d.dir = filepath.Dir(abs)
 	}
@@ -75,6 +75,7 @@ func decodeText(src *Source, text []byte, into any, env func(string) string) (*S
 	}
 	if len(doc.Content) == 1 {
 		d.value(doc.Content[0], reflect.ValueOf(into).Elem(), "", 0)
+		d.move(reflect.ValueOf(into).Elem())
 	}
 	sortProblems(d.problems)
 	return src, d.problems
@@ -100,6 +101,8 @@ type decoder struct {
 	dir      string
 	nodes    int
 	problems []Problem
+	retired  map[string]retired
+	moving   []moving // keys at their old place
 }
 
 // report adds a problem; the field then counts as not read, so that nothing
@@ -178,12 +181,16 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, field string, level int
 		}
 		seen[key.Value] = key.Line
 		index, ok := fieldByKey(v.Type(), key.Value)
+		if r, was := d.retired[indexes.ReplaceAllString(name, "[]")]; !ok && was {
+			d.retire(r, name, key, val)
+			continue
+		}
 		if !ok {
 			d.report(key.Line, name, "is not a setting", unknownHint(key.Value, keysOf(v.Type())))
 			continue
 		}
 		d.src.lines[name] = key.Line
-		d.value(val, v.Field(index), name, level+1)
+		d.value(val, v.FieldByIndex(index), name, level+1)
 	}
 }
 

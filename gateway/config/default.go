@@ -7,6 +7,7 @@ import "time"
 // what only an operator knows.
 func Default() Config {
 	return Config{
+		Limits: DefaultLimits(),
 		Sessions: Sessions{
 			MaxExpiry:     7 * 24 * time.Hour,
 			QueueMessages: 1000,

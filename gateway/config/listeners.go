@@ -27,10 +27,10 @@ type Listener struct {
 	Filtered bool     `yaml:"filtered"`
 	Path     string   `yaml:"path"`    // websocket: the URL path
 	Origins  []string `yaml:"origins"` // websocket: allowed Origin headers
-	// ProxyFrom lists the CIDRs from which PROXY v2 is believed.
-	ProxyFrom []string `yaml:"proxyFrom"`
-	Peers     []Peer   `yaml:"peers"` // unix: uid -> principal
-	Limits    Limits   `yaml:"limits"`
+	Peers    []Peer   `yaml:"peers"`   // unix: uid -> principal
+	// Limits are this listener's own; what it does not name it has from the
+	// top-level limits.
+	Limits ListenerLimits `yaml:"limits"`
 }
 
 // TLS is a listener's certificate. ClientCA are additional authorities whose
@@ -49,9 +49,9 @@ type Peer struct {
 	Principal string `yaml:"principal"`
 }
 
-// Limits bound what one listener takes from strangers and from clients
-// (docs/spec/broker-boundary.md B7, B8, B9, B13, B20, B28).
-type Limits struct {
+// ListenerLimits bound what one listener takes from strangers
+// (docs/spec/broker-boundary.md B7, B8, B9). Each listener may have its own.
+type ListenerLimits struct {
 	HandshakeTimeout   time.Duration `yaml:"handshakeTimeout"`
 	ConnectTimeout     time.Duration `yaml:"connectTimeout"`
 	MaxUnauthenticated int           `yaml:"maxUnauthenticated"`
@@ -59,8 +59,16 @@ type Limits struct {
 	MaxPerAddress      int           `yaml:"maxPerAddress"`
 	RatePerAddress     float64       `yaml:"ratePerAddress"` // new connections a second
 	MaxConnectPacket   Size          `yaml:"maxConnectPacket"`
-	MaxPacket          Size          `yaml:"maxPacket"`
-	// MaxKeepAlive caps the keep alive of MQTT 5 clients; 0: no cap.
+}
+
+// Limits are what all listeners share: the limits of frames, which are the
+// broker's and the same on every connection (docs/spec/broker-boundary.md B13, B20, B28),
+// and those limits of listeners that a listener does not set for itself.
+type Limits struct {
+	ListenerLimits `yaml:",inline"`
+
+	MaxPacket Size `yaml:"maxPacket"`
+	// MaxKeepAlive caps the keep alive of MQTT 5 clients.
 	MaxKeepAlive      time.Duration `yaml:"maxKeepAlive"`
 	ReceiveMaximum    int           `yaml:"receiveMaximum"`
 	TopicAliasMaximum int           `yaml:"topicAliasMaximum"`
@@ -80,25 +88,27 @@ type Sessions struct {
 	RetainedBytes Size          `yaml:"retainedBytes"`
 }
 
-// DefaultLimits is what a listener without a limits section has; a limits
-// section changes only what it names.
+// DefaultLimits is what holds without a limits section; a limits section
+// changes only what it names.
 func DefaultLimits() Limits {
 	return Limits{
-		HandshakeTimeout:   10 * time.Second,
-		ConnectTimeout:     10 * time.Second,
-		MaxUnauthenticated: 256,
-		MaxConnections:     10000,
-		MaxPerAddress:      1024,
-		RatePerAddress:     50,
-		MaxConnectPacket:   16 * KiB,
-		MaxPacket:          256 * KiB, // IoT Hub's own limit for a device-to-cloud message
-		MaxKeepAlive:       0,
-		ReceiveMaximum:     64,
-		TopicAliasMaximum:  16,
-		MaxTopicLength:     4096, // a path of 32 spaces and a property bag
-		MaxTopicLevels:     48,
-		MaxFilters:         256,
-		WriteBuffer:        64 * KiB,
+		ListenerLimits: ListenerLimits{
+			HandshakeTimeout:   10 * time.Second,
+			ConnectTimeout:     10 * time.Second,
+			MaxUnauthenticated: 256,
+			MaxConnections:     10000,
+			MaxPerAddress:      1024,
+			RatePerAddress:     50,
+			MaxConnectPacket:   16 * KiB,
+		},
+		MaxPacket:         256 * KiB, // IoT Hub's own limit for a device-to-cloud message
+		MaxKeepAlive:      20 * time.Minute,
+		ReceiveMaximum:    64,
+		TopicAliasMaximum: 16,
+		MaxTopicLength:    4096, // a path of 32 spaces and a property bag
+		MaxTopicLevels:    48,
+		MaxFilters:        256,
+		WriteBuffer:       64 * KiB,
 	}
 }
 
@@ -107,6 +117,5 @@ func defaultListener() Listener {
 	return Listener{
 		Kind:            KindMQTT,
 		OnDeniedPublish: OnDeniedDisconnect,
-		Limits:          DefaultLimits(),
 	}
 }

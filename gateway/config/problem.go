@@ -14,9 +14,12 @@ type Problem struct {
 	Field   string `json:"field"` // "listeners[0].tls.cert"; "" when it is about the text
 	Message string `json:"message"`
 	Hint    string `json:"hint"` // the fix
+	// Warning: the daemon starts all the same. Problems that are not warnings keep it from starting.
+	Warning bool `json:"warning,omitempty"`
 }
 
-// String is "file:line: field: message (hint)".
+// String is "file:line: field: message", with "warning: " before the message
+// of a warning, and the fix on a line of its own.
 func (p Problem) String() string {
 	var b strings.Builder
 	b.WriteString(p.File)
@@ -26,7 +29,11 @@ func (p Problem) String() string {
 	if p.Field != "" {
 		b.WriteString(": " + p.Field)
 	}
-	b.WriteString(": " + p.Message)
+	b.WriteString(": ")
+	if p.Warning {
+		b.WriteString("warning: ")
+	}
+	b.WriteString(p.Message)
 	if p.Hint != "" {
 		b.WriteString("\n\tfix: " + p.Hint)
 	}
@@ -43,11 +50,47 @@ func sortProblems(ps []Problem) {
 	})
 }
 
+// Said tells whether one of found is about the same field of the same file as
+// p, about a part of it, or about what it is a part of.
+func Said(found []Problem, p Problem) bool {
+	return slices.ContainsFunc(found, func(f Problem) bool {
+		return f.File == p.File && (within(f.Field, p.Field) || within(p.Field, f.Field))
+	})
+}
+
+// Merge adds to found what a later look found beyond it. A mistake that
+// several parts of the program run into is one problem: the first report
+// stays, because whoever looked first knows best what is wrong.
+func Merge(found []Problem, later ...Problem) []Problem {
+	more := slices.DeleteFunc(slices.Clone(later), func(p Problem) bool { return Said(found, p) })
+	return append(slices.Clip(found), more...)
+}
+
+// within tells whether a field is the other one or a part of it.
+func within(field, of string) bool {
+	for ; field != of; field = parent(field) {
+		if field == "" {
+			return false
+		}
+	}
+	return true
+}
+
 // Source remembers where each field of a decoded file stands.
 type Source struct {
-	File   string
-	lines  map[string]int
-	unread map[string]bool // fields whose value could not be read
+	File     string
+	lines    map[string]int
+	unread   map[string]bool // fields whose value could not be read
+	warnings []Problem       // in the order of the file
+}
+
+// Warnings are what an operator should mend although the daemon starts:
+// keys that moved or lost their meaning, each with the line to write instead.
+func (s *Source) Warnings() []Problem {
+	if s == nil {
+		return nil
+	}
+	return slices.Clone(s.warnings)
 }
 
 func newSource(file string) *Source {
@@ -93,6 +136,9 @@ func (s *Source) Problem(field, message, hint string) Problem {
 	}
 	return p
 }
+
+// Warnings are those of the file that this configuration was read from.
+func (c *Config) Warnings() []Problem { return c.src.Warnings() }
 
 // Problem makes a Problem about a field of this configuration, at its line.
 func (c *Config) Problem(field, message, hint string) Problem {

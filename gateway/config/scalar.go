@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -126,7 +127,9 @@ func join(field, key string) string {
 func keysOf(t reflect.Type) []string {
 	var keys []string
 	for f := range t.Fields() {
-		if k := keyOf(f); k != "" {
+		if f.Anonymous {
+			keys = append(keys, keysOf(f.Type)...)
+		} else if k := keyOf(f); k != "" {
 			keys = append(keys, k)
 		}
 	}
@@ -139,13 +142,19 @@ func keyOf(f reflect.StructField) string {
 	return key
 }
 
-func fieldByKey(t reflect.Type, key string) (int, bool) {
-	for i := range t.NumField() {
-		if key != "" && keyOf(t.Field(i)) == key {
-			return i, true
+// fieldByKey is the index of the field, through structs whose keys stand
+// inline, for reflect.Value.FieldByIndex.
+func fieldByKey(t reflect.Type, key string) ([]int, bool) {
+	for f := range t.Fields() {
+		if f.Anonymous {
+			if inner, ok := fieldByKey(f.Type, key); ok {
+				return append(slices.Clone(f.Index), inner...), true
+			}
+		} else if key != "" && keyOf(f) == key {
+			return f.Index, true
 		}
 	}
-	return 0, false
+	return nil, false
 }
 
 func unknownHint(key string, keys []string) string {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Validate returns everything that is wrong with the values, at once. It does
-// no I/O.
+// Validate returns everything that is wrong with the values, at once, warnings
+// among it. It does no I/O.
 func (c *Config) Validate() []Problem {
 	v := &validator{c: c}
 	v.instance()
@@ -36,6 +36,12 @@ type validator struct {
 
 func (v *validator) bad(field, message, hint string) {
 	v.problems = append(v.problems, v.c.Problem(field, message, hint))
+}
+
+func (v *validator) warn(field, message, hint string) {
+	p := v.c.Problem(field, message, hint)
+	p.Warning = true
+	v.problems = append(v.problems, p)
 }
 
 func (v *validator) oneOf(field, value string, allowed ...string) bool {

@@ -32,34 +32,39 @@ func (v *validator) cloud() {
 // credentialFields says which fields each kind needs; the rest must be absent
 // so that a leftover is not mistaken for what is in use.
 var credentialFields = map[string][]string{
-	CredentialTokenFile:        {"tokenFile"},
-	CredentialClientSecret:     {"tokenUrl", "clientId", "clientSecret", "scope"},
-	CredentialCertificate:      {"tokenUrl", "clientId", "cert", "key", "scope"},
-	CredentialManagedIdentity:  {"scope"},
-	CredentialWorkloadIdentity: {"tokenUrl", "clientId", "tokenFile", "scope"},
-	CredentialDeviceSAS:        {"sasKey"},
+	CredentialTokenFile:    {"tokenFile"},
+	CredentialClientSecret: {"tenantId", "clientId", "clientSecret", "scope"},
 }
 
 func (v *validator) credential(c Credential) {
 	const at = "cloud.management.credential"
 	if c.Kind == "" {
-		v.bad(at+".kind", "is missing: the management API answers nobody unknown", "write one of token-file, client-secret, client-certificate, managed-identity, workload-identity, device-sas")
+		v.bad(at+".kind", "is missing: the management API answers nobody unknown", "write one of token-file, client-secret")
 		return
 	}
-	if !v.oneOf(at+".kind", c.Kind, CredentialTokenFile, CredentialClientSecret, CredentialCertificate, CredentialManagedIdentity, CredentialWorkloadIdentity, CredentialDeviceSAS) {
+	if !v.oneOf(at+".kind", c.Kind, CredentialTokenFile, CredentialClientSecret) {
 		return
 	}
 	need := credentialFields[c.Kind]
-	for _, f := range []struct{ name, value string }{
-		{"tokenFile", string(c.TokenFile)}, {"tokenUrl", c.TokenURL}, {"clientId", c.ClientID}, {"clientSecret", string(c.ClientSecret)},
-		{"cert", string(c.Cert)}, {"key", string(c.Key)}, {"sasKey", string(c.SASKey)}, {"scope", c.Scope},
+	for _, f := range []struct {
+		name  string
+		given bool
+	}{
+		{"tokenFile", c.TokenFile != ""},
+		{"tenantId", !c.TenantID.IsZero() || c.TokenURL != "" && c.Kind == CredentialClientSecret},
+		{"tokenUrl", c.TokenURL != ""},
+		{"clientId", c.ClientID != ""},
+		{"clientSecret", c.ClientSecret != ""},
+		{"scope", c.Scope != ""},
 	} {
 		needed := slices.Contains(need, f.name)
-		optional := f.name == "clientId" && c.Kind == CredentialManagedIdentity // user-assigned
+		instead := f.name == "tokenUrl" && c.Kind == CredentialClientSecret // of tenantId
 		switch {
-		case needed && f.value == "":
+		case needed && !f.given:
 			v.bad(at+"."+f.name, fmt.Sprintf("is missing for kind %s", c.Kind), "this kind needs "+strings.Join(need, ", "))
-		case !needed && !optional && f.value != "":
+		case !needed && f.given && f.name == "tenantId": // it was accepted, and not used, before it had a meaning
+			v.warn(at+"."+f.name, fmt.Sprintf("is not used by kind %s", c.Kind), "remove it; this kind needs "+strings.Join(need, ", "))
+		case !needed && f.given && !instead:
 			v.bad(at+"."+f.name, fmt.Sprintf("is not used by kind %s", c.Kind), "remove it; this kind needs "+strings.Join(need, ", "))
 		}
 	}

@@ -2,9 +2,9 @@ package config
 
 import (
 	"fmt"
-	"net/netip"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,8 +29,10 @@ func (v *validator) listeners() {
 		}
 		addresses[l.Address] = i
 		v.listener(l, at)
-		v.listenerLimits(l.Limits, at+".limits")
+		v.ownLimits(l.Limits, at+".limits")
 	}
+	v.sharedLimits(v.c.Limits)
+	v.connectPackets()
 }
 
 func (v *validator) listener(l *Listener, at string) {
@@ -51,11 +53,6 @@ func (v *validator) listener(l *Listener, at string) {
 	}
 	if l.Kind != KindUnix && len(l.Peers) > 0 {
 		v.bad(at+".peers", "maps user ids, which only a unix socket knows", "remove it, or write kind: unix")
-	}
-	for j, cidr := range l.ProxyFrom {
-		if _, err := netip.ParsePrefix(cidr); err != nil {
-			v.bad(fmt.Sprintf("%s.proxyFrom[%d]", at, j), fmt.Sprintf("%q is no network", clip(cidr)), "write a CIDR such as 10.0.0.0/8 or 10.1.2.3/32")
-		}
 	}
 }
 
@@ -98,7 +95,32 @@ func (v *validator) networkListener(l *Listener, at string) {
 	}
 }
 
-func (v *validator) listenerLimits(l Limits, at string) {
+// ownLimits checks what a listener names itself; what it inherits is reported
+// where it stands.
+func (v *validator) ownLimits(l ListenerLimits, at string) {
+	n := len(v.problems)
+	v.listenerLimits(l, at)
+	own := slices.DeleteFunc(v.problems[n:], func(p Problem) bool { return !v.c.src.Has(p.Field) })
+	v.problems = v.problems[:n+len(own)]
+}
+
+// connectPackets compares what each listener takes from strangers with what it
+// takes from clients. A shared maxConnectPacket that no listener uses may be anything.
+func (v *validator) connectPackets() {
+	wrong := map[string]bool{}
+	for i := range v.c.Listeners {
+		field := fmt.Sprintf("listeners[%d].limits.maxConnectPacket", i)
+		if !v.c.src.Has(field) {
+			field = "limits.maxConnectPacket"
+		}
+		if v.c.Listeners[i].Limits.MaxConnectPacket > v.c.Limits.MaxPacket && !wrong[field] {
+			wrong[field] = true
+			v.bad(field, "is larger than limits.maxPacket", "strangers get the smaller limit: write at most the value of limits.maxPacket")
+		}
+	}
+}
+
+func (v *validator) listenerLimits(l ListenerLimits, at string) {
 	v.atLeast(at+".handshakeTimeout", l.HandshakeTimeout.Seconds(), 0.1, "seconds")
 	v.atLeast(at+".connectTimeout", l.ConnectTimeout.Seconds(), 0.1, "seconds")
 	v.atLeast(at+".maxUnauthenticated", float64(l.MaxUnauthenticated), 1, "")
@@ -106,12 +128,14 @@ func (v *validator) listenerLimits(l Limits, at string) {
 	v.atLeast(at+".maxPerAddress", float64(l.MaxPerAddress), 1, "")
 	v.atLeast(at+".ratePerAddress", l.RatePerAddress, 0.1, "connections a second")
 	v.atLeast(at+".maxConnectPacket", float64(l.MaxConnectPacket), 256, "bytes")
+}
+
+func (v *validator) sharedLimits(l Limits) {
+	const at = "limits"
+	v.listenerLimits(l.ListenerLimits, at)
 	v.atLeast(at+".maxPacket", float64(l.MaxPacket), 512, "bytes")
 	if l.MaxPacket > 16*MiB {
 		v.bad(at+".maxPacket", "is larger than a message may be here", "write at most 16 MiB; IoT Hub takes 256 KiB")
-	}
-	if l.MaxConnectPacket > l.MaxPacket {
-		v.bad(at+".maxConnectPacket", "is larger than maxPacket", "strangers get the smaller limit: write at most the value of maxPacket")
 	}
 	v.atLeast(at+".receiveMaximum", float64(l.ReceiveMaximum), 1, "")
 	v.atMost(at+".receiveMaximum", l.ReceiveMaximum, 65535)
