@@ -64,12 +64,19 @@ func openCache(dir string, s *sealer, o Options) (_ *Cache, err error) {
 	if err := c.openBase(); err != nil {
 		return nil, err
 	}
-	if c.head != nil && !bytes.Equal(c.head.KeyCheck, s.check) {
-		return nil, &Error{Op: "open", Path: filepath.Join(dir, "cache"), Err: ErrWrongKey,
-			Hint: "restore the key, or move the directory away and let the gateway fetch everything again"}
+	if c.head != nil && !s.made(*c.head) {
+		return nil, wrongKey(dir)
 	}
 	return c, nil
 }
+
+func wrongKey(dir string) error {
+	return &Error{Op: "open", Path: filepath.Join(dir, "cache"), Err: ErrWrongKey,
+		Hint: "restore the key, or move the directory away and let the gateway fetch everything again"}
+}
+
+// made tells whether this sealer's key is the one that the cache was sealed with.
+func (s *sealer) made(h cacheHead) bool { return bytes.Equal(h.KeyCheck, s.check) }
 
 func (c *Cache) openBase() error {
 	b, q, err := openBase(c.dir, spec{name: "cache", memTable: memTable, setAside: true}, c.opt)
