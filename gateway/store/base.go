@@ -37,7 +37,7 @@ type op struct {
 
 func (o op) size() int { return int(sizeOf(o.key, o.value)) }
 
-// sizeOf is at least what a record occupies.
+// sizeOf is at least what a record occupies, in bytes.
 func sizeOf(key string, value []byte) uint32 { return uint32(len(key) + len(value) + 64) }
 
 // base is one badger directory whose content is accounted for.
@@ -47,22 +47,24 @@ type base struct {
 	memTable  int64
 	witness   *slots // number of the last commit, written after it
 
-	mu      sync.Mutex        // before gate
-	head    head              // guarded by mu
-	live    map[uint64]record // guarded by mu: by the hash of the key
-	bytes   uint64            // guarded by mu: sizes of the live records
-	suspect bool              // guarded by mu: a commit failed half-way, read the truth again
-	closed  bool              // guarded by mu
-	quiet   bool              // guarded by mu: opened without compactors
-	share   uint64            // guarded by mu: what it holds of disk.claimed
-	seed    maphash.Seed
+	mu       sync.Mutex         // locked before readers
+	head     head               // guarded by mu
+	live     map[uint64]summary // guarded by mu: by the hash of the key
+	bytes    uint64             // guarded by mu: sizes of the live records
+	suspect  bool               // guarded by mu: a commit failed half-way, so head, live and bytes may not match the disk
+	closed   bool               // guarded by mu
+	quiet    bool               // guarded by mu: opened without compactors (headroom.go)
+	reserved uint64             // guarded by mu: this directory's part of disk.reserved
+	seed     maphash.Seed
 
-	gate gate
-	db   *badger.DB // changed with mu held and the gate shut; nil once closed, or if it could not be opened again
+	// readers is held shared while badger is read. db changes only with mu and
+	// readers locked; it is nil once closed, or if it could not be opened again.
+	readers sharedLock
+	db      *badger.DB
 }
 
-// record is what is known of a live one.
-type record struct {
+// summary is what is kept in memory of a live record.
+type summary struct {
 	sum  sum
 	size uint32
 }
@@ -73,7 +75,7 @@ func badgerOptions(dir string, size int64, o Options) badger.Options {
 	b.SyncWrites = true
 	b.DetectConflicts = false // one writer
 	b.MetricsEnabled = false
-	b.CompactL0OnClose = false // it would need room, just when there may be none
+	b.CompactL0OnClose = false // it would need free space, just when there may be none
 	b.NumGoroutines = 1
 	b.MemTableSize = size
 	b.NumMemtables = 2
@@ -94,21 +96,23 @@ func badgerOptions(dir string, size int64, o Options) badger.Options {
 	return b
 }
 
-// quietOptions never compact: for a directory that has not been checked yet, and
-// for a disk that has no room for it.
+// quietOptions open the directory without compactors: one that has not been
+// checked yet, or one on a disk with too little free space (headroom.go).
 func quietOptions(dir string, size int64, o Options) badger.Options {
 	b := badgerOptions(dir, size, o)
 	b.NumCompactors = 0
-	b.NumLevelZeroTablesStall = 1 << 20 // nobody makes room
+	b.NumLevelZeroTablesStall = 1 << 20 // without compactors nothing would end a stall
 	return b
 }
 
-// start opens the directory and checks all of it. ErrCorrupt: it is not to be trusted.
+// start opens the directory and checks all of it. ErrCorrupt says that the
+// content cannot be trusted.
 func (b *base) start() (err error) {
 	defer recoverAs(&err)
 	sweepEmpty(b.dir)
-	// Everything is read before a compaction may touch it: on damage badger's
-	// compactors panic on goroutines of their own, our scan where it can be recovered from.
+	// Everything is read before a compaction may touch it. A damaged block makes
+	// a compactor panic on a goroutine of badger's, which ends the process; rescan
+	// panics on this one, where recoverAs turns it into an error.
 	if err := b.open(quietOptions(b.dir, b.memTable, b.opt)); err != nil {
 		return err
 	}
@@ -124,12 +128,13 @@ func (b *base) start() (err error) {
 	if err != nil {
 		return &Error{Op: "measure free space", Path: b.dir, Err: err}
 	}
-	wanted := b.wanted(b.toCompact() + written(logged(b.dir))) // the old logs become tables
-	// Also if it stays quiet: closing waits for them.
-	if err := b.reopen(free < wanted); err != nil {
+	headroom := b.headroom(b.compactionBytes() + tableBytes(logBytes(b.dir))) // the old logs become tables
+	// It is opened again even if it stays quiet: closing it is what writes the
+	// old logs out.
+	if err := b.reopen(free < headroom); err != nil {
 		return err
 	}
-	b.say(free, wanted)
+	b.warnIfQuiet(free, headroom)
 	if fresh {
 		return b.commitLocked(nil, true)
 	}
@@ -149,11 +154,12 @@ func (b *base) open(o badger.Options) (err error) {
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }
 
-// rescan reads every record and compares with the head.
+// rescan reads every record and compares their count and digest with the head.
+// fresh: the directory is new and has no head yet.
 func (b *base) rescan() (fresh bool, err error) {
 	h, found := head{schema: schema}, false
 	var got head
-	live, bytes := map[uint64]record{}, uint64(0)
+	live, bytes := map[uint64]summary{}, uint64(0)
 	err = iterate(b.db, "", func(key string, raw []byte) error {
 		value, err := unframe(key, raw)
 		if err != nil {
@@ -165,7 +171,7 @@ func (b *base) rescan() (fresh bool, err error) {
 			return err
 		}
 		s := sumOf(key, value)
-		r := record{s, sizeOf(key, value)}
+		r := summary{s, sizeOf(key, value)}
 		live[maphash.String(b.seed, key)] = r
 		bytes += uint64(r.size)
 		got.count++
@@ -194,7 +200,7 @@ func (b *base) commit(ops []op) error {
 	if b.closed {
 		return &Error{Op: "commit", Path: b.dir, Err: ErrClosed}
 	}
-	if err := b.room(ops); err != nil {
+	if err := b.admit(ops); err != nil {
 		return err
 	}
 	if b.db == nil {
@@ -215,7 +221,7 @@ func (b *base) commitLocked(ops []op, always bool) (err error) {
 	txn := b.db.NewTransaction(true)
 	defer txn.Discard()
 	next, bytes := b.head, b.bytes
-	changed := make(map[uint64]*record, len(ops)) // nil: removed
+	changed := make(map[uint64]*summary, len(ops)) // nil: removed
 	writes := 0
 	for _, o := range ops {
 		id := maphash.String(b.seed, o.key)
@@ -236,7 +242,7 @@ func (b *base) commitLocked(ops []op, always bool) (err error) {
 			changed[id] = nil
 		default:
 			err = txn.Set([]byte(o.key), frame(o.key, o.value))
-			r := record{sumOf(o.key, o.value), sizeOf(o.key, o.value)}
+			r := summary{sumOf(o.key, o.value), sizeOf(o.key, o.value)}
 			if isLive {
 				next.count--
 				next.digest = next.digest.minus(old.sum)
@@ -287,8 +293,8 @@ func commitTxn(txn *badger.Txn) (err error) {
 // get returns the value; ErrNotFound if there is none.
 func (b *base) get(key string) (value []byte, err error) {
 	defer recoverAs(&err)
-	b.gate.enter()
-	defer b.gate.leave()
+	b.readers.lockShared()
+	defer b.readers.unlockShared()
 	if b.db == nil {
 		return nil, ErrClosed
 	}
@@ -311,8 +317,8 @@ func (b *base) get(key string) (value []byte, err error) {
 
 // scan yields what is stored under the prefix, in order of the keys. The value is valid during the call only.
 func (b *base) scan(prefix string, yield func(key string, value []byte) error) error {
-	b.gate.enter()
-	defer b.gate.leave()
+	b.readers.lockShared()
+	defer b.readers.unlockShared()
 	if b.db == nil {
 		return ErrClosed
 	}
@@ -345,11 +351,11 @@ func iterate(db *badger.DB, prefix string, yield func(key string, raw []byte) er
 	})
 }
 
-// collect gives freed space of the value log back; badger frees at most one file
-// a call, and writes what is still needed of it again.
+// collect gives unused files of the value log back to the disk. Badger frees at
+// most one file a call, and copies what is still needed of it first.
 func (b *base) collect() {
-	b.gate.enter()
-	defer b.gate.leave()
+	b.readers.lockShared()
+	defer b.readers.unlockShared()
 	for range 16 {
 		free, err := b.opt.Free(b.dir)
 		if err != nil || free < b.opt.MinFree+valueLog || b.db == nil || b.db.RunValueLogGC(0.5) != nil {
@@ -359,8 +365,8 @@ func (b *base) collect() {
 }
 
 func (b *base) diskBytes() int64 {
-	b.gate.enter()
-	defer b.gate.leave()
+	b.readers.lockShared()
+	defer b.readers.unlockShared()
 	if b.db == nil {
 		return 0
 	}
@@ -373,15 +379,16 @@ func (b *base) close() error {
 	defer b.mu.Unlock()
 	b.closed = true
 	b.witness.close()
-	b.claim(0)
+	b.reserve(0)
 	b.setQuiet(false)
-	b.gate.shut()
-	defer b.gate.open()
+	b.readers.lock()
+	defer b.readers.unlock()
 	if b.db == nil {
 		return nil
 	}
-	if !b.roomToClose() {
-		// Closing writes the memtable out. What is in it is in its log, synced; the next start reads that.
+	if !b.canClose() {
+		// Closing would write the memtable out as a table. Its content is also in
+		// its log, synced, and the next start reads that.
 		b.opt.Log.Warn("the disk is full: the store is left as it is, and put in order at the next start", "store", b.name)
 		b.db = nil
 		return nil
@@ -389,7 +396,8 @@ func (b *base) close() error {
 	return b.shutDB()
 }
 
-// shutDB closes what is open. mu is held and the gate shut, unless nobody knows of b yet.
+// shutDB closes badger. It is called with mu and readers locked, or before b is
+// shared with anybody.
 func (b *base) shutDB() (err error) {
 	defer recoverAs(&err)
 	db := b.db
@@ -404,7 +412,8 @@ func recoverAs(err *error) {
 	}
 }
 
-// notTheStore tells a failure of the surroundings, after which the store may well be whole.
+// notTheStore tells whether opening failed for a reason outside of the store
+// (permissions, an error of the operating system), so that its content may well be whole.
 func notTheStore(err error) bool {
 	return errors.Is(err, os.ErrPermission) || isErrno(err)
 }

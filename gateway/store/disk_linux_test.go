@@ -105,9 +105,9 @@ func diskChild(dir string) {
 			// nothing reserves blocks. The test is about what is at rest.
 			b := s.messages
 			b.mu.Lock()
-			b.gate.shut()
+			b.readers.lock()
 			err = b.reopen(true)
-			b.gate.open()
+			b.readers.unlock()
 			b.mu.Unlock()
 		case "remove":
 			for ; n > 0 && err == nil; n-- {

@@ -26,8 +26,8 @@
 // space is measured before it is touched. Below the mark, writes are refused with
 // ErrDiskFull and the process goes on; removals are allowed a while longer; a
 // ballast file is given up when a start would otherwise be impossible. Compactors
-// run only while there is room for all that they could write (space.go): without
-// them the directory is opened again, and grows until there is.
+// run only while as much is free as they could write (headroom.go): otherwise the
+// directory is opened again without them, and grows until enough is free.
 //
 // Concurrency: all exported methods are safe for concurrent use unless they
 // say otherwise.

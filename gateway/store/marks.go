@@ -99,7 +99,7 @@ func (c *Cache) now() *base {
 	return c.base
 }
 
-func (c *Cache) check() { c.now().check() }
+func (c *Cache) measure() { c.now().measure() }
 
 func (c *Cache) collect() {
 	b := c.now()

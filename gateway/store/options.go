@@ -40,11 +40,11 @@ type Options struct {
 	disk *disk
 }
 
-// disk is what the directories of one store share.
+// disk is what the directories of one store, which are on the same disk, share.
 type disk struct {
-	claimed atomic.Int64 // what their compactions may write together
-	quiet   atomic.Int32 // how many have no compactors
-	spent   atomic.Bool  // the ballast was given up
+	reserved     atomic.Int64 // bytes that their compactions may write together
+	quiet        atomic.Int32 // how many are open without compactors
+	ballastSpent atomic.Bool  // the ballast file was given up and not restored yet
 }
 
 func (o Options) withDefaults() Options {

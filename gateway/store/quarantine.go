@@ -41,7 +41,7 @@ func openBase(parent string, sp spec, o Options) (*base, *Quarantine, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, nil, err
 	}
-	if err := roomToOpen(parent, sp.name, o); err != nil {
+	if err := ensureFreeToOpen(parent, sp.name, o); err != nil {
 		return nil, nil, err
 	}
 	mark := filepath.Join(parent, sp.name+".opening")
@@ -108,7 +108,7 @@ func tryBase(parent string, sp spec, o Options) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &base{name: name, dir: dir, memTable: sp.memTable, opt: o, witness: w, live: map[uint64]record{}, seed: maphash.MakeSeed()}
+	b := &base{name: name, dir: dir, memTable: sp.memTable, opt: o, witness: w, live: map[uint64]summary{}, seed: maphash.MakeSeed()}
 	err = b.start()
 	protect(dir)
 	return b, err

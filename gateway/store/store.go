@@ -95,8 +95,8 @@ func (s *Store) Run(ctx context.Context) error {
 		case <-stop:
 			return nil
 		case <-tick.C:
-			s.messages.check()
-			s.cache.check()
+			s.messages.measure()
+			s.cache.measure()
 		case <-tidy.C:
 			s.messages.collect()
 			s.cache.collect()
@@ -129,8 +129,9 @@ func (s *Store) Quarantined() []Quarantine {
 	return append(append([]Quarantine(nil), s.aside...), s.cache.quarantined()...)
 }
 
-// Quiet tells that the disk has too little room for compactions: the store
-// works, and grows. It ends by itself when there is room.
+// Quiet tells whether a directory runs without compactors because the disk has
+// too little free space for them: the store works, and grows. It ends by itself
+// when enough is free.
 func (s *Store) Quiet() bool { return s.opt.disk.quiet.Load() > 0 }
 
 // Stats is what a status page shows.

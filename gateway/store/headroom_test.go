@@ -119,7 +119,7 @@ func TestCompactionTakesWhatWasFreeForIt(t *testing.T) {
 	commit()
 	b := s.messages
 	b.mu.Lock()
-	enough := b.wanted(b.toCompact())
+	enough := b.headroom(b.compactionBytes())
 	b.mu.Unlock()
 	free.Store(enough + mib)
 	commit()
@@ -309,7 +309,7 @@ func TestCompactorsStopAndStartWithTheRoomThereIs(t *testing.T) {
 				t.Errorf("%s: put: %v", step.name, err)
 			}
 		} else {
-			s.messages.check()
+			s.messages.measure()
 		}
 		if got := quiet(s); got != step.quiet {
 			t.Errorf("%s: quiet %v", step.name, got)
@@ -347,26 +347,26 @@ func TestReadersKeepTheTablesTheyRead(t *testing.T) {
 	}
 }
 
-func TestGateAdmitsWhoIsInsideAlready(t *testing.T) {
+func TestSharedLockAdmitsAReaderAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var g gate
-		g.enter()
-		if g.tryShut() {
-			t.Fatal("shut on a reader")
+		var l sharedLock
+		l.lockShared()
+		if l.tryLock() {
+			t.Fatal("locked while a reader holds it")
 		}
-		shut := false
-		go func() { g.shut(); shut = true; g.open() }()
+		locked := false
+		go func() { l.lock(); locked = true; l.unlock() }()
 		synctest.Wait()
-		g.enter() // while somebody waits to shut it
-		g.leave()
+		l.lockShared() // while a writer waits
+		l.unlockShared()
 		synctest.Wait()
-		if shut {
-			t.Fatal("shut on a reader")
+		if locked {
+			t.Fatal("locked while a reader holds it")
 		}
-		g.leave()
+		l.unlockShared()
 		synctest.Wait()
-		if !shut || !g.tryShut() {
-			t.Error("not shut, or not opened again")
+		if !locked || !l.tryLock() {
+			t.Error("not locked, or not unlocked again")
 		}
 	})
 }
@@ -382,9 +382,9 @@ func TestDrainedStoreIsCompactedWithLittleRoom(t *testing.T) {
 	}
 	wait(t, func(d func(error)) { s.Bucket("b").Put("k", []byte("v"), d) })
 	free.Store(60 << 20)
-	s.messages.check() // not enough for an empty store; memtables become tables
+	s.messages.measure() // not enough for an empty store; memtables become tables
 	free.Store(100 << 20)
-	s.messages.check()
+	s.messages.measure()
 	if !quiet(s) {
 		t.Fatal("compactors run where they may need more than there is")
 	}
@@ -393,7 +393,7 @@ func TestDrainedStoreIsCompactedWithLittleRoom(t *testing.T) {
 		seqs = append(seqs, 5000+n)
 	}
 	wait(t, func(d func(error)) { s.Outbox().Remove(seqs, d) })
-	s.messages.check()
+	s.messages.measure()
 	if quiet(s) {
 		t.Error("nothing is left to write, and nothing compacts")
 	}
