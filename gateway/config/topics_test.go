@@ -33,6 +33,35 @@ func TestTopicMappings(t *testing.T) {
 	}
 }
 
+// TestUnusedMappingsAreNamed: what has no effect is said, and starts all the same.
+func TestUnusedMappingsAreNamed(t *testing.T) {
+	text, err := os.ReadFile("testdata/good/bridge.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := filepath.Join(t.TempDir(), "unused.yaml")
+	changed := strings.Replace(string(text), "      down:\n", "        - {filter: \"site/b\", to: x/}\n        - {filter: \"doors/#\", to: x/}\n      down:\n", 1)
+	if err := os.WriteFile(f, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, problems := load(f, credentials)
+	for _, p := range problems {
+		t.Error(p)
+	}
+	var got []string
+	for _, w := range c.Warnings() {
+		got = append(got, w.Field+" "+w.Message)
+	}
+	want := []string{
+		"upstream.mqtt.topics.up[2].filter is never used: site/# stands before it and takes the same topics",
+		"upstream.mqtt.topics.up[3].filter is never used: no route sends such topics up",
+		"upstream.mqtt.topics.down[1].qos is read as 1: the link upstream goes no higher",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 // TestBridgeAllowsTheSameTopics: what is a loop without it is none with it.
 func TestBridgeAllowsTheSameTopics(t *testing.T) {
 	text, err := os.ReadFile("testdata/good/bridge.yaml")

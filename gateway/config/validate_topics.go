@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gatehouse/gatehouse/gateway/topic"
 	"github.com/gatehouse/gatehouse/gateway/topic/mapping"
@@ -26,7 +27,14 @@ func (v *validator) topics(u Upstream) {
 		sound = sound && topic.DefaultLimits().Filter(r.Filter) == nil
 		sources = append(sources, mapping.Source{Name: r.Name, Filter: r.Filter})
 	}
-	if !sound || u.MQTT.Bridge {
+	if !sound {
+		return
+	}
+	v.unusedMappings(at+".up", up, func(r mapping.Rule) bool {
+		return slices.ContainsFunc(sources, func(s mapping.Source) bool { return topic.Overlaps(s.Filter, r.Filter) })
+	})
+	v.unusedMappings(at+".down", down, func(mapping.Rule) bool { return true })
+	if u.MQTT.Bridge {
 		return
 	}
 	said := map[int]bool{}
@@ -41,11 +49,26 @@ func (v *validator) topics(u Upstream) {
 	}
 }
 
+// unusedMappings warns of mappings that never decide anything.
+func (v *validator) unusedMappings(at string, rules []mapping.Rule, reached func(mapping.Rule) bool) {
+	for i, r := range rules {
+		field := fmt.Sprintf("%s[%d].filter", at, i)
+		if j := mapping.Shadowed(rules, i); j >= 0 {
+			v.warn(field, fmt.Sprintf("is never used: %s stands before it and takes the same topics", clip(rules[j].Filter)), "write the narrower filter first, or remove the line")
+		} else if !reached(r) {
+			v.warn(field, "is never used: no route sends such topics up", "add a route for them, or remove the line")
+		}
+	}
+}
+
 // topicMapping reports the mistakes of one mapping and tells whether there was none.
 func (v *validator) topicMapping(at, filter string, qos int, check func() []mapping.Fault) bool {
+	if qos == 2 { // it was accepted before it had a meaning
+		v.warn(at+".qos", "is read as 1: the link upstream goes no higher", "write 1, or remove it")
+	}
 	before := len(v.problems)
 	if qos < 0 || qos > 2 {
-		v.bad(at+".qos", "must be 0, 1 or 2", "1 is at least once, which the outbox makes durable; 2 is read as 1")
+		v.bad(at+".qos", "must be 0 or 1", "1 is at least once, which the outbox makes durable")
 	}
 	v.filter(at+".filter", filter)
 	if topic.DefaultLimits().Filter(filter) == nil {
