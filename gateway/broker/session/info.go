@@ -13,12 +13,12 @@ type Info struct {
 	Principal     *principal.Principal
 	Level         byte
 	Conn          any
-	Offline       time.Time // since when; zero while connected
+	Offline       time.Time
 	Subscriptions int
-	Suspended     int // of the subscriptions
-	Inflight      int // deliveries that are sent and not acknowledged
-	Queued        int // deliveries that wait
-	Bytes         int // of both
+	Suspended     int
+	Inflight      int
+	Queued        int
+	Bytes         int
 	Persistent    bool
 	Expiry        time.Duration
 }
@@ -27,18 +27,9 @@ type Info struct {
 func (s *Session) Info() Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := Info{
-		Principal:     s.who,
-		Level:         s.level,
-		Conn:          s.claim,
-		Offline:       s.offline,
-		Subscriptions: len(s.subs),
-		Inflight:      s.sent,
-		Queued:        s.queue.len() + len(s.held),
-		Bytes:         int(s.bytes.Load()),
-		Persistent:    s.persistent,
-		Expiry:        s.expiry,
-	}
+	i := Info{Principal: s.who, Level: s.level, Conn: s.claim, Offline: s.offline, Subscriptions: len(s.subs),
+		Inflight: s.sent, Queued: s.queue.len() + len(s.held), Bytes: int(s.bytes.Load()),
+		Persistent: s.persistent, Expiry: s.expiry}
 	for _, sub := range s.subs {
 		if sub.Suspended() {
 			i.Suspended++
@@ -69,12 +60,12 @@ func (s *Session) Alive() bool {
 	return !s.dead
 }
 
-// Asks asks the owner's present rights for a filter. It is for the allow function
-// that is given to Recheck, which holds s.mu; elsewhere it is a data race.
+// Asks asks the present rights for a filter. The lock is held already: Recheck
+// calls it through its caller's allow.
 func (s *Session) Asks(filter string) message.Verdict { return s.rights.Subscribe(filter) }
 
-// Claimed is the connection that owns the session, for the same callers as Asks.
+// Claimed is the connection that owns the session; for allow, as Asks.
 func (s *Session) Claimed() any { return s.claim }
 
-// Owner is the principal, for the allow function that is given to Store.Load.
+// Owner is the principal, for deciding while a session is loaded.
 func (s *Session) Owner() *principal.Principal { return s.who }
