@@ -43,7 +43,7 @@ func memoryBase(name string, o Options) (*base, error) {
 		memTable: memTable,
 		opt:      o,
 		witness:  new(slots),
-		live:     map[uint64]record{},
+		live:     map[uint64]summary{},
 		seed:     maphash.MakeSeed(),
 	}
 	settings := quietOptions("", memTable, o).WithInMemory(true).WithSyncWrites(false)
