@@ -20,6 +20,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/update/manifest"
 	"github.com/gatehouse/gatehouse/device/update/trust"
 	"github.com/gatehouse/gatehouse/gateway/access"
+	"github.com/gatehouse/gatehouse/gateway/admin/inspect"
 	"github.com/gatehouse/gatehouse/gateway/audit"
 	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/config"
@@ -88,6 +89,7 @@ type daemon struct {
 	uplink    uplink
 	hub       *downlink.Link // nil unless upstream is an IoT Hub
 	replica   *replica.Replica
+	inspector *inspect.Inspector
 	settled   chan struct{} // closed by settle
 	settle    func()        // the first sync has ended, well or not
 	idle      []func()      // end the cloud connections that nobody uses any more
@@ -100,12 +102,7 @@ type daemon struct {
 
 	acceptErrors uint64 // when acceptance was last asked; the watchdog's
 
-	countsMu sync.Mutex // guards counts and countsOf
-	counts   recordCounts
-	countsOf uint64 // topology version
 }
-
-type recordCounts struct{ devices, sensors, spaces int }
 
 // uplink is the link to what is upstream, whatever its mode.
 type uplink interface {
@@ -178,7 +175,7 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 		return nil, err
 	}
 	undo = append(undo, d.store)
-	for _, step := range []func() error{d.buildRecords, d.buildPolicy, d.buildIdentity, d.buildHub, d.buildMessages, d.buildUpdates, d.buildUplink, d.buildSync, d.buildRegistry} {
+	for _, step := range []func() error{d.buildRecords, d.buildPolicy, d.buildIdentity, d.buildHub, d.buildMessages, d.buildUpdates, d.buildUplink, d.buildSync, d.buildRegistry, d.buildInspector} {
 		if err = step(); err != nil {
 			return nil, err
 		}
@@ -199,7 +196,7 @@ func (d *daemon) buildRecords() error {
 	d.staging = offline.NewStages(d.clock, offline.Limits{Stale: ages.Stale, Restricted: ages.Restricted, Expired: ages.Expired}, d.stageChanged)
 	d.registry = metrics.NewRegistry()
 	var err error
-	if d.metrics, err = metrics.New(d.registry, metrics.Build{Version: d.opts.Version, GoVersion: runtime.Version()}, metrics.Sources{Snapshot: d.gauges}); err != nil {
+	if d.metrics, err = metrics.New(d.registry, metrics.Build{Version: d.opts.Version, GoVersion: runtime.Version()}, metrics.Sources{Snapshot: func() metrics.Snapshot { return d.inspector.Gauges() }}); err != nil {
 		return err
 	}
 	a := d.cfg.Audit
@@ -431,15 +428,4 @@ func (d *daemon) keepMark(t time.Time) {
 	if err := d.store.Cache().RaiseHighWater(t); err != nil {
 		d.log.Warn("the high-water mark of time was not stored", "err", err)
 	}
-}
-
-func (d *daemon) topologyCounts() recordCounts {
-	topo := d.policy.Topology()
-	d.countsMu.Lock()
-	defer d.countsMu.Unlock()
-	if d.countsOf != topo.Version() {
-		data := topo.Data()
-		d.counts, d.countsOf = recordCounts{len(data.Devices), len(data.Sensors), len(data.Spaces)}, topo.Version()
-	}
-	return d.counts
 }

@@ -8,12 +8,10 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz"
-	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/message"
-	"github.com/gatehouse/gatehouse/gateway/metrics"
 	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/policy"
 	"github.com/gatehouse/gatehouse/gateway/principal"
@@ -200,43 +198,9 @@ func (d *daemon) present(key string) bool {
 	return d.broker.Subscribed(key, "$iothub/twin/PATCH/properties/desired/?$version=0")
 }
 
-// gauges is what Prometheus reads at a scrape.
-func (d *daemon) gauges() metrics.Snapshot {
-	st, box := d.broker.Stats(), d.outboxStats()
-	n := d.topologyCounts()
-	ix := d.policy.Index()
-	c := d.audit.Counts()
-	s := metrics.Snapshot{
-		Sessions: st.Sessions, SessionsConnected: st.Connections, Subscriptions: st.Subscriptions, Retained: st.Retained,
-		QueuedBytes: st.QueuedBytes, CacheEpoch: ix.Version().Epoch, CacheNumber: ix.Version().Number,
-		CacheAgeSeconds: d.staging.Age().Seconds(), Stage: int(d.staging.Stage()),
-		Accepted: st.Received - min(st.Received, st.Refused), Delivered: st.Delivered, ForUpstream: box.Restored + box.Accepted, Forwarded: box.Acked, Malformed: st.Malformed,
-		Dropped: dropped(&st, &box), QueuedMessages: int64(st.Queued),
-		Roles: len(model.SystemRoles()), Assignments: ix.Len(), Devices: n.devices, AuditSuppressed: c.Suppressed, AuditMissed: c.Missed,
-	}
-	o := d.outboxState(&box)
-	s.OutboxMessages, s.OutboxBytes, s.OutboxOldestSeconds = o.Messages, o.Bytes, o.OldestSeconds
-	s.UpstreamConnected = d.upstreamState().State == "connected"
-	for _, w := range d.health.Report().Warnings {
-		if w.Severity > health.Notice {
-			s.Warnings++
-		}
-	}
-	return s
-}
-
 func (d *daemon) statusLine() string {
 	if d.staging == nil {
 		return "starting"
 	}
 	return fmt.Sprintf("policy %s, %s", d.policy.Index().Version(), d.staging.Stage())
-}
-
-// deployments are how many there are in each phase.
-func (d *daemon) deployments() map[string]int64 {
-	n := map[string]int64{}
-	for phase, k := range d.guard.Counts() {
-		n[string(phase)] = int64(k)
-	}
-	return n
 }

@@ -3,17 +3,20 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"os"
+	"runtime"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/gateway/admin"
+	"github.com/gatehouse/gatehouse/gateway/admin/inspect"
+	"github.com/gatehouse/gatehouse/gateway/broker"
+	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/console"
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/metrics"
-	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/systemd"
 )
 
@@ -88,42 +91,65 @@ func (d *daemon) redactedConfig(context.Context) ([]byte, error) {
 	return yaml.Marshal(d.inForce.Load().Redacted())
 }
 
-// doctor looks at what operators get wrong.
-func (d *daemon) doctor(ctx context.Context) ([]admin.Finding, error) {
-	var list []admin.Finding
-	add := func(name, state, text, next string) {
-		list = append(list, admin.Finding{Name: name, State: state, Text: text, Next: next})
+// buildInspector makes what answers operators; it comes last, because it reads every other part.
+func (d *daemon) buildInspector() error {
+	o := inspect.Options{
+		Build:    admin.Build{Version: d.opts.Version, Go: runtime.Version()},
+		Started:  d.started,
+		Instance: d.cfg.Instance,
+		Policy:   d.policy,
+		Stored: func(ctx context.Context) (*model.Snapshot, error) {
+			g, err := d.store.Cache().Load(ctx)
+			return &g.Policy, err
+		},
+		Aging:       d.staging,
+		Access:      d.access,
+		Broker:      d.broker,
+		Health:      d.health.Report,
+		Deployments: d.guard.Counts,
+		Denied:      d.ledger.DeniedByReason,
+		Audit:       d.audit.Counts,
+		Authorities: d.identity.Problems,
+		Listeners:   d.listenerStates,
+		OutboxLimit: int64(d.cfg.Outbox.MaxBytes),
+		CloudURL:    d.cfg.Cloud.Management.URL,
 	}
-	for _, p := range d.identity.Problems() {
-		add("certificate-authority", "warn", p.Error(), "renew or remove it in the cloud")
+	// An interface that holds a nil pointer would not be nil.
+	if d.outbox != nil {
+		o.Outbox, o.Uplink = d.outbox, d.uplink
 	}
-	if d.cfg.Instance.DeviceUpdate.ARMScope != "" && d.cfg.Instance.DeviceUpdate.Principal.ObjectID.IsZero() {
-		add("device-update-principal", "warn", "instance.deviceUpdate.principal is not set: every deployment from upstream is refused",
-			"az ad sp show --id 6ee392c4-d339-4083-b04d-6b7947c6cf78 --query id names the object id in your tenant")
+	if d.replica != nil {
+		o.Replica = d.replica
 	}
-	if g, err := d.store.Cache().Load(ctx); err == nil {
-		for _, a := range g.Policy.Assignments {
-			if a.Path.IsRoot() {
-				add("root-assignment", "notice", fmt.Sprintf("assignment %s gives a role at / to %s", a.ID, d.label(a.Who)), "assign it at the lowest space that will do")
-			}
-		}
-	}
-	for _, w := range d.health.Report().Warnings {
-		state := "warn"
-		if w.Severity == health.Failing {
-			state = "fail"
-		}
-		add(w.Name, state, w.Text, w.Next)
-	}
-	if d.staging.Stage() == offline.Fresh {
-		add("policy", "ok", fmt.Sprintf("version %s, confirmed %s ago", d.policy.Index().Version(), d.staging.Age().Round(time.Second)), "")
-	}
-	return list, nil
+	d.inspector = inspect.New(o)
+	return nil
 }
 
-func (d *daemon) syncNow(ctx context.Context, r admin.SyncRequest) (admin.SyncResult, error) {
-	if d.replica == nil {
-		return admin.SyncResult{}, &admin.Error{Status: http.StatusConflict, What: "no management API is configured", Where: "cloud.management.url", Next: "configure it; until then the gateway lives from its cache"}
+func (d *daemon) listenerStates() []admin.ListenerState {
+	list := make([]admin.ListenerState, 0, len(d.doors))
+	for _, l := range d.doors {
+		list = append(list, admin.ListenerState{Name: l.Name, Kind: kindName(l.Kind), Address: l.Listener.Addr().String()})
 	}
-	return d.syncRound(ctx, r)
+	return list
+}
+
+func kindName(k broker.Kind) string {
+	switch k {
+	case broker.WebSocket:
+		return config.KindWebSocket
+	case broker.Unix:
+		return config.KindUnix
+	default:
+		return config.KindMQTT
+	}
+}
+
+// sources is what operators may ask.
+func (d *daemon) sources() admin.Sources {
+	s := d.inspector.Sources()
+	s.Audit = d.audit.Recent
+	s.Follow = func() admin.Follower { return d.audit.Follow() }
+	s.ResetClock = d.resetClock
+	s.Config = d.redactedConfig
+	return s
 }

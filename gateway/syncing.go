@@ -6,18 +6,17 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
 	"github.com/gatehouse/gatehouse/device/space"
-	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/identity"
 	"github.com/gatehouse/gatehouse/gateway/identity/jwks"
+	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/store"
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/sync/client"
@@ -154,49 +153,6 @@ func (d *daemon) syncHealth(h replica.Health) {
 	d.settle()
 }
 
-func (d *daemon) syncState() admin.LinkState {
-	if d.replica == nil {
-		return admin.LinkState{State: "none"}
-	}
-	s := d.replica.Status()
-	link := admin.LinkState{Target: d.cfg.Cloud.Management.URL, Since: s.LastSuccess, State: "connected"}
-	switch {
-	case s.Health.Code == replica.Starting:
-		link.State = "connecting"
-	case !s.Health.OK():
-		link.State, link.Detail = "down", s.Health.Detail
-	}
-	return link
-}
-
-// syncRound asks for a sync and waits for its outcome.
-func (d *daemon) syncRound(ctx context.Context, r admin.SyncRequest) (admin.SyncResult, error) {
-	began := time.Now()
-	before := d.replica.Status()
-	if r.Full {
-		d.replica.WakeFull()
-	} else {
-		d.replica.Wake()
-	}
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		now := d.replica.Status()
-		switch {
-		case now.Syncs > before.Syncs && (!r.Full || now.Fulls > before.Fulls):
-			return admin.SyncResult{From: before.Version.String(), To: now.Version.String(), Changes: int(now.Version.Number - min(now.Version.Number, before.Version.Number)),
-				Seconds: time.Since(began).Seconds(), Detail: string(now.Health.Code)}, nil
-		case now.Failures > before.Failures:
-			return admin.SyncResult{}, &admin.Error{Status: http.StatusBadGateway, What: now.LastError, Where: d.cfg.Cloud.Management.URL, Next: "see that the management API runs and that cloud.management is right; the cached policy stays in force"}
-		}
-		select {
-		case <-ctx.Done():
-			return admin.SyncResult{}, &admin.Error{Status: http.StatusGatewayTimeout, What: "no answer in time", Where: d.cfg.Cloud.Management.URL, Next: "gatehousectl health"}
-		case <-tick.C:
-		}
-	}
-}
-
 // cloudCredential is the gateway's own identity.
 func (d *daemon) cloudCredential(m config.Management) (client.TokenSource, error) {
 	c := m.Credential
@@ -242,9 +198,9 @@ func peerSubject(text string, home space.ID) (model.Subject, error) {
 	if strings.HasPrefix(text, "local:") {
 		return model.Subject{}, nil
 	}
-	i, err := identityNamed(text, home)
+	i, err := principal.ParseIdentity(text, home)
 	if err != nil {
 		return model.Subject{}, err
 	}
-	return holderOf(text, i).Subject, nil
+	return principal.Holder(text, i).Subject, nil
 }

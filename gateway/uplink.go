@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz/model"
-	"github.com/gatehouse/gatehouse/gateway/admin"
-	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
@@ -241,40 +239,4 @@ func (u *mqttUplink) Status() (state, detail, target string, since time.Time) {
 		return "connected", "", u.target, s.Since
 	}
 	return "connecting", s.LastError, u.target, s.Since
-}
-
-func (d *daemon) upstreamState() admin.LinkState {
-	if d.uplink == nil {
-		return admin.LinkState{State: "none"}
-	}
-	state, detail, target, since := d.uplink.Status()
-	return admin.LinkState{State: state, Detail: detail, Target: target, Since: since}
-}
-
-// outboxStats is read once for each report, so that what it says adds up.
-func (d *daemon) outboxStats() upstream.Stats {
-	if d.outbox == nil {
-		return upstream.Stats{}
-	}
-	return d.outbox.Stats()
-}
-
-func (d *daemon) outboxState(s *upstream.Stats) admin.OutboxState {
-	state := admin.OutboxState{Messages: int64(s.Waiting), Bytes: s.Bytes}
-	if d.outbox != nil {
-		state.LimitBytes = int64(d.cfg.Outbox.MaxBytes)
-	}
-	if !s.Oldest.IsZero() {
-		state.OldestSeconds = max(0, time.Since(s.Oldest).Seconds())
-	}
-	return state
-}
-
-// dropped counts what was accepted and never reached all that should have had it, by reason.
-func dropped(st *broker.Stats, box *upstream.Stats) map[string]uint64 {
-	all := st.Dropped
-	for reason, n := range box.Dropped {
-		all["upstream-"+reason] += n
-	}
-	return all
 }

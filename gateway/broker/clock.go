@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// clock runs things later: session and credential expiry, delayed wills,
-// purges. Nothing of it survives stop.
+// clock runs functions later: session and credential expiry, delayed wills,
+// purges. After stop none of them runs any more.
 type clock struct {
-	mu      sync.Mutex // guards the rest
-	timers  map[*timer]struct{}
+	mu      sync.Mutex          // guards timers and stopped
+	timers  map[*timer]struct{} // set and neither fired nor cancelled
 	stopped bool
-	running sync.WaitGroup
+	running sync.WaitGroup // functions that run now
 }
 
 type timer struct{ t *time.Timer }
 
-// after runs f once d has passed, on its own goroutine, unless the timer is
-// stopped before. It may return nil, after stop.
+// after runs f once d has passed, on a goroutine of its own, unless the timer is
+// cancelled before. After stop it does nothing and returns nil.
 func (c *clock) after(d time.Duration, f func()) *timer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -38,7 +38,7 @@ func (c *clock) after(d time.Duration, f func()) *timer {
 	return t
 }
 
-// take claims a timer that has fired; false: it was cancelled meanwhile.
+// take claims a timer that has fired; false if it was cancelled at the same time.
 func (c *clock) take(t *timer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,19 +13,33 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// A will never reaches the embedded library (B3): it is decided at CONNECT, and
-// again when it is sent. It is in the vault from before the CONNACK until it has
-// been sent or is void, so that it survives the gateway as well.
+// A will never reaches the embedded library (B3). Access decides it at CONNECT
+// and again when it is sent. The vault has it from before the CONNACK until it
+// has been sent or can no longer be sent, so a will is sent even if the gateway
+// itself goes down in between.
+//
+// A will waits in one of two places: in Broker.wills while its will delay
+// interval runs (OASIS MQTT 5.0, 3.1.3.2.2), and in Broker.parked if it was
+// loaded at start and is due before the present policy is known.
 
 func (c *conn) newWill(p *proof) *message.StoredWill {
 	w := c.hello.Will
-	return &message.StoredWill{Principal: p.who, Topic: w.Topic, Payload: append([]byte(nil), w.Payload...), QoS: w.QoS, Retain: w.Retain,
-		Props: w.Message(), Expires: w.HasMessageExpiry(), Expiry: time.Duration(w.MessageExpiry) * time.Second,
-		Delay: time.Duration(w.WillDelay) * time.Second}
+	return &message.StoredWill{
+		Principal: p.who,
+		Topic:     w.Topic,
+		Payload:   append([]byte(nil), w.Payload...),
+		QoS:       w.QoS,
+		Retain:    w.Retain,
+		Props:     w.Message(),
+		Expires:   w.HasMessageExpiry(),
+		Expiry:    time.Duration(w.MessageExpiry) * time.Second,
+		Delay:     time.Duration(w.WillDelay) * time.Second,
+	}
 }
 
-// keepWill stores the will before the client learns that it is connected. A
-// store that fails keeps nobody out: then the will lives as long as the gateway.
+// keepWill stores the will before the client learns that it is connected. If the
+// vault fails or is slow, the client is connected all the same, and the will is
+// sent only if the gateway does not go down first.
 func (c *conn) keepWill() {
 	kept := make(chan error, 1)
 	c.mu.Lock()
@@ -48,10 +62,14 @@ func (c *conn) keepWill() {
 	}
 }
 
-// farewell decides, once, what becomes of the will of a connection that has
-// ended; who comes second waits for it. goesOn: its session does, so that a
-// delayed one is void. Who takes a session over asks before it answers: what
-// its client says comes after the will.
+// farewell sends or drops the will of a connection that has ended. goesOn tells
+// that the session continues with another connection, so that a will with a
+// delay is not sent.
+//
+// The ended connection and the one that takes its session over both call it; the
+// first call decides, and the second returns after that has been done. The
+// connection that takes over calls it before its CONNACK, so that the will is
+// published before anything that the same client publishes next.
 func (b *Broker) farewell(c *conn, goesOn bool) {
 	c.parted.Do(func() {
 		w, why := c.takeWill()
@@ -64,7 +82,8 @@ func (b *Broker) farewell(c *conn, goesOn bool) {
 	})
 }
 
-// takeWill takes the will out: it is not stored from here on.
+// takeWill takes the will away from the connection: whoever calls is the only one
+// that can send it now. The copy in the vault stays until voidWill.
 func (c *conn) takeWill() (*message.StoredWill, cause) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,49 +92,51 @@ func (c *conn) takeWill() (*message.StoredWill, cause) {
 	return w, c.cause
 }
 
-// delays tells whether the will depends on what becomes of the session.
+// delays tells whether there is a will that is to be sent after a delay, which
+// depends on what becomes of the session.
 func (c *conn) delays() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.will != nil && c.will.Delay > 0 && c.cause.keepWill && c.proof.Load() != nil
 }
 
-// voidWill forgets a will that is not to be sent, or has been.
+// voidWill deletes a will from the vault: it has been sent, or never will be. w may be nil.
 func (b *Broker) voidWill(w *message.StoredWill) {
 	if w != nil && w.ID != 0 {
 		b.o.Vault.DeleteWill(w.ID, nil)
 	}
 }
 
-// expired is the reason of a verdict that a credential has merely run out: it
-// ends the connection, but the will is still sent (docs/spec/semantics.md 3.8).
+// expired is the reason of a verdict that refuses only because the credential has
+// run out. It ends the connection, but the will is still sent (docs/spec/semantics.md 3.8).
 const expired = session.Expired
 
-// pendingWill is one whose delay runs, or one that the gateway of before left.
+// pendingWill is a will whose connection has ended and that is not sent yet.
 type pendingWill struct {
 	w        *message.StoredWill
 	who      *principal.Principal
-	sess     *session.Session // the one it waits with; nil: that has ended
-	timer    *timer
-	restored bool
+	sess     *session.Session // of the connection that left it; nil if that session has ended
+	timer    *timer           // fires when the will is due; nil if it is due already
+	restored bool             // loaded at start: see Options.PolicyKnown
 }
 
-// left is the end of a connection that had a session: the session goes
-// offline or ends, and the will is sent, delayed or dropped. At once means
-// before the session is free for the next connection.
+// left ends what a connection that had a session holds: its session goes offline
+// or ends, and its will is sent, delayed or dropped. A will without delay is sent
+// before the session is given up, so that it comes before anything that the
+// client's next connection publishes.
 func (b *Broker) left(c *conn) {
 	if !c.delays() {
 		b.farewell(c, false)
 	}
 	now := time.Now()
 	if !c.sess.Detach(c, now) {
-		b.farewell(c, c.sess.Alive()) // 3.1.3-9: void if the session goes on before the delay is over
+		b.farewell(c, c.sess.Alive()) // the session is another connection's: no delayed will (3.1.3-9)
 		return
 	}
 	info := c.sess.Info()
 	if !info.Persistent || info.Expiry == 0 {
 		ended := b.endIf(c.sess, now)
-		b.farewell(c, !ended && c.sess.Alive()) // somebody may have come since
+		b.farewell(c, !ended && c.sess.Alive()) // another connection may have resumed it since Detach
 		return
 	}
 	b.expireAfter(c.sess, now, info.Expiry)
@@ -125,8 +146,10 @@ func (b *Broker) left(c *conn) {
 	})
 }
 
-// delayWill lets a will wait, if its session has been offline since then and
-// still is. Whoever came in between has not found it.
+// delayWill starts the delay of a will, if its session has been offline without
+// interruption since the given time. If a connection resumed the session in the
+// meantime, that one has not found the will in Broker.wills; delayWill does then
+// what arrived would have done.
 func (b *Broker) delayWill(pw *pendingWill, since time.Time, d time.Duration) {
 	key := pw.sess.Key
 	b.mu.Lock()
@@ -145,9 +168,13 @@ func (b *Broker) delayWill(pw *pendingWill, since time.Time, d time.Duration) {
 	}
 }
 
-// arrived is a session that has a connection again: a delayed will of it is
-// void, unless that session ended. One that was due anyway is sent. What a
-// connection has left that came and went since is not this one's.
+// arrived does what a connection that has just opened a session owes to the ones
+// before it: the expiry of the session is cancelled; parked wills of the session
+// are sent, because they were due before; and a will whose delay runs is dropped
+// if the session goes on, or sent if that session has ended and this is a new one.
+//
+// The session may have been taken from c already, and have gone offline again:
+// then the timers are those of the later connection and are left alone.
 func (b *Broker) arrived(c *conn, o session.Opened) {
 	b.mu.Lock()
 	if o.Session.Owned(c) {
@@ -163,7 +190,7 @@ func (b *Broker) arrived(c *conn, o session.Opened) {
 		b.clock.cancel(pw.timer)
 	}
 	b.mu.Unlock()
-	for _, pw := range due { // the policy that lets their client in decides them
+	for _, pw := range due { // decided by the policy under which their client was let in again
 		b.sendWill(pw.w, pw.who)
 	}
 	switch {
@@ -175,7 +202,7 @@ func (b *Broker) arrived(c *conn, o session.Opened) {
 	}
 }
 
-// unpark takes those out that wait for the policy of now; the lock is held.
+// unpark takes the matching wills out of b.parked; b.mu is held.
 func (b *Broker) unpark(match func(*pendingWill) bool) (out []*pendingWill) {
 	b.parked = slices.DeleteFunc(b.parked, func(pw *pendingWill) bool {
 		if match(pw) {
@@ -187,13 +214,13 @@ func (b *Broker) unpark(match func(*pendingWill) bool) (out []*pendingWill) {
 	return out
 }
 
-// unend keeps a session from ending by its timer; the lock is held.
+// unend cancels the expiry of a session; b.mu is held.
 func (b *Broker) unend(s *session.Session) {
 	b.clock.cancel(b.ends[s])
 	delete(b.ends, s)
 }
 
-// endIf ends a session as Store.EndIf does.
+// endIf is Store.EndIf, and does what follows from the end of a session.
 func (b *Broker) endIf(s *session.Session, offline time.Time) bool {
 	ok := b.store.EndIf(s, offline)
 	if ok {
@@ -202,7 +229,8 @@ func (b *Broker) endIf(s *session.Session, offline time.Time) bool {
 	return ok
 }
 
-// gone is a session that has ended: what it leaves goes to the other members of its shares.
+// gone does what follows from the end of a session: messages of shared
+// subscriptions that it has not acknowledged go to other members of the group.
 func (b *Broker) gone(s *session.Session) {
 	b.mu.Lock()
 	b.unend(s)
@@ -212,9 +240,10 @@ func (b *Broker) gone(s *session.Session) {
 	}
 }
 
-// expireAfter ends the session once it has been offline since then for so
-// long; if it is not any more, whoever came since sees to that. One timer for
-// each session, however often its client comes and goes.
+// expireAfter ends the session after d, unless a connection resumes it before
+// (which calls arrived). since is when the session went offline: if it is not
+// offline since then any more, nothing is started. A session has one timer,
+// however often its client comes and goes.
 func (b *Broker) expireAfter(s *session.Session, since time.Time, d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -236,8 +265,9 @@ func (b *Broker) expire(s *session.Session, since time.Time) {
 	}
 }
 
-// dueWill sends a delayed will if it is still the one that waits; a restored one
-// not before it is known what was withdrawn while the gateway was down.
+// dueWill sends a will whose delay is over, unless it has been taken out of
+// Broker.wills. A will that was loaded at start is parked until the present
+// policy is known: its client may have lost the right to it meanwhile.
 func (b *Broker) dueWill(key string, pw *pendingWill) {
 	b.mu.Lock()
 	due := b.wills[key] == pw
@@ -265,7 +295,7 @@ func (b *Broker) awaitPolicy(ctx context.Context) {
 		case <-b.o.PolicyKnown:
 		case <-patience.C:
 		case <-ctx.Done():
-			return // the next start sends them
+			return // the vault still has them: the next start sends them
 		}
 	}
 	b.mu.Lock()
@@ -281,14 +311,22 @@ func (b *Broker) awaitPolicy(ctx context.Context) {
 	b.mu.Unlock()
 }
 
-// sendWill decides the will again, with the rights of now, and publishes it.
+// sendWill decides the will again, by the present rights, and publishes it.
 func (b *Broker) sendWill(w *message.StoredWill, who *principal.Principal) {
 	if b.ctx.Err() != nil {
-		return // the next start sends it
+		return // the vault still has it: the next start sends it
 	}
 	now, src := time.Now(), plane.Source{Gen: b.store.Now()}
-	m := &message.Message{ID: b.nextID.Add(1), Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain,
-		Props: w.Props, Accepted: now, Publisher: who}
+	m := &message.Message{
+		ID:        b.nextID.Add(1),
+		Topic:     w.Topic,
+		Payload:   w.Payload,
+		QoS:       w.QoS,
+		Retain:    w.Retain,
+		Props:     w.Props,
+		Accepted:  now,
+		Publisher: who,
+	}
 	if w.Expires {
 		m.Expires = now.Add(w.Expiry)
 	}
@@ -311,12 +349,13 @@ func (b *Broker) sendWill(w *message.StoredWill, who *principal.Principal) {
 		if code != message.Success {
 			b.count.drop("will-refused")
 		}
-		b.voidWill(w) // after the message is durable: a crash between the two sends it again
+		b.voidWill(w) // not before the message is durable: a crash in between sends it twice, and never loses it
 	})
 	ack.Done(b.route(src, m, ack))
 }
 
-// dropWills forgets the wills that wait of a principal that may never send them.
+// dropWills drops the waiting wills of the principals that match, who will never
+// be allowed to send them, and returns how many.
 func (b *Broker) dropWills(match func(*principal.Principal) bool) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -334,9 +373,10 @@ func (b *Broker) dropWills(match func(*principal.Principal) bool) int {
 	return len(dropped)
 }
 
-// loadWills reads what clients left behind when the gateway ended. A delay runs
-// from when its client was gone; what is due by now is sent by awaitPolicy, or when
-// its client comes.
+// loadWills reads the wills that the vault still has, of connections that ended
+// with the gateway or before it. The delay of a will is counted from when its
+// session went offline. A will that is due by now is parked: awaitPolicy sends it,
+// or arrived does when its client connects first.
 func (b *Broker) loadWills(now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -355,7 +395,7 @@ func (b *Broker) loadWills(now time.Time) error {
 			i := s.Info()
 			wait = i.Offline.Add(min(w.Delay, i.Expiry)).Sub(now)
 		}
-		if old := b.wills[w.Session]; old != nil { // that connection had been taken over
+		if old := b.wills[w.Session]; old != nil { // of a connection whose session this one had taken over
 			b.clock.cancel(old.timer)
 			if alive && old.w.Delay > 0 {
 				b.voidWill(old.w)

@@ -14,8 +14,8 @@
 // in progress holds cannot be cut; Cut names it, to wait for.
 //
 // Failure. A failed or timed-out write ends the connection: Done is closed
-// and everything later is refused. Safe for concurrent use; of the callbacks only
-// encode and deny run under the lock.
+// and everything later is refused. A Buffer is safe for concurrent use. Of the
+// callbacks only encode and deny run with Buffer.mu held.
 package outbuf
 
 import (
@@ -48,15 +48,17 @@ type Config struct {
 	Wrote func(n int)
 }
 
-// Owner is told nothing; it names what a frame stands for, and comes back from Cut.
+// Owner names what a frame stands for. The Buffer only gives it back, from Cut.
 type Owner any
 
+// mark says which bytes of a chunk are a frame that carries a message.
 type mark struct {
-	from, to int
+	from, to int // offsets in chunk.b
 	m        *message.Message
 	owner    Owner
 }
 
+// chunk is what one write hands to the kernel.
 type chunk struct {
 	b     []byte
 	marks []mark
@@ -67,17 +69,17 @@ type Buffer struct {
 	c   Config
 	dst Conn
 
-	mu       sync.Mutex // guards everything below
-	pending  chunk      // appended, not yet with the writer
-	busy     chunk      // with the writer
-	writing  chan struct{}
-	running  bool
-	corked   bool
-	closing  bool
-	closed   bool
+	mu       sync.Mutex    // guards everything below
+	pending  chunk         // appended, not yet with the writer
+	busy     chunk         // with the writer
+	writing  chan struct{} // closed when the write in progress is over; nil: there is none
+	running  bool          // a writer runs
+	corked   bool          // no writer starts until Uncork
+	closing  bool          // Close was called: what is pending is flushed
+	closed   bool          // nothing is written any more
 	room     chan struct{} // closed when there is room again; nil: nobody waits
-	stallEnd time.Time
-	deadline time.Time // last write deadline set
+	stallEnd time.Time     // when publishers stop waiting for this stall; zero: there is none
+	deadline time.Time     // the write deadline that is set
 
 	done chan struct{}
 }
@@ -90,6 +92,7 @@ func New(dst Conn, c Config) *Buffer {
 // Done is closed once the connection is closed and no new writer will start.
 func (b *Buffer) Done() <-chan struct{} { return b.done }
 
+// ahead is how many bytes are encoded and not with the kernel yet; b.mu is held.
 func (b *Buffer) ahead() int { return len(b.pending.b) + len(b.busy.b) }
 
 // Room tells whether a message would be taken now.
@@ -99,9 +102,8 @@ func (b *Buffer) Room() bool {
 	return !b.closed && !b.closing && b.ahead() < b.c.Limit
 }
 
-// Message appends a frame that carries m, encoded by encode behind what it is
-// given. full: there is no room now. max, if not 0, is the client's maximum
-// packet size; a larger frame is not sent and reported as too large.
+// Message appends a frame that carries m. encode appends it to the bytes that it is
+// given and returns them. max is the client's maximum packet size, or 0.
 func (b *Buffer) Message(m *message.Message, owner Owner, max int, encode func([]byte) []byte) Result {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -129,10 +131,10 @@ type Result uint8
 
 // The results.
 const (
-	Taken Result = iota
-	Full
-	Closed
-	TooLarge
+	Taken    Result = iota
+	Full            // there is no room now
+	Closed          // the connection has ended
+	TooLarge        // the frame is larger than max and was not appended
 )
 
 // Control appends an ack or control frame; false: the connection is closed.
@@ -176,12 +178,14 @@ func (b *Buffer) Uncork() {
 	b.mu.Unlock()
 }
 
+// ready makes sure that pending has memory; b.mu is held.
 func (b *Buffer) ready() {
 	if b.pending.b == nil {
 		b.pending = takeChunk()
 	}
 }
 
+// wake starts a writer if one is needed and none runs; b.mu is held.
 func (b *Buffer) wake() {
 	if b.running || b.closed || b.corked && !b.closing {
 		return
@@ -246,7 +250,8 @@ func (b *Buffer) write() {
 	}
 }
 
-// rest ends the writer; the lock is held on entry and released.
+// rest ends the writer, and the connection if it is closing. b.mu is held on entry,
+// and released.
 func (b *Buffer) rest() {
 	if b.closing && !b.closed {
 		b.closed = true
@@ -263,6 +268,7 @@ func (b *Buffer) rest() {
 	b.mu.Unlock()
 }
 
+// fail ends the connection at once.
 func (b *Buffer) fail() {
 	b.mu.Lock()
 	was := b.closed

@@ -6,10 +6,10 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// WaitRoom waits until a message would be taken, at most for what is left of
-// this stall: all publishers to one full buffer together wait Config.Stall,
-// and then not again until it has drained; this one at most for most, which may
-// be nothing (the stall begins all the same). false: there is no room.
+// WaitRoom waits until a message would be taken; false if there is no room in time.
+// All publishers to one full buffer together wait Config.Stall, and then not again
+// until it has drained; this one waits no longer than most. If most is 0 it does not
+// wait, but the stall begins all the same.
 func (b *Buffer) WaitRoom(most time.Duration) bool {
 	end := time.Now().Add(most)
 	for {
@@ -60,6 +60,7 @@ func (b *Buffer) WaitControl(d time.Duration) bool {
 	}
 }
 
+// roomChan is closed when there is room again; b.mu is held.
 func (b *Buffer) roomChan() chan struct{} {
 	if b.room == nil {
 		b.room = make(chan struct{})
@@ -68,7 +69,7 @@ func (b *Buffer) roomChan() chan struct{} {
 }
 
 func wait(c <-chan struct{}, d time.Duration) bool {
-	if d <= 0 { // too late to wait, not to look
+	if d <= 0 { // no time to wait, but c may be closed already
 		select {
 		case <-c:
 			return true
@@ -88,7 +89,7 @@ func wait(c <-chan struct{}, d time.Duration) bool {
 
 // Cut takes out the frames whose message deny denies and that no writer holds
 // yet, and returns their owners in order. If the write in progress carries one
-// that would have been denied, held is that write. deny runs under the lock.
+// that deny denies, held is that write. deny runs with b.mu held.
 func (b *Buffer) Cut(deny func(*message.Message, Owner) bool) (cut []Owner, held Write) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -120,8 +121,8 @@ func (b *Buffer) Cut(deny func(*message.Message, Owner) bool) (cut []Owner, held
 // Write is a write in progress; nil is none.
 type Write <-chan struct{}
 
-// Await waits until the write is over; for no time, it only looks. What is
-// written after it is none of its business.
+// Await waits until this write is over, at most for d, and tells whether it is. It
+// does not wait for later ones.
 func (w Write) Await(d time.Duration) bool { return w == nil || wait(w, d) }
 
 // Unsent is how many bytes the kernel does not have yet.

@@ -8,8 +8,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// judges remembers the rights of publishers whose messages are stored. Rights
-// answer for the present, so remembering them remembers no decision.
+// judges keeps the opened Rights of publishers whose messages are decided again.
+// Rights answer by the present policy each time, so no decision is kept with them.
 type judges struct {
 	access session.Access
 	mu     sync.Mutex // guards known
@@ -32,8 +32,9 @@ func (j *judges) of(p *principal.Principal) session.Rights {
 	return r
 }
 
-// Judge tells whether the publisher of a stored message may publish it now,
-// with the identity set of then. What the gateway itself publishes, it may. A
+// Judge tells whether the publisher of a message that waits or is retained may
+// publish it now, with the identity set that the publisher had then. The gateway
+// itself may publish everything. A
 // republished message is judged by its original topic (docs/spec/semantics.md 3.9).
 func (p *Plane) Judge(m *message.Message) bool {
 	if m.Publisher == nil {
@@ -49,5 +50,5 @@ func (p *Plane) Judge(m *message.Message) bool {
 	return p.judges.of(m.Publisher).Publish(name, m).Allowed
 }
 
-// Rights are those of a publisher that is not a session: an upstream link.
+// Rights are those of a publisher that has no session: an upstream link.
 func (p *Plane) Rights(who *principal.Principal) session.Rights { return p.judges.of(who) }

@@ -8,8 +8,8 @@
 // of that receiver, and never longer.
 //
 // Ordering. What one goroutine publishes reaches each receiver in that order. A
-// retained message never reaches a subscriber after what took its place: its
-// lock, which comes before those of sessions, is held while it is delivered.
+// retained message never reaches a subscriber after the message that replaced it:
+// retained.mu, which is taken before a Session.mu, is held while it is delivered.
 //
 // Durability. A publisher's Ack is done when the outbox has it, when every
 // persistent session that gets it with QoS 1 or 2 has it, and when it is
@@ -45,11 +45,10 @@ type Config struct {
 type Plane struct {
 	c Config
 
-	mu    sync.Mutex // serialises changes of the index
-	index atomic.Pointer[tree.Tree[*filterNode]]
+	mu    sync.Mutex                             // serialises changes of index
+	index atomic.Pointer[tree.Tree[*filterNode]] // subscriptions by filter; read without mu
 
-	kept retained
-
+	kept   retained
 	judges judges
 }
 
@@ -62,13 +61,14 @@ func New(c Config) *Plane {
 	return p
 }
 
-// filterNode is everybody who subscribed to one filter. Immutable.
+// filterNode holds the subscriptions to one filter. It is immutable.
 type filterNode struct {
 	subs   []*session.Sub
 	shares []*share
 }
 
-// share is one group of a shared subscription. Immutable but for the turn.
+// share is one group of a shared subscription. It is immutable but for the turn:
+// which member is next.
 type share struct {
 	group   string
 	members []*session.Sub

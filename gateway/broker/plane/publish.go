@@ -16,42 +16,44 @@ type Source struct {
 	// Pause, if set, runs before the goroutine waits, so that what it holds
 	// back (its own corked output) does not wait with it.
 	Pause func()
-	// Receiver: whoever sent it keeps it until somebody takes it.
+	// Receiver tells that the message is refused unless somebody receives it: its
+	// sender keeps it until then.
 	Receiver bool
-	// Gen is the generation of the sessions before the publish was decided.
+	// Gen is session.Store.Now as it was before the publish was decided.
 	Gen uint64
 }
 
+// target is one receiver of a publish.
 type target struct {
-	s        *session.Session
+	s        *session.Session // nil: it may not have the message
 	d        session.Delivery
-	reserved bool // room in the queue of s is taken for it
+	reserved bool // quota of s has been taken for it (Session.Reserve)
 }
 
-// pick is the member of a group that gets the message. Without a session none
-// has been picked yet.
+// pick is the member of a share that gets the message; its session is nil while
+// none has been chosen.
 type pick struct {
 	target
 	g    *share
 	turn int
 }
 
-// work is one publish on its way.
+// work is one publish while it is being made.
 type work struct {
 	src     Source
 	nodes   []*filterNode
 	targets []target
 	picks   []pick
 	// patience is how long the publisher may still wait, for all receivers
-	// together: many that do not read hold it up no longer than one.
+	// together: many that do not read hold it up no longer than one does (B20).
 	patience time.Duration
 }
 
 var works = sync.Pool{New: func() any { return new(work) }}
 
-// Publish takes m, which has been decided, to everybody who may receive it
-// now, and stores it if it is retained. A code other than success: it was
-// refused and nobody got it. ack may be nil.
+// Publish delivers m, which its publisher may publish, to everybody who may receive
+// it now, and stores it if it is to be retained. A code other than success refuses
+// it: then nobody has got it. ack, which may be nil, waits for what must be durable.
 func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code byte) {
 	w := works.Get().(*work)
 	defer w.give()
@@ -69,7 +71,7 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 		p.c.Drop("queue-full-refused")
 		return message.QuotaExceeded
 	}
-	if m.Retain { // what a full queue refuses is not kept either
+	if m.Retain { // after reserve: what a full queue refuses is not retained either
 		if code := p.retain(m, ack, func() {
 			w.note(m)
 			if p.index.Load() != index {
@@ -91,12 +93,11 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 	return message.Success
 }
 
-// maxNoted bounds what is noted of one subscription; past it a message may come
-// twice, live and as retained.
+// maxNoted bounds Sub.Live; beyond it a message may come twice, live and as retained.
 const maxNoted = 64
 
-// note tells those who have not read the retained messages yet that m, which is
-// being stored, comes to them live.
+// note tells the subscriptions for which Replay has not looked yet that m, which is
+// being stored as retained, comes to them live; p.kept.mu is held.
 func (w *work) note(m *message.Message) {
 	for i := range w.targets {
 		if sub := w.targets[i].d.Sub; !sub.Asked && w.targets[i].s != nil && len(sub.Live) < maxNoted {
@@ -105,10 +106,11 @@ func (w *work) note(m *message.Message) {
 	}
 }
 
-// late adds those who subscribed after the receivers were found, and read the
-// retained messages before m was one. Who has not read them yet will find m
-// there: nobody reads while m is being stored. Who has no room misses it, as it
-// does when it reads.
+// late adds the subscriptions that entered the index after Publish had found its
+// receivers, and for which Replay looked before m was stored: they would get m
+// neither live nor as retained. A subscription for which Replay has not looked yet
+// will find m there. A receiver without quota misses m, as it would in Replay.
+// p.kept.mu is held.
 func (p *Plane) late(w *work, m *message.Message) {
 	found := map[*session.Session]bool{}
 	for i := range w.targets {
@@ -130,6 +132,7 @@ func (p *Plane) late(w *work, m *message.Message) {
 	})
 }
 
+// give returns w to the pool.
 func (w *work) give() {
 	clear(w.nodes)
 	clear(w.targets)
@@ -170,21 +173,28 @@ func (w *work) collect(m *message.Message) {
 	}
 }
 
+// to is the delivery of m for one subscription.
 func (src Source) to(sub *session.Sub, m *message.Message) session.Delivery {
-	d := session.Delivery{Message: m, Sub: sub, QoS: min(m.QoS, sub.QoS), Retain: m.Retain && sub.RetainAsPublished, Gen: src.Gen}
+	d := session.Delivery{
+		Message: m,
+		Sub:     sub,
+		QoS:     min(m.QoS, sub.QoS),
+		Retain:  m.Retain && sub.RetainAsPublished,
+		Gen:     src.Gen,
+	}
 	if sub.ID != 0 {
 		d.SubIDs = []uint32{sub.ID}
 	}
 	return d
 }
 
-// reserve takes room in every queue that is needed, and in one of each share.
-// A receiver that may not have the message anyway needs none, however full it
-// is. After false the caller releases.
+// reserve takes quota in every receiver's queue, and in that of one member of each
+// share; false if one is full, and then the caller releases what was taken. A full
+// receiver that may not have the message anyway is left out instead.
 func (p *Plane) reserve(w *work, m *message.Message) bool {
 	for i := range w.targets {
 		t := &w.targets[i]
-		if t.d.QoS == 0 || p.room(w, t.s, m) {
+		if t.d.QoS == 0 || p.reserveIn(w, t.s, m) {
 			t.reserved = t.d.QoS > 0
 			continue
 		}
@@ -201,8 +211,9 @@ func (p *Plane) reserve(w *work, m *message.Message) bool {
 	return true
 }
 
-// pick chooses the member of a share that gets m, and takes room with it;
-// false: some may have m, and none has room. Nobody may have it: no session.
+// pick chooses the member of a share that gets m and takes quota in its queue; false
+// if some members may have m and the queues of all of those are full. If no member
+// may have m, none is chosen.
 func (p *Plane) pick(w *work, k *pick, m *message.Message) bool {
 	full := false
 	for sub, offline := range k.members() {
@@ -210,7 +221,7 @@ func (p *Plane) pick(w *work, k *pick, m *message.Message) bool {
 		if offline && d.QoS == 0 || !sub.Session.MayReceive(m) {
 			continue
 		}
-		if d.QoS > 0 && !p.room(w, sub.Session, m) {
+		if d.QoS > 0 && !p.reserveIn(w, sub.Session, m) {
 			full = true
 			continue
 		}
@@ -220,7 +231,8 @@ func (p *Plane) pick(w *work, k *pick, m *message.Message) bool {
 	return !full
 }
 
-// members yields the connected members in turn, and then the others.
+// members yields the connected members, beginning with the one whose turn it is, and
+// then the offline ones.
 func (k *pick) members() iter.Seq2[*session.Sub, bool] {
 	return func(yield func(sub *session.Sub, offline bool) bool) {
 		for _, offline := range []bool{false, true} {
@@ -253,8 +265,9 @@ func (t *target) release() {
 	}
 }
 
-// room reserves, and slows the publisher down when the receiver falls behind.
-func (p *Plane) room(w *work, s *session.Session, m *message.Message) bool {
+// reserveIn takes quota in the queue of s. If s reads and falls behind, it first
+// holds the publisher up for a while.
+func (p *Plane) reserveIn(w *work, s *session.Session, m *message.Message) bool {
 	out, crowded := s.Crowded()
 	if crowded {
 		w.wait(out)
@@ -262,6 +275,7 @@ func (p *Plane) room(w *work, s *session.Session, m *message.Message) bool {
 	return s.Reserve(m) || s.Expire(time.Now()) && s.Reserve(m)
 }
 
+// wait waits for room in an output buffer, within w.patience; false if there is none.
 func (w *work) wait(out *outbuf.Buffer) bool {
 	if out == nil || out.Room() {
 		return out != nil
@@ -277,14 +291,15 @@ func (w *work) wait(out *outbuf.Buffer) bool {
 
 func (p *Plane) deliver(w *work, s *session.Session, d session.Delivery, ack *session.Ack) session.Outcome {
 	o := s.Deliver(d, ack)
-	// QoS 0 only. While the receiver reads there is room again and again, and
-	// other publishers may take it first.
+	// Full is of QoS 0 only. More than once, because other publishers may take the
+	// room that becomes free.
 	for o == session.Full && w.wait(s.Buffer()) {
 		o = s.Deliver(d, ack)
 	}
 	return p.counted(o)
 }
 
+// counted counts the outcome of a delivery.
 func (p *Plane) counted(o session.Outcome) session.Outcome {
 	if o == session.Full {
 		p.c.Drop("slow-receiver-qos0")
@@ -305,7 +320,7 @@ func (p *Plane) Redeliver(gone *session.Sub, m *message.Message) {
 		p.c.Drop("expired")
 		return
 	}
-	w := &work{} // it waits for nobody; without a generation, the publisher is judged again
+	w := &work{} // without patience it waits for nobody; without Gen the publisher is decided again
 	if n, ok := p.index.Load().Get(gone.Inner); ok {
 		for _, g := range n.shares {
 			if g.group != gone.Group {
@@ -321,10 +336,10 @@ func (p *Plane) Redeliver(gone *session.Sub, m *message.Message) {
 	p.c.Drop("no-member-of-share")
 }
 
-// deliverShared gives m to the member that was picked. If there is none, or
-// that one cannot have it any more, to one that may receive it now: to a
-// connected one in turn if there is any, else to a queue. If then only room is
-// missing, the publisher learns it: what was acknowledged would be lost.
+// deliverShared delivers m to the member that was picked. If none was, or that one
+// cannot have m any more, it goes to another member that may receive it now, a
+// connected one first. If some may and the queues of all of those are full, ack is
+// told so: an acknowledgement would say that somebody has the message.
 func (p *Plane) deliverShared(w *work, k *pick, m *message.Message, ack *session.Ack) {
 	if k.s != nil && p.deliver(w, k.s, k.d, ack) == session.Delivered {
 		return
@@ -335,7 +350,7 @@ func (p *Plane) deliverShared(w *work, k *pick, m *message.Message, ack *session
 		if sub.Session == k.s {
 			continue
 		}
-		if d.QoS > 0 && !p.room(w, sub.Session, m) {
+		if d.QoS > 0 && !p.reserveIn(w, sub.Session, m) {
 			full = full || sub.Session.MayReceive(m)
 			continue
 		}

@@ -13,19 +13,21 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// retained is the retained store: one message for each topic, in memory, and
-// in the vault.
+// retained holds the retained messages, one for each topic: in memory, where they
+// are read, and in the vault, where they survive a restart.
 type retained struct {
-	mu    sync.RWMutex // serialises changes; held for reading while one is delivered, before Session.mu
-	index atomic.Pointer[tree.Tree[*message.Message]]
-	count atomic.Int64
-	bytes atomic.Int64
-	by    map[string]portion // guarded by mu: what each publisher has, by key
-	// soonest, guarded by mu: nothing expires before; zero: nothing expires.
-	soonest time.Time
+	// mu serialises changes: whoever changes index holds it for writing. Whoever
+	// delivers a retained message holds it for reading, so that the message
+	// cannot be replaced while it is delivered. It is taken before Session.mu.
+	mu      sync.RWMutex
+	index   atomic.Pointer[tree.Tree[*message.Message]] // read without mu
+	count   atomic.Int64                                // messages in index; changed with mu held
+	bytes   atomic.Int64                                // their size; changed with mu held
+	by      map[string]portion                          // guarded by mu: each publisher's part, by principal key
+	soonest time.Time                                   // guarded by mu: the first expiry; zero if nothing expires
 }
 
-// portion is some part of the store.
+// portion is how much of the store something takes up.
 type portion struct{ count, bytes int64 }
 
 func (a portion) plus(m *message.Message) portion {
@@ -38,16 +40,19 @@ func (a portion) minus(m *message.Message) portion {
 
 func retainedSize(m *message.Message) int64 { return m.Size() + 256 }
 
-// crowdsOut tells whether a publisher whose portion grows from own to grown
-// takes more than a quarter of a store that is more than half full. What does
-// not grow is no worse than before: values can be replaced for ever.
+// crowdsOut tells whether a publisher whose portion grows from own to grown would
+// then have more than a quarter of the limit (most) while the store as a whole
+// (total) is more than half full. A portion that does not grow never crowds out:
+// a publisher can always replace its own values.
 func crowdsOut(own, grown, total, most int64) bool {
 	return grown > own && grown > most/4 && total > most/2
 }
 
-// put stores or, with an empty payload, removes. full is the reason why there
-// is no room, or "". fair also holds the publisher to its share. then runs, if
-// something changed, under the lock: the vault hears of changes in their order.
+// put stores m in place of what its topic has, or removes that if m has an empty
+// payload (OASIS MQTT 5.0, 3.3.1.3). It returns "", or the reason why there is no
+// room for m; fair applies crowdsOut as well. If something changed, put calls then
+// with r.mu held, so that the vault is told of changes in the order in which they
+// were made.
 func (r *retained) put(m *message.Message, most portion, fair bool, then func()) (full string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,14 +91,14 @@ func (r *retained) put(m *message.Message, most portion, fair bool, then func())
 	return ""
 }
 
-// expires takes note of when m does; the lock is held.
+// expires brings r.soonest forward if m expires earlier; r.mu is held.
 func (r *retained) expires(m *message.Message) {
 	if at := m.Expires; !at.IsZero() && (r.soonest.IsZero() || at.Before(r.soonest)) {
 		r.soonest = at
 	}
 }
 
-// due lists what has expired. It looks only when something must be found.
+// due lists the messages that have expired. It does not search before r.soonest.
 func (r *retained) due(now time.Time) (list []*message.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -111,14 +116,15 @@ func (r *retained) due(now time.Time) (list []*message.Message) {
 	return list
 }
 
-// remove takes m out of t, which is the present index; the lock is held.
+// remove takes m out of t, which is the present index; r.mu is held.
 func (r *retained) remove(t tree.Tree[*message.Message], m *message.Message) {
 	r.account(m, portion.minus)
 	t = t.Delete(m.Topic)
 	r.index.Store(&t)
 }
 
-// account counts m in or out, in all and for its publisher; the lock is held.
+// account counts m in (portion.plus) or out (portion.minus), in all and for its
+// publisher; r.mu is held.
 func (r *retained) account(m *message.Message, change func(portion, *message.Message) portion) {
 	total := change(portion{r.count.Load(), r.bytes.Load()}, m)
 	r.count.Store(total.count)
@@ -138,7 +144,9 @@ func (p *Plane) mostRetained() portion {
 	return portion{int64(p.c.MaxRetained), p.c.MaxRetainedBytes}
 }
 
-// retain stores m; then runs with it, before anybody reads what is retained.
+// retain stores m as the retained message of its topic, or removes that one; ack
+// waits for the vault. then runs in the same step, with p.kept.mu held: no Replay
+// looks between the change and then.
 func (p *Plane) retain(m *message.Message, ack *session.Ack, then func()) byte {
 	keep := func() {
 		then()
@@ -164,8 +172,9 @@ func (p *Plane) retain(m *message.Message, ack *session.Ack, then func()) byte {
 	return message.Success
 }
 
-// LoadRetained reads what survived. It was within its publishers' shares when
-// it was stored; which of them is read first says nothing about them.
+// LoadRetained reads the retained messages from the vault. Publishers are not held
+// to their quarter (crowdsOut) here: they were when the messages were stored, and
+// the order of loading would decide which of them are lost.
 func (p *Plane) LoadRetained() error {
 	err := p.c.Vault.LoadRetained(func(m *message.Message) error {
 		if m.Publisher == nil || len(m.Payload) == 0 {
@@ -183,12 +192,19 @@ func (p *Plane) LoadRetained() error {
 	return nil
 }
 
-// Replay delivers the retained messages that sub asks for. It runs on the
-// subscriber's own reader.
+// Replay delivers the retained messages that a new subscription asks for (OASIS
+// MQTT 5.0, 3.3.1.3); existed tells whether sub replaced a subscription to the same
+// filter. It runs on the goroutine that reads the subscriber's connection.
+//
+// While sub is in the index and Replay has not looked yet, a message that is being
+// stored would reach sub twice, live and as retained. So Publish notes such
+// messages in sub.Live, and Replay leaves them out. Once Replay has looked, sub.Asked
+// is set, and what is stored from then on reaches sub live only: as a receiver that
+// Publish found, or by late.
 func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
 	p.kept.mu.Lock()
 	live := sub.Live
-	sub.Asked, sub.Live = true, nil // what is stored from here on finds it: see late
+	sub.Asked, sub.Live = true, nil
 	kept := p.kept.index.Load()
 	p.kept.mu.Unlock()
 	if sub.Private || sub.Group != "" || sub.RetainHandling == 2 || sub.RetainHandling == 1 && existed {
@@ -205,11 +221,11 @@ func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
 			continue
 		}
 		if w.patience == 0 {
-			w.patience = p.c.Stall // its own reader waits for nobody else
+			w.patience = p.c.Stall // the subscriber holds up nobody but itself
 		}
 		w.src.Gen = sub.Session.Now()
 		if !p.Judge(m) {
-			continue // hidden while its publisher may not publish it
+			continue // its publisher may not publish it now; it stays stored, and comes back with the right
 		}
 		d := w.src.to(sub, m)
 		d.Retain = true
@@ -225,8 +241,9 @@ func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
 	}
 }
 
-// deliverKept delivers a retained message unless it has been replaced: what took
-// its place is on its way to s, and s must not be left with the older one.
+// deliverKept delivers a retained message, unless another one has taken its place
+// meanwhile: that one is delivered live, perhaps earlier, and the older one after it
+// would leave the subscriber with a value that is not true any more.
 func (p *Plane) deliverKept(s *session.Session, d session.Delivery) session.Outcome {
 	p.kept.mu.RLock()
 	defer p.kept.mu.RUnlock()
@@ -239,6 +256,7 @@ func (p *Plane) deliverKept(s *session.Session, d session.Delivery) session.Outc
 	return session.Dropped
 }
 
+// expire deletes m, unless another message has taken its place already.
 func (p *Plane) expire(m *message.Message) {
 	p.kept.mu.Lock()
 	defer p.kept.mu.Unlock()
@@ -249,7 +267,7 @@ func (p *Plane) expire(m *message.Message) {
 	}
 }
 
-// ExpireRetained deletes what has expired, and tells whether there was anything.
+// ExpireRetained deletes the messages that have expired, and tells whether there were any.
 func (p *Plane) ExpireRetained(now time.Time) bool {
 	due := p.kept.due(now)
 	for _, m := range due {
@@ -258,7 +276,8 @@ func (p *Plane) ExpireRetained(now time.Time) bool {
 	return len(due) > 0
 }
 
-// ForgetRetained deletes what deleted principals have published.
+// ForgetRetained deletes the messages of publishers for which gone is true, and
+// returns how many.
 func (p *Plane) ForgetRetained(gone func(*principal.Principal) bool) int {
 	n := 0
 	for m := range p.kept.index.Load().All() {
@@ -270,8 +289,8 @@ func (p *Plane) ForgetRetained(gone func(*principal.Principal) bool) int {
 	return n
 }
 
-// HiddenRetained counts the retained messages of matching publishers that
-// are hidden now.
+// HiddenRetained counts the retained messages of matching publishers that are not
+// delivered now, because their publisher may not publish them any more.
 func (p *Plane) HiddenRetained(match func(*principal.Principal) bool) int {
 	n := 0
 	for m := range p.kept.index.Load().All() {

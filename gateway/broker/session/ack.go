@@ -7,26 +7,26 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Ack gathers everything that must have happened before a publisher may be
-// answered, and answers once. It starts with one reference, which the creator
-// gives back with Done.
+// Ack answers a publisher once, when everything that the answer depends on is
+// known. It counts what is still open, and starts at one, for the creator.
 type Ack struct {
 	open atomic.Int32
 	code atomic.Uint32
 	then func(code byte)
 }
 
-// NewAck calls then once, on whichever goroutine is last.
+// NewAck makes an Ack that calls then on the goroutine of the last Done.
 func NewAck(then func(code byte)) *Ack {
 	a := &Ack{then: then}
 	a.open.Store(1)
 	return a
 }
 
-// Add takes one more reference.
+// Add counts one more thing that the answer depends on.
 func (a *Ack) Add() { a.open.Add(1) }
 
-// Done gives one back. The first code that is not success is the answer.
+// Done says that one of them is known. The answer is success if all codes are, else
+// the first one that is not.
 func (a *Ack) Done(code byte) {
 	if code != message.Success {
 		a.code.CompareAndSwap(0, uint32(code))
@@ -36,7 +36,7 @@ func (a *Ack) Done(code byte) {
 	}
 }
 
-// Stored is a done for a Vault or Outbox.
+// Stored is Done, for the error of a Vault or Outbox.
 func (a *Ack) Stored(err error) { a.Done(CodeOf(err)) }
 
 // CodeOf is the reason code for an error of a Vault or Outbox.

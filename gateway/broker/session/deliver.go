@@ -17,16 +17,17 @@ type Delivery struct {
 	Retain  bool
 	Private bool
 	SubIDs  []uint32
-	// Gen is the store's generation (Now) before the publisher was decided:
-	// if anything was revoked since, it is decided again.
+	// Gen is Store.Now as it was before the publish was decided. If a revocation
+	// came in between, Deliver decides the publish again.
 	Gen uint64
 }
 
 // Outcome of a delivery.
 type Outcome uint8
 
-// The outcomes. Full means QoS 0 without room: the caller may wait on Buffer
-// and try again.
+// The outcomes. Full is of QoS 0 only: the output buffer has no room, and the
+// caller may wait for it (Session.Buffer) and try again. Offline is of QoS 0, and
+// of a session that ends with its connection.
 const (
 	Delivered Outcome = iota
 	Denied
@@ -39,7 +40,8 @@ func sizeOf(m *message.Message) int64 {
 	return m.Size() + 256
 }
 
-// Reserve takes quota for one more waiting delivery; false: the queue is full.
+// Reserve takes quota for one more delivery of QoS 1 or 2; false if the queue of
+// the session, or of all sessions together, is full.
 func (s *Session) Reserve(m *message.Message) bool {
 	size, q := sizeOf(m), &s.store.c
 	if s.count.Add(1) > int64(q.QueueMessages) {
@@ -66,8 +68,8 @@ func (s *Session) Release(m *message.Message) {
 	s.store.queued.Add(-size)
 }
 
-// Crowded tells whether more waits than a receiver that keeps up would let
-// wait, so that publishers should slow down, and the buffer to wait on.
+// Crowded tells whether a connected session's queue is more than half full, so
+// that publishers should slow down, and the output buffer to wait for.
 func (s *Session) Crowded() (*outbuf.Buffer, bool) {
 	if s.count.Load() < int64(s.store.c.QueueMessages/2) && s.bytes.Load() < int64(s.store.c.QueueBytes/2) {
 		return nil, false
@@ -80,7 +82,7 @@ func (s *Session) Crowded() (*outbuf.Buffer, bool) {
 	return s.link.Out, true
 }
 
-// Buffer is the way out of the connection, nil when there is none.
+// Buffer is the output buffer of the session's connection, nil while it is offline.
 func (s *Session) Buffer() *outbuf.Buffer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +92,8 @@ func (s *Session) Buffer() *outbuf.Buffer {
 	return s.link.Out
 }
 
-// MayReceive asks the receiver's right alone.
+// MayReceive asks for the receiver's right alone: neither the subscription nor the
+// publisher is looked at.
 func (s *Session) MayReceive(m *message.Message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,8 +158,8 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 	return Delivered
 }
 
-// covers tells whether another subscription than the one that d names takes d:
-// that one was suspended or removed after d was on its way.
+// covers tells whether some other subscription matches d. It is asked when the one
+// that d names has been suspended or removed while d was on its way; s.mu is held.
 func (s *Session) covers(d Delivery) bool {
 	if d.Sub.Group != "" {
 		return false
@@ -169,12 +172,13 @@ func (s *Session) covers(d Delivery) bool {
 	return false
 }
 
-// encode appends a PUBLISH to the output buffer. owner comes back if it is cut.
+// encode appends a PUBLISH to the output buffer; s.mu is held. If a revocation cuts
+// the frame out of the buffer again, outbuf.Buffer.Cut returns owner.
 func (s *Session) encode(o frame.Outgoing, owner outbuf.Owner) outbuf.Result {
 	l := s.link
 	r := l.Out.Message(o.Message, owner, l.MaxPacket, func(dst []byte) []byte {
 		if !o.Message.Expires.IsZero() {
-			// At least a second: 0 would mean that it is over already.
+			// At least a second: the client would take 0 for expired.
 			o.Expiry = uint32(max(1, int64(time.Until(o.Message.Expires)/time.Second)))
 		}
 		return o.Append(dst, l.Level)
@@ -196,11 +200,12 @@ func (s *Session) Pump() {
 	s.mu.Unlock()
 }
 
+// pump is Pump; s.mu is held.
 func (s *Session) pump() {
 	for s.link != nil && s.queue.len() > 0 && s.sent < s.link.Window {
 		e := s.queue.front()
 		if e.id != 0 && !e.firm {
-			return // as soon as it is, this goes on
+			return // update calls pump again once it is
 		}
 		if e.released {
 			s.queue.pop()
@@ -241,11 +246,11 @@ func (s *Session) pump() {
 	}
 }
 
-// number gives e its packet identifier. Of QoS 2 that is durable before the
-// client sees it: after a crash the identifier would otherwise mean another
-// message, which a client that has received this one takes for a repetition,
-// acknowledges and throws away. Those behind it that fit into the window get
-// theirs in the same commit.
+// number gives a delivery its packet identifier; s.mu is held. For QoS 2 the
+// identifier is durable before the client sees it. Otherwise a crash could give it
+// to another message, which a client that has received this one would take for a
+// repetition, acknowledge and throw away. The deliveries behind it that fit into
+// the window get their identifiers in the same commit.
 func (s *Session) number(first *Entry) {
 	if first.qos < 2 || !s.persistent {
 		s.identify(first)
@@ -267,8 +272,8 @@ func (s *Session) identify(e *Entry) {
 	s.update(e)
 }
 
-// update stores what has changed of e. Until that is durable, nothing more of a
-// QoS 2 delivery is sent.
+// update stores the identifier and the released state of e; s.mu is held. Of a
+// QoS 2 delivery nothing more is sent until they are durable.
 func (s *Session) update(e *Entry) {
 	switch {
 	case !s.persistent:
@@ -281,8 +286,8 @@ func (s *Session) update(e *Entry) {
 	}
 	e.firm = false
 	now := true
-	s.stored(func(done func(error)) { s.store.c.Vault.Update(s.Key, e.stored(), done) }, func(error) { // a failure was the publisher's to hear
-		s.proceed(e)
+	s.stored(func(done func(error)) { s.store.c.Vault.Update(s.Key, e.stored(), done) }, func(error) {
+		s.proceed(e) // also after a failure: a vault that fails delays no delivery for ever
 		if !now {
 			s.pump()
 		}
@@ -290,7 +295,8 @@ func (s *Session) update(e *Entry) {
 	now = false
 }
 
-// proceed lets the next packet of e go: the PUBREL at once, a PUBLISH in its turn.
+// proceed lets the next packet of e go, a PUBREL at once and a PUBLISH in its turn;
+// s.mu is held.
 func (s *Session) proceed(e *Entry) {
 	e.firm = true
 	if e.released && e.sent && s.ids[e.id] == e && s.link != nil {
@@ -298,21 +304,21 @@ func (s *Session) proceed(e *Entry) {
 	}
 }
 
-// expired tells whether the time of e ran out before its delivery began.
+// expired tells whether the message expired before it was first sent (OASIS MQTT
+// 5.0, 3.3.2-5): what the client may have begun to receive is completed.
 func (e *Entry) expired(now time.Time) bool {
 	return !e.m.Expires.IsZero() && !e.dup && !e.released && !now.Before(e.m.Expires)
 }
 
-// expires takes note of when e does.
+// expires brings s.soonest forward if e expires earlier; s.mu is held.
 func (s *Session) expires(e *Entry) {
 	if at := e.m.Expires; !at.IsZero() && (s.soonest.IsZero() || at.Before(s.soonest)) {
 		s.soonest = at
 	}
 }
 
-// Expire drops what waits and has expired (OASIS MQTT 5.0, 3.3.2-5), so that it
-// takes no room from what comes; false: there was nothing. It looks at the queue
-// only when something must be found.
+// Expire drops what waits and has expired, so that it takes no room from what comes,
+// and tells whether there was anything. It does not search before s.soonest.
 func (s *Session) Expire(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -334,8 +340,9 @@ func (s *Session) Expire(now time.Time) bool {
 	return n > 0
 }
 
-// unhold lets everything that was held be decided again where it belongs. Who
-// does not pump causes an answer to be written: the writer pumps after that.
+// unhold puts what was held back into its place in the queue, to be decided again;
+// s.mu is held. It does not pump. A caller that does not either answers a frame,
+// and the writer of that answer pumps (outbuf.Config.Drained).
 func (s *Session) unhold() {
 	back := s.held
 	s.held = nil
@@ -345,7 +352,8 @@ func (s *Session) unhold() {
 	s.queue.putBack(back)
 }
 
-// may decides e again; hold: not now, but a suspended subscription may bring it back.
+// may decides whether e may be sent now; s.mu is held. If it may not, hold tells
+// that a subscription which matches is suspended and may still get its right back.
 func (s *Session) may(e *Entry) (ok, hold bool) {
 	gen := s.store.gen.Load()
 	deliverable := s.rights.Deliver(e.m)
@@ -370,6 +378,7 @@ func (s *Session) may(e *Entry) (ok, hold bool) {
 	return false, suspended && !covered
 }
 
+// window takes e into the window; s.mu is held.
 func (s *Session) window(e *Entry) {
 	e.sent = true
 	s.sent++
@@ -389,10 +398,11 @@ func (s *Session) nextID() uint16 {
 	}
 }
 
-// drop ends a delivery that nobody acknowledged. false: the client may have
-// received it with QoS 2, and e stays until its identifier is released there.
-// Freed here alone, it would make the client take the next message that gets it
-// for a repetition, acknowledge it and throw it away.
+// drop gives up a delivery that was not acknowledged; s.mu is held. It returns false
+// if e must stay: the client may have received it with QoS 2, so a PUBREL is sent
+// and its identifier is in use until the PUBCOMP. If only we freed the identifier,
+// the client would take the next message that gets it for a repetition, acknowledge
+// it and throw it away.
 func (s *Session) drop(e *Entry, reason string) bool {
 	s.store.c.Drop(reason)
 	if e.qos == 2 && e.dup && !e.released {
@@ -404,11 +414,11 @@ func (s *Session) drop(e *Entry, reason string) bool {
 	return true
 }
 
-// finish forgets e everywhere.
+// finish forgets e, here and in the vault; s.mu is held.
 func (s *Session) finish(e *Entry) {
 	if e.sent {
 		s.sent--
-		e.sent = false // its frame may still be in the buffer, and cut out of it
+		e.sent = false // Recheck may still cut its frame out of the buffer, and must not queue it again
 	}
 	if e.id != 0 {
 		delete(s.ids, e.id)

@@ -13,12 +13,12 @@ type Info struct {
 	Principal     *principal.Principal
 	Level         byte
 	Conn          any
-	Offline       time.Time
+	Offline       time.Time // since when; zero while connected
 	Subscriptions int
-	Suspended     int
-	Inflight      int
-	Queued        int
-	Bytes         int
+	Suspended     int // of the subscriptions
+	Inflight      int // deliveries that are sent and not acknowledged
+	Queued        int // deliveries that wait
+	Bytes         int // of both
 	Persistent    bool
 	Expiry        time.Duration
 }
@@ -27,9 +27,18 @@ type Info struct {
 func (s *Session) Info() Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := Info{Principal: s.who, Level: s.level, Conn: s.claim, Offline: s.offline, Subscriptions: len(s.subs),
-		Inflight: s.sent, Queued: s.queue.len() + len(s.held), Bytes: int(s.bytes.Load()),
-		Persistent: s.persistent, Expiry: s.expiry}
+	i := Info{
+		Principal:     s.who,
+		Level:         s.level,
+		Conn:          s.claim,
+		Offline:       s.offline,
+		Subscriptions: len(s.subs),
+		Inflight:      s.sent,
+		Queued:        s.queue.len() + len(s.held),
+		Bytes:         int(s.bytes.Load()),
+		Persistent:    s.persistent,
+		Expiry:        s.expiry,
+	}
 	for _, sub := range s.subs {
 		if sub.Suspended() {
 			i.Suspended++
@@ -60,12 +69,12 @@ func (s *Session) Alive() bool {
 	return !s.dead
 }
 
-// Asks asks the present rights for a filter. The lock is held already: Recheck
-// calls it through its caller's allow.
+// Asks asks the owner's present rights for a filter. It is for the allow function
+// that is given to Recheck, which holds s.mu; elsewhere it is a data race.
 func (s *Session) Asks(filter string) message.Verdict { return s.rights.Subscribe(filter) }
 
-// Claimed is the connection that owns the session; for allow, as Asks.
+// Claimed is the connection that owns the session, for the same callers as Asks.
 func (s *Session) Claimed() any { return s.claim }
 
-// Owner is the principal, for deciding while a session is loaded.
+// Owner is the principal, for the allow function that is given to Store.Load.
 func (s *Session) Owner() *principal.Principal { return s.who }

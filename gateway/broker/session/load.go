@@ -9,19 +9,22 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// Load reads what survived. A session without an owner gets nothing, and a
-// queued message without a publisher goes to nobody: they are deleted. Everything loaded is decided again before anything of it is sent.
+// Load reads the sessions and their queues from the vault. A session without a
+// known owner is deleted (B5), and so is a queued message without a publisher,
+// because nobody could decide it. Everything loaded is decided again before
+// anything of it is sent. now is when a session went offline that was connected
+// when the process ended.
 func (st *Store) Load(now time.Time, open func(*message.StoredSession) Rights, allow func(*Sub) bool) error {
-	var records []message.StoredSession
+	var found []message.StoredSession
 	if err := st.c.Vault.LoadSessions(func(r message.StoredSession) error {
-		records = append(records, r)
+		found = append(found, r)
 		return nil
 	}); err != nil {
 		return fmt.Errorf("load sessions: %w", err)
 	}
-	for i := range records {
-		if err := st.load(&records[i], now, open, allow); err != nil {
-			return fmt.Errorf("load session of client %q: %w", records[i].ClientID, err)
+	for i := range found {
+		if err := st.load(&found[i], now, open, allow); err != nil {
+			return fmt.Errorf("load session of client %q: %w", found[i].ClientID, err)
 		}
 	}
 	return nil
@@ -58,8 +61,19 @@ func (st *Store) load(r *message.StoredSession, now time.Time, open func(*messag
 			damaged = append(damaged, q.Seq)
 			return nil
 		}
-		e := &Entry{seq: q.Seq, m: q.Message, subIDs: q.SubIDs, size: sizeOf(q.Message), id: q.PacketID,
-			qos: q.QoS, retain: q.Retain, private: Private(q.Message.Topic), dup: q.PacketID != 0, released: q.Released, firm: true}
+		e := &Entry{
+			seq:      q.Seq,
+			m:        q.Message,
+			subIDs:   q.SubIDs,
+			size:     sizeOf(q.Message),
+			id:       q.PacketID,
+			qos:      q.QoS,
+			retain:   q.Retain,
+			private:  Private(q.Message.Topic),
+			dup:      q.PacketID != 0,
+			released: q.Released,
+			firm:     true,
+		}
 		e.share = s.shareOf(e)
 		s.queue.push(e)
 		s.expires(e)
@@ -85,8 +99,8 @@ func (st *Store) load(r *message.StoredSession, now time.Time, open func(*messag
 	return nil
 }
 
-// shareOf is the shared subscription that a stored delivery came for: the only
-// one that matches, if no other kind of subscription does.
+// shareOf is the shared subscription that a stored delivery came for, which is not
+// stored: the one that matches, if it is the only subscription that does; else nil.
 func (s *Session) shareOf(e *Entry) (share *Sub) {
 	for _, sub := range s.subs {
 		if sub.Private != e.private || !topic.Match(sub.Inner, e.m.Topic) {

@@ -5,16 +5,17 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Access opens the rights of a principal. It is asked once per connection,
-// per stored session and per stored publisher that is judged.
+// Access opens the rights of a principal: once for each connection, for each
+// session that is loaded, and for each publisher of a stored message.
 type Access interface {
 	// Open is cheap and never fails: a principal without rights gets Rights
 	// that deny everything.
 	Open(p *principal.Principal) Rights
 }
 
-// Rights answers for one principal. Safe for concurrent use; it never blocks
-// and does no I/O, because it is asked under a session's lock.
+// Rights answers for one principal, always by the present policy. It is safe for
+// concurrent use, and never blocks or does I/O, because it is asked with a
+// Session.mu held.
 type Rights interface {
 	Connect() message.Verdict
 	// Publish fills in Verdict.Route when it allows.
@@ -26,9 +27,10 @@ type Rights interface {
 	Deliver(m *message.Message) bool
 }
 
-// Vault keeps what must survive of sessions and retained messages. Every done
-// may be nil; it runs after the group commit, in submission order, on the
-// committer's goroutine or one behind it.
+// Vault stores what must survive a restart: sessions, their queues, retained
+// messages and wills. Every done may be nil. It runs when the operation is durable
+// or has failed, in the order in which operations were submitted, on a goroutine
+// of the vault or before the method returns.
 type Vault interface {
 	LoadSessions(yield func(message.StoredSession) error) error
 	LoadQueue(session string, yield func(message.StoredDelivery) error) error // in order of Seq

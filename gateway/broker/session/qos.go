@@ -7,9 +7,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Acknowledged takes a PUBACK, PUBREC or PUBCOMP of the client. The
-// identifiers are those of deliveries; what the client itself publishes has
-// its own (Received).
+// Acknowledged takes a PUBACK, PUBREC or PUBCOMP of the client, which answers a
+// delivery. Deliveries and the client's own publishes (Received) have packet
+// identifiers of their own: the same number means different things (B21).
 func (s *Session) Acknowledged(conn any, kind byte, a frame.Ack) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,7 +34,7 @@ func (s *Session) Acknowledged(conn any, kind byte, a frame.Ack) {
 		case !e.released:
 			e.released = true
 			s.update(e)
-		case e.firm: // it asks again
+		case e.firm: // the client has sent its PUBREC again
 			s.proceed(e)
 		}
 	case frame.PUBCOMP:
@@ -45,20 +45,21 @@ func (s *Session) Acknowledged(conn any, kind byte, a frame.Ack) {
 	s.pump()
 }
 
-// Exchange is one QoS 2 publish of the client, from its PUBLISH to its PUBREL.
-// Guarded by its session's lock.
+// Exchange is one QoS 2 publish of the client, from its PUBLISH to its PUBREL. Its
+// fields are guarded by the mu of its session.
 type Exchange struct {
 	id       uint16
-	kept     bool // its message is with whoever keeps it: the Vault may have it as received
-	answered bool // kept for good: a repetition is answered at once
-	again    []func(code byte)
+	kept     bool              // Keep was called: the vault may have the identifier
+	answered bool              // Answer was called: a repetition gets success at once
+	again    []func(code byte) // repetitions that wait for Answer
 }
 
-// Received begins the exchange of a QoS 2 publish for the connection that owns
-// the session. nil: there is none to begin. If it is a repetition of one that
-// was taken already, again runs with the code of that one: now, or as soon as
-// it is known. What is not kept yet is acknowledged to nobody, whatever
-// connection asks. A connection that has lost the session changes nothing.
+// Received begins the exchange of a QoS 2 publish. It returns nil if none begins:
+//
+//   - The publish repeats one whose exchange is open. Then again runs with the code
+//     of that one, now or when Answer gives it, so that a client that reconnects
+//     and repeats is not acknowledged before the message is durable.
+//   - The session belongs to another connection now. Then nothing happens.
 func (s *Session) Received(conn any, id uint16, again func(code byte)) *Exchange {
 	s.mu.Lock()
 	if s.claim != conn {
@@ -83,8 +84,8 @@ func (s *Session) Received(conn any, id uint16, again func(code byte)) *Exchange
 	return nil
 }
 
-// Answer ends the uncertainty about x. A refusal ends the exchange itself: the
-// identifier is free.
+// Answer gives x its reason code, once that is known. A refusal ends the exchange
+// and frees the identifier.
 func (s *Session) Answer(x *Exchange, code byte) {
 	s.mu.Lock()
 	if code >= 0x80 && s.inbound[x.id] == x {
@@ -102,7 +103,8 @@ func (s *Session) Answer(x *Exchange, code byte) {
 	}
 }
 
-// Keep makes x durable, once its message is on its way to be; done runs when it is.
+// Keep stores the identifier of x, after its message has been given to the vault;
+// done runs when it is durable.
 func (s *Session) Keep(x *Exchange, done func(error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,11 +116,11 @@ func (s *Session) Keep(x *Exchange, done func(error)) {
 	s.store.c.Vault.Receive(s.Key, x.id, done)
 }
 
-// Released takes a PUBREL of the connection that owns the session; from another
-// one it takes nothing. done gets the code of the PUBCOMP once the identifier
-// is free for good, and until then it is in use: if it came back with a restart,
-// the next publish that uses it would be taken for a repetition, acknowledged
-// and lost. If that cannot be stored, the client asks again.
+// Released takes a PUBREL of the client. done gets the code of the PUBCOMP once the
+// vault has forgotten the identifier: if a restart brought it back, the next
+// publish that uses it would be taken for a repetition, acknowledged and lost. If
+// the vault fails, done never runs and the client repeats its PUBREL when it
+// reconnects. Nothing happens if the session belongs to another connection now.
 func (s *Session) Released(conn any, id uint16, done func(code byte)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,10 +145,11 @@ func (s *Session) Released(conn any, id uint16, done func(code byte)) {
 	}
 }
 
-// stored lets submit give something to the Vault; then runs with the outcome.
-// The lock is held for both, also if the outcome is there at once.
+// stored lets submit give something to the vault and runs then with the outcome.
+// s.mu is held by the caller and while both run: a vault may call done before
+// submit returns, or later on a goroutine of its own.
 func (s *Session) stored(submit func(done func(error)), then func(error)) {
-	var over atomic.Bool // whoever comes second, submit or its done, finds it set
+	var over atomic.Bool // set by the first of done and the end of submit; the second runs then
 	var early error
 	submit(func(err error) {
 		early = err
@@ -162,7 +165,7 @@ func (s *Session) stored(submit func(done func(error)), then func(error)) {
 	}
 }
 
-// Receiving tells whether a publish with that identifier would be a repetition.
+// Receiving tells whether a QoS 2 publish with that identifier would be a repetition.
 func (s *Session) Receiving(id uint16) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,7 +29,7 @@ func (q *queue) pop() {
 	}
 }
 
-// putBack merges entries that were taken out earlier.
+// putBack merges entries that were taken out earlier back into their places.
 func (q *queue) putBack(back []*Entry) {
 	if len(back) == 0 {
 		return
@@ -39,7 +39,7 @@ func (q *queue) putBack(back []*Entry) {
 	q.list, q.head = all, 0
 }
 
-// filter keeps what keep keeps, in order.
+// filter drops the entries for which keep is false.
 func (q *queue) filter(keep func(*Entry) bool) {
 	kept := make([]*Entry, 0, q.len())
 	for _, e := range q.each() {

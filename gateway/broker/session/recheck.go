@@ -8,36 +8,41 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// purged is the time of suspension of a subscription whose queue is gone: it
-// still comes back with its right, but nothing waits for it.
+// purged stands in Sub.since, in place of a time, once what waited for a suspended
+// subscription has been dropped, or the subscription was removed. A suspended one
+// still comes back with its right, and then begins with nothing.
 const purged = 1
 
-// Expired is the reason of a verdict that a credential has merely run out.
+// Expired is the reason of a verdict that refuses only because the credential has run out.
 const Expired = "expired"
 
-// Generation starts a new one: everything that waits is decided completely
-// again before it is sent. Called after the new rights are in force.
+// Generation starts a new generation of decisions, once new rights are in force:
+// everything that waits in any session is decided completely again before it is
+// sent.
 func (st *Store) Generation() { st.gen.Add(1) }
 
-// Now is the present generation. Who decides a publish asks before deciding.
+// Now is the present generation. Whoever decides a publish asks before it decides,
+// so that a revocation in between is seen (Delivery.Gen).
 func (st *Store) Now() uint64 { return st.gen.Load() }
 
-// Changes is what deciding a session again took and gave back.
+// Changes is what Recheck took from a session and gave back.
 type Changes struct {
-	Touched   bool // the owner matched
-	Connect   message.Verdict
-	Suspended []*Sub
-	Resumed   []*Sub
-	Cut       int
-	// Held is the write in progress that carries something that is denied now.
+	Touched   bool            // match held for the owner
+	Connect   message.Verdict // whether the owner may be connected
+	Suspended []*Sub          // lost their right
+	Resumed   []*Sub          // had lost their right and have it again
+	Cut       int             // messages taken out of the output buffer
+	// Held is the write in progress if it carries a message that is denied now.
+	// That cannot be taken back, only waited for.
 	Held outbuf.Write
-	Conn any
+	Conn any // the connection that owns the session, or nil
 }
 
-// Recheck decides everything in s again. Afterwards nothing that the present
-// rights deny is appended to the output buffer, nor in it, except for Held.
-// match tells whose rights may have changed: of a session whose owner it is not,
-// only what such publishers have published is judged again.
+// Recheck decides everything in s again by the present rights. Afterwards nothing
+// that they deny is in the output buffer, except for Held, or can be appended.
+//
+// match tells whose rights may have changed. If the owner is not among them, only
+// messages of publishers that are get decided again. allow decides subscriptions.
 func (s *Session) Recheck(match func(*principal.Principal) bool, now time.Time, allow func(*Sub) bool) Changes {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,7 +53,8 @@ func (s *Session) Recheck(match func(*principal.Principal) bool, now time.Time, 
 	c.Touched = match(s.who)
 	if c.Touched {
 		c.Connect = s.rights.Connect()
-		// A session that waits needs no credential: an expired one is no loss of a right.
+		// While a session is offline, an expired credential costs it nothing: its
+		// client needs a valid one to come back.
 		if !c.Connect.Allowed && (s.claim != nil || c.Connect.Reason != Expired) {
 			allow = func(*Sub) bool { return false }
 		}
@@ -82,22 +88,22 @@ func (s *Session) Recheck(match func(*principal.Principal) bool, now time.Time, 
 	return c
 }
 
-// RecheckParted decides again what a connection still carries that s does not
-// have any more: until it is closed it flushes what it was given before. held is
-// the write in progress if that carries something that is denied now.
+// RecheckParted is Recheck for a connection that does not own the session any more
+// but is not closed yet: its output buffer still flushes what it was given before.
+// held is as Changes.Held.
 func (s *Session) RecheckParted(conn any, out *outbuf.Buffer, deny func(*message.Message) bool) (cut int, held outbuf.Write) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.link != nil && s.link.Conn == conn {
-		return 0, nil // Recheck has found it, or it began after the rights of now
+		return 0, nil // Recheck has found it, or it was linked under the present rights
 	}
-	// What of it had to be acknowledged went back into the queue when they parted.
+	// The owners are of no use: unlink has put unacknowledged deliveries back into the queue.
 	owners, held := out.Cut(func(m *message.Message, _ outbuf.Owner) bool { return deny(m) })
 	return len(owners), held
 }
 
-// decide suspends the subscriptions that allow refuses and brings back the
-// others, with what was held for them.
+// decide suspends the subscriptions that allow refuses, and resumes the suspended
+// ones that it allows, with what was held for them; s.mu is held.
 func (s *Session) decide(now time.Time, allow func(*Sub) bool) (suspended, resumed []*Sub) {
 	for _, sub := range s.subs {
 		switch ok := allow(sub); {
@@ -110,7 +116,7 @@ func (s *Session) decide(now time.Time, allow func(*Sub) bool) (suspended, resum
 		}
 	}
 	if len(suspended) > 0 {
-		s.doubt() // some may have been decided since the generation began, and before this
+		s.doubt() // some may have been decided after Generation and before the suspension
 	}
 	if len(resumed) > 0 {
 		s.unhold()
@@ -118,8 +124,8 @@ func (s *Session) decide(now time.Time, allow func(*Sub) bool) (suspended, resum
 	return suspended, resumed
 }
 
-// Purge drops what waits for subscriptions suspended at or before then, and
-// returns how much that was.
+// Purge drops the deliveries that wait for subscriptions which were suspended at or
+// before then and still are, and returns how many.
 func (s *Session) Purge(then time.Time) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,14 +145,16 @@ func (s *Session) Purge(then time.Time) int {
 	})
 }
 
-// Forget drops what deleted principals have published and s still holds.
+// Forget drops the deliveries that s holds of publishers for which gone is true, and
+// returns how many.
 func (s *Session) Forget(gone func(*principal.Principal) bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.discard("publisher-deleted", func(e *Entry) bool { return gone(e.m.Publisher) })
 }
 
-// discard drops what waits and is meant, and returns how much that was.
+// discard drops the waiting deliveries for which meant is true, and returns how
+// many; s.mu is held.
 func (s *Session) discard(reason string, meant func(*Entry) bool) int {
 	n := 0
 	keep := func(e *Entry) bool {
@@ -159,7 +167,7 @@ func (s *Session) discard(reason string, meant func(*Entry) bool) int {
 	s.queue.filter(keep)
 	held := s.held
 	s.held = nil
-	var back []*Entry // of which a PUBREL is left to send
+	var back []*Entry // given up, but a PUBREL is left to send: see drop
 	for _, e := range held {
 		switch {
 		case !keep(e):

@@ -15,8 +15,9 @@
 // Failure. A persistent session's deliveries of QoS 1 and 2 are given to the
 // Vault before they count as delivered; the publisher's Ack waits for it.
 //
-// Locks: Store.mu, then Session.mu, then the index's or the output buffer's
-// own. Nothing waits while it holds any of them.
+// Locks, in the order in which they are taken: the mu of package plane's retained
+// store, Store.mu, Session.mu, then the lock inside the Index or the output
+// buffer. Nobody waits for anything while holding one of them.
 package session
 
 import (
@@ -37,25 +38,28 @@ type Link struct {
 	Level     byte
 	MaxPacket int // the client's maximum packet size, 0: none
 	Window    int // its receive maximum, bounded by ours
-	Conn      any // the connection; compared, never looked into
+	Conn      any // names the connection; it is compared and never used
 }
 
-// Sub is one subscription. Everything but the suspension is immutable. That is
-// shared with the ones that it replaced: a publish may have found one of them.
+// Sub is one subscription. Everything is immutable but its suspension, Asked and
+// Live. The suspension is shared with the subscriptions to the same filter that it
+// replaced, because a publish under way may have found one of those in the index.
 type Sub struct {
 	message.Subscription
 	Session *Session
 	Inner   string // the filter without $share
 	Group   string // of a shared subscription
 	Private bool   // reached by Send only, never through the index
-	// Of retained messages, both guarded by the lock of whoever keeps them.
-	Asked bool               // it has been decided which it gets
-	Live  []*message.Message // came to it as they were stored, before it asked
+	// Package plane uses these for retained messages. Both are guarded by the mu of
+	// its retained store.
+	Asked bool               // Replay has looked which retained messages it gets
+	Live  []*message.Message // delivered to it while they were being stored, before Replay looked
 
-	since *atomic.Int64
+	since *atomic.Int64 // when it was suspended, in ns since 1970; 0: it is not; or purged
 }
 
-// Suspended tells whether the right to it is lost at the moment.
+// Suspended tells whether its right is lost at the moment: nothing is delivered
+// for it, and nothing is queued.
 func (s *Sub) Suspended() bool { return s.since.Load() != 0 }
 
 // Session is one session. Create with Store.Open.
@@ -71,21 +75,23 @@ type Session struct {
 	persistent bool
 	expiry     time.Duration
 	offline    time.Time // zero while connected
-	claim      any       // the connection that owns it, also before it is linked
-	link       *Link
-	dead       bool
+	claim      any       // the connection that owns the session, from Open on; nil: it is offline
+	link       *Link     // to that connection, from Attach on: deliveries can leave
+	dead       bool      // the session has ended
 	subs       map[string]*Sub
 	inbound    map[uint16]*Exchange // QoS 2 publishes received and not released
-	queue      queue                // waiting, in order of seq
-	held       []*Entry             // waiting for a suspended subscription, in order
-	ids        map[uint16]*Entry    // every identifier in use, sent or waiting to be
-	sent       int                  // of those, how many are in the window
-	soonest    time.Time            // nothing that waits expires before; zero: nothing expires
+	queue      queue                // deliveries that wait to be sent, in order of seq
+	held       []*Entry             // deliveries whose subscription is suspended, in order of seq
+	ids        map[uint16]*Entry    // deliveries that have a packet identifier, by that
+	sent       int                  // how many of ids are in the window: sent and not acknowledged
+	soonest    time.Time            // the first expiry of what waits; zero if nothing expires
 	lastID     uint16
 	seq        uint64
-	left       []Left // once dead
+	left       []Left // once dead: see TakeLeft
 
-	count, bytes atomic.Int64 // of queue, held and window; reserved before the lock is taken
+	// What queue, held and window hold, and what Reserve has promised to publishers
+	// whose delivery has not come yet. Changed without mu.
+	count, bytes atomic.Int64
 
 	Tally Tally
 }
@@ -101,34 +107,41 @@ type Tally struct {
 type Entry struct {
 	seq      uint64
 	m        *message.Message
-	share    *Sub // the shared subscription that it came for, if it is one
+	share    *Sub // the shared subscription that it came for; nil: an ordinary one
 	subIDs   []uint32
 	size     int64
-	gen      uint64 // the store's generation at which it was decided completely
+	gen      uint64 // the generation (Store.Generation) in which it was decided completely; 0: decide again
 	id       uint16
 	qos      byte
 	retain   bool
 	private  bool
-	dup      bool // has been with the kernel, perhaps
-	sent     bool // in the window
-	released bool // PUBREC received, or given up: a PUBREL is what is left to send
-	firm     bool // what its next packet says is as durable as it must be
+	dup      bool // it may have reached the client already, so it is sent with DUP
+	sent     bool // it is in the window
+	released bool // PUBREC came, or the delivery was given up: only a PUBREL is left to send
+	firm     bool // identifier and released are as durable as they must be before its next packet
 }
 
 func (e *Entry) stored() message.StoredDelivery {
-	return message.StoredDelivery{Seq: e.seq, Message: e.m, QoS: e.qos, Retain: e.retain, SubIDs: e.subIDs,
-		PacketID: e.id, Released: e.released}
+	return message.StoredDelivery{
+		Seq:      e.seq,
+		Message:  e.m,
+		QoS:      e.qos,
+		Retain:   e.retain,
+		SubIDs:   e.subIDs,
+		PacketID: e.id,
+		Released: e.released,
+	}
 }
 
-// Principal is the owner, as it was proved last.
+// Principal is the owner, as the last CONNECT or AUTH proved it.
 func (s *Session) Principal() *principal.Principal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.who
 }
 
-// Renew replaces the owner's proof: the same principal again (MQTT 5 AUTH).
-// false: the session belongs to another connection now.
+// Renew replaces the owner's identity and rights after an MQTT 5 AUTH has proved
+// the same principal again; false if the session belongs to another connection now.
 func (s *Session) Renew(conn any, p *principal.Principal, r Rights) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,8 +153,8 @@ func (s *Session) Renew(conn any, p *principal.Principal, r Rights) bool {
 	return true
 }
 
-// Attach links a claimed session to its connection and sends what waited.
-// false: somebody else has claimed it since.
+// Attach links the session to the connection that has opened it and sends what
+// waited; false if another connection has opened it since.
 func (s *Session) Attach(l *Link) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,8 +166,8 @@ func (s *Session) Attach(l *Link) bool {
 	return true
 }
 
-// Detach ends the link of conn, if it still is this one's, and tells so.
-// What was unacknowledged goes back to the head of the queue.
+// Detach takes the session offline; false if it does not belong to conn any more.
+// What was sent and not acknowledged goes back to the head of the queue.
 func (s *Session) Detach(conn any, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,21 +182,23 @@ func (s *Session) Detach(conn any, now time.Time) bool {
 	return true
 }
 
-// Away tells whether the session has been waiting for its client since exactly then.
+// Away tells whether the session is offline and went offline at exactly that time,
+// that is, whether no connection has opened it in between.
 func (s *Session) Away(since time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.dead && s.claim == nil && s.offline.Equal(since)
 }
 
-// Owned tells whether the session belongs to that connection; nil: to none.
+// Owned tells whether the session belongs to conn; for nil, whether it is offline.
 func (s *Session) Owned(conn any) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.dead && s.claim == conn
 }
 
-// unlink forgets the connection; the window becomes the head of the queue.
+// unlink forgets the connection and puts the window back at the head of the queue;
+// s.mu is held.
 func (s *Session) unlink() {
 	s.link = nil
 	if s.sent == 0 {
@@ -201,8 +216,8 @@ func (s *Session) unlink() {
 	s.queue.putBack(back)
 }
 
-// SetExpiry changes the session expiry interval (DISCONNECT of MQTT 5), unless
-// the session belongs to another connection now.
+// SetExpiry changes the session expiry interval, as an MQTT 5 DISCONNECT may,
+// unless the session belongs to another connection now.
 func (s *Session) SetExpiry(conn any, d time.Duration, persistent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,15 +232,15 @@ func (s *Session) SetExpiry(conn any, d time.Duration, persistent bool) {
 
 // Subscribed is what became of one subscription of a SUBSCRIBE.
 type Subscribed struct {
-	Refused bool // its right was lost since it was judged: nothing changed
-	Existed bool // it replaced one
-	old     *Sub // that one
+	Refused bool // its right was lost after it had been decided: nothing changed
+	Existed bool // it replaced a subscription to the same filter
+	old     *Sub // that subscription
 }
 
-// Subscribe adds or replaces subscriptions for the connection that owns the
-// session. allow is asked again for each: a revocation that did not find it
-// here yet has changed the rights before. done runs once they are as durable
-// as the session is. ok is false when somebody else owns it now.
+// Subscribe adds or replaces subscriptions. allow decides each of them again,
+// under the lock that a Recheck takes: a revocation between the first decision and
+// this call has not found them here. done runs once they are as durable as the
+// session is. ok is false if the session belongs to another connection now.
 func (s *Session) Subscribe(conn any, subs []*Sub, allow func(*Sub) bool, done func(error)) (became []Subscribed, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -252,8 +267,9 @@ func (s *Session) Subscribe(conn any, subs []*Sub, allow func(*Sub) bool, done f
 	return became, true
 }
 
-// Undo takes back what Subscribe did and could not keep, but for what was
-// replaced since. The Vault is told again: it may have kept it after all.
+// Undo takes back what Subscribe did when the vault could not keep it, except for
+// what another SUBSCRIBE has replaced since. The vault is told again, because it
+// may have kept the change although it reported a failure or nothing in time.
 func (s *Session) Undo(subs []*Sub, became []Subscribed) {
 	if len(became) == 0 {
 		return
@@ -272,13 +288,13 @@ func (s *Session) Undo(subs []*Sub, became []Subscribed) {
 		s.subs[sub.Filter] = b.old
 		s.store.c.Index.Add(b.old, sub)
 	}
-	s.doubt() // it may have come for what is not there any more
+	s.doubt() // what is queued may have come for a subscription that is gone
 	s.unhold()
 	s.save(nil)
 }
 
-// doubt lets everything that is not acknowledged be decided completely again
-// before it is sent.
+// doubt makes everything that waits or is unacknowledged be decided completely
+// again before it is sent (the next time); s.mu is held.
 func (s *Session) doubt() {
 	for _, e := range s.queue.each() {
 		e.gen = 0
@@ -288,15 +304,17 @@ func (s *Session) doubt() {
 	}
 }
 
-// remove takes a subscription away. A publish that has found it already
-// delivers nothing for it any more.
+// remove takes a subscription out of the session and the index; s.mu is held. It
+// leaves it suspended, so that a publish that has found it already delivers
+// nothing for it.
 func (s *Session) remove(sub *Sub) {
 	delete(s.subs, sub.Filter)
 	s.store.c.Index.Remove(sub)
 	sub.since.Store(purged)
 }
 
-// Unsubscribe removes subscriptions, and tells of each whether it was there.
+// Unsubscribe removes subscriptions, and tells of each filter whether it was there.
+// done and ok are as those of Subscribe.
 func (s *Session) Unsubscribe(conn any, filters []string, done func(error)) (existed []bool, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -315,8 +333,7 @@ func (s *Session) Unsubscribe(conn any, filters []string, done func(error)) (exi
 	return existed, true
 }
 
-// Now is the present generation of all sessions: who decides a publish asks
-// before deciding (Delivery.Gen).
+// Now is Store.Now, of the store that the session belongs to.
 func (s *Session) Now() uint64 { return s.store.Now() }
 
 // Persistent tells whether the session outlives its connection.
@@ -367,7 +384,8 @@ func (s *Session) PrivateMatch(name string) (*Sub, bool) {
 	return nil, false
 }
 
-// save writes the record of a persistent session; the lock is held.
+// save gives the vault what must survive of a persistent session; s.mu is held.
+// done, which may be nil, runs once that is durable; at once if nothing must survive.
 func (s *Session) save(done func(error)) {
 	if !s.persistent || s.dead {
 		if done != nil {
@@ -375,8 +393,14 @@ func (s *Session) save(done func(error)) {
 		}
 		return
 	}
-	r := message.StoredSession{Key: s.Key, ClientID: s.ClientID, Principal: s.who, Version: s.level,
-		Expiry: s.expiry, DisconnectedAt: s.offline}
+	r := message.StoredSession{
+		Key:            s.Key,
+		ClientID:       s.ClientID,
+		Principal:      s.who,
+		Version:        s.level,
+		Expiry:         s.expiry,
+		DisconnectedAt: s.offline,
+	}
 	for _, sub := range s.subs {
 		r.Subscriptions = append(r.Subscriptions, sub.Subscription)
 	}

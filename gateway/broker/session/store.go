@@ -15,8 +15,8 @@ import (
 // Config of a Store.
 type Config struct {
 	Vault Vault
-	// Judge tells whether the publisher of a stored message may publish it
-	// now. It is asked under a session's lock.
+	// Judge tells whether the publisher of a message may publish it now. It is
+	// called with a Session.mu held.
 	Judge func(*message.Message) bool
 	Drop  func(reason string) // counts
 	Index Index
@@ -26,8 +26,8 @@ type Config struct {
 	MaxSessions               int   // of one principal; 0: any number
 }
 
-// Index is the subscription index. It is changed under the session's lock, so
-// that a session that has ended is never found in it.
+// Index is the subscription index. It is changed with the mu of the subscription's
+// session held, so that a session that has ended is never found in it.
 type Index interface {
 	Add(sub, old *Sub) // old may be nil
 	Remove(subs ...*Sub)
@@ -36,12 +36,12 @@ type Index interface {
 // Store holds all sessions.
 type Store struct {
 	c      Config
-	queued atomic.Int64  // bytes waiting, of all sessions
-	gen    atomic.Uint64 // rises with every revocation
+	queued atomic.Int64  // bytes that wait or are unacknowledged, and reserved ones, of all sessions
+	gen    atomic.Uint64 // rises with every revocation: see Generation
 
-	mu       sync.Mutex // guards the rest
-	sessions map[string]*Session
-	owned    map[string]map[*Session]struct{} // by principal
+	mu       sync.Mutex                       // guards sessions and owned
+	sessions map[string]*Session              // by Session.Key
+	owned    map[string]map[*Session]struct{} // by principal key
 }
 
 // NewStore makes an empty store.
@@ -51,13 +51,20 @@ func NewStore(c Config) *Store {
 	return s
 }
 
-// Key is the key of a session. It names the principal first: a client id
-// alone never leads to a session.
+// Key is the key of a session: the principal and the client id, so that a client
+// id alone never leads to a session (B4).
 func Key(p *principal.Principal, clientID string) string { return p.Key + "\x00" + clientID }
 
 // NewSub makes a subscription of s from what a SUBSCRIBE said.
 func NewSub(s *Session, m message.Subscription, t topic.Subscription) *Sub {
-	return &Sub{Subscription: m, Session: s, Inner: t.Filter, Group: t.Group, Private: Private(t.Filter), since: new(atomic.Int64)}
+	return &Sub{
+		Subscription: m,
+		Session:      s,
+		Inner:        t.Filter,
+		Group:        t.Group,
+		Private:      Private(t.Filter),
+		since:        new(atomic.Int64),
+	}
 }
 
 // Private tells whether a topic or filter names something that is delivered
@@ -74,7 +81,7 @@ func Private(text string) bool {
 	return second == "responses"
 }
 
-// Request is a CONNECT that has been proved and allowed.
+// Request asks for the session of a CONNECT that has been authenticated and allowed.
 type Request struct {
 	Principal  *principal.Principal
 	Rights     Rights
@@ -82,15 +89,15 @@ type Request struct {
 	Level      byte
 	Clean      bool
 	Persistent bool
-	Expiry     time.Duration // negative: never
-	Conn       any
-	Allow      func(*Sub) bool // decides a stored subscription again
+	Expiry     time.Duration   // negative: never
+	Conn       any             // names the connection: see Link.Conn
+	Allow      func(*Sub) bool // decides each subscription of a session that is resumed
 }
 
 // Opened is the answer to a Request.
 type Opened struct {
-	Session   *Session // nil: this principal has as many as it may
-	Present   bool
+	Session   *Session // nil: the principal has as many sessions as it may
+	Present   bool     // session present: it is an existing one
 	Displaced any      // the connection that lost the session, or nil
 	Discarded *Session // the session that ended because of this one, or nil
 }
@@ -106,8 +113,9 @@ func (st *Store) Open(r Request) Opened {
 	if old := st.sessions[key]; old != nil {
 		old.mu.Lock()
 		o.Displaced = old.claim
-		// A record that was deleted and made again under its name is another
-		// principal, also if nobody was here to forget the first.
+		// A device that was deleted and created again under the same name is
+		// another principal, and inherits nothing, even if the gateway missed the
+		// deletion. Its topology GUID tells.
 		if r.Clean || !old.persistent || old.who.Node != r.Principal.Node {
 			old.kill()
 			o.Discarded = old
@@ -133,7 +141,7 @@ func (st *Store) Open(r Request) Opened {
 	return o
 }
 
-// enter puts s in the place of whatever had its key; Store.mu is held.
+// enter puts s in the place of the session that had its key; st.mu is held.
 func (st *Store) enter(s *Session) {
 	if old := st.sessions[s.Key]; old != nil {
 		st.leave(old)
@@ -146,6 +154,7 @@ func (st *Store) enter(s *Session) {
 	st.owned[owner][s] = struct{}{}
 }
 
+// leave takes s out, if it is still the session of its key; st.mu is held.
 func (st *Store) leave(s *Session) {
 	if st.sessions[s.Key] != s {
 		return
@@ -164,12 +173,18 @@ func ownerOf(key string) string {
 }
 
 func (st *Store) create(key, clientID string) *Session {
-	return &Session{Key: key, ClientID: clientID, store: st, subs: map[string]*Sub{},
-		inbound: map[uint16]*Exchange{}, ids: map[uint16]*Entry{}}
+	return &Session{
+		Key:      key,
+		ClientID: clientID,
+		store:    st,
+		subs:     map[string]*Sub{},
+		inbound:  map[uint16]*Exchange{},
+		ids:      map[uint16]*Entry{},
+	}
 }
 
-// resume hands an existing session to a new connection: everything in it is
-// decided again by who is there now.
+// resume hands an existing session to a new connection; s.mu is held. Everything in
+// it is decided again by the rights that the new connection has.
 func (s *Session) resume(r Request) {
 	s.unlink()
 	s.who, s.rights, s.level = r.Principal, r.Rights, r.Level
@@ -177,14 +192,15 @@ func (s *Session) resume(r Request) {
 	s.doubt()
 	s.decide(time.Now(), r.Allow)
 	if !s.persistent {
-		// MQTT 5 may resume a session and end it with this connection.
+		// MQTT 5 may resume a session with a session expiry interval of 0: it ends
+		// with this connection.
 		s.store.c.Vault.DeleteSession(s.Key, nil)
 		return
 	}
 	s.save(nil)
 }
 
-// kill ends a session; the lock is held. What it held is given back.
+// kill ends a session and gives back the quota of what it held; s.mu is held.
 func (s *Session) kill() {
 	if s.dead {
 		return
@@ -192,8 +208,8 @@ func (s *Session) kill() {
 	s.dead = true
 	s.link, s.claim = nil, nil
 	s.bequeath()
-	// Entry by entry: a delivery that has reserved and not arrived yet gives
-	// back its own.
+	// Not by setting count to zero: a publisher whose delivery has reserved and not
+	// come yet will give back its own part.
 	for _, e := range s.queue.each() {
 		s.Release(e.m)
 	}
@@ -206,7 +222,7 @@ func (s *Session) kill() {
 		}
 	}
 	s.queue, s.held, s.ids, s.sent = queue{}, nil, map[uint16]*Entry{}, 0
-	s.inbound = map[uint16]*Exchange{} // whatever is still answered is not the next session's
+	s.inbound = map[uint16]*Exchange{} // an Answer that comes later finds nothing of its own
 	s.store.c.Index.Remove(s.list()...)
 	s.subs = map[string]*Sub{}
 	if s.persistent {
@@ -214,15 +230,16 @@ func (s *Session) kill() {
 	}
 }
 
-// Left is a message of a shared subscription that a session has not had
-// acknowledged before it ended.
+// Left is a message of a shared subscription that was queued for a session, or sent
+// and not acknowledged, when the session ended.
 type Left struct {
 	Sub     *Sub
 	Message *message.Message
 }
 
-// bequeath notes what other members of its shares may have instead (OASIS MQTT
-// 5.0, 4.8.2): of QoS 2 only what this one cannot have received.
+// bequeath notes what other members of the shared subscriptions may get instead
+// (OASIS MQTT 5.0, 4.8.2); s.mu is held. A QoS 2 message that this client may have
+// received already goes to nobody else.
 func (s *Session) bequeath() {
 	all := slices.Concat(s.queue.each(), s.held)
 	for _, e := range s.ids {
@@ -248,8 +265,8 @@ func (s *Session) TakeLeft() []Left {
 	return left
 }
 
-// EndIf ends the session if it is offline since exactly that time (the zero
-// time: in any case), and tells so.
+// EndIf ends the session if it has been offline since exactly that time, or in any
+// case if the time is zero, and tells whether it did.
 func (st *Store) EndIf(s *Session, offline time.Time) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -275,8 +292,8 @@ func (st *Store) All() []*Session {
 	return list
 }
 
-// Of lists the sessions of one principal, however many others there are: every
-// private message asks.
+// Of lists the sessions of one principal. Every private message asks, so it does
+// not depend on how many sessions there are in all.
 func (st *Store) Of(principalKey string) []*Session {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -303,5 +320,5 @@ func (st *Store) Len() int {
 	return len(st.sessions)
 }
 
-// QueuedBytes is what waits in all sessions.
+// QueuedBytes is how many bytes wait or are unacknowledged in all sessions.
 func (st *Store) QueuedBytes() int64 { return st.queued.Load() }

@@ -1,4 +1,4 @@
-package gateway
+package inspect_test
 
 import (
 	"slices"
@@ -12,8 +12,8 @@ import (
 // A decision says which assignment and role granted it, or came closest, and
 // what would; so does explain, for a topic as for an operation (docs/spec/semantics.md 2.4).
 func TestExplainNamesTheGrant(t *testing.T) {
-	d := newRestHome(t).d
-	site := space.Root.Join(restNum(2)).String()
+	n := newHouse(t).inspector
+	site := space.Root.Join(num(2)).String()
 	for name, q := range map[string]admin.Question{
 		"a topic":                    {Principal: "gw", Verb: "publish", Topic: "devices/gw/messages/events/"},
 		"a filter":                   {Principal: "gw", Verb: "subscribe", Topic: "devices/gw/messages/devicebound/#"},
@@ -23,7 +23,7 @@ func TestExplainNamesTheGrant(t *testing.T) {
 		"an operation":               {Principal: "gw", Operation: "Create Sensor", At: site},
 		"an operation of a category": {Principal: "gw", Operation: "Read ExtendedType/DeviceType", At: site},
 	} {
-		x, err := d.explain(q)
+		x, err := n.Explain(q)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -31,22 +31,22 @@ func TestExplainNamesTheGrant(t *testing.T) {
 		if x.Version == "" || x.Stage == "" {
 			t.Errorf("%s: no version or stage: %+v", name, x)
 		}
-		if !x.Allowed || x.Grant == nil || x.Grant.Assignment != restNum(110).String() || x.Grant.Role != "GatewayDevice" {
+		if !x.Allowed || x.Grant == nil || x.Grant.Assignment != num(110).String() || x.Grant.Role != "GatewayDevice" {
 			t.Errorf("%s: %+v, grant %+v", name, x, x.Grant)
 		}
 	}
-	x, err := d.explain(admin.Question{Principal: "gw", Verb: "publish", Topic: "devices/gw/messages/devicebound/"})
+	x, err := n.Explain(admin.Question{Principal: "gw", Verb: "publish", Topic: "devices/gw/messages/devicebound/"})
 	if err != nil || x.Allowed || len(x.Nearest) == 0 || !slices.Contains(x.WouldNeed, "DeviceInstaller") {
 		t.Errorf("a refused topic: %+v, %v", x, err)
 	}
-	if who, err := d.whoCan(admin.Question{Operation: "Read ExtendedType/DeviceType", At: site}); err != nil || len(who) != 1 {
+	if who, err := n.WhoCan(admin.Question{Operation: "Read ExtendedType/DeviceType", At: site}); err != nil || len(who) != 1 {
 		t.Errorf("who can: %+v, %v", who, err)
 	}
-	what, err := d.whatCan("gw")
+	what, err := n.WhatCan("gw")
 	if err != nil || len(what) != 1 || !strings.HasSuffix(what[0].Operations, "; Create,Read Sensor") {
 		t.Errorf("what can: %+v, %v", what, err)
 	}
-	if _, err := d.whoCan(admin.Question{Verb: "publish", Topic: "x"}); err == nil {
+	if _, err := n.WhoCan(admin.Question{Verb: "publish", Topic: "x"}); err == nil {
 		t.Error("who can publish is answered, whoever acts for whom")
 	}
 }

@@ -1,0 +1,45 @@
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/admin"
+	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/offline"
+)
+
+// Doctor looks at what operators get wrong, and says each warning of health again.
+func (n *Inspector) Doctor(ctx context.Context) []admin.Finding {
+	var list []admin.Finding
+	add := func(name, state, text, next string) {
+		list = append(list, admin.Finding{Name: name, State: state, Text: text, Next: next})
+	}
+	for _, err := range n.o.Authorities() {
+		add("certificate-authority", "warn", err.Error(), "renew or remove it in the cloud")
+	}
+	if du := n.o.Instance.DeviceUpdate; du.ARMScope != "" && du.Principal.ObjectID.IsZero() {
+		add("device-update-principal", "warn", "instance.deviceUpdate.principal is not set: every deployment from upstream is refused",
+			"az ad sp show --id 6ee392c4-d339-4083-b04d-6b7947c6cf78 --query id names the object id in your tenant")
+	}
+	if policy, err := n.o.Stored(ctx); err == nil {
+		for _, a := range policy.Assignments {
+			if a.Path.IsRoot() {
+				add("root-assignment", "notice", fmt.Sprintf("assignment %s gives a role at / to %s", a.ID, n.label(a.Who)),
+					"assign it at the lowest space that will do")
+			}
+		}
+	}
+	for _, w := range n.o.Health().Warnings {
+		state := "warn"
+		if w.Severity == health.Failing {
+			state = "fail"
+		}
+		add(w.Name, state, w.Text, w.Next)
+	}
+	if n.o.Aging.Stage() == offline.Fresh {
+		add("policy", "ok", fmt.Sprintf("version %s, confirmed %s ago", n.index().Version(), n.o.Aging.Age().Round(time.Second)), "")
+	}
+	return list
+}

@@ -1,0 +1,45 @@
+package inspect
+
+import (
+	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/metrics"
+)
+
+// Gauges is what Prometheus reads at a scrape: the numbers of Status.
+func (n *Inspector) Gauges() metrics.Snapshot {
+	st, box := n.o.Broker.Stats(), n.outboxStats()
+	outbox, ix, written := n.outboxState(&box), n.index(), n.o.Audit()
+	s := metrics.Snapshot{
+		Accepted:            accepted(&st),
+		Delivered:           st.Delivered,
+		ForUpstream:         box.Restored + box.Accepted,
+		Forwarded:           box.Acked,
+		Malformed:           st.Malformed,
+		Dropped:             dropped(&st, &box),
+		Sessions:            st.Sessions,
+		SessionsConnected:   st.Connections,
+		Subscriptions:       st.Subscriptions,
+		Retained:            st.Retained,
+		QueuedMessages:      int64(st.Queued),
+		QueuedBytes:         st.QueuedBytes,
+		OutboxMessages:      outbox.Messages,
+		OutboxBytes:         outbox.Bytes,
+		OutboxOldestSeconds: outbox.OldestSeconds,
+		CacheEpoch:          ix.Version().Epoch,
+		CacheNumber:         ix.Version().Number,
+		CacheAgeSeconds:     n.o.Aging.Age().Seconds(),
+		Stage:               int(n.o.Aging.Stage()),
+		UpstreamConnected:   n.upstreamState().State == "connected",
+		Roles:               ix.Roles(),
+		Assignments:         ix.Len(),
+		Devices:             n.count().devices,
+		AuditSuppressed:     written.Suppressed,
+		AuditMissed:         written.Missed,
+	}
+	for _, w := range n.o.Health().Warnings {
+		if w.Severity > health.Notice {
+			s.Warnings++
+		}
+	}
+	return s
+}

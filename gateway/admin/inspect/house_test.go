@@ -1,0 +1,148 @@
+package inspect_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz"
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/device/update"
+	"github.com/gatehouse/gatehouse/gateway/access"
+	"github.com/gatehouse/gatehouse/gateway/admin"
+	"github.com/gatehouse/gatehouse/gateway/admin/inspect"
+	"github.com/gatehouse/gatehouse/gateway/audit"
+	"github.com/gatehouse/gatehouse/gateway/broker"
+	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/offline"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/upstream"
+)
+
+// house is the rooms around an Inspector: a real policy and topic map, and
+// stand-ins for what runs.
+type house struct {
+	inspector *inspect.Inspector
+	index     *authz.Index
+	topology  *device.Topology
+	loaded    bool
+	stored    *model.Snapshot
+	stage     offline.Stage
+	report    health.Report
+	broker    fakeBroker
+	outbox    upstream.Stats
+	replica   *fakeReplica
+}
+
+func num(n int) space.ID { return space.MustID(fmt.Sprintf("00000000-0000-4000-8000-%012d", n)) }
+
+// newHouse has one device, "gw", with the role of a gateway in space 2.
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	site := space.Root.Join(num(2))
+	h := &house{loaded: true, report: health.Report{State: "ok"}, replica: &fakeReplica{}}
+	h.stored = &model.Snapshot{
+		Version: model.Version{Epoch: 1, Number: 1},
+		Assignments: []model.Assignment{{
+			ID:   num(110),
+			Role: space.MustID(model.GatewayDeviceRole),
+			Path: site,
+			Who:  model.Identity{Kind: model.DeviceID, Object: num(20)},
+		}},
+	}
+	h.index, _ = authz.Compile(*h.stored)
+	h.topology, _ = device.NewTopology(device.Data{
+		Spaces:  []device.Space{{ID: num(2), Name: "b", Path: site}},
+		Devices: []device.Device{{ID: num(20), HubID: "gw", Name: "gw", HardwareID: "GW", Space: num(2), Status: device.Active}},
+		Sensors: []device.Sensor{{ID: num(30), Device: num(20), Space: num(2), HardwareID: "S1"}},
+	}, device.Options{})
+	instance := config.Default().Instance
+	instance.Site, instance.Hub.Host, instance.Tenant = space.Root, "h.example", num(1)
+	h.inspector = inspect.New(inspect.Options{
+		Build:    admin.Build{Version: "1.2.3"},
+		Started:  time.Now(),
+		Instance: instance,
+		Policy:   h,
+		Stored: func(context.Context) (*model.Snapshot, error) {
+			if h.stored == nil {
+				return nil, errors.New("empty")
+			}
+			return h.stored, nil
+		},
+		Aging:       h,
+		Access:      access.New(access.Options{Facts: h.Facts, Stage: h.Stage}),
+		Broker:      &h.broker,
+		Health:      func() health.Report { return h.report },
+		Deployments: func() map[update.Phase]int { return map[update.Phase]int{update.Queued: 2} },
+		Denied:      func() map[string]uint64 { return map[string]uint64{"no-assignment": 3, "no-row": 1} },
+		Audit:       func() audit.Counts { return audit.Counts{Total: 9, Suppressed: 5, Missed: 1} },
+		Authorities: func() []error { return []error{errors.New("ca is malformed")} },
+		Listeners:   func() []admin.ListenerState { return []admin.ListenerState{{Name: "mqtt"}, {Name: "local"}} },
+		Outbox:      outbox{h},
+		OutboxLimit: 1000,
+		Uplink:      uplink{},
+		Replica:     h.replica,
+		CloudURL:    "https://cloud.example",
+	})
+	return h
+}
+
+func (h *house) Facts() (*authz.Index, *device.Topology) { return h.index, h.topology }
+
+func (h *house) Registry() *device.Topology {
+	if !h.loaded {
+		return nil
+	}
+	return h.topology
+}
+
+func (h *house) Stage() offline.Stage { return h.stage }
+
+func (h *house) Age() time.Duration { return 90 * time.Second }
+
+type outbox struct{ h *house }
+
+func (o outbox) Stats() upstream.Stats { return o.h.outbox }
+
+type uplink struct{}
+
+func (uplink) Status() (state, detail, target string, since time.Time) {
+	return "connected", "2 of 3 device sessions up", "h.example", time.Time{}
+}
+
+// fakeBroker has the sessions that a test gives it.
+type fakeBroker struct {
+	stats    broker.Stats
+	sessions []broker.SessionInfo
+	ended    []string
+}
+
+func (b *fakeBroker) Stats() broker.Stats { return b.stats }
+
+func (b *fakeBroker) Sessions() []broker.SessionInfo { return b.sessions }
+
+func (b *fakeBroker) Filters(session string) (all, suspended []string) {
+	if session == "s1" {
+		return []string{"a/#", "b"}, []string{"b"}
+	}
+	return nil, nil
+}
+
+func (b *fakeBroker) Disconnect(p string, _ byte, why string) int {
+	b.ended = append(b.ended, "principal "+p+": "+why)
+	return 2
+}
+
+func (b *fakeBroker) DisconnectSession(session string, _ byte, why string) int {
+	b.ended = append(b.ended, "session "+session+": "+why)
+	return 1
+}
+
+func user(name string) *principal.Principal {
+	return &principal.Principal{Kind: principal.User, Key: "user:" + name, Name: name}
+}

@@ -1,0 +1,77 @@
+package inspect
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/device/space"
+	"github.com/gatehouse/gatehouse/gateway/admin"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+)
+
+// principalNamed turns what an operator writes into a principal: a device or
+// module id, a principal key, or {type}:{id}. Somebody who has a session is
+// taken as connected, with the groups of the token.
+func (n *Inspector) principalNamed(name string) (*principal.Principal, error) {
+	for _, s := range n.o.Broker.Sessions() {
+		if s.Principal != nil && (s.Principal.Key == name || s.Connected && s.Principal.Name == name) {
+			return s.Principal, nil
+		}
+	}
+	for _, key := range []string{name, "device:" + name} {
+		if p, err := n.o.Access.Imagine(key); err == nil {
+			return p, nil
+		}
+	}
+	if i, err := principal.ParseIdentity(name, n.o.Instance.Tenant); err == nil {
+		return principal.Holder(name, i), nil
+	}
+	return nil, &admin.Error{
+		Status: http.StatusNotFound,
+		What:   fmt.Sprintf("nobody here is called %q", name),
+		Where:  "principal",
+		Next: "name a device id, a key from gatehousectl sessions, or UserId:{guid}, ServicePrincipalId:{guid}, " +
+			"DomainName:@{domain}, TenantId:{guid}, UserDefinedFunctionId:{guid}",
+	}
+}
+
+// placeNamed reads a space path, or a device id for the place of that device.
+func placeNamed(topo *device.Topology, text string) (space.Path, error) {
+	if dev, ok := topo.DeviceByHubID(text); ok {
+		return topo.DevicePath(dev), nil
+	}
+	at, err := space.ParsePath(text)
+	if err != nil {
+		return at, &admin.Error{
+			Status: http.StatusNotFound,
+			What:   fmt.Sprintf("%q is neither a device known here nor a space path", text),
+			Where:  "place",
+			Next:   "name a device id, or a path: / or /{guid}/{guid}…",
+		}
+	}
+	return at, nil
+}
+
+// label is {type}:{id}, with the hub id of a device that is known.
+func (n *Inspector) label(i model.Identity) string {
+	switch i.Kind {
+	case model.DomainName:
+		return "DomainName:" + i.Domain
+	case model.DeviceID:
+		if dev, ok := n.topology().Device(i.Object); ok {
+			return "DeviceId:" + i.Object.String() + " (" + dev.HubID + ")"
+		}
+	}
+	return i.Kind.String() + ":" + i.Object.String()
+}
+
+func badQuestion(where string, err error) error {
+	return &admin.Error{
+		Status: http.StatusBadRequest,
+		What:   err.Error(),
+		Where:  where,
+		Next:   "correct the argument; see gatehousectl COMMAND --help",
+	}
+}
