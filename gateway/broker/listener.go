@@ -28,16 +28,8 @@ type listener struct {
 
 func newListener(ctx context.Context, b *Broker, l Listener) *listener {
 	l.Limits = l.Limits.withDefaults()
-	door := &admission{
-		Listener: l.Listener,
-		b:        b,
-		name:     l.Name,
-		lim:      l.Limits,
-		unix:     l.Kind == Unix,
-		ctx:      ctx,
-		byAddr:   map[netip.Addr]*address{},
-	}
-	return &listener{Listener: l, b: b, done: make(chan struct{}), door: door}
+	return &listener{Listener: l, b: b, done: make(chan struct{}), door: &admission{Listener: l.Listener, b: b, name: l.Name,
+		lim: l.Limits, unix: l.Kind == Unix, ctx: ctx, byAddr: map[netip.Addr]*address{}}}
 }
 
 func (l *listener) Init(*slog.Logger) error {

@@ -15,7 +15,7 @@ import (
 // must exist and be readable, and a secret must not be readable for everyone.
 func (c *Config) CheckFiles() []Problem {
 	var ps []Problem
-	walk(reflect.ValueOf(c).Elem(), "", func(field string, v reflect.Value) {
+	walk(reflect.ValueOf(c).Elem(), "", "", func(field string, _ reflect.StructTag, v reflect.Value) {
 		path := v.String()
 		switch {
 		case path == "":
@@ -54,7 +54,7 @@ func (c *Config) Redacted() Config {
 	out.src = nil
 	v := reflect.ValueOf(&out).Elem()
 	detach(v)
-	walk(v, "", func(_ string, v reflect.Value) {
+	walk(v, "", "", func(_ string, _ reflect.StructTag, v reflect.Value) {
 		switch {
 		case v.Type() == secretType && v.String() != "":
 			v.SetString("[secret file " + v.String()[strings.LastIndexByte(v.String(), '/')+1:] + "]")
@@ -73,27 +73,28 @@ func (c *Config) Redacted() Config {
 // YAML writes the configuration as a file that Load reads back.
 func (c *Config) YAML() ([]byte, error) { return yaml.Marshal(c) }
 
-// walk visits every value that holds no further ones, with its field's name.
-func walk(v reflect.Value, field string, visit func(string, reflect.Value)) {
+// walk visits every value that holds no further ones, with its field's name
+// and the tags of the struct field that holds it or the list that it is in.
+func walk(v reflect.Value, field string, tag reflect.StructTag, visit func(string, reflect.StructTag, reflect.Value)) {
 	switch {
 	case v.Kind() == reflect.Pointer:
 		if !v.IsNil() {
-			walk(v.Elem(), field, visit)
+			walk(v.Elem(), field, tag, visit)
 		}
 	case v.Kind() == reflect.Slice:
 		for i := range v.Len() {
-			walk(v.Index(i), fmt.Sprintf("%s[%d]", field, i), visit)
+			walk(v.Index(i), fmt.Sprintf("%s[%d]", field, i), tag, visit)
 		}
 	case v.Kind() == reflect.Struct:
 		for i := range v.NumField() {
 			if f := v.Type().Field(i); f.Anonymous {
-				walk(v.Field(i), field, visit)
+				walk(v.Field(i), field, f.Tag, visit)
 			} else if key := keyOf(f); key != "" {
-				walk(v.Field(i), join(field, key), visit)
+				walk(v.Field(i), join(field, key), f.Tag, visit)
 			}
 		}
 	default:
-		visit(field, v)
+		visit(field, tag, v)
 	}
 }
 

@@ -8,59 +8,76 @@ import (
 
 // Identity says whose credentials are believed (docs/spec/semantics.md 1).
 type Identity struct {
-	Tenants   []Tenant  `yaml:"tenants"`
+	// The tenants whose bearer tokens are accepted; none: no token is.
+	Tenants []Tenant `yaml:"tenants"`
+	// The aud that a token must carry, by where it is shown.
 	Audiences Audiences `yaml:"audiences"`
-	// Scope is what scp of a delegated token must hold.
+	// What the scp of a delegated (user) token must hold.
 	Scope string `yaml:"scope"`
-	JWKS  JWKS   `yaml:"jwks"`
-	SAS   SAS    `yaml:"sas"`
-	X509  X509   `yaml:"x509"`
+	// The keys with which tokens are verified: a file, or a URL that is fetched now and then and kept for
+	// the time without a cloud. Needed with tenants.
+	JWKS JWKS `yaml:"jwks"`
+	// Device tokens.
+	SAS SAS `yaml:"sas"`
+	// Client certificates.
+	X509 X509 `yaml:"x509"`
 }
 
-// Tenant is an allow-listed tenant. Issuers are accepted besides the two
-// exact Entra issuers of the tenant; VerifiedDomains are those for which a
-// upn may match a DomainName assignment.
+// Tenant is an allow-listed tenant.
 type Tenant struct {
-	ID              space.ID `yaml:"id"`
-	Issuers         []string `yaml:"issuers"`
-	VerifiedDomains []string `yaml:"verifiedDomains"`
+	// The tenant's GUID.
+	ID space.ID `yaml:"id" required:"yes" example:"7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e1001"`
+	// Issuers that are accepted besides the two exact Entra issuers of the tenant.
+	Issuers []string `yaml:"issuers"`
+	// Domains for which a upn may match a DomainName assignment.
+	VerifiedDomains []string `yaml:"verifiedDomains" example:"[contoso.com]"`
 }
 
 // Audiences lists the accepted aud for each surface.
 type Audiences struct {
-	MQTT         []string `yaml:"mqtt"`
+	// Over MQTT; needed with tenants.
+	MQTT []string `yaml:"mqtt" example:"[api://gatehouse]"`
+	// At the REST listener (api).
 	DeviceUpdate []string `yaml:"deviceUpdate"`
 }
 
-// JWKS is the key set with which tokens are verified. It comes from a file, or
-// from a URL that is fetched now and then and kept for the time without a cloud.
+// JWKS is the key set with which tokens are verified.
 type JWKS struct {
-	File File   `yaml:"file"`
-	URL  string `yaml:"url"`
-	CA   File   `yaml:"ca"` // of URL; empty: the system's authorities
+	// A JSON Web Key Set; read again on reload.
+	File File `yaml:"file" example:"/etc/gatehouse/jwks.json"`
+	// Where the set is fetched, instead of a file.
+	URL string `yaml:"url" example:"https://login.microsoftonline.com/common/discovery/v2.0/keys"`
+	// PEM file with the authority of url; empty: the system's authorities.
+	CA File `yaml:"ca"`
 }
 
-// SAS bounds device tokens: MaxLife is the longest accepted time until se.
+// SAS bounds device tokens.
 type SAS struct {
+	// The longest accepted time until a token's expiry (se); at least 1m.
 	MaxLife time.Duration `yaml:"maxLife"`
 }
 
 // X509 holds the settings for client certificates.
 type X509 struct {
+	// On: a certificate is believed that is registered by nothing but a SHA-1 thumbprint; health warns.
 	AllowSHA1 bool `yaml:"allowSHA1"`
 }
 
 // Cloud is where policy and topology come from.
 type Cloud struct {
+	// The management API.
 	Management Management `yaml:"management"`
-	Poll       Poll       `yaml:"poll"`
+	// The rhythm of the sync.
+	Poll Poll `yaml:"poll"`
 }
 
-// Management is the management API. An empty URL means that there is none:
-// the gateway lives from its cache alone.
+// Management is the management API.
 type Management struct {
-	URL        string     `yaml:"url"`
-	CA         File       `yaml:"ca"` // empty: the system's authorities
+	// Its base address; empty: there is none, and the gateway lives from its cache.
+	URL string `yaml:"url" example:"https://instance.westeurope.azuresmartspaces.net/management/api/v1.0"`
+	// PEM file with its authority; empty: the system's authorities.
+	CA File `yaml:"ca"`
+	// The gateway's own cloud identity.
 	Credential Credential `yaml:"credential"`
 }
 
@@ -73,21 +90,28 @@ const (
 // Credential is the gateway's own cloud identity. Which fields are needed
 // depends on Kind; the others must be absent.
 type Credential struct {
-	Kind      string     `yaml:"kind"`
-	TokenFile SecretFile `yaml:"tokenFile"`
-	// TenantID is the Entra tenant that issues the token; TokenURL, where it
-	// is given, is asked instead.
-	TenantID     space.ID   `yaml:"tenantId"`
-	TokenURL     string     `yaml:"tokenUrl"`
-	ClientID     string     `yaml:"clientId"`
-	ClientSecret SecretFile `yaml:"clientSecret"`
-	Scope        string     `yaml:"scope"`
+	// token-file needs tokenFile; client-secret needs clientId, clientSecret, scope, and tenantId or tokenUrl.
+	// Needed with a url.
+	Kind string `yaml:"kind" choices:",token-file,client-secret" example:"token-file"`
+	// token-file: a file with a token that something else renews; read for every request.
+	TokenFile SecretFile `yaml:"tokenFile" example:"${CREDENTIALS_DIRECTORY}/secret_cloud-token"`
+	// client-secret: the Entra tenant whose token endpoint is asked.
+	TenantID space.ID `yaml:"tenantId"`
+	// client-secret: another token endpoint, instead of the tenant's.
+	TokenURL string `yaml:"tokenUrl"`
+	// client-secret: the application id.
+	ClientID string `yaml:"clientId"`
+	// client-secret: a file with the secret; read for every request.
+	ClientSecret SecretFile `yaml:"clientSecret" example:"${CREDENTIALS_DIRECTORY}/secret_client-secret"`
+	// client-secret: what the token is for.
+	Scope string `yaml:"scope" example:"0b07f429-9f4b-4714-9392-cc5e8e80c8b0/.default"`
 }
 
-// Poll is the rhythm of the sync: Wait is the longest long poll of the change
-// feed, Full the distance between two full reads, with a feed or without.
+// Poll is the rhythm of the sync.
 type Poll struct {
+	// The longest long poll of the change feed, 1s to 5m.
 	Wait time.Duration `yaml:"wait"`
+	// The distance between two full reads, with a feed or without; at least 10s.
 	Full time.Duration `yaml:"full"`
 }
 
@@ -99,20 +123,23 @@ const (
 
 // DeviceUpdate configures the deployment guard (docs/spec/semantics.md 5).
 type DeviceUpdate struct {
-	Records string `yaml:"records"`
-	// TrustTestKeys accepts the public test root keys. Never in production.
+	// required: a deployment from upstream needs a live deployment record. No part of this release is a
+	// source of such records, so that required is refused.
+	Records string `yaml:"records" choices:"off,required"`
+	// On: the public test root keys are accepted. Never in production.
 	TrustTestKeys bool `yaml:"trustTestKeys"`
-	// RootKeyPackage is the newest root key package: it names keys that are no
-	// longer trusted. The highest version ever seen stays in force.
+	// The newest root key package: it names keys that are no longer trusted. The highest version ever seen stays in force.
 	RootKeyPackage File `yaml:"rootKeyPackage"`
-	// TrustedRoots is a JWK Set of further update roots, for development.
-	TrustedRoots File          `yaml:"trustedRoots"`
-	AllowedHosts []string      `yaml:"allowedHosts"`
-	StuckAfter   time.Duration `yaml:"stuckAfter"`
-	// Endpoint is the Device Update account to which authorised requests of the
-	// REST API are sent, with the caller's own token; CA its authority (empty: the system's).
-	Endpoint string `yaml:"endpoint"`
-	CA       File   `yaml:"ca"`
-	// Silent suppresses the refusal reported upstream.
+	// A JWK Set of further update roots, for development.
+	TrustedRoots File `yaml:"trustedRoots"`
+	// Hosts to which unsigned URLs of a deployment may lead; *.domain is every host below a domain.
+	AllowedHosts []string `yaml:"allowedHosts"`
+	// A deployment without a report for this long may be retried.
+	StuckAfter time.Duration `yaml:"stuckAfter"`
+	// The Device Update account to which authorised requests of the REST listener (api) are sent, with the caller's own token.
+	Endpoint string `yaml:"endpoint" example:"https://{account}.api.adu.microsoft.com"`
+	// PEM file with the endpoint's authority; empty: the system's authorities.
+	CA File `yaml:"ca"`
+	// On: a refusal is not reported upstream.
 	Silent bool `yaml:"silent"`
 }

@@ -24,49 +24,77 @@ import (
 const ExitCode = 78
 
 // Config is the whole configuration of gatehoused.
+//
+// The comment of a field with a key is the text of its setting in
+// docs/reference/configuration.md, in the JSON Schema and in the example
+// (cmd/internal/reference makes them): it says what the setting does, without
+// the field's name. Tags besides yaml: choices are the values that a text may
+// have; unit is what a number counts; required marks what has no default;
+// show is what the example file sets, example what it only shows.
 type Config struct {
-	Instance     Instance     `yaml:"instance"`
-	Listeners    []Listener   `yaml:"listeners"`
-	Limits       Limits       `yaml:"limits"`
-	Sessions     Sessions     `yaml:"sessions"`
-	Identity     Identity     `yaml:"identity"`
-	Cloud        Cloud        `yaml:"cloud"`
-	Access       Access       `yaml:"access"`
-	Offline      Offline      `yaml:"offline"`
-	State        State        `yaml:"state"`
-	Outbox       Outbox       `yaml:"outbox"`
-	Upstream     Upstream     `yaml:"upstream"`
+	// Which building this gateway guards, and as part of what.
+	Instance Instance `yaml:"instance"`
+	// The doors for clients: at least one.
+	Listeners []Listener `yaml:"listeners" required:"yes" show:"item"`
+	// What all listeners share. A listener may set those of its own limits that can differ.
+	Limits Limits `yaml:"limits"`
+	// What is kept for clients that are away, and retained messages.
+	Sessions Sessions `yaml:"sessions"`
+	// Whose credentials are believed. Devices prove themselves by their records in the cloud and need nothing here.
+	Identity Identity `yaml:"identity"`
+	// Where policy and topology come from. Without it the gateway lives from its cache.
+	Cloud Cloud `yaml:"cloud"`
+	// How requests are judged.
+	Access Access `yaml:"access"`
+	// What changes while the cloud is not heard from, by the age of its last word.
+	Offline Offline `yaml:"offline"`
+	// Where the stores live.
+	State State `yaml:"state"`
+	// What waits for the upstream.
+	Outbox Outbox `yaml:"outbox"`
+	// Where telemetry goes.
+	Upstream Upstream `yaml:"upstream"`
+	// The deployment guard, and where its requests are sent.
 	DeviceUpdate DeviceUpdate `yaml:"deviceUpdate"`
-	API          API          `yaml:"api"`
-	Admin        Admin        `yaml:"admin"`
-	Audit        Audit        `yaml:"audit"`
-	Log          Log          `yaml:"log"`
+	// A listener for Device Update's REST (2022-10-01), the four deployment actions only.
+	API API `yaml:"api"`
+	// The operator's doors.
+	Admin Admin `yaml:"admin"`
+	// Where decisions are kept.
+	Audit Audit `yaml:"audit"`
+	// The daemon's own log.
+	Log Log `yaml:"log"`
 
 	src *Source
 }
 
 // Instance says which building this gateway guards and as part of what.
 type Instance struct {
-	// Tenant is the home tenant: a synced assignment without tenantId means it.
-	Tenant space.ID `yaml:"tenant"`
-	// Site is the space path that this gateway holds, with everything below.
-	Site         space.Path     `yaml:"site"`
-	Hub          Hub            `yaml:"hub"`
+	// The home tenant of this Digital Twins instance: a synced assignment without a tenant means it.
+	Tenant space.ID `yaml:"tenant" required:"yes" show:"7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e1001"`
+	// The space path that this gateway holds, with everything below it: / or /{guid}/{guid}.
+	Site space.Path `yaml:"site" required:"yes" show:"/"`
+	// The IoT Hub that devices believe they speak to.
+	Hub Hub `yaml:"hub"`
+	// The Device Update instance.
 	DeviceUpdate UpdateInstance `yaml:"deviceUpdate"`
 }
 
-// Hub names the IoT Hub: Host is what SAS tokens and topics say, ARMScope
-// where its role assignments are.
+// Hub names the IoT Hub.
 type Hub struct {
-	Host     string `yaml:"host"`
-	ARMScope string `yaml:"armScope"`
+	// The hub's name, which device tokens and topics must say.
+	Host string `yaml:"host" required:"yes" show:"my-hub.azure-devices.net"`
+	// The hub's ARM resource id, at which its role assignments are found; empty: none count.
+	ARMScope string `yaml:"armScope" example:"/subscriptions/{id}/resourceGroups/{name}/providers/Microsoft.Devices/IotHubs/my-hub"`
 }
 
 // UpdateInstance names the Device Update instance and the service principal
-// that writes desired properties for it. There is no default principal: unset
-// means that every deployment from upstream is refused (docs/spec/semantics.md 5.1).
+// that writes desired properties for it (docs/spec/semantics.md 5.1).
 type UpdateInstance struct {
-	ARMScope  string    `yaml:"armScope"`
+	// The instance's ARM resource id, at which deployments are decided.
+	ARMScope string `yaml:"armScope" example:"/subscriptions/…/Microsoft.DeviceUpdate/accounts/{account}/instances/{instance}"`
+	// Device Update's service principal (application 6ee392c4-…) in your tenant: it writes the desired
+	// properties of a deployment. Unset: every deployment from upstream is refused.
 	Principal Principal `yaml:"principal"`
 }
 
@@ -80,64 +108,82 @@ func (u UpdateInstance) Name() string {
 	return ""
 }
 
-// API is the listener for REST, for the Device Update actions; without an
-// address there is none.
+// API is the listener for REST, for the Device Update actions.
 type API struct {
-	Address string `yaml:"address"`
-	TLS     *TLS   `yaml:"tls,omitempty"`
+	// HOST:PORT; empty: no such listener.
+	Address string `yaml:"address" example:"0.0.0.0:8444"`
+	// Its certificate; needed with an address. clientCA is not used: callers prove themselves with tokens.
+	TLS *TLS `yaml:"tls,omitempty"`
 }
 
 // Principal is a service principal by object id and tenant.
 type Principal struct {
+	// The object id of the service principal in the tenant, not its application id.
 	ObjectID space.ID `yaml:"objectId"`
+	// The tenant.
 	TenantID space.ID `yaml:"tenantId"`
 }
 
 // Access is how requests are judged.
 type Access struct {
+	// On: an active device may read itself and send telemetry without a role assignment.
 	DeviceSelfGrant bool `yaml:"device_self_grant"`
-	// Map is the operator's topic map; empty: the built-in rows only.
-	Map          File `yaml:"map"`
-	ActsForDepth int  `yaml:"acts_for_depth"`
+	// The operator's topic map, whose rows come after the built-in ones; empty: the built-in rows only.
+	Map File `yaml:"map" example:"/etc/gatehouse/topics.yaml"`
+	// How many gateways deep a device may be spoken for, 1 to 5; 1: a gateway speaks for the devices that
+	// name it, and for nothing further down.
+	ActsForDepth int `yaml:"acts_for_depth" unit:"levels"`
 }
 
-// Offline holds the ages at which the stages begin (docs/spec/semantics.md 4.6).
+// Offline holds the ages of the cache at which the stages begin (docs/spec/semantics.md 4.6).
 type Offline struct {
-	Stale           time.Duration `yaml:"stale"`
-	Restricted      time.Duration `yaml:"restricted"`
-	Expired         time.Duration `yaml:"expired"`
-	KeepAfterExpiry bool          `yaml:"keepAfterExpiry"`
+	// From this age on health warns.
+	Stale time.Duration `yaml:"stale"`
+	// From this age on telemetry and reads go on, deployments and administrative writes do not.
+	Restricted time.Duration `yaml:"restricted"`
+	// From this age on everything is denied.
+	Expired time.Duration `yaml:"expired"`
+	// On: an expired cache goes on deciding.
+	KeepAfterExpiry bool `yaml:"keepAfterExpiry"`
 }
 
-// State is where the stores live. MinFree is the free space below which
-// messages are refused before the store is touched.
+// State is where the stores live.
 type State struct {
-	Dir     File `yaml:"dir"`
+	// The directory of cache and messages; made when it is missing. It holds keys: mode 0700.
+	Dir File `yaml:"dir" required:"yes" show:"/var/lib/gatehouse"`
+	// Free space below which new messages are refused before the store is touched; at least 16 MiB.
 	MinFree Size `yaml:"minFree"`
 }
 
-// Admin is the operator's door. Socket is a unix socket; Address a loopback
-// address for the status page, /metrics and /healthz, "" for none.
+// Admin is the operator's door.
 type Admin struct {
-	Socket  File   `yaml:"socket"`
-	Address string `yaml:"address"`
-	// Operators are the uids that may also change things; root and the
-	// daemon's own user always may. Others who can open the socket may read.
-	Operators []int `yaml:"operators"`
+	// The unix socket of gatehousectl, mode 0660.
+	Socket File `yaml:"socket" required:"yes" show:"/run/gatehouse/admin.sock"`
+	// Where the status page, /metrics and /healthz are served, read-only: a loopback HOST:PORT; empty: nowhere.
+	Address string `yaml:"address" show:"127.0.0.1:9090"`
+	// User ids that may also change things; root and the daemon's own user always may. Others who can
+	// open the socket may read.
+	Operators []int `yaml:"operators" unit:"user id" example:"[1000]"`
 }
 
-// Audit says where decisions are kept. File is optional: the log always has
-// them. RatePerPrincipal is records a second; what is above is counted.
+// Audit says where decisions are kept.
 type Audit struct {
-	File             File    `yaml:"file"`
-	MaxSize          Size    `yaml:"maxSize"`
-	Keep             int     `yaml:"keep"`
-	RatePerPrincipal float64 `yaml:"ratePerPrincipal"`
-	Ring             int     `yaml:"ring"`
+	// A file of JSON lines, besides the log; empty: the log only.
+	File File `yaml:"file" example:"/var/lib/gatehouse/audit.jsonl"`
+	// At this size a new file is begun.
+	MaxSize Size `yaml:"maxSize"`
+	// How many old files are kept.
+	Keep int `yaml:"keep" unit:"files"`
+	// What one principal may write; what is above is counted instead of written.
+	RatePerPrincipal float64 `yaml:"ratePerPrincipal" unit:"records a second"`
+	// The newest records that gatehousectl audit can show, 16 to 1000000.
+	Ring int `yaml:"ring" unit:"records"`
 }
 
 // Log is the daemon's own log.
 type Log struct {
-	Level  string `yaml:"level"`
-	Format string `yaml:"format"`
+	// What is left out below this.
+	Level string `yaml:"level" choices:"debug,info,warn,error"`
+	// auto: the journal's own fields under systemd, text on a terminal, JSON otherwise.
+	Format string `yaml:"format" choices:"auto,text,json,journal"`
 }

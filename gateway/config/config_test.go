@@ -217,6 +217,17 @@ func TestParseDuration(t *testing.T) {
 			t.Errorf("%q = %v, %v", in, got, err)
 		}
 	}
+	for d, want := range map[time.Duration]string{
+		0: "0s", 500 * time.Millisecond: "500ms", 90 * time.Second: "1m30s", time.Hour: "1h", 36 * time.Hour: "36h",
+		90 * time.Minute: "1h30m", 15 * time.Minute: "15m", 168 * time.Hour: "7d",
+	} {
+		if got := FormatDuration(d); got != want {
+			t.Errorf("%v is written %q, want %q", d, got, want)
+		}
+		if back, err := ParseDuration(want); err != nil || back != d {
+			t.Errorf("%q is read as %v, %v", want, back, err)
+		}
+	}
 	if got, err := ParseDuration(" 5s "); err != nil || got != 5*time.Second {
 		t.Errorf("blanks around: %v, %v", got, err)
 	}

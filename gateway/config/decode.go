@@ -125,11 +125,22 @@ var (
 	listenerType = reflect.TypeFor[Listener]()
 )
 
-// itemDefaults hold what an element of a list has before it is read.
+// itemDefaults hold what an element of a list, or a section that need not be
+// there, has before it is read.
 var itemDefaults = map[reflect.Type]func() any{
 	listenerType:                   func() any { return defaultListener() },
+	reflect.TypeFor[TLS]():         func() any { return TLS{MinVersion: "1.2"} },
 	reflect.TypeFor[UpMapping]():   func() any { return UpMapping{QoS: 1} },
 	reflect.TypeFor[DownMapping](): func() any { return DownMapping{QoS: 1} },
+}
+
+// ItemDefault is what an element of a list of t, or a section of type t that
+// need not be there, has before it is read.
+func ItemDefault(t reflect.Type) reflect.Value {
+	if standard, ok := itemDefaults[t]; ok {
+		return reflect.ValueOf(standard())
+	}
+	return reflect.Zero(t)
 }
 
 func (d *decoder) value(n *yaml.Node, v reflect.Value, field string, level int) {
@@ -146,7 +157,11 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, field string, level int) 
 		d.report(n.Line, field, "uses a YAML anchor or alias", "write the value out")
 		return
 	}
+	section := v.Kind() == reflect.Struct && !reflect.PointerTo(v.Type()).Implements(textType)
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		if section && n.Value == "" && !strings.HasSuffix(field, "]") {
+			return // all of its keys are commented out
+		}
 		d.report(n.Line, field, "has no value", "give it one, or remove the key to use the default")
 		return
 	}
@@ -155,9 +170,10 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, field string, level int) 
 	case t.Kind() == reflect.Pointer:
 		if v.IsNil() {
 			v.Set(reflect.New(t.Elem()))
+			v.Elem().Set(ItemDefault(t.Elem()))
 		}
 		d.value(n, v.Elem(), field, level)
-	case t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(textType):
+	case section:
 		d.mapping(n, v, field, level)
 	case t.Kind() == reflect.Slice:
 		d.sequence(n, v, field, level)
@@ -202,9 +218,7 @@ func (d *decoder) sequence(n *yaml.Node, v reflect.Value, field string, level in
 	out := reflect.MakeSlice(v.Type(), 0, len(n.Content))
 	for i, item := range n.Content {
 		e := reflect.New(v.Type().Elem()).Elem()
-		if standard, ok := itemDefaults[e.Type()]; ok {
-			e.Set(reflect.ValueOf(standard()))
-		}
+		e.Set(ItemDefault(e.Type()))
 		d.value(item, e, fmt.Sprintf("%s[%d]", field, i), level+1)
 		out = reflect.Append(out, e)
 	}

@@ -12,53 +12,70 @@ const (
 	OnDeniedIgnore     = "ignore"
 )
 
-// Listener is one door for clients. Name is also the name under which a
-// socket passed in by systemd is found.
+// Listener is one door for clients.
 type Listener struct {
-	Name    string `yaml:"name"`
-	Kind    string `yaml:"kind"`
-	Address string `yaml:"address"` // host:port, or the path of a unix socket
-	TLS     *TLS   `yaml:"tls,omitempty"`
-	// Plaintext must be said aloud for a network listener without TLS that
-	// is not on loopback.
-	Plaintext       bool   `yaml:"plaintext"`
-	OnDeniedPublish string `yaml:"on_denied_publish"`
-	// Filtered accepts wider filters and checks each delivery (docs/spec/semantics.md 3.6).
-	Filtered bool     `yaml:"filtered"`
-	Path     string   `yaml:"path"`    // websocket: the URL path
-	Origins  []string `yaml:"origins"` // websocket: allowed Origin headers
-	Peers    []Peer   `yaml:"peers"`   // unix: uid -> principal
-	// Limits are this listener's own; what it does not name it has from the
-	// top-level limits.
-	Limits ListenerLimits `yaml:"limits"`
+	// 1 to 32 of a-z, 0-9 and -; also the name of its systemd socket.
+	Name string `yaml:"name" required:"yes" show:"mqtts"`
+	// What is spoken: MQTT over TCP, over WebSocket, or over a unix socket.
+	Kind string `yaml:"kind" choices:"mqtt,websocket,unix"`
+	// HOST:PORT, or the absolute path of a unix socket.
+	Address string `yaml:"address" required:"yes" show:"0.0.0.0:8883"`
+	// The certificate; needed on a network that is not loopback, unless plaintext is on.
+	TLS *TLS `yaml:"tls,omitempty" show:"section"`
+	// On: keys and telemetry may cross this network readable, because it is protected otherwise.
+	Plaintext bool `yaml:"plaintext"`
+	// What an MQTT 3.1.1 client meets whose publish is denied, since that version has no reason code.
+	OnDeniedPublish string `yaml:"on_denied_publish" choices:"disconnect,ignore"`
+	// On: filters wider than the client's rights are accepted, and each delivery is checked (docs/spec/semantics.md 3.6).
+	Filtered bool `yaml:"filtered"`
+	// websocket: one more URL path; /mqtt and /$iothub/websocket are always served.
+	Path string `yaml:"path" example:"/plant"`
+	// websocket: the Origin headers that are let in besides the listener's own; a client that is no browser sends none.
+	Origins []string `yaml:"origins" example:"[https://building.example.com]"`
+	// unix: who is behind which user id; needed there.
+	Peers []Peer `yaml:"peers"`
+	// This listener's own limits; what is not named here it has from the top-level limits.
+	Limits ListenerLimits `yaml:"limits" inherit:"limits"`
 }
 
-// TLS is a listener's certificate. ClientCA are additional authorities whose
-// client certificates are looked at; which of them proves what is the
+// TLS is a listener's certificate. Which client certificate proves whom is the
 // registry's business.
 type TLS struct {
-	Cert       File       `yaml:"cert"`
-	Key        SecretFile `yaml:"key"`
-	ClientCA   File       `yaml:"clientCA"`
-	MinVersion string     `yaml:"minVersion"` // "1.2" or "1.3"
+	// PEM file with the certificate chain.
+	Cert File `yaml:"cert" required:"yes" show:"/etc/gatehouse/tls/server.crt"`
+	// PEM file with the private key.
+	Key SecretFile `yaml:"key" required:"yes" show:"${CREDENTIALS_DIRECTORY}/secret_server.key"`
+	// PEM file with further authorities whose client certificates are looked at.
+	ClientCA File `yaml:"clientCA" example:"/etc/gatehouse/tls/devices-ca.crt"`
+	// The oldest version that is spoken.
+	MinVersion string `yaml:"minVersion" choices:",1.2,1.3"`
 }
 
 // Peer maps the uid at the other end of a unix socket to a principal key.
 type Peer struct {
-	UID       int    `yaml:"uid"`
-	Principal string `yaml:"principal"`
+	// The user id.
+	UID int `yaml:"uid" unit:"user id" required:"yes" example:"1000"`
+	// local:NAME, who has no rights by himself, or an identity as TYPE:ID, whose rights he has.
+	Principal string `yaml:"principal" required:"yes" example:"local:commissioning"`
 }
 
 // ListenerLimits bound what one listener takes from strangers
 // (docs/spec/broker-boundary.md B7, B8, B9). Each listener may have its own.
 type ListenerLimits struct {
-	HandshakeTimeout   time.Duration `yaml:"handshakeTimeout"`
-	ConnectTimeout     time.Duration `yaml:"connectTimeout"`
-	MaxUnauthenticated int           `yaml:"maxUnauthenticated"`
-	MaxConnections     int           `yaml:"maxConnections"`
-	MaxPerAddress      int           `yaml:"maxPerAddress"`
-	RatePerAddress     float64       `yaml:"ratePerAddress"` // new connections a second
-	MaxConnectPacket   Size          `yaml:"maxConnectPacket"`
+	// How long a TLS or WebSocket handshake may take.
+	HandshakeTimeout time.Duration `yaml:"handshakeTimeout"`
+	// How long a connection may take to send CONNECT and be answered.
+	ConnectTimeout time.Duration `yaml:"connectTimeout"`
+	// Connections that have not proved anybody yet.
+	MaxUnauthenticated int `yaml:"maxUnauthenticated" unit:"connections"`
+	// Connections of this listener.
+	MaxConnections int `yaml:"maxConnections" unit:"connections"`
+	// Connections from one address.
+	MaxPerAddress int `yaml:"maxPerAddress" unit:"connections"`
+	// New connections from one address.
+	RatePerAddress float64 `yaml:"ratePerAddress" unit:"connections a second"`
+	// The largest CONNECT packet; at most limits.maxPacket.
+	MaxConnectPacket Size `yaml:"maxConnectPacket"`
 }
 
 // Limits are what all listeners share: the limits of frames, which are the
@@ -67,25 +84,38 @@ type ListenerLimits struct {
 type Limits struct {
 	ListenerLimits `yaml:",inline"`
 
+	// The largest packet of a client that has proved itself; at most 16 MiB, and IoT Hub takes 256 KiB.
 	MaxPacket Size `yaml:"maxPacket"`
-	// MaxKeepAlive caps the keep alive of MQTT 5 clients.
-	MaxKeepAlive      time.Duration `yaml:"maxKeepAlive"`
-	ReceiveMaximum    int           `yaml:"receiveMaximum"`
-	TopicAliasMaximum int           `yaml:"topicAliasMaximum"`
-	MaxTopicLength    int           `yaml:"maxTopicLength"`
-	MaxTopicLevels    int           `yaml:"maxTopicLevels"`
-	MaxFilters        int           `yaml:"maxFilters"` // subscriptions of one session
-	WriteBuffer       Size          `yaml:"writeBuffer"`
+	// The longest keep alive of an MQTT 5 client, which is told this one instead of a longer one or none.
+	MaxKeepAlive time.Duration `yaml:"maxKeepAlive"`
+	// QoS 1 and 2 publishes of one client that are not acknowledged yet, 1 to 65535.
+	ReceiveMaximum int `yaml:"receiveMaximum" unit:"messages"`
+	// Topic aliases of one connection, 1 to 65535.
+	TopicAliasMaximum int `yaml:"topicAliasMaximum" unit:"aliases"`
+	// The longest topic or filter, 64 to 65535.
+	MaxTopicLength int `yaml:"maxTopicLength" unit:"bytes"`
+	// The most levels of a topic or filter, 8 to 256.
+	MaxTopicLevels int `yaml:"maxTopicLevels" unit:"levels"`
+	// Subscriptions of one session.
+	MaxFilters int `yaml:"maxFilters" unit:"filters"`
+	// What is encoded ahead for one connection.
+	WriteBuffer Size `yaml:"writeBuffer"`
 }
 
 // Sessions bounds what is kept for clients, each and in all (docs/spec/broker-boundary.md B14).
 type Sessions struct {
-	MaxExpiry     time.Duration `yaml:"maxExpiry"`
-	QueueMessages int           `yaml:"queueMessages"` // per session
-	QueueBytes    Size          `yaml:"queueBytes"`    // per session
-	TotalBytes    Size          `yaml:"totalBytes"`    // all queues
-	Retained      int           `yaml:"retained"`      // retained messages
-	RetainedBytes Size          `yaml:"retainedBytes"`
+	// The longest that a session is kept for a client that is away; also that of a 3.1.1 session that is not clean.
+	MaxExpiry time.Duration `yaml:"maxExpiry"`
+	// Deliveries that wait for one session.
+	QueueMessages int `yaml:"queueMessages" unit:"messages"`
+	// The same, by size.
+	QueueBytes Size `yaml:"queueBytes"`
+	// What waits for all sessions together.
+	TotalBytes Size `yaml:"totalBytes"`
+	// Retained messages; beyond half of either limit one publisher may have a quarter.
+	Retained int `yaml:"retained" unit:"messages"`
+	// The same, by size.
+	RetainedBytes Size `yaml:"retainedBytes"`
 }
 
 // DefaultLimits is what holds without a limits section; a limits section

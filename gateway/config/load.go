@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"time"
 )
 
 // Load reads file over Default and validates the result. With problems the
@@ -76,7 +77,12 @@ func (c *Config) zeros() []Problem {
 		}
 		v.Set(usual)
 		if c.src.Has(z.field) {
-			p := c.Problem(z.field, "is 0, which is read as the default", fmt.Sprintf("remove the line (the default is %v), or write what it should be", usual.Interface()))
+			standard := usual.Interface()
+			if d, ok := standard.(time.Duration); ok {
+				standard = FormatDuration(d)
+			}
+			p := c.Problem(z.field, "is 0, which is read as the default",
+				fmt.Sprintf("remove the line (the default is %v), or write what it should be", standard))
 			p.Warning = true
 			warnings = append(warnings, p)
 		}

@@ -13,50 +13,67 @@ const (
 	OverflowDropNewest = "drop-newest"
 )
 
-// Outbox bounds what waits for the upstream. TTL and Overflow are the
-// defaults of routes that do not set their own. drop-* is an explicit
-// exemption from the promise that nothing acknowledged is lost.
+// Outbox bounds what waits for the upstream. drop-* is an explicit exemption
+// from the promise that nothing acknowledged is lost.
 type Outbox struct {
-	MaxBytes          Size          `yaml:"maxBytes"`
-	MaxMessages       int           `yaml:"maxMessages"`
-	PerDeviceBytes    Size          `yaml:"perDeviceBytes"`
-	PerDeviceMessages int           `yaml:"perDeviceMessages"`
-	TTL               time.Duration `yaml:"ttl"` // 0: never
-	Overflow          string        `yaml:"overflow"`
-	// RefuseAfter bounds how long a 3.1.1 publisher is held before its
-	// connection is closed.
+	// What waits in all. Give the state directory twice as much.
+	MaxBytes Size `yaml:"maxBytes"`
+	// The same, counted.
+	MaxMessages int `yaml:"maxMessages" unit:"messages"`
+	// What waits from one device.
+	PerDeviceBytes Size `yaml:"perDeviceBytes"`
+	// The same, counted.
+	PerDeviceMessages int `yaml:"perDeviceMessages" unit:"messages"`
+	// After this long a message is dropped; 0: never. A route may have its own.
+	TTL time.Duration `yaml:"ttl"`
+	// What happens when there is no room: refuse the new message, or lose one. A route may have its own.
+	Overflow string `yaml:"overflow" choices:"refuse,drop-oldest,drop-newest"`
+	// How long a 3.1.1 publisher is held whose message is refused, before its connection is closed.
 	RefuseAfter time.Duration `yaml:"refuseAfter"`
-	// ReplayRate is messages a second from the backlog; 0: as fast as it goes.
-	ReplayRate float64 `yaml:"replayRate"`
+	// How fast a backlog is sent; 0: as fast as it goes.
+	ReplayRate float64 `yaml:"replayRate" unit:"messages a second"`
 }
 
 // Upstream is where telemetry goes.
 type Upstream struct {
-	Mode string `yaml:"mode"`
-	// As is the service principal as whom messages and methods from upstream
-	// are decided. Unset: nothing from upstream is let through but twins.
-	As     Principal    `yaml:"as"`
-	MQTT   UpstreamMqtt `yaml:"mqtt"`
-	IoTHub UpstreamHub  `yaml:"iothub"`
-	Routes []Route      `yaml:"routes"`
+	// An IoT Hub, any MQTT broker, or nothing.
+	Mode string `yaml:"mode" choices:"none,mqtt,iothub"`
+	// The service principal as whom messages and methods from upstream are decided. Unset: nothing from
+	// upstream is let through but twins.
+	As Principal `yaml:"as"`
+	// mode mqtt: the broker.
+	MQTT UpstreamMqtt `yaml:"mqtt"`
+	// mode iothub: the hub.
+	IoTHub UpstreamHub `yaml:"iothub"`
+	// What goes upstream. The first route whose filter matches takes a message; without a route it stays here.
+	Routes []Route `yaml:"routes"`
 }
 
 // UpstreamMqtt is any MQTT broker.
 type UpstreamMqtt struct {
-	URL       string        `yaml:"url"` // mqtts://host:port or wss://host:port/path; on loopback also mqtt:// and ws://
-	ClientID  string        `yaml:"clientId"`
-	CA        File          `yaml:"ca"`
-	Cert      File          `yaml:"cert"`
-	Key       SecretFile    `yaml:"key"`
-	Username  string        `yaml:"username"`
-	Password  SecretFile    `yaml:"password"`
+	// mqtts://host:port or wss://host:port/path; on loopback also mqtt:// and ws://.
+	URL string `yaml:"url" example:"mqtts://broker.example.com:8883"`
+	// The fixed name of this gateway's session there; without it messages are lost on reconnect.
+	ClientID string `yaml:"clientId" example:"gateway-1"`
+	// PEM file with the broker's authority; empty: the system's authorities.
+	CA File `yaml:"ca"`
+	// PEM file with the gateway's certificate chain, for a broker that asks for one.
+	Cert File `yaml:"cert"`
+	// PEM file with its private key.
+	Key SecretFile `yaml:"key"`
+	// The user name.
+	Username string `yaml:"username"`
+	// A file with the password; read before each connection.
+	Password SecretFile `yaml:"password" example:"${CREDENTIALS_DIRECTORY}/secret_broker-password"`
+	// MQTT's keep alive, 5s to 65535s.
 	KeepAlive time.Duration `yaml:"keepAlive"`
-	Window    int           `yaml:"window"` // unacknowledged messages on the wire
-	Topics    TopicMappings `yaml:"topics"`
-	// Bridge says to the broker that this is a bridge, which mosquitto and
-	// others know: nothing that went up comes back, so that the same topics may
-	// go both ways, and what is retained there is kept and deleted here. A
-	// broker that does not know it refuses the connection.
+	// Unacknowledged messages on the wire, 1 to 65535: throughput is this by round trip time.
+	Window int `yaml:"window" unit:"messages"`
+	// How topics are renamed, both ways.
+	Topics TopicMappings `yaml:"topics"`
+	// Says to the broker that this is a bridge, which mosquitto and others know: nothing that went up comes
+	// back, so that the same topics may go both ways, and what is retained there is kept and deleted here.
+	// A broker that does not know it refuses the connection.
 	Bridge bool `yaml:"bridge"`
 }
 
@@ -64,60 +81,78 @@ type UpstreamMqtt struct {
 // that takes a topic decides. What no mapping takes goes up under its own
 // topic, and is not taken down.
 type TopicMappings struct {
-	Up   []UpMapping   `yaml:"up"`
+	// What goes up. The first mapping that takes a topic decides; what none takes goes up under its own topic.
+	Up []UpMapping `yaml:"up"`
+	// What is taken down. The first mapping that takes a topic decides; what none takes is not taken.
 	Down []DownMapping `yaml:"down"`
 }
 
-// UpMapping renames what a route sends up. It applies to the topics that
-// Filter matches, whatever the filter of their route is.
+// UpMapping renames what a route sends up.
 type UpMapping struct {
-	Filter string `yaml:"filter"`
-	// From is the beginning of Filter that is taken away, and To is put in its place.
-	From string `yaml:"from"`
-	To   string `yaml:"to"`
-	// Topic is one fixed topic upstream, in place of From and To. Both To and
-	// Topic may hold {topic}, {device}, {module}, {sensor}, {origin} and {name}.
+	// The topics it takes, whatever the filter of their route is.
+	Filter string `yaml:"filter" required:"yes" example:"site/#"`
+	// The beginning of filter that is taken away.
+	From string `yaml:"from" example:"site/"`
+	// What is put in its place. May hold {topic}, {device}, {module}, {sensor}, {origin} and {name}.
+	To string `yaml:"to" example:"plant7/"`
+	// One fixed topic upstream, instead of from and to. May hold the same.
 	Topic string `yaml:"topic"`
-	QoS   int    `yaml:"qos"` // the most that a message is sent with; 2 is read as 1
+	// The most that a message is sent with, 0 to 2; 2 is read as 1.
+	QoS int `yaml:"qos" unit:"QoS"`
 }
 
 // DownMapping takes what Filter matches upstream into the gateway.
 type DownMapping struct {
-	Filter string `yaml:"filter"`
-	// From is the beginning of Filter that is taken away, and To is put in its place.
-	From string `yaml:"from"`
-	To   string `yaml:"to"`
-	QoS  int    `yaml:"qos"` // of the subscription; 2 is read as 1
+	// The topics upstream that are subscribed to.
+	Filter string `yaml:"filter" required:"yes" example:"plant7/commands/#"`
+	// The beginning of filter that is taken away.
+	From string `yaml:"from" example:"plant7/"`
+	// What is put in its place.
+	To string `yaml:"to" example:"site/"`
+	// That of the subscription, 0 to 2; 2 is read as 1.
+	QoS int `yaml:"qos" unit:"QoS"`
 }
 
-// UpstreamHub is an IoT Hub. Host defaults to instance.hub.host; Address
-// overrides where it is dialled (host:port), not whom its certificate names.
+// UpstreamHub is an IoT Hub.
 type UpstreamHub struct {
-	Host          string        `yaml:"host"`
-	Address       string        `yaml:"address"`
-	CA            File          `yaml:"ca"`
-	KeepAlive     time.Duration `yaml:"keepAlive"`
-	Window        int           `yaml:"window"`
+	// The hub's name, also in its certificate; empty: instance.hub.host.
+	Host string `yaml:"host"`
+	// Where it is dialled (HOST:PORT), whomever its certificate names; empty: port 8883 of host.
+	Address string `yaml:"address"`
+	// PEM file with the hub's authority; empty: the system's authorities.
+	CA File `yaml:"ca"`
+	// MQTT's keep alive, 5s to 65535s; the hub hangs up after 29 minutes at most.
+	KeepAlive time.Duration `yaml:"keepAlive"`
+	// Unacknowledged messages on the wire, 1 to 65535: throughput is this by round trip time.
+	Window int `yaml:"window" unit:"messages"`
+	// The gateway's own device identity there: a certificate with its key, or a symmetric key. Needed in this mode.
 	GatewayDevice GatewayDevice `yaml:"gatewayDevice"`
-	// PerDevice opens one connection for each downstream device whose
-	// symmetric key the gateway holds; the others ride on the gateway's own.
+	// On: one connection for each downstream device whose symmetric key the gateway holds; the others ride on the gateway's own.
 	PerDevice bool `yaml:"perDevice"`
 }
 
-// GatewayDevice is the gateway's own device identity: a certificate with its
-// key, or a symmetric key.
+// GatewayDevice is the gateway's own device identity.
 type GatewayDevice struct {
-	ID     string     `yaml:"id"`
-	Cert   File       `yaml:"cert"`
-	Key    SecretFile `yaml:"key"`
+	// The device id under which the gateway is registered.
+	ID string `yaml:"id" example:"gateway-1"`
+	// PEM file with its certificate chain.
+	Cert File `yaml:"cert" example:"/etc/gatehouse/tls/gateway-1.crt"`
+	// PEM file with its private key.
+	Key SecretFile `yaml:"key" example:"${CREDENTIALS_DIRECTORY}/secret_gateway-1.key"`
+	// A file with the symmetric key in base64, instead of a certificate.
 	SASKey SecretFile `yaml:"sasKey"`
 }
 
-// Route sends what its filter matches upstream. First match wins.
+// Route sends what its filter matches upstream.
 type Route struct {
-	Name     string        `yaml:"name"`
-	Filter   string        `yaml:"filter"`
-	Priority int           `yaml:"priority"` // 0 lowest … 9 first
-	TTL      time.Duration `yaml:"ttl"`
-	Overflow string        `yaml:"overflow"`
+	// Its own name, for metrics and logs.
+	Name string `yaml:"name" required:"yes" example:"telemetry"`
+	// The topics it takes.
+	Filter string `yaml:"filter" required:"yes" example:"devices/+/messages/events/#"`
+	// 0 is sent last, 9 first.
+	Priority int `yaml:"priority" unit:"priority"`
+	// After this long a message is dropped; 0: outbox.ttl.
+	TTL time.Duration `yaml:"ttl"`
+	// What happens when there is no room; empty: outbox.overflow.
+	Overflow string `yaml:"overflow" choices:",refuse,drop-oldest,drop-newest"`
 }

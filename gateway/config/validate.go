@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 // among it. It does no I/O.
 func (c *Config) Validate() []Problem {
 	v := &validator{c: c}
+	v.choices()
 	v.instance()
 	v.listeners()
 	v.identity()
@@ -44,12 +46,16 @@ func (v *validator) warn(field, message, hint string) {
 	v.problems = append(v.problems, p)
 }
 
-func (v *validator) oneOf(field, value string, allowed ...string) bool {
-	if slices.Contains(allowed, value) {
-		return true
-	}
-	v.bad(field, fmt.Sprintf("%q is not one of the choices", clip(value)), "write "+strings.Join(allowed, ", "))
-	return false
+// choices holds every text to the values that its field's tag allows.
+func (v *validator) choices() {
+	walk(reflect.ValueOf(v.c).Elem(), "", "", func(field string, tag reflect.StructTag, value reflect.Value) {
+		list, limited := tag.Lookup("choices")
+		if !limited || slices.Contains(strings.Split(list, ","), value.String()) {
+			return
+		}
+		allowed := strings.ReplaceAll(strings.TrimPrefix(list, ","), ",", ", ")
+		v.bad(field, fmt.Sprintf("%q is not one of the choices", clip(value.String())), "write "+allowed)
+	})
 }
 
 func (v *validator) atLeast(field string, value, least float64, unit string) {
@@ -153,8 +159,6 @@ func (v *validator) operator() {
 	v.atMost("audit.ring", au.Ring, 1000000)
 	v.atLeast("audit.maxSize", float64(au.MaxSize), 4096, "bytes")
 	v.atLeast("audit.keep", float64(au.Keep), 1, "files")
-	v.oneOf("log.level", v.c.Log.Level, "debug", "info", "warn", "error")
-	v.oneOf("log.format", v.c.Log.Format, "auto", "text", "json", "journal")
 }
 
 func (v *validator) loopback(field, address string) {

@@ -29,8 +29,6 @@ func (v *validator) api() {
 		v.bad("api.tls", "needs cert and key", "name the PEM files of the certificate chain and the private key")
 	case a.TLS.ClientCA != "":
 		v.bad("api.tls.clientCA", "is not used: callers prove themselves with tokens", "remove it")
-	case a.TLS.MinVersion != "":
-		v.oneOf("api.tls.minVersion", a.TLS.MinVersion, "1.2", "1.3")
 	}
 	if v.c.Instance.DeviceUpdate.Name() == "" {
 		v.bad("instance.deviceUpdate.armScope", "names no instance, at which the API's requests are decided", "write /subscriptions/…/providers/Microsoft.DeviceUpdate/accounts/{account}/instances/{instance}")

@@ -42,10 +42,10 @@ func (v *validator) credential(c Credential) {
 		v.bad(at+".kind", "is missing: the management API answers nobody unknown", "write one of token-file, client-secret")
 		return
 	}
-	if !v.oneOf(at+".kind", c.Kind, CredentialTokenFile, CredentialClientSecret) {
+	need, known := credentialFields[c.Kind]
+	if !known {
 		return
 	}
-	need := credentialFields[c.Kind]
 	for _, f := range []struct {
 		name  string
 		given bool
@@ -94,7 +94,6 @@ func (v *validator) limits() {
 	}
 	v.atLeast("sessions.retained", float64(s.Retained), 0, "")
 	b := v.c.Outbox
-	v.oneOf("outbox.overflow", b.Overflow, OverflowRefuse, OverflowDropOldest, OverflowDropNewest)
 	v.atLeast("outbox.maxBytes", float64(b.MaxBytes), float64(1*MiB), "bytes (1 MiB)")
 	v.atLeast("outbox.maxMessages", float64(b.MaxMessages), 1, "")
 	if b.PerDeviceBytes > b.MaxBytes {
@@ -111,7 +110,10 @@ func (v *validator) limits() {
 
 func (v *validator) deviceUpdate() {
 	d := v.c.DeviceUpdate
-	v.oneOf("deviceUpdate.records", d.Records, RecordsRequired, RecordsOff)
+	if d.Records == RecordsRequired {
+		v.bad("deviceUpdate.records", "is required, and this release has no source of deployment records: every deployment would be held for ever",
+			"write off, or remove the line")
+	}
 	v.atLeast("deviceUpdate.stuckAfter", d.StuckAfter.Minutes(), 1, "minute (1m)")
 	for i, h := range d.AllowedHosts {
 		name := strings.TrimPrefix(h, "*.")
@@ -123,9 +125,6 @@ func (v *validator) deviceUpdate() {
 
 func (v *validator) upstream() {
 	u := v.c.Upstream
-	if !v.oneOf("upstream.mode", u.Mode, UpstreamNone, UpstreamMQTT, UpstreamIoTHub) {
-		return
-	}
 	if u.As.ObjectID.IsZero() != u.As.TenantID.IsZero() {
 		v.bad("upstream.as", "needs both objectId and tenantId", "name the service principal whose rights decide what comes from upstream, or remove it")
 	}
@@ -138,6 +137,8 @@ func (v *validator) upstream() {
 		if len(u.Routes) > 0 {
 			v.bad("upstream.routes", "would send to nowhere: upstream.mode is none", "write upstream.mode: mqtt or iothub, or remove the routes")
 		}
+	default:
+		return
 	}
 	names := map[string]bool{}
 	for i, r := range u.Routes {
@@ -149,9 +150,6 @@ func (v *validator) upstream() {
 		v.filter(at+".filter", r.Filter)
 		if r.Priority < 0 || r.Priority > 9 {
 			v.bad(at+".priority", "must be between 0 and 9", "0 is sent last, 9 first")
-		}
-		if r.Overflow != "" {
-			v.oneOf(at+".overflow", r.Overflow, OverflowRefuse, OverflowDropOldest, OverflowDropNewest)
 		}
 	}
 	if u.Mode == UpstreamMQTT {

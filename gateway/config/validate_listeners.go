@@ -36,14 +36,13 @@ func (v *validator) listeners() {
 }
 
 func (v *validator) listener(l *Listener, at string) {
-	v.oneOf(at+".on_denied_publish", l.OnDeniedPublish, OnDeniedDisconnect, OnDeniedIgnore)
-	if !v.oneOf(at+".kind", l.Kind, KindMQTT, KindWebSocket, KindUnix) {
-		return
-	}
-	if l.Kind == KindUnix {
+	switch l.Kind {
+	case KindUnix:
 		v.unixListener(l, at)
-	} else {
+	case KindMQTT, KindWebSocket:
 		v.networkListener(l, at)
+	default:
+		return
 	}
 	if l.Kind != KindWebSocket && (l.Path != "" || len(l.Origins) > 0) {
 		v.bad(at, "has path or origins, which only a websocket listener uses", "remove them, or write kind: websocket")
@@ -86,9 +85,6 @@ func (v *validator) networkListener(l *Listener, at string) {
 		}
 		if l.TLS.Key == "" {
 			v.bad(at+".tls.key", "is missing", "name the PEM file with the private key, or ${CREDENTIALS_DIRECTORY}/NAME")
-		}
-		if l.TLS.MinVersion != "" {
-			v.oneOf(at+".tls.minVersion", l.TLS.MinVersion, "1.2", "1.3")
 		}
 	case ok && !l.Plaintext && !isLoopbackHost(host):
 		v.bad(at+".tls", "is missing: keys and telemetry would cross the network readable", "add tls: {cert: …, key: …}, or write plaintext: on if the network is protected otherwise")

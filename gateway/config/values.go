@@ -89,6 +89,23 @@ func ParseDuration(s string) (time.Duration, error) {
 	return days + d, nil
 }
 
+// FormatDuration writes a duration as a person would: 7d, 72h, 15m, 500ms.
+// ParseDuration reads it back.
+func FormatDuration(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= 7*day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
 // File is the absolute path of a file. In the configuration it may be
 // relative to the directory of the configuration file and may begin with
 // ${CREDENTIALS_DIRECTORY}.
