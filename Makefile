@@ -13,7 +13,7 @@ LINT_VERSION := v2.15.0
 DEBIAN_RUN  := mosquitto-clients:mosquitto_pub
 DEBIAN_TEST := $(DEBIAN_RUN) mosquitto:mosquitto systemd:systemd-socket-activate chromium:chromium dpkg-dev:dpkg-deb
 
-.PHONY: help run smoke test race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-once lines vulncheck release-check clean
+.PHONY: help run smoke test race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-once lines vulncheck release-check docs clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ vulncheck: ## known vulnerabilities in what the programs call; asks vuln.go.dev,
 
 release-check: ## what has to be true before a version is tagged
 	@packaging/release-check.sh
+
+docs: ## reference pages, JSON Schemas and example files, from the settings of the programs
+	$(GO) generate ./cmd/gatehoused ./cmd/managementd
 
 clean: ## what was built and what `make run` left
 	rm -rf $(BIN) $(CURDIR)/run $(CURDIR)/dist

@@ -61,6 +61,8 @@ for command in gatehoused gatehousectl managementd; do
 done
 put 0640 "$top/configs/gatehoused.yaml" /etc/gatehouse/gatehoused.yaml
 put 0640 "$top/configs/managementd.yaml" /etc/gatehouse/managementd.yaml
+put 0644 "$top/configs/gatehoused.schema.json" /usr/share/gatehouse/gatehoused.schema.json
+put 0644 "$top/configs/managementd.schema.json" /usr/share/gatehouse/managementd.schema.json
 put 0644 "$top/configs/demo-topology.yaml" /usr/share/gatehouse/demo-topology.yaml
 put 0644 "$top/configs/topicmap.example.yaml" /usr/share/doc/gatehouse/examples/topicmap.yaml
 put 0644 "$here/systemd/gatehoused.service" /lib/systemd/system/gatehoused.service

@@ -12,64 +12,86 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/config"
 )
 
-// settings is managementd.yaml.
+// settings is managementd.yaml. The comment of a field is the text of its
+// setting, as in gateway/config.Config.
 type settings struct {
-	Listen  string      `yaml:"listen"` // host:port of the HTTPS API
-	TLS     tlsSettings `yaml:"tls"`
-	State   config.File `yaml:"state"`
-	Tenant  space.ID    `yaml:"tenant"` // home tenant
-	HubHost string      `yaml:"hubHost"`
-	// Seed is imported into an empty store; Credentials names, by hub device
-	// id, how the seed's devices prove themselves.
-	Seed        config.File `yaml:"seed"`
-	Credentials config.File `yaml:"credentials"`
-	// Owner becomes Space Administrator at / of an empty store, as the creator
-	// of an instance does.
+	// HOST:PORT of the HTTPS API (/management/api/v1.0).
+	Listen string `yaml:"listen"`
+	// The API's certificate.
+	TLS tlsSettings `yaml:"tls"`
+	// The directory of the store: roles, assignments, topology. Made when it is missing.
+	State config.File `yaml:"state" required:"yes" show:"/var/lib/gatehouse-management"`
+	// The home tenant of the instance.
+	Tenant space.ID `yaml:"tenant" required:"yes" show:"7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e1001"`
+	// The IoT Hub's name as devices spell it; needed with hub.listen.
+	HubHost string `yaml:"hubHost" show:"demo-hub.azure-devices.net"`
+	// A building that is imported into an empty store.
+	Seed config.File `yaml:"seed" example:"/usr/share/gatehouse/demo-topology.yaml"`
+	// How the seed's devices prove themselves; needed with seed. It holds keys: mode 0600. Its form:
+	// devices: [{id: ups-1, thumbprints: [sha256…]}, {id: meter-main, primaryKey: base64…}]
+	Credentials config.File `yaml:"credentials" example:"/etc/gatehouse/device-credentials.yaml"`
+	// Who becomes Space Administrator at / of an empty store, once, as the creator of an instance does:
+	// somebody must be able to fill it.
 	Owner owner `yaml:"owner"`
 
+	// The development token issuer: it signs real tokens.
 	Issuer issuerSettings `yaml:"issuer"`
-	Hub    hubSettings    `yaml:"hub"`
-	Log    logSettings    `yaml:"log"`
+	// The development IoT Hub. Its back end authenticates nobody: it binds to loopback only.
+	Hub hubSettings `yaml:"hub"`
+	// The log.
+	Log logSettings `yaml:"log"`
 }
 
 type tlsSettings struct {
-	Cert config.File       `yaml:"cert"`
-	Key  config.SecretFile `yaml:"key"`
+	// PEM file with the certificate chain.
+	Cert config.File `yaml:"cert" required:"yes" show:"/etc/gatehouse/tls/management.crt"`
+	// PEM file with the private key.
+	Key config.SecretFile `yaml:"key" required:"yes" show:"${CREDENTIALS_DIRECTORY}/secret_management.key"`
 }
 
 // owner is a user or service principal of the home tenant.
 type owner struct {
-	ObjectID space.ID `yaml:"objectId"`
-	Type     string   `yaml:"objectIdType"` // UserId or ServicePrincipalId
+	// The object id; empty: nobody.
+	ObjectID space.ID `yaml:"objectId" example:"0fc863aa-eb51-4704-a312-7d635d70e000"`
+	// UserId or ServicePrincipalId; needed with an object id.
+	Type string `yaml:"objectIdType" example:"UserId"`
 }
 
-// issuerSettings is the development token issuer. URL is its `iss`.
+// issuerSettings is the development token issuer.
 type issuerSettings struct {
-	URL       string            `yaml:"url"`
-	Key       config.SecretFile `yaml:"key"` // RSA, PEM; made when missing
-	Audiences []audience        `yaml:"audiences"`
-	Accounts  []issuer.Account  `yaml:"accounts"`
-	// VerifiedDomains are those for which a upn matches a DomainName assignment.
-	VerifiedDomains []string `yaml:"verifiedDomains"`
-	// Management is the audience that this API itself asks for.
-	Management string `yaml:"management"`
+	// The iss of its tokens.
+	URL string `yaml:"url" required:"yes" show:"https://127.0.0.1:8443/issuer"`
+	// PEM file with its RSA key; made when it is missing.
+	Key config.SecretFile `yaml:"key" required:"yes" show:"/var/lib/gatehouse-management/issuer.key"`
+	// Which aud a token gets that is asked for by the scope of a resource.
+	Audiences []audience `yaml:"audiences"`
+	// Who may ask for tokens.
+	Accounts []issuer.Account `yaml:"accounts"`
+	// Domains for which a upn matches a DomainName assignment.
+	VerifiedDomains []string `yaml:"verifiedDomains" example:"[contoso.com]"`
+	// The audience that this API itself asks for.
+	Management string `yaml:"management" required:"yes" show:"api://gatehouse-management"`
 }
 
 // audience maps the resource of a scope to the aud claim of the token.
 type audience struct {
-	Resource string `yaml:"resource"`
-	Audience string `yaml:"audience"`
+	// The resource.
+	Resource string `yaml:"resource" required:"yes" example:"api://gatehouse"`
+	// The aud.
+	Audience string `yaml:"audience" required:"yes" example:"api://gatehouse"`
 }
 
-// hubSettings is the development IoT Hub; an empty Listen means none.
+// hubSettings is the development IoT Hub.
 type hubSettings struct {
-	Listen string `yaml:"listen"`
-	// SigningRoot is where the development update authority's root key is
-	// published, so that a development gateway can trust it.
+	// HOST:PORT on loopback; empty: no hub.
+	Listen string `yaml:"listen" example:"127.0.0.1:8884"`
+	// Where the root key of the development update authority is written, so that a development gateway
+	// can trust it; empty: nowhere.
 	SigningRoot config.File `yaml:"signingRoot"`
 }
 
 type logSettings struct {
+	// What is left out below this.
 	Level string `yaml:"level"`
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
-// Users locate people; no right follows from one (docs/spec/management-api.md 4.4).
+// Users locate people; no right follows from one (reference 4.4).
 
 // putUser creates or updates by UPN, and answers the id.
 func (c *call) putUser() error {

@@ -40,7 +40,7 @@ func Measure(v model.Version, p *model.Snapshot, d *device.Data) Held {
 
 func measure(f *Full) Held { return Measure(f.Version, &f.Policy, &f.Data) }
 
-// follow updates the sizes by what a delta adds and removes.
+// follow keeps the sizes right through a delta.
 func (h *Held) follow(d *Delta) {
 	h.Version = d.To
 	for n, by := range map[*int]int{
@@ -61,16 +61,14 @@ func (h *Held) follow(d *Delta) {
 	h.Keys = min(h.Keys+d.Created.Keys, h.Devices+h.Functions)
 }
 
-// doubt is the reason why an answer must not be believed at once. what names
-// the rights without which the gateway could not see the objects in question,
-// so that their absence proves nothing.
+// doubt says why an answer must not be believed at once. what names the rights
+// without which it proves nothing.
 type doubt struct {
 	why  string
 	what []string
 }
 
-// doubt compares an answer with what is held; nil if nothing about it is
-// suspicious.
+// doubt judges an answer against what is held; nil: nothing is odd about it.
 func (h Held) doubt(f *Full) *doubt {
 	now := measure(f)
 	var d doubt
@@ -82,7 +80,7 @@ func (h Held) doubt(f *Full) *doubt {
 		{"devices", h.Devices, now.Devices}, {"sensors", h.Sensors, now.Sensors},
 		{"functions", h.Functions, now.Functions}, {"keys", h.Keys, now.Keys},
 		{"roles", h.Roles, now.Roles}, {"certificate authorities", h.CAs, now.CAs},
-		// A deny assignment that is missing from the answer gives rights.
+		// Denials that are not shown are rights that are given.
 		{"azure roles", h.AzureRoles, now.AzureRoles}, {"azure assignments", h.AzureAssignments, now.AzureAssignments},
 		{"azure denials", h.AzureDenies, now.AzureDenies},
 	} {
@@ -91,9 +89,8 @@ func (h Held) doubt(f *Full) *doubt {
 			d.why += fmt.Sprintf("%s: %d instead of %d; ", part.name, part.new, part.old)
 		}
 	}
-	// By this answer nobody may do anything, not even the gateway itself. The
-	// answer of a server that hides assignments from the gateway looks exactly
-	// the same.
+	// Nobody at all may do anything, not even the gateway itself: the answer
+	// of a server that hides assignments looks exactly like that.
 	if now.Assignments == 0 && h.Assignments == 0 {
 		d.what = append(d.what, "assignments")
 		d.why += "no assignments at all; "
@@ -112,8 +109,7 @@ func (h Held) doubt(f *Full) *doubt {
 	return &d
 }
 
-// doubtError is the error of an answer that stayed suspicious: the old snapshot
-// remains in force.
+// doubtError keeps the old snapshot: the new one is not explained.
 type doubtError struct {
 	code Code
 	text string
@@ -121,10 +117,9 @@ type doubtError struct {
 
 func (e *doubtError) Error() string { return e.text }
 
-// confirm reads everything a second time and asks for the gateway's own rights.
-// An answer is believed only if it comes twice and the gateway may read
-// everything that seems to be missing. An answer whose number is lower than the
-// held one within the same epoch is never believed.
+// confirm reads everything a second time and asks for the gateway's own
+// rights. Only an answer that comes twice, to someone who may read all of it,
+// is believed; one whose numbers go back within their epoch never is.
 func (r *Replica) confirm(ctx context.Context, d *doubt) (Full, error) {
 	r.log.Warn("sync: a suspicious answer is read again", "why", d.why)
 	r.rest(ctx, r.o.ConfirmAfter)
@@ -144,7 +139,7 @@ func (r *Replica) confirm(ctx context.Context, d *doubt) (Full, error) {
 	r.number(&second)
 	again := r.held.doubt(&second)
 	if again == nil {
-		return second, nil // the second answer is not suspicious: the first one was a bad moment of the server
+		return second, nil // it was a bad moment
 	}
 	if !slices.Equal(again.what, d.what) {
 		return Full{}, &doubtError{Unexplained, fmt.Sprintf("two reads disagree: first %sthen %s", d.why, again.why)}

@@ -21,14 +21,17 @@ const lifetime = time.Hour
 
 // Account is a service principal or a user that may ask for tokens.
 type Account struct {
-	// ClientID and Secret of a service principal, or UPN and password of a user.
-	ID     string `yaml:"id"`
-	Secret string `yaml:"secret"`
-	// ObjectID is the Entra object id that role assignments name.
-	ObjectID space.ID `yaml:"objectId"`
-	// User: a delegated token of a member; otherwise an application token.
-	User   bool       `yaml:"user"`
-	Guest  bool       `yaml:"guest"`
+	// The client id of a service principal, or the upn of a user.
+	ID string `yaml:"id" required:"yes" example:"gateway-1"`
+	// The secret, or the user's password: for development only.
+	Secret string `yaml:"secret" required:"yes" example:"not-for-production"`
+	// The Entra object id that role assignments name.
+	ObjectID space.ID `yaml:"objectId" required:"yes" example:"0fc863aa-eb51-4704-a312-7d635d70e000"`
+	// On: it gets the delegated token of a member; off: an application token.
+	User bool `yaml:"user"`
+	// On: the user is a guest of the tenant.
+	Guest bool `yaml:"guest"`
+	// The groups that the token names.
 	Groups []space.ID `yaml:"groups"`
 }
 
