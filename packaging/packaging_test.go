@@ -120,6 +120,9 @@ func TestUnitsAgree(t *testing.T) {
 	service, socket := read(t, "systemd/gatehoused.service"), read(t, "systemd/gatehoused.socket")
 	for _, want := range []struct{ unit, line string }{
 		{service, fmt.Sprintf("RestartPreventExitStatus=%d ", config.ExitCode)},
+		{service, "StartLimitIntervalSec=0\n"}, // what time mends never needs a visit
+		{service, "Restart=on-failure\nRestartSec=10s\n"},
+		{socket, "TriggerLimitIntervalSec=1min\nTriggerLimitBurst=10\n"}, // the one loop that is left: 78 at each connection
 		{service, "ExecStart=/usr/bin/gatehoused -config /etc/gatehouse/gatehoused.yaml\n"},
 		{service, "StateDirectory=" + strings.TrimPrefix(string(c.State.Dir), "/var/lib/") + "\n"},
 		{service, "RuntimeDirectory=" + strings.TrimPrefix(filepath.Dir(string(c.Admin.Socket)), "/run/") + "\n"},
@@ -129,6 +132,9 @@ func TestUnitsAgree(t *testing.T) {
 		if !strings.Contains(want.unit, want.line) {
 			t.Errorf("no unit says %q", want.line)
 		}
+	}
+	if strings.Contains(service, "StartLimitBurst=") {
+		t.Error("the service has a start limit")
 	}
 	if got := string(c.Listeners[0].TLS.Key); got != "/run/credentials/gatehoused.service/secret_server.key" || !strings.Contains(service, "LoadCredential=secret:/etc/gatehouse/credentials\n") {
 		t.Errorf("the key is looked for at %s, which the unit does not provide", got)
