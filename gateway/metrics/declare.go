@@ -179,6 +179,7 @@ type Snapshot struct {
 	Warnings                     int // raised, of any severity above notice
 	Roles, Assignments, Devices  int
 	AuditSuppressed, AuditMissed uint64
+	CertificateSecondsLeft       map[string]float64 // by the door that serves it; negative after the end
 }
 
 // Sources is where a scrape reads. Snapshot must not block: it is called
@@ -194,6 +195,7 @@ type gauge struct {
 type gauges struct {
 	info    prometheus.Metric
 	dropped *prometheus.Desc
+	ends    *prometheus.Desc
 	source  func() Snapshot
 	list    []gauge
 }
@@ -201,6 +203,8 @@ type gauges struct {
 func newGauges(b Build, src Sources) *gauges {
 	g := &gauges{source: src.Snapshot,
 		dropped: prometheus.NewDesc("gatehouse_messages_dropped_total", "Accepted messages that are not delivered, by reason; upstream-…: that are not forwarded.", []string{"reason"}, nil)}
+	g.ends = prometheus.NewDesc("gatehouse_certificate_seconds_left",
+		"Time until the certificate that a listener serves expires, by listener; negative afterwards.", []string{"listener"}, nil)
 	g.info = prometheus.MustNewConstMetric(prometheus.NewDesc("gatehouse_build_info", "Always 1; the labels name the build.", []string{"version", "go"}, nil),
 		prometheus.GaugeValue, 1, b.Version, b.GoVersion)
 	for _, m := range readAtScrape {
@@ -217,6 +221,7 @@ func newGauges(b Build, src Sources) *gauges {
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	ch <- g.info.Desc()
 	ch <- g.dropped
+	ch <- g.ends
 	for _, m := range g.list {
 		ch <- m.desc
 	}
@@ -234,6 +239,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	for reason, n := range s.Dropped {
 		ch <- prometheus.MustNewConstMetric(g.dropped, prometheus.CounterValue, float64(n), reason)
+	}
+	for listener, left := range s.CertificateSecondsLeft {
+		ch <- prometheus.MustNewConstMetric(g.ends, prometheus.GaugeValue, left, listener)
 	}
 }
 

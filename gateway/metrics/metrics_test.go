@@ -29,7 +29,8 @@ func scrape(t *testing.T, r *Registry) string {
 func TestScrape(t *testing.T) {
 	r := NewRegistry()
 	snap := Snapshot{Sessions: 7, OutboxMessages: 3, OutboxBytes: 512, CacheEpoch: 1, CacheNumber: 42, CacheAgeSeconds: 1.5, UpstreamConnected: true, AuditSuppressed: 9,
-		Accepted: 11, Delivered: 12, ForUpstream: 16, Forwarded: 13, Malformed: 14, Dropped: map[string]uint64{"slow-reader": 4}}
+		Accepted: 11, Delivered: 12, ForUpstream: 16, Forwarded: 13, Malformed: 14, Dropped: map[string]uint64{"slow-reader": 4},
+		CertificateSecondsLeft: map[string]float64{"listener-mqtts": -60}}
 	s, err := New(r, Build{Version: "1.2.3"}, Sources{Snapshot: func() Snapshot { return snap }})
 	if err != nil {
 		t.Fatal(err)
@@ -50,6 +51,7 @@ func TestScrape(t *testing.T) {
 		`gatehouse_connects_total{result="accepted"} 1`,
 		`gatehouse_frames_refused_total 14`,
 		`gatehouse_messages_dropped_total{reason="slow-reader"} 4`,
+		`gatehouse_certificate_seconds_left{listener="listener-mqtts"} -60`,
 		`gatehouse_sync_rounds_total{result="ok"} 1`,
 		`gatehouse_decision_seconds_bucket{le="2.5e-07"} 0`,
 		`gatehouse_decision_seconds_bucket{le="5e-07"} 1`,
