@@ -1,15 +1,12 @@
 package gateway
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/gatehouse/gatehouse/device/update/trust"
 	"github.com/gatehouse/gatehouse/gateway/access"
@@ -18,43 +15,11 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 )
 
-// yearOfSense: a clock before it was never set.
-const yearOfSense = 2020
-
-// Check looks at everything that a valid configuration names and that would
-// only fail later: files, certificates, the topic map, routes, the state
-// directory, the clock. It starts nothing.
-func Check(cfg *config.Config) []config.Problem { return checkAt(cfg, time.Now()) }
-
-// CheckAll is what config.Load found and, if it could read the file at all,
-// what Check finds beyond that: everything at once, and one mistake once.
-func CheckAll(cfg *config.Config, loaded []config.Problem) []config.Problem {
-	if slices.ContainsFunc(loaded, func(p config.Problem) bool { return p.Field == "" }) {
-		return loaded
-	}
-	return config.Merge(loaded, Check(cfg)...)
-}
-
-func checkAt(cfg *config.Config, now time.Time) []config.Problem {
-	problems := cfg.CheckFiles()
-	if now.Year() < yearOfSense {
-		problems = append(problems, config.Problem{File: "system clock", Message: fmt.Sprintf("says %s", now.Format(time.DateOnly)),
-			Hint: "set the clock (timedatectl set-time, or an NTP server) before starting: certificates and tokens cannot be judged"})
-	}
-	for i := range cfg.Listeners {
-		at := fmt.Sprintf("listeners[%d].tls.", i)
-		said := slices.ContainsFunc(problems, func(p config.Problem) bool { return strings.HasPrefix(p.Field, at) })
-		if cfg.Listeners[i].TLS != nil && !said {
-			if message, hint := checkCertificate(cfg.Listeners[i].TLS, now); message != "" {
-				problems = append(problems, cfg.Problem(at+"cert", message, hint))
-			}
-		}
-	}
-	if t := cfg.API.TLS; t != nil && !slices.ContainsFunc(problems, func(p config.Problem) bool { return strings.HasPrefix(p.Field, "api.tls.") }) {
-		if message, hint := checkCertificate(t, now); message != "" {
-			problems = append(problems, cfg.Problem("api.tls.cert", message, hint))
-		}
-	}
+// Check looks at everything that a valid configuration names, that would
+// only fail later, and that only an editor mends: files, the topic map, routes, the state
+// directory. It starts nothing. What time mends is for Warnings.
+func Check(cfg *config.Config) []config.Problem {
+	problems := slices.DeleteFunc(cfg.CheckFiles(), func(p config.Problem) bool { return isDoorFile(p.Field) })
 	problems = config.Merge(problems, linkCertificates(cfg)...)
 	if cfg.Access.Map != "" && !config.Said(problems, cfg.Problem("access.map", "", "")) {
 		_, more := loadTopicMap(cfg)
@@ -74,17 +39,21 @@ func checkAt(cfg *config.Config, now time.Time) []config.Problem {
 	return problems
 }
 
+// CheckAll is what config.Load found and, if it could read the file at all,
+// what Check finds beyond that: everything at once, and one mistake once.
+func CheckAll(cfg *config.Config, loaded []config.Problem) []config.Problem {
+	if slices.ContainsFunc(loaded, func(p config.Problem) bool { return p.Field == "" }) {
+		return loaded
+	}
+	return config.Merge(loaded, Check(cfg)...)
+}
+
 // linkCertificates looks into the certificate files of the links: authorities, and the gateway's own pairs. A
 // file that cannot be read is CheckFiles' to say.
 func linkCertificates(cfg *config.Config) []config.Problem {
 	authorities := map[string]config.File{
 		"identity.jwks.ca": cfg.Identity.JWKS.CA, "cloud.management.ca": cfg.Cloud.Management.CA,
 		"upstream.iothub.ca": cfg.Upstream.IoTHub.CA, "upstream.mqtt.ca": cfg.Upstream.MQTT.CA, "deviceUpdate.ca": cfg.DeviceUpdate.CA,
-	}
-	for i := range cfg.Listeners {
-		if t := cfg.Listeners[i].TLS; t != nil {
-			authorities[fmt.Sprintf("listeners[%d].tls.clientCA", i)] = t.ClientCA
-		}
 	}
 	var problems []config.Problem
 	for _, field := range slices.Sorted(maps.Keys(authorities)) {
@@ -112,26 +81,6 @@ func linkCertificates(cfg *config.Config) []config.Problem {
 		}
 	}
 	return problems
-}
-
-func checkCertificate(c *config.TLS, now time.Time) (message, hint string) {
-	pair, err := tlsfile.Pair(c.Cert, c.Key)
-	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return "", "" // CheckFiles says it
-		}
-		return fmt.Sprintf("cannot be used: %v", err), "name a PEM certificate chain and the key that belongs to it"
-	}
-	leaf, err := x509.ParseCertificate(pair.Certificate[0])
-	switch {
-	case err != nil:
-		return fmt.Sprintf("cannot be read: %v", err), "name a PEM certificate"
-	case now.After(leaf.NotAfter):
-		return fmt.Sprintf("expired on %s", leaf.NotAfter.Format(time.RFC3339)), "renew it: clients refuse the gateway"
-	case now.Before(leaf.NotBefore):
-		return fmt.Sprintf("is not valid before %s", leaf.NotBefore.Format(time.RFC3339)), "check the clock, or wait"
-	}
-	return "", ""
 }
 
 // writable tries the directory, or where the daemon would make it: whoever

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"runtime"
 	"strings"
@@ -35,7 +34,6 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/registry"
 	"github.com/gatehouse/gatehouse/gateway/store"
 	"github.com/gatehouse/gatehouse/gateway/systemd"
-	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/gateway/twins"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 	"github.com/gatehouse/gatehouse/gateway/upstream/downlink"
@@ -79,7 +77,7 @@ type daemon struct {
 	identity  *identity.Authenticator
 	access    *access.Map
 	broker    *broker.Broker
-	doors     []broker.Listener
+	doors     doors
 	guard     *update.Guard
 	rights    *access.Deployments
 	twins     *twins.Service
@@ -94,11 +92,8 @@ type daemon struct {
 	settle    func()        // the first sync has ended, well or not
 	idle      []func()      // end the cloud connections that nobody uses any more
 
-	doorTLS map[string]*tlsfile.Live      // by listener; replaced by a reload
 	level   *slog.LevelVar                // of the log
 	inForce atomic.Pointer[config.Config] // cfg, with what a reload took over
-
-	adminSocket, page net.Listener
 
 	acceptErrors uint64 // when acceptance was last asked; the watchdog's
 
@@ -145,7 +140,7 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), level: level, doorTLS: map[string]*tlsfile.Live{}, settled: make(chan struct{})}
+	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), level: level, settled: make(chan struct{})}
 	d.settle = sync.OnceFunc(func() { close(d.settled) })
 	d.inForce.Store(&d.cfg)
 	d.health = health.New(o.Now)
@@ -160,17 +155,10 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 			}
 		}
 	}()
-	if d.doors, d.adminSocket, d.page, err = doors(&d.cfg, d.doorTLS); err != nil {
+	if err = d.openDoors(); err != nil {
 		return nil, err
 	}
-	for _, l := range d.doors {
-		undo = append(undo, l.Listener)
-	}
-	for _, l := range []net.Listener{d.adminSocket, d.page} {
-		if l != nil {
-			undo = append(undo, l)
-		}
-	}
+	undo = append(undo, d.doors.all)
 	if d.store, err = store.Open(string(cfg.State.Dir), store.Options{Log: d.log, MinFree: uint64(cfg.State.MinFree), Free: o.Free, Now: o.Now}); err != nil {
 		return nil, err
 	}
@@ -253,7 +241,7 @@ func (d *daemon) buildPolicy() error {
 func (d *daemon) buildMessages() error {
 	s := d.cfg.Sessions
 	o := broker.Options{
-		Listeners: d.doors, Authenticator: d.identity, Access: &gate{topics: d.access, identity: d.identity, decided: d.metrics.Decided},
+		Listeners: d.doors.mqtt, Authenticator: d.identity, Access: &gate{topics: d.access, identity: d.identity, decided: d.metrics.Decided},
 		Services: d, Outbox: routed{d}, Vault: d.store.Vault(), Auditor: d.ledger, Log: d.log,
 		QueueMessages: s.QueueMessages, QueueBytes: int(s.QueueBytes), TotalQueueBytes: int64(s.TotalBytes),
 		MaxRetained: s.Retained, MaxRetainedBytes: int64(s.RetainedBytes), MaxSessionExpiry: s.MaxExpiry, RefuseHold: d.cfg.Outbox.RefuseAfter,
@@ -375,7 +363,16 @@ func (d *daemon) self() *principal.Principal {
 // so that everything that was accepted is synced; audit beside it; the broker
 // after the outbox, twins and guard that it hands messages to; the uplink and
 // the sync after the broker, because what they bring is delivered through it;
-// operators last, so that what they see is running.
+// operators after them, so that what they see is running.
+//
+// The doors come last, for READY=1 to mean that somebody can be served: at least one
+// socket is open, most often the admin socket, through which operators see what is
+// wrong with the others. A listener whose port or certificate is missing holds nothing up, because
+// a start that times out takes the whole building down for one door, and starting
+// again mends none of them. systemctl status names it (STATUS=), so does health, and it is
+// tried again for as long as the daemon runs. If no door at all can be opened, READY=1 is not
+// sent: systemd ends the start after TimeoutStartSec= and begins another. The watchdog's self-test does not
+// look at the doors, for the same reason: it asks whether the daemon works, not whether its port is free.
 func (d *daemon) run(ctx context.Context) error {
 	actors := []actor{
 		{name: "store", run: d.store.Run},
@@ -407,6 +404,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.opts.Reload != nil {
 		actors = append(actors, actor{name: "reload", run: d.reloader})
 	}
+	actors = append(actors, actor{name: "doors", run: d.doors.all.Run, ready: d.doors.all.Serving()})
 	err = runAll(ctx, d.log, actors, func() {
 		d.notify.Ready("serving; " + d.statusLine())
 		d.log.Info("gatehoused serves", "version", d.opts.Version, "site", d.cfg.Instance.Site.String(), "policy", d.policy.Index().Version().String(), "stage", d.staging.Stage().String())
@@ -415,7 +413,15 @@ func (d *daemon) run(ctx context.Context) error {
 	for _, end := range d.idle {
 		end()
 	}
-	return errors.Join(err, d.store.Close())
+	return errors.Join(err, d.doors.all.Close(), d.store.Close())
+}
+
+// now is the time that is believed; before the clock is built, the system's.
+func (d *daemon) now() time.Time {
+	if d.clock == nil {
+		return d.opts.Now()
+	}
+	return d.clock.Now()
 }
 
 func (d *daemon) keepMark(t time.Time) {

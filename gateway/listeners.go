@@ -1,114 +1,137 @@
 package gateway
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io/fs"
+	"crypto/tls"
 	"net"
-	"os"
-	"syscall"
 
+	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/listeners"
 	"github.com/gatehouse/gatehouse/gateway/systemd"
-	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 )
 
-// doors opens every listener of the configuration: those that systemd passed
-// in by name, and the others by their address. On an error none stays open.
-func doors(cfg *config.Config, live map[string]*tlsfile.Live) (list []broker.Listener, adminSocket, page net.Listener, err error) {
-	var open []net.Listener
-	defer func() {
-		if err != nil {
-			for _, l := range open {
-				_ = l.Close()
-			}
-		}
-	}()
+// doors are the gateway's sockets: those that systemd passed in by name, and
+// the others by their address.
+type doors struct {
+	all    *listeners.Set
+	mqtt   []broker.Listener
+	byName map[string]*listeners.Door // of mqtt
+	admin  *listeners.Door
+	page   *listeners.Door // nil: none
+	api    *listeners.Door // nil: none
+}
+
+// openDoors makes every door and tries each once. What cannot be opened is in
+// health, and is tried again while the daemon runs (package listeners). An error
+// is a socket from systemd that belongs to no listener: nobody would accept from it.
+func (d *daemon) openDoors() error {
 	names := []string{"admin", "page"}
-	for _, l := range cfg.Listeners {
+	for _, l := range d.cfg.Listeners {
 		names = append(names, l.Name)
 	}
 	passed, err := systemd.Listeners(names...)
 	if err != nil {
-		return nil, nil, nil, err
+		return err
 	}
-	for _, l := range passed {
-		open = append(open, l)
+	d.doors.all = listeners.New(d.now, d.doorFindings)
+	d.doors.byName = map[string]*listeners.Door{}
+	for i := range d.cfg.Listeners {
+		c := &d.cfg.Listeners[i]
+		door := d.doors.all.Add(listeners.Spec{
+			Name:    "listener " + c.Name,
+			Warning: "listener-" + c.Name,
+			Level:   listeners.Failing,
+			Address: c.Address,
+			Open:    opener(c),
+			Passed:  passed[c.Name],
+			TLS:     c.TLS,
+		})
+		d.doors.byName[c.Name] = door
+		d.doors.mqtt = append(d.doors.mqtt, brokerListener(c, door))
 	}
-	for i := range cfg.Listeners {
-		c := &cfg.Listeners[i]
-		l, ok := passed[c.Name]
-		if !ok {
-			if l, err = listen(c); err != nil {
-				return nil, nil, nil, fmt.Errorf("listener %q: %w", c.Name, explainListen(err, c.Address))
-			}
-			open = append(open, l)
-		}
-		door := broker.Listener{
-			Name: c.Name, Listener: l, Filtered: c.Filtered, Origins: c.Origins, Path: c.Path,
-			Limits: broker.Limits{
-				Handshake: c.Limits.HandshakeTimeout, Connect: c.Limits.ConnectTimeout, ConnectPacket: int(c.Limits.MaxConnectPacket),
-				Pending: c.Limits.MaxUnauthenticated, PerAddress: c.Limits.MaxPerAddress, RatePerAddress: c.Limits.RatePerAddress,
-				MaxConnections: c.Limits.MaxConnections,
+	socket := string(d.cfg.Admin.Socket)
+	d.doors.admin = d.doors.all.Add(listeners.Spec{
+		Name:    "the admin socket",
+		Warning: "admin-socket",
+		Level:   listeners.Degraded,
+		Address: socket,
+		Open:    func() (net.Listener, error) { return admin.Listen(socket) },
+		Passed:  passed["admin"],
+	})
+	if c := d.cfg.Admin; c.Address != "" || passed["page"] != nil {
+		d.doors.page = d.doors.all.Add(listeners.Spec{
+			Name:    "the status page",
+			Warning: "status-page",
+			Level:   listeners.Degraded,
+			Address: c.Address,
+			Open:    listeners.TCP(c.Address),
+			Passed:  passed["page"],
+		})
+	}
+	if c := d.cfg.API; c.Address != "" {
+		d.doors.api = d.doors.all.Add(listeners.Spec{
+			Name:    "the Device Update API",
+			Warning: "device-update-api",
+			Level:   listeners.Failing,
+			Address: c.Address,
+			Open:    listeners.TCP(c.Address),
+			TLS:     c.TLS,
+			Shape: func(t *tls.Config) { // callers prove themselves by tokens
+				t.ClientAuth, t.NextProtos = tls.NoClientCert, []string{"h2", "http/1.1"}
 			},
-		}
-		switch c.Kind {
-		case config.KindWebSocket:
-			door.Kind = broker.WebSocket
-		case config.KindUnix:
-			door.Kind = broker.Unix
-		}
-		if c.OnDeniedPublish == config.OnDeniedIgnore {
-			door.OnDeniedPublish = broker.Ignore
-		}
-		if c.TLS != nil {
-			t, err := tlsfile.Server(c.TLS)
-			if err != nil {
-				return nil, nil, nil, fmt.Errorf("listener %q: %w", c.Name, err)
-			}
-			live[c.Name] = new(tlsfile.Live)
-			live[c.Name].Store(t)
-			door.TLS = live[c.Name].Config()
-		}
-		list = append(list, door)
+		})
 	}
-	page = passed["page"]
-	if page == nil && cfg.Admin.Address != "" {
-		if page, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", cfg.Admin.Address); err != nil {
-			return nil, nil, nil, fmt.Errorf("admin.address: %w", explainListen(err, cfg.Admin.Address))
-		}
-	}
-	return list, passed["admin"], page, nil
+	return nil
 }
 
-func listen(c *config.Listener) (net.Listener, error) {
-	network := "tcp"
+func opener(c *config.Listener) func() (net.Listener, error) {
 	if c.Kind == config.KindUnix {
-		network = "unix"
-		// A socket file that nobody answers on was left by a process that died.
-		if conn, err := (&net.Dialer{}).Dial("unix", c.Address); err == nil {
-			_ = conn.Close()
-			return nil, syscall.EADDRINUSE
-		} else if errors.Is(err, syscall.ECONNREFUSED) {
-			if err := os.Remove(c.Address); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, err
-			}
-		}
+		return listeners.Unix(c.Address)
 	}
-	return (&net.ListenConfig{}).Listen(context.Background(), network, c.Address)
+	return listeners.TCP(c.Address)
 }
 
-// explainListen says what an operator can do about a socket that cannot be opened.
-func explainListen(err error, address string) error {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%s is taken by another process: end it (ss -ltnp names it), or choose another address", address)
-	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("this user may not listen on %s: use a port from 1024 up, or let systemd pass the socket in (gatehoused.socket)", address)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("no interface of this machine has the address %s", address)
+// brokerListener is a listener of the configuration as the broker takes it.
+func brokerListener(c *config.Listener, door *listeners.Door) broker.Listener {
+	l := broker.Listener{
+		Name:     c.Name,
+		Listener: door,
+		TLS:      door.TLS(),
+		Filtered: c.Filtered,
+		Origins:  c.Origins,
+		Path:     c.Path,
+		Limits: broker.Limits{
+			Handshake:      c.Limits.HandshakeTimeout,
+			Connect:        c.Limits.ConnectTimeout,
+			ConnectPacket:  int(c.Limits.MaxConnectPacket),
+			Pending:        c.Limits.MaxUnauthenticated,
+			PerAddress:     c.Limits.MaxPerAddress,
+			RatePerAddress: c.Limits.RatePerAddress,
+			MaxConnections: c.Limits.MaxConnections,
+		},
 	}
-	return err
+	switch c.Kind {
+	case config.KindWebSocket:
+		l.Kind = broker.WebSocket
+	case config.KindUnix:
+		l.Kind = broker.Unix
+	}
+	if c.OnDeniedPublish == config.OnDeniedIgnore {
+		l.OnDeniedPublish = broker.Ignore
+	}
+	return l
+}
+
+// doorFindings is told after every attempt what is wrong with which door.
+func (d *daemon) doorFindings(all []listeners.Finding) {
+	severities := map[listeners.Level]health.Severity{
+		listeners.Notice:   health.Notice,
+		listeners.Degraded: health.Degraded,
+		listeners.Failing:  health.Failing,
+	}
+	for _, f := range all {
+		d.health.Set(f.Raised, f.Name, severities[f.Level], f.Text, f.Next)
+	}
 }

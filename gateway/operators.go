@@ -18,6 +18,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/metrics"
 	"github.com/gatehouse/gatehouse/gateway/systemd"
+	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 )
 
 // watchdogIdle is the rhythm of the self-test without systemd's watchdog.
@@ -34,11 +35,6 @@ func (d *daemon) operatorActors() ([]actor, error) {
 		Sources: d.sources(), Owner: os.Getuid(), Operators: d.cfg.Admin.Operators,
 		Console: page, Metrics: metrics.Handler(d.registry), Audit: d.ledger.Audit, Log: d.log,
 	})
-	if d.adminSocket == nil {
-		if d.adminSocket, err = admin.Listen(string(d.cfg.Admin.Socket)); err != nil {
-			return nil, fmt.Errorf("admin.socket: %w", err)
-		}
-	}
 	watchdog, err := systemd.NewWatchdog(d.notify, watchdogIdle, d.selfTest, func(err error) {
 		d.health.Set(err != nil, "self-test", health.Failing, fmt.Sprint("the round trip through the broker failed: ", err), "journalctl -u gatehoused; systemd restarts the daemon when this lasts")
 	})
@@ -46,11 +42,18 @@ func (d *daemon) operatorActors() ([]actor, error) {
 		return nil, err
 	}
 	actors := []actor{
-		{name: "admin socket", run: func(ctx context.Context) error { return server.ServeSocket(ctx, d.adminSocket) }},
+		{name: "admin socket", run: func(ctx context.Context) error { return server.ServeSocket(ctx, d.doors.admin) }},
 		{name: "watchdog", run: watchdog.Run},
 	}
-	if d.page != nil {
-		actors = append(actors, actor{name: "status page", run: func(ctx context.Context) error { return server.ServeLoopback(ctx, d.page) }})
+	if page := d.doors.page; page != nil {
+		actors = append(actors, actor{name: "status page", run: func(ctx context.Context) error {
+			select {
+			case <-page.Opened(): // ServeLoopback judges the address that it has become
+				return server.ServeLoopback(ctx, page)
+			case <-ctx.Done():
+				return page.Close()
+			}
+		}})
 	}
 	return actors, nil
 }
@@ -67,6 +70,7 @@ func (d *daemon) acceptance(n uint64) {
 // record through the store.
 func (d *daemon) selfTest(ctx context.Context) error {
 	d.acceptance(d.broker.Stats().AcceptErrors)
+	d.clockIsSet()
 	if err := d.broker.Ping(ctx); err != nil {
 		return err
 	}
@@ -111,6 +115,7 @@ func (d *daemon) buildInspector() error {
 		Audit:       d.audit.Counts,
 		Authorities: d.identity.Problems,
 		Listeners:   d.listenerStates,
+		Served:      d.certificates,
 		OutboxLimit: int64(d.cfg.Outbox.MaxBytes),
 		CloudURL:    d.cfg.Cloud.Management.URL,
 	}
@@ -126,9 +131,19 @@ func (d *daemon) buildInspector() error {
 }
 
 func (d *daemon) listenerStates() []admin.ListenerState {
-	list := make([]admin.ListenerState, 0, len(d.doors))
-	for _, l := range d.doors {
+	list := make([]admin.ListenerState, 0, len(d.doors.mqtt))
+	for _, l := range d.doors.mqtt {
 		list = append(list, admin.ListenerState{Name: l.Name, Kind: kindName(l.Kind), Address: l.Listener.Addr().String()})
+	}
+	return list
+}
+
+// certificates are those that listeners show, by the time that is believed.
+func (d *daemon) certificates() []inspect.Certificate {
+	var list []inspect.Certificate
+	now := d.clock.Now()
+	for _, c := range d.doors.all.Certificates() {
+		list = append(list, inspect.Certificate{Listener: c.Door, NotAfter: c.NotAfter, Left: c.Left(now), Good: c.At(now) == tlsfile.Good})
 	}
 	return list
 }

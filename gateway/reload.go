@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/identity/jwks"
 	"github.com/gatehouse/gatehouse/gateway/message"
-	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 )
 
 // A reload reads the configuration again while the daemon serves. Live are
@@ -25,7 +23,7 @@ import (
 // renewal is a new configuration's live part, ready to be taken over.
 type renewal struct {
 	cfg   config.Config // what is in force once it is
-	tls   map[string]*tls.Config
+	tls   []func()      // each puts a listener's certificate into force
 	table *access.Table
 	keys  *jwt.Keys
 	held  []string // fields that wait for a restart
@@ -61,8 +59,8 @@ func (d *daemon) reload(ctx context.Context) {
 		d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "reload", Reason: "broken-configuration", Detail: problems[0].String(), Count: 1})
 		return
 	}
-	for name, t := range r.tls {
-		d.doorTLS[name].Store(t)
+	for _, takeOver := range r.tls {
+		takeOver()
 	}
 	d.access.SetTable(r.table)
 	if r.keys != nil {
@@ -83,7 +81,7 @@ func (d *daemon) reload(ctx context.Context) {
 
 // renew reads everything live that next names. It changes nothing.
 func (d *daemon) renew(next *config.Config) (renewal, []config.Problem) {
-	r := renewal{cfg: *d.inForce.Load(), tls: map[string]*tls.Config{}, table: access.NewTable()}
+	r := renewal{cfg: *d.inForce.Load(), table: access.NewTable()}
 	var problems []config.Problem
 	wrong := func(field string, err error) {
 		problems = append(problems, next.Problem(field, err.Error(), "correct the file and reload again"))
@@ -95,12 +93,12 @@ func (d *daemon) renew(next *config.Config) (renewal, []config.Problem) {
 		if !sameDoors || own.TLS == nil || next.Listeners[i].TLS == nil || next.Listeners[i].Name != own.Name {
 			continue
 		}
-		t, err := tlsfile.Server(next.Listeners[i].TLS)
+		takeOver, err := d.doors.all.Prepare(d.doors.byName[own.Name], next.Listeners[i].TLS)
 		if err != nil {
 			wrong(fmt.Sprintf("listeners[%d].tls", i), err)
 			continue
 		}
-		r.tls[own.Name], own.TLS = t, next.Listeners[i].TLS
+		r.tls, own.TLS = append(r.tls, takeOver), next.Listeners[i].TLS
 	}
 	if r.cfg.Access.Map = next.Access.Map; r.cfg.Access.Map != "" {
 		table, more := loadTopicMap(next)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"net/url"
 
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
@@ -27,17 +26,8 @@ func (d *daemon) restActors() ([]actor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
-	t, err := tlsfile.Server(c.TLS)
-	if err != nil {
-		return nil, fmt.Errorf("api.tls: %w", err)
-	}
-	t.ClientAuth, t.NextProtos = tls.NoClientCert, []string{"h2", "http/1.1"}
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", c.Address)
-	if err != nil {
-		return nil, fmt.Errorf("api.address: %w", explainListen(err, c.Address))
-	}
-	d.log.Info("Device Update REST listens", "address", l.Addr().String())
-	return []actor{{name: "api", run: func(ctx context.Context) error { return server.Serve(ctx, tls.NewListener(l, t)) }}}, nil
+	l := tls.NewListener(d.doors.api, d.doors.api.TLS())
+	return []actor{{name: "api", run: func(ctx context.Context) error { return server.Serve(ctx, l) }}}, nil
 }
 
 func (d *daemon) restServer() (*duapi.Server, error) {

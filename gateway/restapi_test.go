@@ -75,7 +75,7 @@ func newRestHome(t *testing.T) *restHome {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for _, l := range d.doors {
+		for _, l := range d.doors.mqtt {
 			_ = l.Listener.Close()
 		}
 		_ = d.store.Close()

@@ -68,8 +68,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if stopped {
 		return exitOK
 	}
-	for _, w := range cfg.Warnings() {
-		if *check || len(problems) > 0 { // the daemon's own log has them otherwise
+	if *check || len(problems) > 0 { // the daemon's own log and health have them otherwise
+		for _, w := range gateway.Warnings(&cfg) {
 			fmt.Fprintln(stderr, w)
 		}
 	}

@@ -9,6 +9,7 @@ package tlsfile
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -48,13 +49,26 @@ func Pool(file config.File) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// Server is the TLS of a listener. Client certificates are asked for and not verified
-// here: which of them proves whom is the registry's business (identity). Tickets are off, so that
-// a revoked certificate cannot come back by resumption.
-func Server(c *config.TLS) (*tls.Config, error) {
+// Served is what a listener shows to its clients.
+type Served struct {
+	Config *tls.Config
+	Validity
+	// Authority is why the file of client authorities cannot be used; nil if it
+	// can, or none is named. Config then refuses every client certificate.
+	Authority error
+}
+
+// Server reads the TLS of a listener. The certificate's validity is not judged:
+// its clients judge it by their own clocks, and a gateway whose clock is wrong would shut them
+// out for nothing. An error means that there is no pair to serve.
+//
+// Client certificates are asked for and not verified here: which of them proves whom is the
+// registry's business (identity). Tickets are off, so that a revoked certificate cannot come
+// back by resumption.
+func Server(c *config.TLS) (Served, error) {
 	pair, err := Pair(c.Cert, c.Key)
 	if err != nil {
-		return nil, err
+		return Served{}, err
 	}
 	t := &tls.Config{
 		MinVersion:             tls.VersionTLS12,
@@ -65,24 +79,44 @@ func Server(c *config.TLS) (*tls.Config, error) {
 	if c.MinVersion == "1.3" {
 		t.MinVersion = tls.VersionTLS13
 	}
+	s := Served{Config: t, Validity: Validity{pair.Leaf.NotBefore, pair.Leaf.NotAfter}}
 	if c.ClientCA != "" {
-		if t.ClientCAs, err = Pool(c.ClientCA); err != nil { // names the authorities to clients that choose by them
-			return nil, err
+		if t.ClientCAs, s.Authority = Pool(c.ClientCA); s.Authority != nil { // names the authorities to clients that choose by them
+			t.VerifyConnection = refuseCertificates
 		}
 	}
-	return t, nil
+	return s, nil
 }
 
-// Live is a listener's TLS, which a reload replaces: handshakes from then on
-// see the new one, connections stay as they are. Store one before the first handshake.
+// ErrNoAuthorities ends a handshake in which the client shows a certificate
+// while the listener's file of client authorities cannot be read.
+var ErrNoAuthorities = errors.New("client certificates are refused: the file of their authorities cannot be read")
+
+func refuseCertificates(s tls.ConnectionState) error {
+	if len(s.PeerCertificates) > 0 {
+		return ErrNoAuthorities
+	}
+	return nil
+}
+
+// Live is a listener's TLS, which can be replaced: handshakes from then on see
+// the new one, connections stay as they are. Until the first Store every handshake fails.
 type Live struct{ atomic.Pointer[tls.Config] }
+
+// ErrNoCertificate ends every handshake of a Live that holds nothing yet.
+var ErrNoCertificate = errors.New("the listener has no certificate yet")
 
 // Config is what the listener is given, once.
 func (l *Live) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS12,
 		SessionTicketsDisabled: true,
-		GetConfigForClient:     func(*tls.ClientHelloInfo) (*tls.Config, error) { return l.Load(), nil },
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			if t := l.Load(); t != nil {
+				return t, nil
+			}
+			return nil, ErrNoCertificate
+		},
 	}
 }
 

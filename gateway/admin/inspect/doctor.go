@@ -38,6 +38,11 @@ func (n *Inspector) Doctor(ctx context.Context) []admin.Finding {
 		}
 		add(w.Name, state, w.Text, w.Next)
 	}
+	for _, c := range n.o.Served() {
+		if c.Good { // of the others health speaks
+			add(c.Listener+"-certificate", "ok", fmt.Sprintf("good for %d days, until %s", int(c.Left/(24*time.Hour)), c.NotAfter.UTC().Format(time.RFC3339)), "")
+		}
+	}
 	if n.o.Aging.Stage() == offline.Fresh {
 		add("policy", "ok", fmt.Sprintf("version %s, confirmed %s ago", n.index().Version(), n.o.Aging.Age().Round(time.Second)), "")
 	}

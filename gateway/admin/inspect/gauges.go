@@ -36,6 +36,10 @@ func (n *Inspector) Gauges() metrics.Snapshot {
 		AuditSuppressed:     written.Suppressed,
 		AuditMissed:         written.Missed,
 	}
+	s.CertificateSecondsLeft = map[string]float64{}
+	for _, c := range n.o.Served() {
+		s.CertificateSecondsLeft[c.Listener] = c.Left.Seconds()
+	}
 	for _, w := range n.o.Health().Warnings {
 		if w.Severity > health.Notice {
 			s.Warnings++

@@ -83,6 +83,12 @@ func newHouse(t *testing.T) *house {
 		Audit:       func() audit.Counts { return audit.Counts{Total: 9, Suppressed: 5, Missed: 1} },
 		Authorities: func() []error { return []error{errors.New("ca is malformed")} },
 		Listeners:   func() []admin.ListenerState { return []admin.ListenerState{{Name: "mqtt"}, {Name: "local"}} },
+		Served: func() []inspect.Certificate {
+			return []inspect.Certificate{
+				{Listener: "listener-mqtt", Left: 100 * 24 * time.Hour, Good: true},
+				{Listener: "listener-old", Left: -time.Minute},
+			}
+		},
 		Outbox:      outbox{h},
 		OutboxLimit: 1000,
 		Uplink:      uplink{},

@@ -106,12 +106,22 @@ type Options struct {
 	Authorities func() []error
 	// Listeners are the addresses for clients; inspect counts their connections.
 	Listeners func() []admin.ListenerState
+	// Served are the certificates that listeners show.
+	Served func() []Certificate
 
 	Outbox      Outbox
 	OutboxLimit int64 // bytes
 	Uplink      Uplink
 	Replica     Replica
 	CloudURL    string // of the management API
+}
+
+// Certificate is one that a listener shows.
+type Certificate struct {
+	Listener string // as in the names of its warnings: "listener-mqtts"
+	NotAfter time.Time
+	Left     time.Duration // until NotAfter; negative after it
+	Good     bool          // health has no warning about its time
 }
 
 // Inspector answers. Make one with New.

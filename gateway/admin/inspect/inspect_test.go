@@ -59,7 +59,7 @@ func TestStatusAddsUp(t *testing.T) {
 		}
 		g := h.inspector.Gauges()
 		if g.Accepted != 6 || g.Dropped["upstream-expired"] != 1 || g.Roles != c.Roles || g.Devices != 1 || !g.UpstreamConnected ||
-			g.AuditSuppressed != 5 || g.AuditMissed != 1 {
+			g.AuditSuppressed != 5 || g.AuditMissed != 1 || len(g.CertificateSecondsLeft) != 2 || g.CertificateSecondsLeft["listener-old"] != -60 {
 			t.Errorf("gauges %+v", g)
 		}
 	}
@@ -182,7 +182,8 @@ func TestDoctor(t *testing.T) {
 		}
 		return all
 	}
-	want := map[string]string{"certificate-authority": "warn", "root-assignment": "notice", "cloud-sync": "warn", "cache-empty": "fail", "policy": "ok"}
+	want := map[string]string{"certificate-authority": "warn", "root-assignment": "notice", "cloud-sync": "warn", "cache-empty": "fail",
+		"listener-mqtt-certificate": "ok", "policy": "ok"}
 	if got := states(); !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}

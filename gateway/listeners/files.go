@@ -1,0 +1,64 @@
+package listeners
+
+import (
+	"os"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/tlsfile"
+)
+
+// look is the state of a listener's TLS files, nil for one that cannot be seen.
+func look(c *config.TLS) []os.FileInfo {
+	list := make([]os.FileInfo, 0, 3)
+	for _, path := range []string{string(c.Cert), string(c.Key), string(c.ClientCA)} {
+		info, err := os.Stat(path)
+		if err != nil {
+			info = nil
+		}
+		list = append(list, info)
+	}
+	return list
+}
+
+// same tells that nothing was replaced, written to, or given other permissions.
+func same(a, b []os.FileInfo) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		switch {
+		case a[i] == nil && b[i] == nil:
+		case a[i] == nil || b[i] == nil:
+			return false
+		case !os.SameFile(a[i], b[i]) || !a[i].ModTime().Equal(b[i].ModTime()) || a[i].Size() != b[i].Size() || a[i].Mode() != b[i].Mode():
+			return false
+		}
+	}
+	return true
+}
+
+// Prepare reads another TLS for a door (a reload), and returns what puts it
+// into force. It changes nothing itself. Files that cannot be used are an error where they
+// would replace good ones; a door that waits for its certificate goes on waiting, for the new files.
+func (s *Set) Prepare(d *Door, c *config.TLS) (takeOver func(), err error) {
+	files := look(c)
+	served, err := tlsfile.Server(c)
+	was := d.state()
+	if worse := err; was.pair == nil {
+		if worse == nil && was.clients == nil {
+			worse = served.Authority
+		}
+		if worse != nil {
+			return nil, worse
+		}
+	}
+	return func() {
+		s.attempts.Lock()
+		defer s.attempts.Unlock()
+		d.source, d.files, d.read = c, files, time.Now()
+		d.take(served, err)
+		s.try(d, d.read)
+		s.report(s.Findings())
+	}, nil
+}

@@ -1,0 +1,84 @@
+package gateway
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/tlsfile"
+)
+
+// yearOfSense: a clock before it was never set.
+const yearOfSense = 2020
+
+// Warnings are those of the file (config.Config.Warnings), and what the daemon starts
+// with nevertheless because time or a file mends it: certificates of listeners
+// and their client authorities, which it goes on trying, and a clock that was never
+// set. Health names these while it runs.
+func Warnings(cfg *config.Config) []config.Problem {
+	return append(cfg.Warnings(), passing(cfg, time.Now())...)
+}
+
+// passing is what time or a file mends.
+func passing(cfg *config.Config, now time.Time) []config.Problem {
+	var list []config.Problem
+	if now.Year() < yearOfSense {
+		list = append(list, config.Problem{
+			File:    "system clock",
+			Message: fmt.Sprintf("says %s", now.Format(time.DateOnly)),
+			Hint:    setTheClock,
+		})
+	}
+	list = append(list, slices.DeleteFunc(cfg.CheckFiles(), func(p config.Problem) bool { return !isDoorFile(p.Field) })...)
+	for i := range cfg.Listeners {
+		list = append(list, ofCertificate(cfg, fmt.Sprintf("listeners[%d].tls.", i), cfg.Listeners[i].TLS, now, list)...)
+	}
+	list = append(list, ofCertificate(cfg, "api.tls.", cfg.API.TLS, now, list)...)
+	for i := range list {
+		list[i].Warning = true
+	}
+	return list
+}
+
+const setTheClock = "set the clock (timedatectl set-time, or an NTP server): until then tokens and certificates are judged by the last time that is known"
+
+// isDoorFile tells that a field names a file that a listener shows, or judges
+// clients by.
+func isDoorFile(field string) bool {
+	return strings.HasPrefix(field, "listeners[") && strings.Contains(field, "].tls.") || strings.HasPrefix(field, "api.tls.")
+}
+
+// ofCertificate looks into the files of one listener, those that said does not name yet.
+func ofCertificate(cfg *config.Config, at string, t *config.TLS, now time.Time, said []config.Problem) []config.Problem {
+	unsaid := func(field string) bool {
+		return !slices.ContainsFunc(said, func(p config.Problem) bool { return p.Field == at+field })
+	}
+	if t == nil || t.Cert == "" || t.Key == "" || !unsaid("cert") || !unsaid("key") {
+		return nil
+	}
+	var list []config.Problem
+	s, err := tlsfile.Server(t)
+	if err != nil {
+		return append(list, cfg.Problem(at+"cert", fmt.Sprintf("cannot be used: %v", err), "name a PEM certificate chain and the key that belongs to it"))
+	}
+	switch s.At(now) {
+	case tlsfile.Expired:
+		list = append(list, cfg.Problem(at+"cert", fmt.Sprintf("expired on %s", s.NotAfter.Format(time.RFC3339)), "renew it: clients may refuse the gateway"))
+	case tlsfile.NotYetValid:
+		list = append(list, cfg.Problem(at+"cert", fmt.Sprintf("is not valid before %s", s.NotBefore.Format(time.RFC3339)), "check the clock, or wait"))
+	}
+	if s.Authority != nil && unsaid("clientCA") {
+		list = append(list, cfg.Problem(at+"clientCA", s.Authority.Error(), "name a PEM file with the authority's certificate"))
+	}
+	return list
+}
+
+// clockIsSet says in health that the system clock was never set, for as long as that is so.
+func (d *daemon) clockIsSet() {
+	now := d.opts.Now()
+	d.health.Set(now.Year() < yearOfSense, "system-clock", health.Degraded,
+		fmt.Sprintf("the system clock was never set: it says %s", now.Format(time.DateOnly)), setTheClock)
+}
