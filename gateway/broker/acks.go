@@ -8,27 +8,28 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// acks answers the publishes of one connection in the order in which they
-// came (OASIS MQTT 5.0, 4.6), whatever the order in which they become
-// durable: many may be on their way at once (B10).
+// acks acknowledges the publishes of one connection in the order in which they
+// came (OASIS MQTT 5.0, 4.6), whatever the order in which their answers become
+// known: many publishes may wait for theirs at once (B10).
 type acks struct {
 	c *conn
 
-	mu    sync.Mutex // guards the rest
-	fifo  []*slot
-	acks  int  // PUBACKs among them
-	held  bool // a refused 3.1.1 publish: nothing more is answered
-	moved chan struct{}
+	mu    sync.Mutex    // guards the fields below, and those of every slot
+	fifo  []*slot       // publishes whose acknowledgement has not been written, in order
+	acks  int           // PUBACKs among them
+	held  bool          // a refused 3.1.1 publish is at the head: nothing more is written
+	moved chan struct{} // closed when some have been written; nil: nobody waits
 }
 
+// slot is the place of one acknowledgement.
 type slot struct {
 	id    uint16
-	kind  byte
+	kind  byte // frame.PUBACK or frame.PUBREC
 	code  byte
-	ready bool
+	ready bool // code is known
 }
 
-// expect takes a place in the order.
+// expect takes the next place in the order.
 func (a *acks) expect(kind byte, id uint16) *slot {
 	s := &slot{id: id, kind: kind}
 	a.mu.Lock()
@@ -40,8 +41,8 @@ func (a *acks) expect(kind byte, id uint16) *slot {
 	return s
 }
 
-// answer fills a place, from any goroutine, and sends what is complete up to
-// the first open one.
+// answer fills a place and writes every acknowledgement before the first place that
+// is still open. Any goroutine may call it.
 func (a *acks) answer(s *slot, code byte) {
 	c := a.c
 	a.mu.Lock()
@@ -82,6 +83,8 @@ func (a *acks) answer(s *slot, code byte) {
 	c.out.Control(out)
 }
 
+// hold withholds everything from here on, and closes the connection after
+// RefuseHold; a.mu is held.
 func (a *acks) hold() {
 	a.held = true
 	c := a.c
@@ -93,9 +96,9 @@ func (a *acks) hold() {
 	}
 }
 
-// full tells whether most publishes or more wait for their answers, and what
-// is closed at the next answer that is sent. Both at once: the last answer may
-// come between two questions, and then nothing would ever be closed.
+// full tells whether most publishes or more wait for their acknowledgement, or are
+// held. Then next is closed when the next one is written. Both are told at once:
+// between two calls the last one could be written, and next would never be closed.
 func (a *acks) full(most int) (next <-chan struct{}, full bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -108,7 +111,8 @@ func (a *acks) full(most int) (next <-chan struct{}, full bool) {
 	return a.moved, true
 }
 
-// counts is how many QoS 1 publishes, and how many publishes in all, are not answered.
+// counts is how many QoS 1 publishes, and how many publishes in all, wait for their
+// acknowledgement.
 func (a *acks) counts() (ones, all int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -23,29 +23,30 @@ type admission struct {
 	unix bool
 	ctx  context.Context
 
-	mu      sync.Mutex // guards the rest
-	open    int
-	pending int
-	byAddr  map[netip.Addr]*address
-	sweep   time.Time
+	mu      sync.Mutex              // guards the fields below
+	open    int                     // connections
+	pending int                     // connections that are not authenticated yet
+	byAddr  map[netip.Addr]*address // see holder
+	sweep   time.Time               // when forget last looked
 }
 
-// address counts one remote address; tokens is a bucket of one second.
+// address counts the connections of one remote address; the mu of its admission
+// guards it.
 type address struct {
 	open    int
 	pending int
-	tokens  float64
+	tokens  float64 // token bucket: new connections that it may make now
 	last    time.Time
 }
 
 // admitted is a connection that was let in. It gives its place back when it is closed.
 type admitted struct {
 	net.Conn
-	door    *admission
-	addr    netip.Addr
-	mu      sync.Mutex // guards the rest
-	proved_ bool
-	closed  bool
+	door   *admission
+	addr   netip.Addr
+	mu     sync.Mutex // guards known and closed
+	known  bool       // authenticated
+	closed bool
 }
 
 // Accept returns the next connection that is let in. It ends only when the
@@ -121,14 +122,14 @@ func (a *admission) forget(now time.Time) {
 	}
 }
 
-// proved ends the time in which the connection counts as pending.
+// proved says that the client is authenticated: the connection is pending no more.
 func (c *admitted) proved() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.proved_ || c.closed {
+	if c.known || c.closed {
 		return
 	}
-	c.proved_ = true
+	c.known = true
 	c.door.leave(0, 1, c.addr)
 }
 
@@ -137,7 +138,7 @@ func (c *admitted) Close() error {
 	if !c.closed {
 		c.closed = true
 		pending := 1
-		if c.proved_ {
+		if c.known {
 			pending = 0
 		}
 		c.door.leave(1, pending, c.addr)
@@ -158,8 +159,8 @@ func (a *admission) leave(open, pending int, addr netip.Addr) {
 	}
 }
 
-// holder is who is counted for an address: whoever has one of IPv6 has the
-// whole network of 64 bits behind it.
+// holder is the address under which a is counted: for IPv6 the /64 prefix, because
+// whoever has one address of it can have them all.
 func holder(a netip.Addr) netip.Addr {
 	if !a.Is6() {
 		return a

@@ -6,10 +6,11 @@
 // messages, queues, aliases, windows and packet identifiers never reach it.
 //
 // A connection is one goroutine that reads, plus a writer while there is
-// something to write. It publishes on its own goroutine: that is the
-// back-pressure. Nothing else ever waits for a connection; taking over,
-// revoking and administration only ask it to end, and who takes over sends its
-// will first.
+// something to write. A client's publish is delivered on the goroutine that reads
+// its connection, so a client is not read faster than its messages are delivered:
+// that is the back-pressure. Nobody else waits for a connection. Take-over,
+// revocation and administration only ask it to end; the connection that takes a
+// session over sends the will of the one before it.
 //
 // Ordering: deliveries and acknowledgements of a connection leave in order.
 // Durability: an acknowledgement leaves after everything behind it is durable.
@@ -51,15 +52,17 @@ type Broker struct {
 	ready  chan struct{}
 	ctx    context.Context // of Run
 
-	conns sync.WaitGroup // connections and their writers; who is not counted by one that is joins
+	// Connections and their writers, which stop waits for. A goroutine that is not
+	// started by one that is counted already is counted by join.
+	conns sync.WaitGroup
 
-	mu          sync.Mutex     // guards the rest; sessions are asked with it held
-	stopped     bool           // nobody joins any more
+	mu          sync.Mutex     // guards the fields below; it is taken before session.Store.mu and Session.mu
+	stopped     bool           // stop waits for conns already: nothing may be added
 	policyKnown bool           // since the start: see Options.PolicyKnown
 	parked      []*pendingWill // wills loaded at start whose delay is over; they wait for policyKnown, or for their client
 	live        map[*conn]struct{}
-	wills       map[string]*pendingWill     // by session key
-	ends        map[*session.Session]*timer // of sessions that are offline
+	wills       map[string]*pendingWill     // wills whose delay runs, by session key
+	ends        map[*session.Session]*timer // when sessions that are offline expire
 }
 
 // ErrOptions is what New returns for options that cannot work.
@@ -87,19 +90,43 @@ func New(o Options) (*Broker, error) {
 	if o.Auditor == nil {
 		o.Auditor = silent{}
 	}
-	b := &Broker{o: o, shape: frame.Limits{UserProperties: o.MaxUserProperties, Filters: o.MaxFilters},
-		names: topic.Limits{Bytes: o.MaxTopic, Levels: o.MaxLevels}, ready: make(chan struct{}), ctx: context.Background(),
-		live: map[*conn]struct{}{}, wills: map[string]*pendingWill{}, ends: map[*session.Session]*timer{}}
-	// Rises across restarts as well, and with acceptance order: see loadWills.
+	b := &Broker{
+		o:     o,
+		shape: frame.Limits{UserProperties: o.MaxUserProperties, Filters: o.MaxFilters},
+		names: topic.Limits{Bytes: o.MaxTopic, Levels: o.MaxLevels},
+		ready: make(chan struct{}),
+		ctx:   context.Background(),
+		live:  map[*conn]struct{}{},
+		wills: map[string]*pendingWill{},
+		ends:  map[*session.Session]*timer{},
+	}
+	// Message ids rise with acceptance order, also across restarts: loadWills raises
+	// this further if the clock has been set back.
 	b.nextID.Store(uint64(time.Now().UnixNano()))
-	b.plane = plane.New(plane.Config{Access: o.Access, Vault: o.Vault, MaxRetained: o.MaxRetained, MaxRetainedBytes: o.MaxRetainedBytes, Stall: o.Stall,
-		Drop: b.count.drop, Denied: func() { b.count.denied.Add(1) }, Delivered: func() { b.count.delivered.Add(1) }})
-	b.store = session.NewStore(session.Config{Vault: o.Vault, Judge: b.plane.Judge, Drop: b.count.drop, Index: b.plane,
-		QueueMessages: o.QueueMessages, QueueBytes: o.QueueBytes, TotalQueueBytes: o.TotalQueueBytes, MaxSessions: o.MaxSessions})
+	b.plane = plane.New(plane.Config{
+		Access:           o.Access,
+		Vault:            o.Vault,
+		MaxRetained:      o.MaxRetained,
+		MaxRetainedBytes: o.MaxRetainedBytes,
+		Stall:            o.Stall,
+		Drop:             b.count.drop,
+		Denied:           func() { b.count.denied.Add(1) },
+		Delivered:        func() { b.count.delivered.Add(1) },
+	})
+	b.store = session.NewStore(session.Config{
+		Vault:           o.Vault,
+		Judge:           b.plane.Judge,
+		Drop:            b.count.drop,
+		Index:           b.plane,
+		QueueMessages:   o.QueueMessages,
+		QueueBytes:      o.QueueBytes,
+		TotalQueueBytes: o.TotalQueueBytes,
+		MaxSessions:     o.MaxSessions,
+	})
 	return b, nil
 }
 
-// Run loads what survived, serves the listeners until ctx ends, and closes
+// Run loads what the vault has, serves the listeners until ctx ends, and closes
 // everything it opened and was given. It is called once.
 func (b *Broker) Run(ctx context.Context) error {
 	b.ctx = ctx
@@ -146,14 +173,15 @@ func (b *Broker) load() error {
 	if err == nil {
 		err = b.loadWills(now)
 	}
-	for reason, n := range b.count.drops() { // until now nothing but loading has dropped anything
+	for reason, n := range b.count.drops() { // only loading can have dropped anything yet
 		b.o.Log.Warn("what was stored could not be kept", "reason", reason, "count", n)
 	}
 	return err
 }
 
-// stop ends in the order in which nothing new can arrive at what has gone:
-// listeners, connections (each flushes within its bound), timers.
+// stop ends the listeners, then the connections, each of which flushes what it has
+// within FlushTimeout, then the timers: nothing that still runs starts anything of
+// what has ended before it.
 func (b *Broker) stop() {
 	_ = b.server.Close()
 	for _, c := range b.connections() {
@@ -166,7 +194,8 @@ func (b *Broker) stop() {
 	b.clock.stop()
 }
 
-// join counts the caller among those that Run waits for; false: it waits already.
+// join counts the caller in b.conns, which Run waits for; false if Run has begun to
+// wait, and then the caller must not go on. b.conns.Done ends what join began.
 func (b *Broker) join() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -204,9 +233,19 @@ func (b *Broker) leave(c *conn) {
 	b.mu.Unlock()
 }
 
+// audit reports a decision. c, which may be nil, is the connection that it is
+// about, and what the topic or filter.
 func (b *Broker) audit(event string, allowed bool, who *principal.Principal, c *conn, what string, v message.Verdict) {
-	r := message.Record{Time: time.Now(), Event: event, Allowed: allowed, Principal: who.Key, Topic: what,
-		Reason: v.Reason, Detail: v.Detail, Count: 1}
+	r := message.Record{
+		Time:      time.Now(),
+		Event:     event,
+		Allowed:   allowed,
+		Principal: who.Key,
+		Topic:     what,
+		Reason:    v.Reason,
+		Detail:    v.Detail,
+		Count:     1,
+	}
 	if v.ReportOnly {
 		r.Detail = "report only: " + v.Detail
 	}

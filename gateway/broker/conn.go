@@ -17,8 +17,10 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// conn is one connection: one goroutine that reads, and a writer while there
-// is something to write. What has no comment belongs to the reading goroutine.
+// conn is one connection: one goroutine that reads, and a writer while there is
+// something to write. The fields above mu belong to the reading goroutine, but for
+// those that guard themselves (sock, out, sess, proof, acks, parted). The ones set by
+// connect (level, remote, hello, sess) may be read elsewhere once proof is set.
 type conn struct {
 	b       *Broker
 	l       *listener
@@ -32,29 +34,31 @@ type conn struct {
 	level  byte
 	remote string
 	since  time.Time
-	hello  frame.Connect // what CONNECT said; its password and will are taken out
+	hello  frame.Connect // the CONNECT, without its password and will
 	sess   *session.Session
-	proof  atomic.Pointer[proof]
+	proof  atomic.Pointer[proof] // nil until the client is let in
 	acks   acks
-	parted sync.Once            // what becomes of the will is decided
-	here   *principal.Principal // who Presence was told of
+	parted sync.Once            // decides what becomes of the will: see farewell
+	here   *principal.Principal // whom Presence was told of, or nil
 
-	alive     time.Duration // keep alive, 0: none
-	last      time.Time     // when the last whole frame was done with
+	alive     time.Duration // keep alive; 0: none
+	last      time.Time     // when the last whole frame had been handled
 	deadline  time.Time     // the read deadline that is set
-	disarmed  bool          // the deadline of CONNECT is gone
-	aliases   []string
-	lastTopic string
-	expiresAt *timer // credential expiry
+	disarmed  bool          // the read deadline of CONNECT has been removed
+	aliases   []string      // topics by MQTT 5 topic alias; nil until the first one
+	lastTopic string        // see intern
+	expiresAt *timer        // ends the connection with its credential
 
-	mu    sync.Mutex // guards the rest
+	ended chan struct{} // closed when over is set
+
+	mu    sync.Mutex // guards over, cause and will
 	over  bool
-	ended chan struct{}
-	cause cause
-	will  *message.StoredWill // what it leaves; immutable once the session is open
+	cause cause               // of the end, once over is set
+	will  *message.StoredWill // immutable once the session is open; nil: there is none, or takeWill has it
 }
 
-// proof is who it is and what it may; replaced as a whole by re-authentication.
+// proof is who the client is and what it may do. Re-authentication replaces it as
+// a whole.
 type proof struct {
 	who    *principal.Principal
 	rights session.Rights
@@ -62,23 +66,39 @@ type proof struct {
 
 // cause is why a connection ended.
 type cause struct {
-	code     byte
+	code     byte // for an MQTT 5 DISCONNECT, if it is an error
 	reason   string
-	keepWill bool
+	keepWill bool // the will is sent
 }
 
 func newConn(l *listener, s *socket) *conn {
 	b := l.b
-	c := &conn{b: b, l: l, sock: s, since: time.Now(), ended: make(chan struct{}), remote: s.RemoteAddr().String(), log: b.o.Log}
+	c := &conn{
+		b:      b,
+		l:      l,
+		sock:   s,
+		since:  time.Now(),
+		ended:  make(chan struct{}),
+		remote: s.RemoteAddr().String(),
+		log:    b.o.Log,
+	}
 	c.library.c = c
 	c.acks.c = c
-	c.out = outbuf.New(s, outbuf.Config{Limit: b.o.Buffer, Reserve: b.o.Buffer / 2, Write: b.o.WriteTimeout, Stall: b.o.Stall,
-		Drained: c.drained, Writers: &b.conns, Wrote: func(n int) { b.count.bytesOut.Add(uint64(n)) }})
+	c.out = outbuf.New(s, outbuf.Config{
+		Limit:   b.o.Buffer,
+		Reserve: b.o.Buffer / 2,
+		Write:   b.o.WriteTimeout,
+		Stall:   b.o.Stall,
+		Drained: c.drained,
+		Writers: &b.conns,
+		Wrote:   func(n int) { b.count.bytesOut.Add(uint64(n)) },
+	})
 	c.rd = frame.NewReader(uncorking{c}, l.Limits.ConnectPacket)
 	return c
 }
 
-// uncorking is where frames come from: before it blocks, what they caused leaves.
+// uncorking reads from the socket. Before it may block, it lets what the frames so
+// far have caused be written.
 type uncorking struct{ c *conn }
 
 func (u uncorking) Read(p []byte) (int, error) {
@@ -88,7 +108,8 @@ func (u uncorking) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// drained runs on the writer's goroutine: what waited in the session goes on.
+// drained sends more of what waits in the session, when the output buffer has room
+// again. It runs on the writer's goroutine.
 func (c *conn) drained() {
 	if p := c.proof.Load(); p != nil && c.sess != nil {
 		c.sess.Pump()
@@ -111,9 +132,9 @@ func (c *conn) serve() {
 	c.loop()
 }
 
-// end closes the connection, from any goroutine, without waiting: what is
-// written already is flushed in the background, within a bound. Only the first
-// cause counts.
+// end closes the connection. Any goroutine may call it, and it does not wait: what
+// is in the output buffer is flushed in the background, within FlushTimeout. Only
+// the cause of the first call counts.
 func (c *conn) end(why cause) {
 	c.mu.Lock()
 	if c.over {
@@ -124,7 +145,7 @@ func (c *conn) end(why cause) {
 	close(c.ended)
 	c.mu.Unlock()
 	var last []byte
-	if c.proof.Load() != nil && c.level >= 5 && why.code >= 0x80 { // the proof is what publishes the rest to other goroutines
+	if c.proof.Load() != nil && c.level >= 5 && why.code >= 0x80 { // level and hello may be read once proof is set
 		reason := why.reason
 		if c.hello.RequestProblem == 0 {
 			reason = ""
@@ -165,12 +186,13 @@ func (c *conn) teardown() {
 	c.log.Debug("connection ended", "remote", c.remote, "client", c.hello.ClientID, "reason", why.reason)
 }
 
-// panicked makes a panic loud without ending the process.
+// panicked counts and logs a panic that was recovered (B24).
 func (b *Broker) panicked(where string, r any) {
 	b.count.panics.Add(1)
 	b.o.Log.Error("panic", "where", where, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 }
 
+// guard is deferred: it recovers a panic of a goroutine and calls cleanup.
 func (b *Broker) guard(where string, cleanup func() error) {
 	if r := recover(); r != nil {
 		b.panicked(where, r)

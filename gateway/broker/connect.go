@@ -70,7 +70,8 @@ func (f *controlFrame) name() (code byte, reason string) {
 	return message.Success, ""
 }
 
-// prove asks who this is, and whether it may be connected and leave its will.
+// prove authenticates the client and decides whether it may be connected and leave
+// its will. The code refuses it if it is not message.Success.
 func (c *conn) prove() (*proof, byte) {
 	h := &c.hello
 	cred := c.credentials(h.ClientID)
@@ -82,7 +83,7 @@ func (c *conn) prove() (*proof, byte) {
 	if err != nil || who == nil || who.Key == "" {
 		return nil, c.refused(err, "connect")
 	}
-	// Credentials are not kept: not in the parsed CONNECT, not in its buffer.
+	// Credentials are not kept, neither in hello nor in the buffer that it points into.
 	clear(h.Password)
 	h.Password, h.AuthData = nil, nil
 	if !who.Expires.IsZero() && !time.Now().Before(who.Expires) {
@@ -120,7 +121,7 @@ func (c *conn) credentials(clientID string) *principal.Credentials {
 	}
 }
 
-// refused audits a refusal and gives the code for the client.
+// refused audits a failed authentication and returns the reason code for the client.
 func (c *conn) refused(err error, event string) byte {
 	r := (*principal.Refusal)(nil)
 	if !errors.As(err, &r) {
@@ -142,6 +143,7 @@ func (c *conn) refused(err error, event string) byte {
 	return codeOr(r.Code, message.NotAuthorized)
 }
 
+// codeOr is code if it is an error (from 0x80), else otherwise.
 func codeOr(code, otherwise byte) byte {
 	if code < 0x80 {
 		return otherwise
@@ -169,7 +171,8 @@ func (f *controlFrame) negotiate() (expiry time.Duration, persistent bool) {
 	return expiry, persistent
 }
 
-// establish opens the session, answers, and lets what waited flow.
+// establish opens the session, ends the connection that had it, answers with the
+// CONNACK, and starts the delivery of what waits in the session.
 func (f *controlFrame) establish(p *proof) bool {
 	c, h := f.c, &f.c.hello
 	expiry, persistent := f.negotiate()
@@ -193,8 +196,8 @@ func (f *controlFrame) establish(p *proof) bool {
 		return false
 	}
 	c.sess = o.Session
-	// A revocation that begins from here on finds the session; one that began
-	// before may have ended without it, so its rights are asked for again.
+	// A revocation that begins now finds the session. One that began earlier may have
+	// missed it, so the right to be connected is decided once more.
 	v := p.rights.Connect()
 	if v.Allowed {
 		c.proof.Store(p)
@@ -222,7 +225,7 @@ func (f *controlFrame) establish(p *proof) bool {
 	c.sock.door.proved()
 	c.keepWill()
 	c.rd.Max = c.b.o.MaxPacket
-	c.out.Cork() // until the loop reads on: the CONNACK leaves with what waited, and not before it can
+	c.out.Cork() // until the loop reads again: the CONNACK and what waits leave in one write
 	if err := f.sendConnack(h.Level, message.Success, "", o.Present); err != nil {
 		return false
 	}
@@ -241,15 +244,16 @@ func (f *controlFrame) establish(p *proof) bool {
 	})
 }
 
-// expiry bounds a session expiry interval of MQTT 5.
-func (c *conn) expiry(seconds uint32) (time.Duration, bool) {
+// expiry bounds an MQTT 5 session expiry interval; persistent tells whether the
+// session outlives its connection.
+func (c *conn) expiry(seconds uint32) (d time.Duration, persistent bool) {
 	if seconds == 0xffffffff {
 		return c.b.o.MaxSessionExpiry, true
 	}
 	return min(time.Duration(seconds)*time.Second, c.b.o.MaxSessionExpiry), seconds > 0
 }
 
-// allow decides a stored subscription again.
+// allow decides the subscriptions of a session that this connection resumes.
 func (c *conn) allow(r session.Rights) func(*session.Sub) bool {
 	return func(s *session.Sub) bool {
 		v := r.Subscribe(s.Filter)

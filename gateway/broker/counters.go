@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// counters count since start. dropped is the only one behind a lock: it counts
-// what should not happen often.
+// counters count since start. Only dropped needs a lock: it counts what should be
+// rare.
 type counters struct {
 	accepted, acceptErrors, refusedEarly atomic.Uint64
 	connects, connectsRefused            atomic.Uint64
@@ -17,7 +17,7 @@ type counters struct {
 	panics, tripwire                     atomic.Uint64
 	pending                              atomic.Int64
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards dropped
 	dropped map[string]uint64
 }
 

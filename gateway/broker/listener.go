@@ -28,8 +28,16 @@ type listener struct {
 
 func newListener(ctx context.Context, b *Broker, l Listener) *listener {
 	l.Limits = l.Limits.withDefaults()
-	return &listener{Listener: l, b: b, done: make(chan struct{}), door: &admission{Listener: l.Listener, b: b, name: l.Name,
-		lim: l.Limits, unix: l.Kind == Unix, ctx: ctx, byAddr: map[netip.Addr]*address{}}}
+	door := &admission{
+		Listener: l.Listener,
+		b:        b,
+		name:     l.Name,
+		lim:      l.Limits,
+		unix:     l.Kind == Unix,
+		ctx:      ctx,
+		byAddr:   map[netip.Addr]*address{},
+	}
+	return &listener{Listener: l, b: b, done: make(chan struct{}), door: door}
 }
 
 func (l *listener) Init(*slog.Logger) error {

@@ -50,17 +50,17 @@ func (c *conn) lost(err error) {
 	c.end(why)
 }
 
-// misshapen counts what breaks the protocol or a limit; a silent client breaks neither.
+// misshapen counts an error that breaks the protocol or a limit. A keep-alive
+// timeout is neither.
 func (c *conn) misshapen(err error) {
 	if fe := (*frame.Error)(nil); errors.As(err, &fe) && fe.Code != message.KeepAliveTimeout {
 		c.b.count.malformed.Add(1)
 	}
 }
 
-// next reads a frame within the keep alive: one and a half times what the
-// client announced, in full width, renewed by every whole frame (B9). It counts
-// from when the last one was done with: who was held back meanwhile was not
-// silent.
+// next reads a frame within one and a half times the keep alive, in full width and
+// renewed by every whole frame (B9). The time counts from when the last frame had
+// been handled: a client that was held back by back-pressure has not been silent.
 func (c *conn) next() (frame.Frame, error) {
 	c.last = time.Now()
 	for {
@@ -77,8 +77,9 @@ func (c *conn) next() (frame.Frame, error) {
 
 func (c *conn) grace() time.Duration { return c.alive + c.alive/2 }
 
-// arm sets the read deadline, but not for every frame: a deadline that fires
-// early is looked at again. A WebSocket does not survive one, so there it is exact.
+// arm sets the read deadline, but not anew for every frame, which would cost a
+// system call or a timer each time: next looks again when a deadline fires early. A
+// WebSocket does not survive a deadline, so there it is exact.
 func (c *conn) arm() {
 	if c.alive == 0 {
 		c.disarm()
@@ -103,7 +104,8 @@ func (c *conn) disarm() {
 	}
 }
 
-// handle checks the shape of a frame and gives it to whom it belongs.
+// handle checks the shape of a frame (B27, B29) and gives it to the message plane,
+// the session or the embedded library, according to its type.
 func (c *conn) handle(f frame.Frame) error {
 	if err := frame.CheckHeader(f, c.level); err != nil {
 		return err
@@ -134,7 +136,8 @@ func (c *conn) handle(f frame.Frame) error {
 	return (&controlFrame{c: c, unread: f.Raw}).speak()
 }
 
-// goodbye is the client's own DISCONNECT; only code 0 takes the will along.
+// goodbye takes the client's DISCONNECT. Only reason code 0 drops the will (OASIS
+// MQTT 5.0, 3.14.4).
 func (c *conn) goodbye(f frame.Frame) error {
 	d, err := frame.ParseDisconnect(f.Body, c.level, c.b.shape)
 	if err != nil {

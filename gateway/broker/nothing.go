@@ -2,8 +2,8 @@ package broker
 
 import "github.com/gatehouse/gatehouse/gateway/message"
 
-// volatile is the Vault of a broker that keeps nothing: everything is as
-// durable as it will ever be at once.
+// volatile is the Vault of a broker that keeps nothing over a restart: every
+// operation is done at once.
 type volatile struct{}
 
 func (volatile) LoadSessions(func(message.StoredSession) error) error        { return nil }

@@ -49,9 +49,10 @@ type Presence interface {
 
 // Outbox takes what goes upstream.
 type Outbox interface {
-	// Offer takes m if a route sends it upstream; false: there is no route,
-	// and done is not called. It is nil for QoS 0: nothing waits for that. done(nil) once m is durable, done(err) with a
-	// *message.Refused when nothing of it is kept. Called in the order of each
-	// publisher; done runs in the same order, on another goroutine.
+	// Offer takes m if a route sends it upstream; false if there is no route, and
+	// then done is not called. done(nil) runs once m is durable, done(err) with a
+	// *message.Refused if nothing of m is kept. done is nil for QoS 0, for which
+	// nobody waits. Offer is called in the order in which each publisher published;
+	// done runs in the same order, on another goroutine.
 	Offer(m *message.Message, done func(error)) bool
 }

@@ -32,14 +32,22 @@ func (c *conn) publish(f frame.Frame) error {
 	}
 	answer, x := c.answerer(p.QoS, p.ID)
 	if p.QoS == 2 && x == nil {
-		return nil // a repetition, which is answered with the first, or the session is taken over
+		return nil // a repetition, which gets the answer of the first, or the session was taken over
 	}
 	c.b.count.received.Add(1)
 	c.sess.Tally.Received.Add(1)
 	pr := c.proof.Load()
 	now, gen := time.Now(), c.b.store.Now()
-	m := &message.Message{ID: c.b.nextID.Add(1), Topic: name, Payload: append([]byte(nil), p.Payload...), QoS: p.QoS,
-		Retain: p.Retain, Props: p.Message(), Accepted: now, Publisher: pr.who}
+	m := &message.Message{
+		ID:        c.b.nextID.Add(1),
+		Topic:     name,
+		Payload:   append([]byte(nil), p.Payload...),
+		QoS:       p.QoS,
+		Retain:    p.Retain,
+		Props:     p.Message(),
+		Accepted:  now,
+		Publisher: pr.who,
+	}
 	if p.HasMessageExpiry() {
 		m.Expires = now.Add(time.Duration(p.MessageExpiry) * time.Second)
 	}
@@ -71,7 +79,7 @@ func (c *conn) publish(f frame.Frame) error {
 	})
 	code := c.b.route(src, m, ack)
 	if p.QoS == 2 && code == message.Success && c.sess.Persistent() {
-		// After the message: a crash between the two repeats it, and never loses it.
+		// Stored after the message: a crash in between delivers the message twice, and never loses it.
 		ack.Add()
 		c.sess.Keep(x, ack.Stored)
 	}
@@ -79,9 +87,9 @@ func (c *conn) publish(f frame.Frame) error {
 	return nil
 }
 
-// answerer takes the place of a publish in the order of the acknowledgements,
-// and returns what fills it. For a QoS 2 publish that is a repetition, or comes
-// on a connection that has lost its session, there is no exchange to begin.
+// answerer reserves the publish's place in the order of acknowledgements and
+// returns the function that answers it. x is the exchange of a QoS 2 publish; it is
+// nil if Session.Received begins none, and then there is nothing to do.
 func (c *conn) answerer(qos byte, id uint16) (answer func(code byte), x *session.Exchange) {
 	switch qos {
 	case 1:
@@ -128,10 +136,11 @@ func (c *conn) intern(b []byte) string {
 	return c.lastTopic
 }
 
-// window holds a client to the receive maximum: MQTT 5 was told it and is
-// disconnected (3.3.4-9); 3.1.1 has no such thing and is not read for a while.
-// A QoS 2 publish counts from its PUBLISH to its PUBREL, once; repetitions of
-// one do not count, but they do not pile up either.
+// window holds a client to the receive maximum. An MQTT 5 client was told of it and
+// is disconnected when it exceeds it (3.3.4-9); MQTT 3.1.1 knows none, so such a
+// client is not read until acknowledgements have left. A QoS 2 publish counts once,
+// from its PUBLISH to its PUBREL. Its repetitions do not count; but of everything
+// together at most twice the maximum may wait for its acknowledgement.
 func (c *conn) window(p *frame.Publish) error {
 	most := c.b.o.ReceiveMaximum
 	again := p.QoS == 2 && c.sess.Receiving(p.ID)
@@ -169,7 +178,7 @@ func (c *conn) denied(qos byte, v message.Verdict, answer func(code byte)) {
 		if c.l.OnDeniedPublish == Disconnect {
 			c.end(cause{code: code, reason: "publish denied", keepWill: true})
 			if qos > 0 {
-				answer(code) // to nobody any more; the identifier is free
+				answer(code) // the connection is closed: this only ends the exchange
 			}
 			return
 		}
@@ -192,16 +201,18 @@ func (c *conn) pubrel(f frame.Frame) error {
 	return nil
 }
 
-// neverRetained: twins, methods and deployments are never kept for whoever comes next.
+// neverRetained tells whether RETAIN is cleared on a topic: twins, methods and
+// deployments are for one client, never for whoever subscribes later.
 func neverRetained(name string) bool {
 	const hub, du = "$iothub/", "deviceupdate/"
 	return len(name) >= len(hub) && strings.EqualFold(name[:len(hub)], hub) || strings.HasPrefix(name, du)
 }
 
-// route takes an allowed message where its row of the topic map sends it.
-// Local fan-out comes first: what a full queue refuses is not sent upstream
-// either, and upstream trouble never holds up local traffic. The ack waits
-// for both.
+// route takes an allowed message where its row of the topic map sends it: to a
+// service of the gateway, or to local subscribers and the outbox. Local delivery
+// comes first: a message that a full queue refuses is not sent upstream either, and
+// the outbox never holds up local traffic. ack, which may be nil, waits for both.
+// A code other than success means that nobody got the message.
 func (b *Broker) route(src plane.Source, m *message.Message, ack *session.Ack) byte {
 	switch m.Via.Handling {
 	case message.Fanout, message.Telemetry, message.CloudToDevice:
@@ -232,6 +243,7 @@ func (b *Broker) route(src plane.Source, m *message.Message, ack *session.Ack) b
 	return message.Success
 }
 
+// offer offers a message to the outbox; ack, which may be nil, waits for it.
 func (b *Broker) offer(m *message.Message, ack *session.Ack) {
 	if ack == nil {
 		b.o.Outbox.Offer(m, nil) // nobody waits; what is dropped, the outbox counts
@@ -243,7 +255,7 @@ func (b *Broker) offer(m *message.Message, ack *session.Ack) {
 	}
 }
 
-// serve hands a request to the services of the gateway.
+// serve hands a request to the services of the gateway, whose answer is the code.
 func (b *Broker) serve(src plane.Source, m *message.Message, ack *session.Ack) {
 	key := ""
 	if src.Session != nil {

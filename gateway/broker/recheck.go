@@ -93,7 +93,7 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 	return r, nil
 }
 
-// denies tells what somebody who was given a message may not be sent any more.
+// denies tells which messages may not be sent any more to a client that had proof p.
 func (b *Broker) denies(p *proof, match func(*principal.Principal) bool) func(*message.Message) bool {
 	touched := match(p.who)
 	v := message.Verdict{Allowed: true}
@@ -106,15 +106,16 @@ func (b *Broker) denies(p *proof, match func(*principal.Principal) bool) func(*m
 	}
 }
 
-// purgeLater drops what waits for subscriptions of s that have lost their right
-// by then, which is now, and do not get it back in time. It does not look at the
-// clock again: that may be set back meanwhile.
+// purgeLater drops, after SuspendFor, what waits for subscriptions of s that have
+// been suspended since then (the present time) or before, and still are. The time
+// is passed on, not read again later: the clock may be set back meanwhile.
 func (b *Broker) purgeLater(s *session.Session, then time.Time) {
 	b.clock.after(b.o.SuspendFor, func() { s.Purge(then) })
 }
 
-// allow decides a subscription of s with the rights of its owner now. What a
-// filtered listener accepted wider than that stays: its deliveries are decided.
+// allow decides a subscription of s by the present rights of its owner. A filter
+// that a filtered listener accepted although it is wider stays: each delivery is
+// decided. It is for Session.Recheck, which holds the lock that Asks needs.
 func (b *Broker) allow(s *session.Session) func(*session.Sub) bool {
 	return func(sub *session.Sub) bool {
 		v := s.Asks(sub.Filter)
@@ -126,7 +127,7 @@ func (b *Broker) allow(s *session.Session) func(*session.Sub) bool {
 	}
 }
 
-// abort ends the connection at once: what is not with the kernel is lost.
+// abort ends the connection at once: what the kernel does not have yet is lost.
 func (c *conn) abort(why cause) {
 	c.mu.Lock()
 	if !c.over {

@@ -24,8 +24,8 @@ type socket struct {
 	peerUID  int
 	flush    time.Duration
 
-	mu    sync.Mutex
-	ended bool // guarded by mu: interrupted
+	mu    sync.Mutex // guards ended
+	ended bool       // interrupt was called
 }
 
 type halfCloser interface{ CloseWrite() error }
@@ -71,8 +71,8 @@ func (s *socket) SetReadDeadline(t time.Time) error {
 	return s.Conn.SetReadDeadline(t)
 }
 
-// interrupt makes a blocked Read return, and the next one as well. A WebSocket
-// is left to its closing handshake, which needs the reader.
+// interrupt makes a blocked Read return, and every later one. On a WebSocket it does
+// nothing to a blocked Read: the closing handshake still has to read.
 func (s *socket) interrupt() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

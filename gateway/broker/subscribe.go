@@ -87,7 +87,8 @@ func (f *controlFrame) replay() {
 	}
 }
 
-// judge decides one filter on its inner text; a private one cannot be shared.
+// judge decides one filter: the subscription, or nil and the reason code that
+// refuses it. A private filter cannot be shared.
 func (c *conn) judge(m message.Subscription) (*session.Sub, byte) {
 	t, err := c.b.names.Subscription(m.Filter)
 	if err != nil {
@@ -108,7 +109,8 @@ func (c *conn) judge(m message.Subscription) (*session.Sub, byte) {
 	return sub, m.QoS
 }
 
-// ask asks the rights of now. A filtered listener accepts more than they are.
+// ask decides a subscription by the present rights. A filtered listener accepts a
+// filter that is wider than they are, because each delivery is decided anyway.
 func (c *conn) ask(sub *session.Sub) message.Verdict {
 	v := c.proof.Load().rights.Subscribe(sub.Filter)
 	if !v.Allowed && v.Filterable && c.l.Filtered && !sub.Private {
@@ -117,7 +119,8 @@ func (c *conn) ask(sub *session.Sub) message.Verdict {
 	return v
 }
 
-// still tells whether what was judged a moment ago is still so.
+// still tells whether a subscription that was just allowed still is. The session
+// asks with its lock held: see session.Session.Subscribe.
 func (c *conn) still(sub *session.Sub) bool {
 	v := c.ask(sub)
 	if !v.Allowed {

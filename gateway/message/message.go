@@ -1,7 +1,7 @@
 // Package message holds what is carried: an application message, the verdict
 // under which it is carried, the record that an audit keeps of a decision,
 // and the MQTT reason codes. Values only; everything here is immutable once
-// it has been handed to another room.
+// it has been handed to another package.
 package message
 
 import (

@@ -1,5 +1,5 @@
-// Package frame is the wire as this gateway accepts it: it splits a stream
-// into whole MQTT frames, checks the shape of each one strictly before any
+// Package frame reads and writes MQTT control packets: it splits a stream
+// into whole frames, checks the shape of each one strictly before any
 // decoder sees it, and encodes what the message plane sends.
 //
 // Everything here is foreign input. Nothing is allocated because a length was

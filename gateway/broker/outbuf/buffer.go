@@ -69,7 +69,7 @@ type Buffer struct {
 	c   Config
 	dst Conn
 
-	mu       sync.Mutex    // guards everything below
+	mu       sync.Mutex    // guards the fields down to deadline
 	pending  chunk         // appended, not yet with the writer
 	busy     chunk         // with the writer
 	writing  chan struct{} // closed when the write in progress is over; nil: there is none

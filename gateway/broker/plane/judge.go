@@ -34,8 +34,8 @@ func (j *judges) of(p *principal.Principal) session.Rights {
 
 // Judge tells whether the publisher of a message that waits or is retained may
 // publish it now, with the identity set that the publisher had then. The gateway
-// itself may publish everything. A
-// republished message is judged by its original topic (docs/spec/semantics.md 3.9).
+// itself may publish everything. A republished message is decided by its original
+// topic (docs/spec/semantics.md 3.9).
 func (p *Plane) Judge(m *message.Message) bool {
 	if m.Publisher == nil {
 		return false

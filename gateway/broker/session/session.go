@@ -6,7 +6,7 @@
 // lost connection left unacknowledged leaves first, in its old order and with
 // its old packet identifiers (OASIS MQTT 5.0, 4.4 and 4.6).
 //
-// Decisions. Every delivery is decided under the session's lock immediately
+// Decisions. Every delivery is decided with Session.mu held, immediately
 // before it is encoded, and everything that waited is decided completely again
 // once anything was revoked: the receiver's right, the subscription it came
 // for, and the right of its publisher. Recheck takes the same lock, so after
@@ -68,7 +68,7 @@ type Session struct {
 	ClientID string
 	store    *Store
 
-	mu         sync.Mutex // guards everything below
+	mu         sync.Mutex // guards the fields down to left
 	who        *principal.Principal
 	rights     Rights
 	level      byte

@@ -80,6 +80,7 @@ func (b *Broker) SendSession(key string, m *message.Message) bool {
 	return ok && b.send(s, m)
 }
 
+// send is SendSession; false if s has no private subscription for m, or no room.
 func (b *Broker) send(s *session.Session, m *message.Message) bool {
 	sub, ok := s.PrivateMatch(m.Topic)
 	if !ok {
@@ -146,6 +147,7 @@ func (b *Broker) DisconnectSession(key string, code byte, reason string) int {
 	return hangUp(s, cause{code: code, reason: reason, keepWill: true})
 }
 
+// hangUp ends the connection of a session, and returns how many that was: 0 or 1.
 func hangUp(s *session.Session, why cause) int {
 	c, ok := s.Info().Conn.(*conn)
 	if !ok || c == nil || c.isOver() {
@@ -199,9 +201,23 @@ func (b *Broker) Sessions() []SessionInfo {
 	list := make([]SessionInfo, 0, len(all))
 	for _, s := range all {
 		i := s.Info()
-		info := SessionInfo{Key: s.Key, Principal: i.Principal, ClientID: s.ClientID, Version: i.Level, Since: i.Offline,
-			Subscriptions: i.Subscriptions, Suspended: i.Suspended, Inflight: i.Inflight, Queued: i.Queued,
-			QueuedBytes: i.Bytes, Received: s.Tally.Received.Load(), Sent: s.Tally.Sent.Load(), Denied: s.Tally.Denied.Load(), Persistent: i.Persistent, CredentialEnds: i.Principal.Expires}
+		info := SessionInfo{
+			Key:            s.Key,
+			Principal:      i.Principal,
+			ClientID:       s.ClientID,
+			Version:        i.Level,
+			Since:          i.Offline,
+			Subscriptions:  i.Subscriptions,
+			Suspended:      i.Suspended,
+			Received:       s.Tally.Received.Load(),
+			Sent:           s.Tally.Sent.Load(),
+			Denied:         s.Tally.Denied.Load(),
+			Inflight:       i.Inflight,
+			Queued:         i.Queued,
+			QueuedBytes:    i.Bytes,
+			Persistent:     i.Persistent,
+			CredentialEnds: i.Principal.Expires,
+		}
 		if c, ok := i.Conn.(*conn); ok && c != nil {
 			info.Connected, info.Listener, info.Remote, info.Since = true, c.l.Name, c.remote, c.since
 		}
@@ -226,12 +242,29 @@ func (b *Broker) Stats() Stats {
 	live := len(b.live)
 	b.mu.Unlock()
 	kept, bytes := b.plane.Retained()
-	st := Stats{Connections: live, Pending: int(n.pending.Load()), Sessions: b.store.Len(), Retained: kept, RetainedBytes: bytes,
-		QueuedBytes: b.store.QueuedBytes(), Accepted: n.accepted.Load(), AcceptErrors: n.acceptErrors.Load(),
-		RefusedEarly: n.refusedEarly.Load(), Connects: n.connects.Load(), ConnectsRefused: n.connectsRefused.Load(),
-		Received: n.received.Load(), Delivered: n.delivered.Load(), Denied: n.denied.Load(),
-		Refused: n.refused.Load(), Malformed: n.malformed.Load(), BytesIn: n.bytesIn.Load(),
-		BytesOut: n.bytesOut.Load(), Dropped: n.drops(), Panics: n.panics.Load(), Tripwire: n.tripwire.Load()}
+	st := Stats{
+		Connections:     live,
+		Pending:         int(n.pending.Load()),
+		Sessions:        b.store.Len(),
+		Retained:        kept,
+		RetainedBytes:   bytes,
+		QueuedBytes:     b.store.QueuedBytes(),
+		Accepted:        n.accepted.Load(),
+		AcceptErrors:    n.acceptErrors.Load(),
+		RefusedEarly:    n.refusedEarly.Load(),
+		Connects:        n.connects.Load(),
+		ConnectsRefused: n.connectsRefused.Load(),
+		Received:        n.received.Load(),
+		Delivered:       n.delivered.Load(),
+		Denied:          n.denied.Load(),
+		Refused:         n.refused.Load(),
+		Malformed:       n.malformed.Load(),
+		BytesIn:         n.bytesIn.Load(),
+		BytesOut:        n.bytesOut.Load(),
+		Dropped:         n.drops(),
+		Panics:          n.panics.Load(),
+		Tripwire:        n.tripwire.Load(),
+	}
 	for _, s := range b.store.All() {
 		st.Subscriptions += s.Subscriptions()
 		st.Queued += s.Waiting()
