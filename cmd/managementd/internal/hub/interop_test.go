@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatehouse/gatehouse/device/twin"
 	"github.com/gatehouse/gatehouse/device/update"
 	"github.com/gatehouse/gatehouse/device/update/manifest"
 	"github.com/gatehouse/gatehouse/gateway/message"
@@ -70,7 +71,7 @@ func (l *linked) deny(yes bool) {
 func (l *linked) TwinGet(ctx context.Context, id string) ([]byte, error) {
 	s, err := l.link.Session(id)
 	if err != nil {
-		return nil, twins.ErrNoTwin
+		return nil, twin.ErrNoTwin
 	}
 	return s.TwinGet(ctx)
 }
@@ -78,11 +79,11 @@ func (l *linked) TwinGet(ctx context.Context, id string) ([]byte, error) {
 func (l *linked) PatchReported(ctx context.Context, id string, patch []byte) (int64, error) {
 	s, err := l.link.Session(id)
 	if err != nil {
-		return 0, twins.ErrNoTwin
+		return 0, twin.ErrNoTwin
 	}
 	v, err := s.PatchReported(ctx, patch)
 	if status := (*iothub.StatusError)(nil); errors.As(err, &status) && status.Status == 400 {
-		err = twins.ErrRejected
+		err = twin.ErrRejected
 	}
 	return v, err
 }
