@@ -62,7 +62,7 @@ type draft struct {
 	funcs    *edit[space.ID, *Function]
 	problems *edit[space.ID, []Problem]
 
-	devIDs, senIDs map[space.ID]bool // to be judged again
+	devIDs, senIDs map[space.ID]bool // records to be judged again
 	near           map[space.ID]bool // devices whose sensors came or went
 }
 
@@ -96,9 +96,9 @@ func (d *draft) apply(c *Changes) {
 	}
 }
 
-// once filters a list of puts down to records with an id of their own: what
-// comes twice, or without an id, says nothing that could be trusted, and what
-// was known of it before is removed.
+// once returns the puts whose record has an id of its own. An id that comes
+// twice in a change, or a record without one, says nothing that could be
+// trusted: what was known of the id before is removed, and a Problem says why.
 func once[R any](d *draft, typ string, puts []R, id func(*R) space.ID, remove func(space.ID)) []*R {
 	count := make(map[space.ID]int, len(puts))
 	for i := range puts {
@@ -212,11 +212,12 @@ func gatewayNames(e *deviceEntry) []claim {
 	return all
 }
 
-// lists are lists of ids in order, by what they have in common, which may be very
-// many: those of the base are never written, and each is copied once.
+// lists is a map under change from what records have in common (a hub id, a
+// gateway's name) to the ids of those records, in order. A list may be very
+// long: those of the base are never written, and each is copied once.
 type lists[K comparable] struct {
 	*edit[K, []space.ID]
-	changed map[K]bool // ours, or gone
+	changed map[K]bool // keys whose list was copied, written or deleted
 }
 
 func listed[K comparable](base *shardedMap[K, []space.ID]) *lists[K] {
@@ -253,7 +254,8 @@ func (l *lists[K]) unlink(k K, id space.ID) {
 	l.set(k, ids)
 }
 
-// mark marks everyone in a list that changed: a collision begins there, or ends.
+// mark adds the ids in every list that changed: for those records a collision
+// may begin or end.
 func (l *lists[K]) mark(ids map[space.ID]bool) {
 	for k := range l.changed {
 		list, _ := l.get(k)

@@ -7,18 +7,20 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Departed is a name whose bearer is gone: a device by its hub id, a module as
-// {device}/{module}; ID is the device's.
+// Departed is the name of a device or module that is no longer in the registry:
+// the hub id of a device, or {device}/{module} of a module. ID is that of the
+// device.
 type Departed struct {
 	Name string
 	ID   space.ID
 }
 
-// Gone lists whom before had and after has no more, ordered by name. Whoever
-// bears such a name from now on is another, and nothing that was kept for
-// exactly this ID is theirs. Records count whether they are used or refused: one
-// that collides for a while and is then deleted must not leave its place to the
-// one that it collided with. One that is merely refused or disabled is not gone.
+// Gone lists the devices and modules that before held and after does not,
+// ordered by name. If a record with the same name is created later, it is
+// another device, and nothing that was kept for this ID belongs to it. Refused
+// records count as well: a record that collides for a while and is then deleted
+// must not leave what was kept for it to the one that it collided with. A
+// record that is merely refused or disabled is not gone.
 func Gone(before, after *Topology) []Departed {
 	if before == after {
 		return nil

@@ -76,7 +76,8 @@ func (d *draft) deviceProblems(e *deviceEntry) []Problem {
 			refuse(DuplicateThumbprint, fmt.Sprintf("%X", c.text), with)
 		}
 	}
-	// A broken module harms itself alone: Device.Module does not find it.
+	// A broken module does not make its device unusable: Device.Module just
+	// does not find it.
 	for i, m := range e.Modules {
 		p := Problem{Type: "Module", ID: e.ID}
 		if err := CheckID(m.ID); err != nil {
@@ -102,7 +103,7 @@ func (d *draft) sensorProblems(e *sensorEntry) []Problem {
 	return []Problem{{Type: "Sensor", ID: e.ID, Reason: DuplicateHardwareID, Detail: fmt.Sprintf("%q", e.HardwareID), With: others(ids, e.ID)}}
 }
 
-// maxWith is how many of those with whom a record collides are named.
+// maxWith bounds how many of the other records of a collision a Problem names.
 const maxWith = 16
 
 func others(ids []space.ID, not space.ID) []space.ID {
@@ -118,9 +119,10 @@ func others(ids []space.ID, not space.ID) []space.ID {
 	return out
 }
 
-// place finds the path of every space. A parent that is here decides; only a
-// space whose parent is elsewhere is believed about its own path. A cycle, or
-// a tree deeper than a path may be, has no place.
+// place finds the path of every space. If the parent of a space is in the
+// registry, its path decides; only a space whose parent is elsewhere keeps the
+// path of its own record. A space in a cycle, or deeper than a path may be, has
+// no path.
 func (d *draft) place() *shardedMap[space.ID, space.Path] {
 	next := edited(&shardedMap[space.ID, space.Path]{slot: slotOfID})
 	done := make(map[space.ID]bool)
@@ -146,8 +148,9 @@ func (d *draft) place() *shardedMap[space.ID, space.Path] {
 		if p.Depth() > space.MaxDepth {
 			p = space.Path{}
 		}
-		// A walk cut off by a cycle or by depth is final only for the
-		// space that it began with: for the others it depends on the start.
+		// A walk that a cycle or the maximal depth has ended is final only for
+		// the space that it began with: for the others, the result depends on
+		// where it began.
 		if !p.IsZero() || level == 0 {
 			done[id] = true
 			if !p.IsZero() {

@@ -7,18 +7,19 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Losses is the change after which nothing is true any more that next takes
-// away from t, and nothing new is: for a gateway that cannot store next. It may
-// cut deeper than that, never less deep.
+// Losses is the change that takes from t what next takes from it, and adds
+// nothing: it is for a gateway that cannot store next, and that would forget an
+// addition at the next restart. It may take more than next does, never less.
 //
-// What is gone, or may no longer be what it was, stays as a record that can do
-// nothing: its names are still taken, so that no collision ends and no
-// gateway's name means somebody else. What was refused before stays as it is.
+// A record that next removes or alters stays, but so that it can do nothing:
+// its names remain taken, so that no collision ends and the name of a gateway
+// does not come to mean another device. A record that was refused before stays
+// as it is.
 func Losses(t, next *Topology) Changes {
 	var c Changes
 	for _, s := range t.spaces.all() {
 		if was := t.SpacePath(s.ID); !was.IsZero() && was != next.SpacePath(s.ID) {
-			c.PutSpaces = append(c.PutSpaces, Space{ID: s.ID, Parent: s.ID, Name: s.Name}) // its own parent: nowhere
+			c.PutSpaces = append(c.PutSpaces, Space{ID: s.ID, Parent: s.ID, Name: s.Name}) // a cycle of one: it has no path
 		}
 	}
 	for id, e := range t.devices.all() {
@@ -35,7 +36,7 @@ func Losses(t, next *Topology) Changes {
 			continue
 		}
 		if now, ok := next.Sensor(id); !ok || *now != e.Sensor {
-			c.PutSensors = append(c.PutSensors, Sensor{ID: id, HardwareID: e.HardwareID}) // of no device, nowhere
+			c.PutSensors = append(c.PutSensors, Sensor{ID: id, HardwareID: e.HardwareID}) // without a device and without a place
 		}
 	}
 	for id, f := range t.functions.all() {
@@ -65,12 +66,13 @@ func Losses(t, next *Topology) Changes {
 	return c
 }
 
-// common is the device as it may be before and after; now is nil when it is gone or refused. less
-// tells whether that is less than d.
+// common is what the device may do both before (d) and after (now, which is nil
+// if it is gone or refused). less tells whether that is less than d may do.
 func (d *Device) common(now *Device) (left Device, less bool) {
 	left = *d
 	if now == nil || now.HubID != d.HubID || now.HardwareID != d.HardwareID {
-		// By its old name it must not do anything, and a new one would be a gain.
+		// Under its old name it must do nothing any more, and a new name would
+		// be an addition.
 		left.Status, left.Auth, left.Modules = Disabled, Auth{}, nil
 		return left, true
 	}
@@ -83,14 +85,15 @@ func (d *Device) common(now *Device) (left Device, less bool) {
 		left.Space, less = space.ID{}, true
 	}
 	if now.GatewayID != d.GatewayID {
-		// A chain that comes back to itself serves nobody (ActsFor). Naming
-		// nobody might end such a chain, and so give a right.
+		// A device whose chain of gateways leads back to itself is served by
+		// nobody (ActsFor). To name no gateway could end such a chain, and so
+		// give a right.
 		left.GatewayID, less = d.ID.String(), true
 	}
 	left.Modules = nil
 	for _, m := range d.Modules {
 		if _, usable := d.Module(m.ID); !usable {
-			left.Modules = append(left.Modules, m) // one of two of that name: without it the other would be found
+			left.Modules = append(left.Modules, m) // of two modules with one name neither is found; without this one, the other would be
 			continue
 		}
 		other, ok := now.Module(m.ID)
@@ -105,7 +108,7 @@ func (d *Device) common(now *Device) (left Device, less bool) {
 	return left, less
 }
 
-// common is what proves both before and after.
+// common is the credentials that prove the device both before and after.
 func (a *Auth) common(now *Auth) Auth {
 	if a.equal(now) {
 		return *a

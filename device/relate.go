@@ -60,9 +60,10 @@ func (t *Topology) GatewayOf(d *Device) (*Device, bool) {
 	return &g.Device, true
 }
 
-// gatewayOf resolves a gatewayId, which is free text: it may be the gateway's
-// topology GUID, hub device id or hardware id. All three are asked, over all
-// records; two different answers are none.
+// gatewayOf resolves a gatewayId. It is free text, which may be the topology
+// GUID, the hub device id or the hardware id of the gateway. All records are
+// searched for each of the three; if that finds two different devices, the
+// answer is none.
 func (t *Topology) gatewayOf(e *deviceEntry) *deviceEntry {
 	if e.gateway == "" {
 		return nil
@@ -122,7 +123,7 @@ func (t *Topology) Children(id space.ID) iter.Seq[*Device] {
 	}
 }
 
-// names are the ways in which a gatewayId may name g.
+// names lists the texts by which a gatewayId may name g.
 func names(g *deviceEntry) [3]claim {
 	return [3]claim{{nameGUID, g.ID.String()}, {nameText, g.HubID}, {nameText, g.HardwareID}}
 }

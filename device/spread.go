@@ -35,8 +35,9 @@ func (d *draft) spread(next *Topology) *shardedMap[space.ID, uint64] {
 		return d.old.touched
 	}
 	out := edited(d.old.touched)
-	// Also for a device that is gone: its version must not seem to go back. The
-	// mark stays until the next rebuild.
+	// A device that is gone is marked too, because its version must not seem to
+	// go back if it returns. The mark stays until the registry is next built as
+	// a whole.
 	for id := range all {
 		out.set(id, next.version)
 	}

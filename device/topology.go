@@ -110,9 +110,10 @@ func NewTopology(d Data, o Options) (*Topology, []Problem) {
 // Version rises by one with each Apply.
 func (t *Topology) Version() uint64 { return t.version }
 
-// NodeVersion is the version at which an answer about the device id may last
-// have changed: its record, sensors, path, whom it acts for, or who acts for it. While it stays,
-// what was found out about the device stays true, whatever happened to others.
+// NodeVersion is the version at which an answer about the device with that id
+// last may have changed: its record, its sensors, its path, whom it acts for,
+// or who acts for it. While it stays the same, a cached answer about the device
+// holds, whatever happened to other devices.
 func (t *Topology) NodeVersion(id space.ID) uint64 {
 	v, _ := t.touched.get(id)
 	return max(v, t.placed)

@@ -4,8 +4,8 @@ import "maps"
 
 // phases are those of the deployments that the state still tells of: what
 // waits, what was shown last, and what was refused since. A deployment that is
-// held is pending and, as the reason why nothing newer is shown, the refusal as
-// well; it counts once. A cancel that was shown is no deployment of its own: it
+// held is in Pending and also in Refusal, as the reason why nothing newer is
+// shown; it counts once. A cancel that was shown is no deployment of its own: it
 // is how the current one ends.
 func (s State) phases() []Phase {
 	var all []Phase

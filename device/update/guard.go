@@ -52,7 +52,7 @@ type Guard struct {
 	mu      sync.Mutex
 	devices map[string]*deviceState // guarded by mu; entries are never removed
 
-	countMu sync.Mutex    // taken last: the mu of a device may be held
+	countMu sync.Mutex    // locked after the mu of a device, if both are
 	counts  map[Phase]int // guarded by countMu; see Counts
 }
 
@@ -62,7 +62,8 @@ type deviceState struct {
 	saved []byte     // the record in the journal; guarded by mu
 	// counted are the phases that this device contributes to Guard.counts; guarded by mu.
 	counted []Phase
-	// later: reports may have been withheld, and are to be looked at when rights change.
+	// later: reports of this device may have been withheld, so that they are
+	// looked at again when rights change.
 	later atomic.Bool
 }
 
@@ -108,7 +109,7 @@ func (g *Guard) Load() error {
 		defer d.mu.Unlock()
 		d.state, d.saved = s, bytes.Clone(record)
 		g.count(d)
-		d.later.Store(true) // who was withheld what is not in the journal
+		d.later.Store(true) // the journal does not say which reports were withheld
 		return nil
 	})
 }
@@ -132,7 +133,8 @@ type turn struct {
 	refusal *ReportRefusal
 }
 
-// run steps until nothing is left to answer. Nothing has happened yet when it returns.
+// run steps until no effect is left to answer. Nothing has been stored or shown
+// when it returns.
 func (g *Guard) run(ctx context.Context, t *turn, first Event) {
 	for events := []Event{first}; len(events) > 0; {
 		e := events[0]
@@ -154,7 +156,8 @@ func (g *Guard) run(ctx context.Context, t *turn, first Event) {
 	}
 }
 
-// apply runs one event and makes it true: journal first, then memory, then the audit.
+// apply runs one event and puts its outcome into force: first in the journal,
+// then in memory, then in the audit.
 func (g *Guard) apply(ctx context.Context, d *deviceState, t *turn, e Event) error {
 	t.state = d.state
 	g.run(ctx, t, e)
@@ -193,7 +196,8 @@ func whoName(w Initiator) string {
 	return w.Name
 }
 
-// verify checks what an apply must be good for before anybody is asked.
+// verify checks the manifest, the signature and the URLs of an apply, before
+// the authorizer is asked.
 func (g *Guard) verify(s State, v Service) Event {
 	m, _, err := g.o.Verifier.Verify([]byte(v.Manifest), v.Signature)
 	if err == nil {
@@ -215,8 +219,9 @@ func (g *Guard) verify(s State, v Service) Event {
 	return Checked{Update: m.ID.String()}
 }
 
-// compatible tells whether one entry fits what the device said of itself.
-// What it never said is not held against the update.
+// compatible tells whether one compatibility entry of an update fits the
+// properties that the device has reported. A property that the device never
+// reported is not held against the update.
 func compatible(entries []map[string]string, reported map[string]string) bool {
 	if len(reported) == 0 || len(entries) == 0 {
 		return true
@@ -260,7 +265,7 @@ func (g *Guard) authorise(ctx context.Context, device string, a Authorise) Decis
 	return g.o.Records.Check(ctx, device, a.Action, a.Workflow, a.Update)
 }
 
-// View is what may be seen at both ends.
+// View is what the device and the update service may see of each other.
 type View struct {
 	// Desired is what the device may see, with the hub's $version.
 	Desired twin.Properties
@@ -318,15 +323,16 @@ func (g *Guard) read(desired twin.Properties, present bool) Event {
 	return Offer{Now: now, Version: desired.Version, Service: s, Who: Initiator{Hub: true}, Present: present}
 }
 
-// Unreadable audits a desired state from upstream that is no strict JSON: it
-// changes nothing, and whoever wrote it shall be looked for. err says where it
-// breaks, never what it holds.
+// Unreadable audits a desired state from upstream that is no strict JSON. It
+// changes nothing; the audit record helps to find who wrote it. err says at
+// which offset it breaks, never what it holds.
 func (g *Guard) Unreadable(device string, err error) {
 	g.o.Audit(g.note(device, Note{Detail: err.Error(), Deployment: Deployment{Action: Create, Phase: Refused, Reason: "malformed-desired", Who: Initiator{Hub: true}}}))
 }
 
-// Reauthorize asks again about everything that waits or was refused, and about
-// reports that were withheld: to be called when rights, records or the offline stage changed.
+// Reauthorize asks the authorizer again about every deployment that waits or
+// was refused, and about every report that was withheld. It is called when
+// rights, deployment records or the offline stage changed.
 func (g *Guard) Reauthorize(ctx context.Context) error {
 	g.mu.Lock()
 	names := slices.Sorted(maps.Keys(g.devices))
@@ -342,8 +348,8 @@ func (g *Guard) Reauthorize(ctx context.Context) error {
 	return nil
 }
 
-// Forget drops everything known of a device and its modules: it is gone from
-// the registry, and another of the same name is another device.
+// Forget drops everything known of a device and its modules once it is gone
+// from the registry: a later device with the same name is another one.
 func (g *Guard) Forget(ctx context.Context, device string) error {
 	g.mu.Lock()
 	names := []string{device}
@@ -364,7 +370,8 @@ func (g *Guard) forget(ctx context.Context, device string) error {
 	d := g.device(device)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	// Also if the journal fails: what is written next replaces the record.
+	// This is done even if the journal fails: the next state that is written
+	// replaces the record.
 	d.state, d.saved = State{}, nil
 	g.count(d)
 	if err := g.o.Journal.Delete(ctx, device); err != nil {
@@ -373,8 +380,9 @@ func (g *Guard) forget(ctx context.Context, device string) error {
 	return nil
 }
 
-// open tells whether other rights could change anything for this device. A
-// device that is being judged right now may be judged by the old ones: yes.
+// open tells whether a change of rights could change anything for this device.
+// It is true for a device that an event is being run for right now, because the
+// old rights may have been asked for.
 func (d *deviceState) open() bool {
 	if !d.mu.TryLock() {
 		return true

@@ -94,8 +94,9 @@ func (g *Guard) localCreate(ctx context.Context, r Request) (Answer, error) {
 	return g.localOffer(ctx, r, s)
 }
 
-// deploymentID tells whether the service would take the id of a deployment
-// (docs/spec/device-update.md 2.2), and whether it can be told from none.
+// deploymentID tells whether the service would accept the text as the id of a
+// deployment (docs/spec/device-update.md 2.2), and whether it differs from the
+// id that stands for no deployment.
 func deploymentID(id string) bool {
 	return id != "" && len(id) <= 73 && plain(id) && !strings.ContainsAny(id, "& ^[]{}|<>/\\\"") && !strings.EqualFold(id, noDeployment)
 }
@@ -123,8 +124,8 @@ func (g *Guard) localRetry(ctx context.Context, r Request) (Answer, error) {
 	return g.localOffer(ctx, r, service)
 }
 
-// localOffer judges a service of our own making like any other and tells the
-// device's side to look again.
+// localOffer judges a service that this gateway has made like one from the hub,
+// and has the device's view computed again.
 func (g *Guard) localOffer(ctx context.Context, r Request, s Service) (Answer, error) {
 	d := g.device(r.Device)
 	d.mu.Lock()

@@ -47,8 +47,9 @@ type Initiator struct {
 // Decision is an answer of the Authorizer.
 type Decision struct {
 	Allowed bool
-	// Hold: neither allowed nor refused now (offline stage, approval, an
-	// unknown record): the action waits. Meaningful only when not Allowed.
+	// Hold: it can neither be allowed nor refused now (because of the offline
+	// stage, an approval, or an unknown deployment record), so the action
+	// waits. It has a meaning only when Allowed is false.
 	Hold   bool
 	Reason string // stable code
 	Detail string // for operators

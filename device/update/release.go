@@ -1,7 +1,7 @@
 package update
 
-// answered takes a decision: about the candidate if there is one (the offer),
-// about what is pending otherwise (the release).
+// answered applies a decision: to the candidate if there is one (the offer),
+// else to what is pending (the release).
 func answered(s State, e Answered) (State, []Effect) {
 	if c := s.candidate; c != nil {
 		d := c.d
@@ -23,8 +23,9 @@ func answered(s State, e Answered) (State, []Effect) {
 			s.LocalVersion, s.LocalOver = s.Version, s.HubWants
 		}
 		if d.Action == Cancel && d.Binds == "" && s.active() != nil {
-			// What it names only waited and has ended here. The device would
-			// cancel what runs, whatever id it was told.
+			// The deployment that it names only waited, and has ended here. If
+			// the device were shown the cancel, it would cancel what it runs,
+			// whatever the id.
 			s.candidate = nil
 			return s, effects
 		}
@@ -57,7 +58,8 @@ func supersedePending(s *State, by Deployment) []Effect {
 	return []Effect{Note{Allowed: true, Detail: "ended before the device saw it", Deployment: old}}
 }
 
-// release asks once more: the right may have been lost while it waited.
+// release asks the authorizer once more, because the right may have been lost
+// while the deployment waited.
 func release(s State) (State, []Effect) {
 	p := s.Pending
 	if p == nil || p.Phase != Queued {
@@ -106,7 +108,7 @@ func released(s State, e Answered) (State, []Effect) {
 	}
 	s.Pending, s.Shown = nil, &d
 	if again := d.Action == Create && s.Current != nil && s.Current.ID == d.ID; d.Action != Cancel && !again {
-		s.Current = &d // what is known of one that comes back stays
+		s.Current = &d // if it was shown before, what is known of it stays
 	}
 	if d.Who.Hub && (s.Refusal == nil || s.Refusal.Version <= d.Version) {
 		s.Refusal = nil
@@ -119,14 +121,15 @@ func released(s State, e Answered) (State, []Effect) {
 func hold(s State, d Deployment, why Decision) (State, []Effect) {
 	d.Phase, d.Reason = Held, why.Reason
 	s.candidate = nil
-	if !d.Who.Hub { // nobody would ask again: who wants it can
+	if !d.Who.Hub { // a local action is not kept: its initiator can ask again
 		return refuse(s, d, why.Reason, why.Detail)
 	}
 	known := s.Refusal != nil && s.Refusal.Phase == Held && s.Refusal.Version == d.Version && s.Refusal.Reason == why.Reason
 	var effects []Effect
 	switch p := s.Pending; {
 	case p != nil && p.Phase == Queued && p.Who.Hub != d.Who.Hub:
-		// Another one was allowed that: nobody has been allowed yet to end it.
+		// Another deployment is pending and was allowed; nobody has been
+		// allowed yet to end it.
 		s.Refusal = &d
 	case p != nil:
 		old := *p
@@ -143,9 +146,10 @@ func hold(s State, d Deployment, why Decision) (State, []Effect) {
 	return s, effects
 }
 
-// refuse: not forwarded, the last good state stays, audited and reported once
-// for each version and reason. A local action is answered where it was asked
-// for: a report would be about a version of the hub that nothing was refused of.
+// refuse does not forward an offer: the last state that was allowed stays, and
+// the refusal is audited and reported once for each version and reason. A local
+// action is answered to its requester instead of reported: a report would be
+// about a version of the hub of which nothing was refused.
 func refuse(s State, d Deployment, reason, detail string) (State, []Effect) {
 	d.Phase, d.Reason = Refused, reason
 	s.candidate = nil
@@ -167,7 +171,8 @@ func refusedBefore(s State, d Deployment) bool {
 	return r != nil && r.Phase == Refused && r.Version == d.Version && r.Reason == d.Reason && r.Action == d.Action && r.ID == d.ID
 }
 
-// omitStanding: a cancel with nothing to cancel is a state, not an action.
+// omitStanding handles a cancel with nothing to cancel: it is a state of the
+// hub, and not an action to be decided.
 func omitStanding(s State, d Deployment, why Decision) (State, []Effect) {
 	d.Phase, d.Reason = Refused, why.Reason
 	s.candidate = nil

@@ -12,8 +12,9 @@ import (
 type Reports struct {
 	// Now may be sent; Absent when nothing may.
 	Now strictjson.Value
-	// Later is what "get device" reads and the service may not read now: to be
-	// kept, and sent when MayReport says so. Absent when there is none.
+	// Later holds the properties that the right to read the device protects and
+	// that the service may not read now. They are kept, and sent once MayReport
+	// is true; Absent when there are none.
 	Later strictjson.Value
 }
 
@@ -63,13 +64,14 @@ func (g *Guard) MayReport(ctx context.Context, device string) bool {
 func (g *Guard) mayReport(ctx context.Context, device string, d *deviceState) bool {
 	allowed := g.o.Authorizer.May(ctx, Initiator{Hub: true}, Get, device).Allowed
 	if allowed {
-		d.later.Store(false) // who asks sends what was withheld
+		d.later.Store(false) // the caller now sends what was withheld
 	}
 	return allowed
 }
 
 // rewriteAck corrects an acknowledgement of a version whose service the device
-// was not shown: it acknowledged what it saw, the cloud would take it for what it sent.
+// was not shown. The device acknowledged what it saw, and the cloud would take
+// that for what it had sent.
 func rewriteAck(s State, patch strictjson.Value) strictjson.Value {
 	ack := patch.At(component, "service")
 	av, ok := ack.Get("av").Int()

@@ -92,8 +92,8 @@ func ParseService(v strictjson.Value) (Service, error) {
 	return s, nil
 }
 
-// wants names what a service asks for: two that say the same are duplicates,
-// whatever else they carry (docs/spec/semantics.md 5.3).
+// wants names what a service asks for. Two services that ask for the same are
+// duplicates, whatever else they carry (docs/spec/semantics.md 5.3).
 func (s Service) wants() string {
 	if s.Cancel {
 		return "cancel " + s.ID
@@ -128,8 +128,9 @@ func member(name string, v strictjson.Value) strictjson.Member {
 	return strictjson.Member{Name: name, Value: v}
 }
 
-// Value is the service as a device may see it: only what was judged, so that
-// nothing rides along. A cancel carries no content at all.
+// Value is the service as a device may see it. It holds only the members that
+// were judged, so that nothing else gets through with them. A cancel carries no
+// content at all.
 func (s Service) Value() strictjson.Value {
 	number := int64(applyNumber)
 	if s.Cancel {

@@ -60,7 +60,7 @@ func (d *Deployment) idle(now time.Time) time.Duration {
 // Withheld is a span of desired versions whose service the device was not shown.
 type Withheld struct {
 	From   int64  `json:"from"`
-	To     int64  `json:"to,omitempty"` // 0: still
+	To     int64  `json:"to,omitempty"` // 0: the span has not ended
 	Held   bool   `json:"held,omitempty"`
 	Reason string `json:"reason"`
 }
@@ -79,8 +79,9 @@ type State struct {
 	// Refusal is why the hub's newest offer is not shown; nil when it is.
 	Refusal  *Deployment `json:"refusal,omitempty"`
 	Withheld []Withheld  `json:"withheld,omitempty"`
-	// Declined is the last local action, if it was refused. Upstream never asked
-	// for it and hears nothing of it; what it was refused stays as it is.
+	// Declined is the last local action, if it was refused. Upstream never
+	// asked for it and is told nothing; the deployment that it was about stays
+	// as it is.
 	Declined *Deployment `json:"declined,omitempty"`
 	// LocalVersion is the hub's $version when a local deployment was made:
 	// hub states that are not newer do not replace it.
@@ -124,12 +125,13 @@ func (s State) cancelling() bool {
 	return s.Shown != nil && s.Current != nil && s.Shown.Action == Cancel && s.Shown.Binds == s.Current.ID
 }
 
-// standing tells whether a cancel has nothing to cancel here.
+// standing tells whether a cancel has nothing to cancel on this device.
 func (s State) standing(d Deployment) bool {
 	return d.Action == Cancel && d.Binds == "" && (s.Pending == nil || s.Pending.Action == Cancel)
 }
 
-// local tells whether what is shown or waits was asked for here.
+// local tells whether the deployment that is shown or waits was asked for at
+// this gateway.
 func (s State) local() bool {
 	return s.Shown != nil && !s.Shown.Who.Hub || s.Pending != nil && !s.Pending.Who.Hub
 }

@@ -78,8 +78,8 @@ func (c *call) postAssignment() error {
 	}
 	a.ID = space.NewID()
 	err = c.update(func(t *tx) error {
-		// First the right, then what exists: a stranger learns nothing
-		// about the tree.
+		// The right is checked before anything else, so that a caller without
+		// it learns nothing about the tree.
 		if err := c.need(t, model.Create, model.SpaceRoleAssignment, a.Path); err != nil {
 			return err
 		}
@@ -166,7 +166,7 @@ func (c *call) checkAssignment() error {
 	if err != nil {
 		return err
 	}
-	// A tenant or a domain that is not one's own is somebody else's.
+	// A tenant or domain that is not the caller's own counts as another user.
 	others := slices.ContainsFunc(subject.Identities, func(i model.Identity) bool { return !c.isMe(i) })
 	if others && !c.view.mayRead(model.SpaceRoleAssignment, at) {
 		return forbidden()
@@ -174,8 +174,8 @@ func (c *call) checkAssignment() error {
 	return c.ok(c.state.exists(at) && c.state.policy.allowed(subject, access, resource, at))
 }
 
-// checkedUser is the subject that a check is about. The tenant is home unless
-// given; only a given one makes the user a member of it.
+// checkedUser is the subject that a check is about. Without tenantId the home
+// tenant is meant; only with a given one does the user count as a member of it.
 func (c *call) checkedUser(user space.ID) (*model.Subject, error) {
 	tenant, member := c.o.HomeTenant, false
 	if text := c.query.get("tenantId"); text != "" {

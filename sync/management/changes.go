@@ -53,7 +53,7 @@ func (c *call) wait() (time.Duration, error) {
 	return min(time.Duration(seconds*float64(time.Second)), c.o.MaxWait), nil
 }
 
-// getRights says what the caller itself may read at a site: how a gateway
+// getRights says what the caller itself may read at a site: by it a gateway
 // tells an empty building from one that it may not see.
 func (c *call) getRights() error {
 	at := c.view.site

@@ -115,9 +115,10 @@ func (c *call) patchDevice() error {
 	})
 }
 
-// gainsKeys tells whether the caller would learn a device's keys, or sign its
-// tokens, only because the device moves: the keys go along, and who may read
-// them is decided by the place. Whoever may replace them where the device is may move it anywhere.
+// gainsKeys tells whether the caller would learn the keys of a device, or sign
+// its tokens, only because it moves the device: the right to read keys is asked
+// for where the device is. A caller who may replace the keys at the old place
+// may move it anywhere.
 func (c *call) gainsKeys(t *tx, from, to space.Path) bool {
 	return c.may(t, model.Read, model.KeyStore, to) && !c.may(t, model.Read, model.KeyStore, from) && !c.may(t, model.Delete, model.Device, from)
 }
@@ -136,8 +137,8 @@ func (c *call) relate(t *tx, old, d *wire.Device) error {
 		// The gateways that the device names now, or named before.
 		changed := old == nil || old.GatewayID != d.GatewayID
 		concerned := changed && (names(d.GatewayID, other) || old != nil && names(old.GatewayID, other))
-		// The devices that named nobody until this one took the name, or
-		// lose the one whom they named.
+		// The devices whose gatewayId named nobody until this device took the
+		// name, or names nobody once this device has lost it.
 		concerned = concerned || names(other.GatewayID, d) != (old != nil && names(other.GatewayID, old))
 		if concerned {
 			if err := c.need(t, model.Update, model.Device, t.path(other.SpaceID)); err != nil {

@@ -22,9 +22,9 @@ type event struct {
 	Who    model.Identity `json:"who,omitzero"` // of an assignment
 }
 
-// ring is the tail of the feed, oldest first. Every cursor from floor on can
-// be answered; one below it has missed something that is forgotten. Views of
-// it share one array: the only writer appends behind the end of all of them.
+// ring is the tail of the feed, oldest event first. A cursor from floor on can
+// be answered; below it, events have been forgotten. All snapshots share one
+// array: the only writer appends behind the end of each of their slices.
 type ring struct {
 	events []event
 	floor  uint64

@@ -51,7 +51,8 @@ func (t *tx) importTree(c *Content) error {
 		}
 		t.putSpace(w)
 	}
-	// One look at what is there, instead of one for each object.
+	// The names that are taken are collected once, instead of searched for each
+	// object.
 	hardware, hub, onSensors := map[string]space.ID{}, map[string]space.ID{}, map[string]space.ID{}
 	for id, d := range t.draft.devices.all() {
 		hardware[strings.ToLower(d.HardwareID)], hub[d.DeviceID] = id, id

@@ -17,7 +17,7 @@ const maxObjects = 1000
 // ignored, as the original did; one that is given twice is refused.
 type query struct {
 	values map[string]string
-	lists  map[string]map[string]bool // filters as they were asked for first: each row asks again
+	lists  map[string]map[string]bool // the parsed lists of filters: every row asks for the same ones
 }
 
 func parseQuery(r *http.Request) (query, error) {

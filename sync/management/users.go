@@ -8,7 +8,8 @@ import (
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
-// Users locate people; no right follows from one (reference 4.4).
+// A user object says where a person is; it gives no right
+// (docs/spec/management-api.md 4.4).
 
 // putUser creates or updates by UPN, and answers the id.
 func (c *call) putUser() error {
