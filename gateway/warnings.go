@@ -43,7 +43,8 @@ func passing(cfg *config.Config, now time.Time) []config.Problem {
 	return list
 }
 
-const setTheClock = "set the clock (timedatectl set-time, or an NTP server): until then tokens and certificates are judged by the last time that is known"
+const setTheClock = "set the clock (timedatectl set-time, or an NTP server): " +
+	"until then tokens and certificates are judged by the last time that is known"
 
 // isDoorFile tells that a field names a file that a listener shows, or judges
 // clients by.
@@ -62,13 +63,16 @@ func ofCertificate(cfg *config.Config, at string, t *config.TLS, now time.Time, 
 	var list []config.Problem
 	s, err := tlsfile.Server(t)
 	if err != nil {
-		return append(list, cfg.Problem(at+"cert", fmt.Sprintf("cannot be used: %v", err), "name a PEM certificate chain and the key that belongs to it"))
+		return append(list, cfg.Problem(at+"cert", fmt.Sprintf("cannot be used: %v", err),
+			"name a PEM certificate chain and the key that belongs to it"))
 	}
 	switch s.At(now) {
 	case tlsfile.Expired:
-		list = append(list, cfg.Problem(at+"cert", fmt.Sprintf("expired on %s", s.NotAfter.Format(time.RFC3339)), "renew it: clients may refuse the gateway"))
+		list = append(list, cfg.Problem(at+"cert", fmt.Sprintf("expired on %s", s.NotAfter.Format(time.RFC3339)),
+			"renew it: clients may refuse the gateway"))
 	case tlsfile.NotYetValid:
-		list = append(list, cfg.Problem(at+"cert", fmt.Sprintf("is not valid before %s", s.NotBefore.Format(time.RFC3339)), "check the clock, or wait"))
+		list = append(list, cfg.Problem(at+"cert", fmt.Sprintf("is not valid before %s", s.NotBefore.Format(time.RFC3339)),
+			"check the clock, or wait"))
 	}
 	if s.Authority != nil && unsaid("clientCA") {
 		list = append(list, cfg.Problem(at+"clientCA", s.Authority.Error(), "name a PEM file with the authority's certificate"))

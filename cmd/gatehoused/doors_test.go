@@ -72,7 +72,8 @@ func TestPortTaken(t *testing.T) {
 			defer l.Close()
 			g.Launch(t)
 			g.Ready(t)
-			if w := named(t, g, warning); !strings.Contains(w.Text, itoa(port)+" is taken by another process: end it (ss -ltnp names it), or choose another address") {
+			says := itoa(port) + " is taken by another process: end it (ss -ltnp names it), or choose another address"
+			if w := named(t, g, warning); !strings.Contains(w.Text, says) {
 				t.Errorf("health says %+v", w)
 			}
 			g.MQTT = second
@@ -162,7 +163,11 @@ func TestCertificatesThatTimeMends(t *testing.T) {
 	g.Up(t)
 	g.Serves(t)
 	for name, says := range map[string]string{
-		"old": "expired on ", "mixed": "private key does not match", "open": "may be used by every user", "gone": "no such file", "folder": "is a directory",
+		"old":    "expired on ",
+		"mixed":  "private key does not match",
+		"open":   "may be used by every user",
+		"gone":   "no such file",
+		"folder": "is a directory",
 	} {
 		if w := named(t, g, "listener-"+name+"-certificate"); w.Severity != "failing" || !strings.Contains(w.Text, says) || w.Next == "" {
 			t.Errorf("%s: health says %+v", name, w)

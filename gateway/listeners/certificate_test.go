@@ -193,7 +193,8 @@ func TestPrepare(t *testing.T) {
 	s := newSite(t)
 	s.issue("cert", "key", -day, 365*day)
 	s.issue("next", "next.key", -2*day, 300*day)
-	d, waiting := s.add(s.tls("cert", "key")), s.set.Add(Spec{Name: "w", Warning: "w", Open: TCP("127.0.0.1:0"), TLS: s.tls("none", "none.key")})
+	d := s.add(s.tls("cert", "key"))
+	waiting := s.set.Add(Spec{Name: "w", Warning: "w", Open: TCP("127.0.0.1:0"), TLS: s.tls("none", "none.key")})
 	first, err := s.handshake(d, s.now, nil)
 	if err != nil {
 		t.Fatal(err)

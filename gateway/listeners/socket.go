@@ -44,7 +44,8 @@ func explain(err error, address string) error {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%s is taken by another process: end it (ss -ltnp names it), or choose another address", address)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("this user may not listen on %s: use a port from 1024 up, or let systemd pass the socket in (gatehoused.socket)", address)
+		return fmt.Errorf("this user may not listen on %s: use a port from 1024 up, or let systemd pass the socket in (gatehoused.socket)",
+			address)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("no interface of this machine has the address %s", address)
 	}

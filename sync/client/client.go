@@ -176,7 +176,9 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, wait ti
 	}
 }
 
-func (c *Client) once(ctx context.Context, path string, query url.Values, wait time.Duration) (body []byte, after time.Duration, err error) {
+func (c *Client) once(
+	ctx context.Context, path string, query url.Values, wait time.Duration,
+) (body []byte, after time.Duration, err error) {
 	if err := c.limiter.Wait(ctx); err != nil {
 		return nil, 0, err
 	}

@@ -81,7 +81,11 @@ func TestKeyringKeepsTheLastGoodSet(t *testing.T) {
 		t.Fatalf("the same set: %v, %d changes", err, changes)
 	}
 	good := answer
-	for name, bad := range map[string][]byte{"not JSON": []byte("<html>"), "no keys": []byte(`{"keys":[]}`), "none usable": []byte(`{"keys":[{"kty":"oct","k":"AAAA","kid":"x"}]}`)} {
+	for name, bad := range map[string][]byte{
+		"not JSON":    []byte("<html>"),
+		"no keys":     []byte(`{"keys":[]}`),
+		"none usable": []byte(`{"keys":[{"kty":"oct","k":"AAAA","kid":"x"}]}`),
+	} {
 		answer = bad
 		if err := k.fetch(t.Context()); err == nil || k.Keys().Len() != 1 {
 			t.Errorf("%s: err %v, %d keys; the last good set must stay", name, err, k.Keys().Len())
