@@ -61,6 +61,7 @@ type Outbox struct {
 	total   usage
 	memory  int64
 	counts  counts
+	rooms   rooms
 	start   func(*lane) // set while Run runs
 }
 
@@ -101,7 +102,7 @@ func New(o Options) (*Outbox, []Problem) {
 	b := &Outbox{opt: o, routes: routes, byName: map[string]*route{}, replay: rate.NewLimiter(limit, max(1, int(o.Replay))),
 		orphan: &route{Route: Route{Name: "(removed route)"}},
 		flows:  map[string]map[int]*flow{}, lanes: map[string]*lane{}, byRoute: map[*route]*queue{}, use: map[string]*usage{},
-		counts: newCounts()}
+		counts: newCounts(), rooms: rooms{refused: map[string]int64{}}}
 	for _, r := range routes {
 		b.byName[r.Name] = r
 	}
@@ -233,6 +234,7 @@ func (b *Outbox) finish(it *item) {
 	if u.messages == 0 {
 		delete(b.use, f.publish)
 	}
+	b.released()
 	if it.message != nil {
 		b.memory -= it.size
 		it.message = nil
@@ -304,6 +306,7 @@ func (b *Outbox) Offer(m *message.Message, done func(error)) bool {
 			b.answer(done, nil)
 		default:
 			b.counts.refused[ReasonFull]++
+			b.refuse(it.flow.publish, size)
 			b.answer(done, &message.Refused{Code: message.QuotaExceeded, Reason: ReasonFull})
 		}
 		return true
@@ -356,6 +359,7 @@ func (b *Outbox) appended(it *item, err error, done func(error)) {
 		code := message.ImplementationSpecificError
 		if reason == "disk-full" || reason == "store-busy" {
 			code = message.QuotaExceeded
+			b.refuseByStore()
 		}
 		err = &message.Refused{Code: code, Reason: reason}
 	case it.state == pending:
