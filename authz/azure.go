@@ -243,7 +243,15 @@ func (z *azure) decide(out *Decision, held []*azureAssignment, s *model.Subject,
 }
 
 // closeness orders the outcomes of single assignments.
-var closeness = [...]uint8{NoAssignment: 0, OutsideScope: 1, RoleLacksOperation: 2, RoleUnusable: 3, ConditionNotMet: 4, ConditionUnknown: 5, Granted: 6}
+var closeness = [...]uint8{
+	NoAssignment:       0,
+	OutsideScope:       1,
+	RoleLacksOperation: 2,
+	RoleUnusable:       3,
+	ConditionNotMet:    4,
+	ConditionUnknown:   5,
+	Granted:            6,
+}
 
 func (z *azure) judge(a *azureAssignment, q *abac.Query) Reason {
 	if !a.where.grants(q.Scope) {
@@ -309,7 +317,11 @@ func (z *azure) problems() []Problem {
 			out = append(out, Problem{Kind: IgnoredCondition, ID: a.ID, Detail: a.when.err.Error()})
 		}
 		if z.roles[a.Role] == nil {
-			out = append(out, Problem{Kind: UnknownRole, ID: a.Role, Detail: "assigned by " + a.ID.String() + ", but there is no such Azure role definition"})
+			out = append(out, Problem{
+				Kind:   UnknownRole,
+				ID:     a.Role,
+				Detail: "assigned by " + a.ID.String() + ", but there is no such Azure role definition",
+			})
 		}
 	}
 	for _, d := range z.denies {

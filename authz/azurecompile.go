@@ -244,7 +244,9 @@ func compileDeny(h *hasher, d model.AzureDeny) *azureDeny {
 			c.err = fmt.Errorf("%w deny assignment: names %s of a type that is not known", model.ErrInvalid, who.ID)
 		}
 	}
-	c.sum = h.text(fmt.Sprintf("%q", []any{d.ID, c.actions, c.exclude, c.where, d.DoNotApplyToChildScopes, d.Principals, d.ExcludePrincipals, d.Condition}))
+	c.sum = h.text(fmt.Sprintf("%q", []any{
+		d.ID, c.actions, c.exclude, c.where, d.DoNotApplyToChildScopes, d.Principals, d.ExcludePrincipals, d.Condition,
+	}))
 	return c
 }
 

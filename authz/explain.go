@@ -173,7 +173,12 @@ func (ix *Index) ExplainRequest(s *model.Subject, q abac.Query) Explanation {
 			out.Granting = append(out.Granting, g)
 			continue
 		}
-		out.Misses = append(out.Misses, Miss{Grant: g, Why: why, Detail: azureDetail(&g, why, &q), rank: int(closeness[Granted] - closeness[why])})
+		out.Misses = append(out.Misses, Miss{
+			Grant:  g,
+			Why:    why,
+			Detail: azureDetail(&g, why, &q),
+			rank:   int(closeness[Granted] - closeness[why]),
+		})
 	}
 	if out.Reason == DenyAssignment {
 		for _, d := range ix.azure.denies {

@@ -327,7 +327,15 @@ func (g *Guard) read(desired twin.Properties, present bool) Event {
 // changes nothing; the audit record helps to find who wrote it. err says at
 // which offset it breaks, never what it holds.
 func (g *Guard) Unreadable(device string, err error) {
-	g.o.Audit(g.note(device, Note{Detail: err.Error(), Deployment: Deployment{Action: Create, Phase: Refused, Reason: "malformed-desired", Who: Initiator{Hub: true}}}))
+	g.o.Audit(g.note(device, Note{
+		Detail: err.Error(),
+		Deployment: Deployment{
+			Action: Create,
+			Phase:  Refused,
+			Reason: "malformed-desired",
+			Who:    Initiator{Hub: true},
+		},
+	}))
 }
 
 // Reauthorize asks the authorizer again about every deployment that waits or

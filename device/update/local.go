@@ -45,7 +45,16 @@ func (g *Guard) Local(ctx context.Context, r Request) (Answer, error) {
 	}
 	a := g.o.Authorizer.May(ctx, r.Who, question, r.Device)
 	if !a.Allowed {
-		g.o.Audit(g.note(r.Device, Note{Detail: a.Detail, Deployment: Deployment{Action: r.Action, ID: r.Deployment, Phase: Refused, Reason: a.Reason, Who: r.Who}}))
+		g.o.Audit(g.note(r.Device, Note{
+			Detail: a.Detail,
+			Deployment: Deployment{
+				Action: r.Action,
+				ID:     r.Deployment,
+				Phase:  Refused,
+				Reason: a.Reason,
+				Who:    r.Who,
+			},
+		}))
 		if a.Hold {
 			return refusal(http.StatusServiceUnavailable, a.Reason, "this cannot be decided now"), nil
 		}
@@ -72,7 +81,8 @@ func (g *Guard) Local(ctx context.Context, r Request) (Answer, error) {
 
 func (g *Guard) localCreate(ctx context.Context, r Request) (Answer, error) {
 	if g.o.Updates == nil {
-		return refusal(http.StatusServiceUnavailable, "NoUpdateStore", "the update service cannot be reached and this gateway keeps no updates"), nil
+		return refusal(http.StatusServiceUnavailable, "NoUpdateStore",
+			"the update service cannot be reached and this gateway keeps no updates"), nil
 	}
 	// A body that cannot be read names no update.
 	v, _ := strictjson.Parse(r.Body, strictjson.Limits{Bytes: 64 << 10})

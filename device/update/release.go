@@ -108,7 +108,7 @@ func released(s State, e Answered) (State, []Effect) {
 	}
 	s.Pending, s.Shown = nil, &d
 	if again := d.Action == Create && s.Current != nil && s.Current.ID == d.ID; d.Action != Cancel && !again {
-		s.Current = &d // if it was shown before, what is known of it stays
+		s.Current = &d // not of one that is shown again: what is known of it stays
 	}
 	if d.Who.Hub && (s.Refusal == nil || s.Refusal.Version <= d.Version) {
 		s.Refusal = nil

@@ -131,7 +131,16 @@ func (r Rules) offer(s State, e Offer) (State, []Effect) {
 	} else {
 		s.Declined = nil
 	}
-	d := Deployment{Action: Create, ID: e.Service.ID, Retry: e.Service.Retry, Phase: Offered, Who: e.Who, Version: e.Version, Since: e.Now, Service: e.Service.Value()}
+	d := Deployment{
+		Action:  Create,
+		ID:      e.Service.ID,
+		Retry:   e.Service.Retry,
+		Phase:   Offered,
+		Who:     e.Who,
+		Version: e.Version,
+		Since:   e.Now,
+		Service: e.Service.Value(),
+	}
 	if e.Service.Cancel {
 		return r.offerCancel(s, e, d)
 	}

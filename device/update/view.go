@@ -70,7 +70,16 @@ func (g *Guard) noteWithheld(ctx context.Context, d *deviceState, device string,
 			if !strings.EqualFold(name, diagnostics) {
 				action = Create
 			}
-			n := Note{Deployment: Deployment{Action: action, Phase: Refused, Reason: reason, Version: version, Who: Initiator{Hub: true}}, Detail: "the component " + clip(name) + " is withheld"}
+			n := Note{
+				Deployment: Deployment{
+					Action:  action,
+					Phase:   Refused,
+					Reason:  reason,
+					Version: version,
+					Who:     Initiator{Hub: true},
+				},
+				Detail: "the component " + clip(name) + " is withheld",
+			}
 			t.notes = append(t.notes, g.note(device, n))
 		}
 	}

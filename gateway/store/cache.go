@@ -22,7 +22,8 @@ const (
 	nsGeneration = "g"
 )
 
-// cacheHead names the generation that counts; what it does not name does not exist.
+// cacheHead names the generation that is in force. A record of any other
+// generation is ignored, and removed later.
 type cacheHead struct {
 	Version  model.Version
 	Taken    time.Time
@@ -39,7 +40,7 @@ type Cache struct {
 	opt    Options
 	sealer *sealer
 	dirty  *slots
-	level  atomic.Bool // the mark could not be taken away, and is untrue
+	level  atomic.Bool // set if the dirty mark could not be removed although the disk has everything
 	clock  *slots
 
 	mu    sync.Mutex
@@ -139,8 +140,9 @@ func (c *Cache) WriteGeneration(ctx context.Context, g generation.Full) error {
 	if err := c.flip(next, nil); err != nil {
 		return err
 	}
-	// The generation is there and will be read: an error now would have its
-	// user believe that it is not. A mark that stays costs the next start a full sync.
+	// The generation is in force already, so an error now would make the caller
+	// believe that it is not. A dirty mark that stays only costs the next start
+	// a full synchronisation.
 	if err := c.ClearDirty(); err != nil {
 		c.opt.Log.Error("the mark of a store that was behind stays", "error", err)
 		c.level.Store(true)

@@ -7,19 +7,19 @@ import (
 	"sync/atomic"
 )
 
-// maxPending bounds what waits for the next commits, in bytes. What only
-// removes is outside it: nobody asks for it twice, it needs little, and there is
-// no more of it than there are records.
+// maxPending bounds, in bytes, what waits for the next commits. Submissions
+// that only remove do not count: nobody would submit a refused removal again, a
+// removal is small, and there are no more of them than there are records.
 const maxPending = 64 << 20
 
 // submission is a set of operations that are committed together.
 type submission struct {
 	ops []op
-	// below: everything stored under this prefix is removed first, in
-	// transactions of its own. "" is none.
+	// below, if not "", is a prefix: everything stored under it is removed
+	// first, in transactions of its own.
 	below string
 	size  int
-	err   error // refused already; it only keeps its place in the order
+	err   error // if set, the submission was refused; it is only queued so that done runs in order
 	done  func(error)
 }
 

@@ -42,7 +42,9 @@ func readMarker(path string) (attempt int, blamed string) {
 	if !strings.Contains(stack, "dgraph-io/badger") && !strings.Contains(stack, "dgraph-io/ristretto") {
 		return attempt, ""
 	}
-	// A bus error is a full disk at least as often as a damaged file: once more with space checked.
+	// A bus error (SIGBUS) comes from a full disk at least as often as from a
+	// damaged file: the directory is opened once more after the free space was
+	// measured.
 	if bytes.Contains(crash, []byte("SIGBUS")) && attempt < 2 {
 		return attempt, ""
 	}

@@ -94,7 +94,14 @@ func accessible(dir string) error {
 // inspectCache compares the sealing key with the cache. Damage is not looked
 // for: Open sets a damaged cache aside and starts without it.
 func inspectCache(dir string, s *sealer, o Options) error {
-	b := &base{name: "cache", dir: filepath.Join(dir, "cache"), opt: o, witness: new(slots), live: map[uint64]summary{}, seed: maphash.MakeSeed()}
+	b := &base{
+		name:    "cache",
+		dir:     filepath.Join(dir, "cache"),
+		opt:     o,
+		witness: new(slots),
+		live:    map[uint64]summary{},
+		seed:    maphash.MakeSeed(),
+	}
 	if _, err := os.Stat(b.dir); err != nil {
 		return nil //nolint:nilerr // Open makes it
 	}

@@ -33,7 +33,8 @@ type person struct {
 	json []byte
 }
 
-// maxEncoded bounds the memory of who was encoded; past it the memory starts again.
+// maxEncoded bounds how many publishers are kept in memory; beyond it the map
+// is emptied and fills again.
 const maxEncoded = 1024
 
 func newPeople(b *base) *people {

@@ -29,7 +29,8 @@ type Quarantine struct {
 type spec struct {
 	name     string
 	memTable int64 // bytes; bounds a transaction
-	// setAside: a doubtful directory makes way for an empty one; otherwise it is an error.
+	// setAside: a directory that fails its check is moved away and replaced by
+	// an empty one; without it, the failure is an error.
 	setAside bool
 	// salvage says which records of a doubtful directory are carried over.
 	salvage func(key string) bool
@@ -196,8 +197,9 @@ func restore(b *base, ops []op) int {
 	return n
 }
 
-// strangers stand in for publishers that did not survive: their messages were
-// decided and acknowledged, and upstream asks for the device, not for the publisher.
+// strangers returns publisher records for messages whose publisher did not
+// survive the damage. The messages were decided and acknowledged, so they must
+// still go upstream, and there only the device counts.
 func strangers(ops []op) []op {
 	known := map[string]bool{}
 	for _, o := range ops {

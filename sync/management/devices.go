@@ -120,7 +120,8 @@ func (c *call) patchDevice() error {
 // for where the device is. A caller who may replace the keys at the old place
 // may move it anywhere.
 func (c *call) gainsKeys(t *tx, from, to space.Path) bool {
-	return c.may(t, model.Read, model.KeyStore, to) && !c.may(t, model.Read, model.KeyStore, from) && !c.may(t, model.Delete, model.Device, from)
+	return c.may(t, model.Read, model.KeyStore, to) && !c.may(t, model.Read, model.KeyStore, from) &&
+		!c.may(t, model.Delete, model.Device, from)
 }
 
 // relate checks what a new or changed device (old nil: new) means for others:

@@ -163,7 +163,8 @@ func (c *call) fail(err error) {
 	if f.status >= 500 {
 		c.log.Error("management API: failed", "method", c.r.Method, "path", c.r.URL.Path, "caller", c.caller.Name, "error", err)
 	} else {
-		c.log.Debug("management API: refused", "method", c.r.Method, "path", c.r.URL.Path, "caller", c.caller.Name, "status", f.status, "reason", f.message)
+		c.log.Debug("management API: refused", "method", c.r.Method, "path", c.r.URL.Path,
+			"caller", c.caller.Name, "status", f.status, "reason", f.message)
 	}
 	writeFailure(c.w, f)
 }

@@ -148,7 +148,8 @@ func (m *Manifest) readFiles(v strictjson.Value) error {
 }
 
 func (m *Manifest) readFile(id string, v strictjson.Value) error {
-	if err := exactKeys(v, "fileName", "sizeInBytes", "hashes", "relatedFiles", "downloadHandler", "mimeType", "arguments", "properties"); err != nil {
+	if err := exactKeys(v, "fileName", "sizeInBytes", "hashes", "relatedFiles", "downloadHandler",
+		"mimeType", "arguments", "properties"); err != nil {
 		return err
 	}
 	f := File{ID: id, Name: str(v.Get("fileName"))}
