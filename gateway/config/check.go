@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -18,7 +19,7 @@ func (c *Config) CheckFiles() []Problem {
 	walk(reflect.ValueOf(c).Elem(), "", "", func(field string, _ reflect.StructTag, v reflect.Value) {
 		path := v.String()
 		switch {
-		case path == "":
+		case path == "", slices.Contains(c.Unseen(), field):
 		case v.Type() == secretType:
 			if why := readable(path); why != "" {
 				ps = append(ps, c.Problem(field, fmt.Sprintf("%s: %s", path, why), "make the file, owned by the daemon's user, mode 0600"))

@@ -283,3 +283,32 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestCheckWithoutTheCredentials: whoever is not the service is told what was not seen, and not that it is wrong.
+func TestCheckWithoutTheCredentials(t *testing.T) {
+	nothing := func(string) string { return "" }
+	if _, problems := load("testdata/good/full.yaml", nothing); len(problems) == 0 {
+		t.Error("the service itself starts without its credentials")
+	}
+	c, problems := loadInto(newSource("testdata/good/full.yaml"), nothing, true)
+	for _, p := range problems {
+		t.Error(p)
+	}
+	want := []string{"listeners[0].tls.key", "api.tls.key"}
+	var warned []string
+	for _, w := range c.Warnings() {
+		warned = append(warned, w.Field)
+		if !w.Warning || !strings.Contains(w.Message, "was not looked at: ${CREDENTIALS_DIRECTORY}/server.key") || !strings.Contains(w.Hint, "systemd-run") {
+			t.Errorf("%v", w)
+		}
+	}
+	if diff := cmp.Diff(want, warned); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(want, c.Unseen()); diff != "" {
+		t.Error(diff)
+	}
+	if c, _ := loadInto(newSource("testdata/good/full.yaml"), credentials, true); len(c.Unseen()) > 0 {
+		t.Errorf("with the credentials: %v", c.Unseen())
+	}
+}

@@ -41,16 +41,22 @@ func DecodeSource[T any](file string, into *T) (*Source, []Problem) {
 
 func decodeFile(file string, into any, env func(string) string) (*Source, []Problem) {
 	src := newSource(file)
+	return src, readFile(src, into, env)
+}
+
+func readFile(src *Source, into any, env func(string) string) []Problem {
+	file := src.File
 	f, err := os.Open(file)
 	if err != nil {
-		return src, []Problem{{File: file, Message: "cannot be read: " + plain(err), Hint: "name an existing file with -config, readable for this user"}}
+		return []Problem{{File: file, Message: "cannot be read: " + plain(err), Hint: "name an existing file with -config, readable for this user"}}
 	}
 	defer func() { _ = f.Close() }()
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return src, []Problem{{File: file, Message: "cannot be read: " + plain(err), Hint: "name an existing file with -config, readable for this user"}}
+		return []Problem{{File: file, Message: "cannot be read: " + plain(err), Hint: "name an existing file with -config, readable for this user"}}
 	}
-	return decodeText(src, text, into, env)
+	_, problems := decodeText(src, text, into, env)
+	return problems
 }
 
 func decodeText(src *Source, text []byte, into any, env func(string) string) (*Source, []Problem) {

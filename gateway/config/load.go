@@ -14,9 +14,21 @@ func Load(file string) (Config, []Problem) {
 	return load(file, os.Getenv)
 }
 
+// LoadForCheck is Load for a process that does not run as the service: where it
+// lacks the credentials that systemd gives the service, the settings that name
+// one are warnings and listed by Unseen, instead of problems.
+func LoadForCheck(file string) (Config, []Problem) {
+	return loadInto(newSource(file), os.Getenv, true)
+}
+
 func load(file string, env func(string) string) (Config, []Problem) {
+	return loadInto(newSource(file), env, false)
+}
+
+func loadInto(src *Source, env func(string) string, elsewhere bool) (Config, []Problem) {
 	c := Default()
-	src, problems := decodeFile(file, &c, env)
+	src.elsewhere = elsewhere
+	problems := readFile(src, &c, env)
 	c.src = src
 	return c, c.finish(problems)
 }

@@ -82,6 +82,9 @@ type Source struct {
 	lines    map[string]int
 	unread   map[string]bool // fields whose value could not be read
 	warnings []Problem       // in the order of the file
+	// elsewhere: who reads is not the service and may lack its credentials.
+	elsewhere bool
+	unseen    []string // fields that name such a credential, in the order of the file
 }
 
 // Warnings are what an operator should mend although the daemon starts:
@@ -135,6 +138,15 @@ func (s *Source) Problem(field, message, hint string) Problem {
 		p.File = s.File
 	}
 	return p
+}
+
+// Unseen are the fields that name a credential of the service which this
+// process does not have (LoadForCheck), so that nothing can be said about its file.
+func (c *Config) Unseen() []string {
+	if c.src == nil {
+		return nil
+	}
+	return slices.Clone(c.src.unseen)
 }
 
 // Warnings are those of the file that this configuration was read from.

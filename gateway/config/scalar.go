@@ -3,6 +3,7 @@ package config
 import (
 	"encoding"
 	"fmt"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -88,6 +89,12 @@ func (d *decoder) file(n *yaml.Node, v reflect.Value, field, s string) {
 			"put it into a file of mode 0600 and write the file's path, or use ${CREDENTIALS_DIRECTORY}/name")
 		return
 	}
+	if d.src.elsewhere && strings.HasPrefix(s, credentialsVariable) && d.env("CREDENTIALS_DIRECTORY") == "" {
+		d.src.unseen = append(d.src.unseen, field)
+		v.SetString(filepath.Join(serviceCredentials, strings.TrimPrefix(s, credentialsVariable))) // never read here
+		d.warn(n.Line, field, "was not looked at: "+clip(s)+" is a credential that systemd gives the service, and not this process", AsTheService)
+		return
+	}
 	path, problem, hint := resolveFile(s, d.dir, d.env)
 	if problem != "" {
 		d.report(n.Line, field, problem, hint)
@@ -95,6 +102,13 @@ func (d *decoder) file(n *yaml.Node, v reflect.Value, field, s string) {
 	}
 	v.SetString(path)
 }
+
+// serviceCredentials is where systemd puts the credentials of the packaged unit.
+const serviceCredentials = "/run/credentials/gatehoused.service"
+
+// AsTheService is how to check a configuration with the eyes of the packaged unit.
+const AsTheService = "check it as the packaged unit would: " +
+	"systemd-run -qP --wait -p User=gatehouse -p LoadCredential=secret:/etc/gatehouse/credentials /usr/bin/gatehoused -check"
 
 // looksLikeSecret recognises PEM and base64 keys pasted where a path belongs.
 func looksLikeSecret(s string) bool {

@@ -44,8 +44,10 @@ func (v *validator) topics(u Upstream) {
 		}
 		said[l.Down] = true
 		v.bad(fmt.Sprintf("%s.down[%d].filter", at, l.Down),
-			fmt.Sprintf("is a loop: the route %s sends up to %s, which %s takes down again", clip(l.Source), clip(l.Sends), clip(down[l.Down].Filter)),
-			"give what goes up another prefix (topics.up with to), take a narrower filter down, or write upstream.mqtt.bridge: on if the broker knows bridges, as mosquitto does")
+			fmt.Sprintf("is a loop: the route %s sends up to %s, which %s takes down again",
+				clip(l.Source), clip(l.Sends), clip(down[l.Down].Filter)),
+			"give what goes up another prefix (topics.up with to), take a narrower filter down, "+
+				"or write upstream.mqtt.bridge: on if the broker knows bridges, as mosquitto does")
 	}
 }
 
@@ -54,7 +56,8 @@ func (v *validator) unusedMappings(at string, rules []mapping.Rule, reached func
 	for i, r := range rules {
 		field := fmt.Sprintf("%s[%d].filter", at, i)
 		if j := mapping.Shadowed(rules, i); j >= 0 {
-			v.warn(field, fmt.Sprintf("is never used: %s stands before it and takes the same topics", clip(rules[j].Filter)), "write the narrower filter first, or remove the line")
+			v.warn(field, fmt.Sprintf("is never used: %s stands before it and takes the same topics", clip(rules[j].Filter)),
+				"write the narrower filter first, or remove the line")
 		} else if !reached(r) {
 			v.warn(field, "is never used: no route sends such topics up", "add a route for them, or remove the line")
 		}

@@ -20,11 +20,13 @@ func (r Rule) CheckUp() []Fault {
 	faults := r.check()
 	for _, t := range []struct{ key, template string }{{"to", r.To}, {"topic", r.Topic}} {
 		if name, ok := unknown(t.template); !ok {
-			faults = append(faults, Fault{t.key, fmt.Sprintf("has an unknown placeholder {%s}", name), "known: {" + strings.Join(Placeholders, "}, {") + "}"})
+			known := "known: {" + strings.Join(Placeholders, "}, {") + "}"
+			faults = append(faults, Fault{t.key, fmt.Sprintf("has an unknown placeholder {%s}", name), known})
 		}
 	}
 	if r.Topic != "" && r.From+r.To != "" {
-		faults = append(faults, Fault{"topic", "stands beside from or to", "keep topic for one fixed topic upstream, or from and to to replace a prefix"})
+		faults = append(faults, Fault{"topic", "stands beside from or to",
+			"keep topic for one fixed topic upstream, or from and to to replace a prefix"})
 	}
 	return faults
 }
@@ -51,12 +53,14 @@ func (r Rule) check() []Fault {
 			faults = append(faults, Fault{t.key, "holds a wildcard or NUL", "write wildcards in filter only"})
 		case t.text != "" && t.key != "from":
 			if err := topic.DefaultLimits().Name(t.text); err != nil {
-				faults = append(faults, Fault{t.key, "is no beginning of a topic: " + err.Error(), "write a topic name of at most 4096 bytes and 48 levels"})
+				faults = append(faults, Fault{t.key, "is no beginning of a topic: " + err.Error(),
+					"write a topic name of at most 4096 bytes and 48 levels"})
 			}
 		}
 	}
 	if !strings.HasPrefix(r.Filter, r.From) {
-		faults = append(faults, Fault{"from", fmt.Sprintf("%q is not how the filter %q begins, so it could not be taken away", clip(r.From), clip(r.Filter)),
+		faults = append(faults, Fault{"from",
+			fmt.Sprintf("%q is not how the filter %q begins, so it could not be taken away", clip(r.From), clip(r.Filter)),
 			"repeat the beginning of the filter, as in filter: site/# with from: site/"})
 	}
 	return faults
