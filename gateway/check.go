@@ -33,19 +33,36 @@ func Check(cfg *config.Config) []config.Problem {
 	if _, err := trust.NewVerifier(string(cfg.DeviceUpdate.TrustedRoots), false); err != nil {
 		problems = config.Merge(problems, cfg.Problem("deviceUpdate.trustedRoots", err.Error(), "name a JWK Set of RSA keys, or remove the setting"))
 	}
-	if err := writable(string(cfg.State.Dir)); err != nil {
-		problems = append(problems, cfg.Problem("state.dir", fmt.Sprintf("%s cannot be used: %v", cfg.State.Dir, err), "make the directory and give it to the user that gatehoused runs as (0700)"))
-	}
-	return problems
+	return append(problems, state(cfg)...)
 }
 
 // CheckAll is what config.Load found and, if it could read the file at all,
-// what Check finds beyond that: everything at once, and one mistake once.
+// what Check finds beyond that: everything at once, and one mistake once. If
+// there is nothing, the daemon is built once as a rehearsal, so that what is
+// called good starts.
 func CheckAll(cfg *config.Config, loaded []config.Problem) []config.Problem {
+	problems, _ := Look(cfg, loaded)
+	return problems
+}
+
+// Look is CheckAll, together with everything that is worth a warning: what the
+// daemon starts with all the same (Warnings), and what could not be seen by this process.
+func Look(cfg *config.Config, loaded []config.Problem) (problems, warnings []config.Problem) {
 	if slices.ContainsFunc(loaded, func(p config.Problem) bool { return p.Field == "" }) {
-		return loaded
+		return loaded, nil
 	}
-	return config.Merge(loaded, Check(cfg)...)
+	warnings = Warnings(cfg)
+	if problems = config.Merge(loaded, Check(cfg)...); len(problems) > 0 {
+		return problems, warnings
+	}
+	for _, p := range rehearse(cfg) {
+		if p.Warning {
+			warnings = append(warnings, p)
+		} else {
+			problems = append(problems, p)
+		}
+	}
+	return problems, warnings
 }
 
 // linkCertificates looks into the certificate files of the links: authorities, and the gateway's own pairs. A
@@ -94,6 +111,9 @@ func writable(dir string) error {
 		up := filepath.Dir(dir)
 		if !errors.Is(err, os.ErrNotExist) || up == dir {
 			return err
+		}
+		if _, err := os.Lstat(dir); err == nil {
+			return fmt.Errorf("%s is a link that leads nowhere", dir)
 		}
 		dir = up
 	}

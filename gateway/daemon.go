@@ -52,6 +52,10 @@ type Options struct {
 	// Reload tells when to read the configuration again, by Load; nil: never.
 	Reload <-chan os.Signal
 	Load   func() (config.Config, []config.Problem)
+
+	// rehearsal: nothing will run. No socket is opened, no file is written,
+	// nobody is told anything.
+	rehearsal bool
 }
 
 // daemon is the plugged house. Everything in it is built by build and started
@@ -140,12 +144,17 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.rehearsal {
+		handler = slog.DiscardHandler
+	}
 	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), level: level, settled: make(chan struct{})}
 	d.settle = sync.OnceFunc(func() { close(d.settled) })
 	d.inForce.Store(&d.cfg)
 	d.health = health.New(o.Now)
 	d.health.Watch(d.healthChanged)
-	d.notify = systemd.NewNotifier(d.log)
+	if d.notify = systemd.NewNotifier(d.log); o.rehearsal {
+		d.notify = systemd.Muted()
+	}
 
 	var undo []io.Closer
 	defer func() {
@@ -159,7 +168,7 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 		return nil, err
 	}
 	undo = append(undo, d.doors.all)
-	if d.store, err = store.Open(string(cfg.State.Dir), store.Options{Log: d.log, MinFree: uint64(cfg.State.MinFree), Free: o.Free, Now: o.Now}); err != nil {
+	if d.store, err = d.openStore(); err != nil {
 		return nil, err
 	}
 	undo = append(undo, d.store)
@@ -169,6 +178,14 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 		}
 	}
 	return d, nil
+}
+
+func (d *daemon) openStore() (*store.Store, error) {
+	o := store.Options{Log: d.log, MinFree: uint64(d.cfg.State.MinFree), Free: d.opts.Free, Now: d.opts.Now}
+	if d.opts.rehearsal {
+		return store.OpenMemory(o)
+	}
+	return store.Open(string(d.cfg.State.Dir), o)
 }
 
 // buildRecords makes clock, audit, metrics: what everything else reports to.
@@ -356,64 +373,6 @@ func (d *daemon) sendPrivate(key string, m *message.Message) int {
 // self is the gateway as a publisher.
 func (d *daemon) self() *principal.Principal {
 	return &principal.Principal{Kind: principal.Gateway, Key: "gateway", Name: "gateway", Subject: model.Subject{}}
-}
-
-// run starts everything in order, and stops it in reverse order. The order and its reasons:
-// the store first, because every other part writes to it, and last to stop,
-// so that everything that was accepted is synced; audit beside it; the broker
-// after the outbox, twins and guard that it hands messages to; the uplink and
-// the sync after the broker, because what they bring is delivered through it;
-// operators after them, so that what they see is running.
-//
-// The doors come last, for READY=1 to mean that somebody can be served: at least one
-// socket is open, most often the admin socket, through which operators see what is
-// wrong with the others. A listener whose port or certificate is missing holds nothing up, because
-// a start that times out takes the whole building down for one door, and starting
-// again mends none of them. systemctl status names it (STATUS=), so does health, and it is
-// tried again for as long as the daemon runs. If no door at all can be opened, READY=1 is not
-// sent: systemd ends the start after TimeoutStartSec= and begins another. The watchdog's self-test does not
-// look at the doors, for the same reason: it asks whether the daemon works, not whether its port is free.
-func (d *daemon) run(ctx context.Context) error {
-	actors := []actor{
-		{name: "store", run: d.store.Run},
-		{name: "audit", run: d.audit.Run},
-		{name: "stages", run: func(ctx context.Context) error { return d.staging.Run(ctx, d.keepMark) }},
-		{name: "keys", run: d.keys.Run},
-		{name: "twins", run: d.twins.Run},
-		{name: "registry", run: d.registrar.Run},
-		{name: "broker", run: d.broker.Run, ready: d.broker.Ready()},
-	}
-	if d.outbox != nil {
-		actors = append(actors, actor{name: "outbox", run: d.outbox.Run})
-	}
-	if d.uplink != nil {
-		actors = append(actors, actor{name: "uplink", run: d.uplink.Run})
-	}
-	if d.replica != nil {
-		actors = append(actors, actor{name: "sync", run: d.replica.Run})
-	}
-	operators, err := d.operatorActors()
-	if err != nil {
-		return errors.Join(err, d.store.Close())
-	}
-	rest, err := d.restActors()
-	if err != nil {
-		return errors.Join(err, d.store.Close())
-	}
-	actors = append(append(actors, rest...), operators...)
-	if d.opts.Reload != nil {
-		actors = append(actors, actor{name: "reload", run: d.reloader})
-	}
-	actors = append(actors, actor{name: "doors", run: d.doors.all.Run, ready: d.doors.all.Serving()})
-	err = runAll(ctx, d.log, actors, func() {
-		d.notify.Ready("serving; " + d.statusLine())
-		d.log.Info("gatehoused serves", "version", d.opts.Version, "site", d.cfg.Instance.Site.String(), "policy", d.policy.Index().Version().String(), "stage", d.staging.Stage().String())
-		context.AfterFunc(ctx, func() { d.notify.Stopping("stopping: closing connections, syncing the store") })
-	})
-	for _, end := range d.idle {
-		end()
-	}
-	return errors.Join(err, d.doors.all.Close(), d.store.Close())
 }
 
 // now is the time that is believed; before the clock is built, the system's.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 
 	"github.com/gatehouse/gatehouse/gateway/admin"
@@ -31,15 +32,18 @@ func (d *daemon) openDoors() error {
 	for _, l := range d.cfg.Listeners {
 		names = append(names, l.Name)
 	}
-	passed, err := systemd.Listeners(names...)
-	if err != nil {
-		return err
+	var passed map[string]net.Listener
+	if !d.opts.rehearsal { // the sockets are for the daemon itself
+		var err error
+		if passed, err = systemd.Listeners(names...); err != nil {
+			return err
+		}
 	}
 	d.doors.all = listeners.New(d.now, d.doorFindings)
 	d.doors.byName = map[string]*listeners.Door{}
 	for i := range d.cfg.Listeners {
 		c := &d.cfg.Listeners[i]
-		door := d.doors.all.Add(listeners.Spec{
+		door := d.addDoor(listeners.Spec{
 			Name:    "listener " + c.Name,
 			Warning: "listener-" + c.Name,
 			Level:   listeners.Failing,
@@ -52,7 +56,7 @@ func (d *daemon) openDoors() error {
 		d.doors.mqtt = append(d.doors.mqtt, brokerListener(c, door))
 	}
 	socket := string(d.cfg.Admin.Socket)
-	d.doors.admin = d.doors.all.Add(listeners.Spec{
+	d.doors.admin = d.addDoor(listeners.Spec{
 		Name:    "the admin socket",
 		Warning: "admin-socket",
 		Level:   listeners.Degraded,
@@ -61,7 +65,7 @@ func (d *daemon) openDoors() error {
 		Passed:  passed["admin"],
 	})
 	if c := d.cfg.Admin; c.Address != "" || passed["page"] != nil {
-		d.doors.page = d.doors.all.Add(listeners.Spec{
+		d.doors.page = d.addDoor(listeners.Spec{
 			Name:    "the status page",
 			Warning: "status-page",
 			Level:   listeners.Degraded,
@@ -71,7 +75,7 @@ func (d *daemon) openDoors() error {
 		})
 	}
 	if c := d.cfg.API; c.Address != "" {
-		d.doors.api = d.doors.all.Add(listeners.Spec{
+		d.doors.api = d.addDoor(listeners.Spec{
 			Name:    "the Device Update API",
 			Warning: "device-update-api",
 			Level:   listeners.Failing,
@@ -84,6 +88,16 @@ func (d *daemon) openDoors() error {
 		})
 	}
 	return nil
+}
+
+// errRehearsal keeps every door of a rehearsal shut.
+var errRehearsal = errors.New("nothing is opened to check a configuration")
+
+func (d *daemon) addDoor(spec listeners.Spec) *listeners.Door {
+	if d.opts.rehearsal {
+		spec.Open = func() (net.Listener, error) { return nil, errRehearsal }
+	}
+	return d.doors.all.Add(spec)
 }
 
 func opener(c *config.Listener) func() (net.Listener, error) {

@@ -57,7 +57,7 @@ func ofCertificate(cfg *config.Config, at string, t *config.TLS, now time.Time, 
 	unsaid := func(field string) bool {
 		return !slices.ContainsFunc(said, func(p config.Problem) bool { return p.Field == at+field })
 	}
-	if t == nil || t.Cert == "" || t.Key == "" || !unsaid("cert") || !unsaid("key") {
+	if t == nil || t.Cert == "" || t.Key == "" || !unsaid("cert") || !unsaid("key") || slices.Contains(cfg.Unseen(), at+"key") {
 		return nil
 	}
 	var list []config.Problem

@@ -64,12 +64,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	cfg, problems, stopped := load(ctx, *file)
+	found, stopped := load(ctx, *file, *check)
 	if stopped {
 		return exitOK
 	}
+	cfg, problems := found.cfg, found.problems
 	if *check || len(problems) > 0 { // the daemon's own log and health have them otherwise
-		for _, w := range gateway.Warnings(&cfg) {
+		for _, w := range found.warnings {
 			fmt.Fprintln(stderr, w)
 		}
 	}
@@ -95,22 +96,36 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
+// configuration is one that was read, and what was found in it.
+type configuration struct {
+	cfg                config.Config
+	problems, warnings []config.Problem
+}
+
 // load reads the configuration and all that it names. Some of it may be a pipe that nobody
-// writes to: being told to stop ends the wait.
-func load(ctx context.Context, file string) (cfg config.Config, problems []config.Problem, stopped bool) {
-	done := make(chan struct{})
-	var read config.Config
-	var wrong []config.Problem
+// writes to: being told to stop ends the wait. check: this process is not the service, so
+// what it lacks of the service's credentials and rights is no mistake of the file.
+func load(ctx context.Context, file string, check bool) (found configuration, stopped bool) {
+	done := make(chan configuration, 1)
 	go func() {
-		defer close(done)
-		read, wrong = config.Load(file)
-		wrong = gateway.CheckAll(&read, wrong)
+		var c configuration
+		read := config.Load
+		if check {
+			read = config.LoadForCheck
+		}
+		var loaded []config.Problem
+		c.cfg, loaded = read(file)
+		c.problems, c.warnings = gateway.Look(&c.cfg, loaded)
+		if check {
+			c.warnings = append(c.warnings, gateway.Elsewhere(&c.cfg)...)
+		}
+		done <- c
 	}()
 	select {
-	case <-done:
-		return read, wrong, false
+	case c := <-done:
+		return c, false
 	case <-ctx.Done():
-		return config.Config{}, nil, true
+		return configuration{}, true
 	}
 }
 

@@ -20,10 +20,17 @@ import (
 // Notifier tells systemd the state of the service (sd_notify(3)). Its methods
 // may be called from any goroutine and never fail the caller: a supervisor
 // that does not listen is logged once per message and otherwise ignored.
-type Notifier struct{ log *slog.Logger }
+type Notifier struct {
+	log  *slog.Logger
+	mute bool
+}
 
 // NewNotifier returns a notifier.
 func NewNotifier(log *slog.Logger) *Notifier { return &Notifier{log: log} }
+
+// Muted returns a notifier that tells nobody anything: for whoever is no
+// service, although the environment is that of one.
+func Muted() *Notifier { return &Notifier{mute: true} }
 
 // Ready says that the service serves (again, after Reloading).
 func (n *Notifier) Ready(status string) { n.send(daemon.SdNotifyReady, statusLine(status)) }
@@ -39,6 +46,9 @@ func (n *Notifier) Reloading() { n.send(daemon.SdNotifyReloading, daemon.SdNotif
 func (n *Notifier) Stopping(status string) { n.send(daemon.SdNotifyStopping, statusLine(status)) }
 
 func (n *Notifier) send(lines ...string) {
+	if n.mute {
+		return
+	}
 	if _, err := daemon.SdNotify(false, strings.Join(lines, "\n")); err != nil {
 		n.log.Warn("systemd was not told", "message", lines[0], "error", err)
 	}

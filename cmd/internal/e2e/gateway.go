@@ -47,16 +47,20 @@ func (h *House) NewGateway(t testing.TB, s Settings) *Gateway {
 	return g
 }
 
-// Config is the configuration with these settings, in which HOUSE is the directory of the
-// house and MQTT and PAGE are this gateway's ports.
+// Fill replaces names in capitals: HOUSE is the directory of the house, PORT the
+// cloud's port, MQTT and PAGE this gateway's, TENANT and SITE those of the building.
+func (g *Gateway) Fill(text string) string {
+	return strings.NewReplacer("HOUSE", g.House.Dir, "PORT", fmt.Sprint(g.House.port), "TENANT", g.House.Topology.HomeTenant.String(),
+		"MQTT", fmt.Sprint(g.MQTT), "PAGE", fmt.Sprint(g.Page), "SITE", Site).Replace(text)
+}
+
+// Config is the configuration with these settings, filled in.
 func (g *Gateway) Config(s Settings) string {
 	if s.State == "" {
 		s.State = "{dir: state, minFree: 16 MiB}"
 	}
 	sections := strings.NewReplacer("STATE", s.State, "DOOR", s.Door, "LISTENERS", s.Listeners, "SECTIONS", s.Sections)
-	names := strings.NewReplacer("HOUSE", g.House.Dir, "PORT", fmt.Sprint(g.House.port), "TENANT", g.House.Topology.HomeTenant.String(),
-		"MQTT", fmt.Sprint(g.MQTT), "PAGE", fmt.Sprint(g.Page), "SITE", Site)
-	return names.Replace(sections.Replace(`instance:
+	return g.Fill(sections.Replace(`instance:
   tenant: TENANT
   site: SITE
   hub: {host: demo-hub.azure-devices.net}
