@@ -26,12 +26,12 @@ func (e *GapError) Error() string {
 // Unwrap makes errors.Is(err, ErrGap) true.
 func (e *GapError) Unwrap() error { return ErrGap }
 
-// Apply derives the index of version c.To. It costs what changes (a role's
-// redefinition also visits those who hold it) and shares the rest with ix,
-// which stays valid. The keys name exactly the identities whose rights differ:
-// for the space model those for which some decision, at some place, is another
-// one; for the Azure model those whose set of assignments, definitions or
-// denials is another one.
+// Apply derives the index of version c.To. It costs what changes (redefining a
+// role also visits everybody who holds it) and shares the rest with ix, which
+// stays valid. The keys name exactly the identities whose rights differ. In the
+// space model these are the identities for which at least one decision at some
+// place is another one; in the Azure model, those whose set of assignments,
+// definitions or deny assignments is another one.
 func (ix *Index) Apply(c model.ChangeSet) (*Index, []Key, error) {
 	if !ix.loaded || c.From != ix.version || c.To.Epoch != c.From.Epoch || c.To.Number < c.From.Number {
 		return nil, nil, &GapError{Have: ix.version, From: c.From, To: c.To}
@@ -58,7 +58,8 @@ func (ix *Index) Apply(c model.ChangeSet) (*Index, []Key, error) {
 	return &next, keys, nil
 }
 
-// delta is a change under way: the parts of the index that it may write to.
+// delta is the index that Apply builds: it copies a part of its parent before
+// it writes to that part for the first time.
 type delta struct {
 	ix      *Index
 	own     []uint64 // bit per block of people: copied already
@@ -68,7 +69,8 @@ type delta struct {
 	newRoles bool // the table of roles is a copy
 }
 
-// open copies the small tables, if the change needs to write to them.
+// open copies what every change writes to (the lists of blocks) and, if this
+// change needs them, the roles, the realms and the refused assignments.
 func (d *delta) open(c *model.ChangeSet) {
 	d.ix.people = slices.Clone(d.ix.people)
 	d.own = make([]uint64, (len(d.ix.people)+63)/64)
@@ -95,10 +97,11 @@ func (d *delta) open(c *model.ChangeSet) {
 	}
 }
 
-// assignments takes out and puts in, each identity once: a change of thousands
-// of one's grants must not copy thousands of them thousands of times.
+// assignments removes assignments and adds others. It handles each identity
+// once: a change to thousands of assignments of one identity must not copy its
+// run of grants thousands of times.
 func (d *delta) assignments(c *model.ChangeSet) {
-	gone := map[uint64][]space.ID{} // by the hash of who may have them
+	gone := map[uint64][]space.ID{} // by the hash of the identities that may hold them
 	for i := range c.RemoveAssigns {
 		d.look(&c.RemoveAssigns[i], gone)
 	}
@@ -136,7 +139,7 @@ func (d *delta) assignments(c *model.ChangeSet) {
 	}
 }
 
-// mutable is a block that may be written to.
+// mutable returns a block that may be written to.
 func (d *delta) mutable(n uint64) block {
 	if d.own[n/64]>>(n%64)&1 == 0 {
 		d.own[n/64] |= 1 << (n % 64)
@@ -145,8 +148,9 @@ func (d *delta) mutable(n uint64) block {
 	return d.ix.people[n]
 }
 
-// look notes who may have the assignment, by the beginning of their hash. One that
-// is not there is no error: nothing is granted by it either way.
+// look adds the assignment to at, under the upper halves of the hashes of the
+// identities that may hold it. An assignment that is not in the index is no
+// error: it grants nothing before and nothing after.
 func (d *delta) look(id *space.ID, at map[uint64][]space.ID) {
 	delete(d.ix.refused, *id)
 	bucket, fp := d.ix.bucket(id)
@@ -157,8 +161,8 @@ func (d *delta) look(id *space.ID, at map[uint64][]space.ID) {
 	}
 }
 
-// cut takes the assignments out of the identities that have them, among those
-// whose hash begins so.
+// cut removes the assignments from the identities whose hash has that upper
+// half and that hold one of them.
 func (d *delta) cut(hash uint64, ids []space.ID) {
 	gone := make(map[space.ID]bool, len(ids))
 	for _, id := range ids {
@@ -204,8 +208,8 @@ func (d *delta) unlist(id *space.ID, hash uint64) {
 	d.ix.grants--
 }
 
-// close puts the cells of a block where a search finds them, after one of them
-// became free.
+// close moves the cells of a block to where a search finds them, after one of
+// them became free.
 func (ix *Index) close(b block) {
 	old := slices.Clone(b)
 	clear(b)
@@ -217,7 +221,8 @@ func (ix *Index) close(b block) {
 	}
 }
 
-// put gives the identity valid grants, in order, whose ids are not in the tables.
+// put adds grants to an identity. They are valid, in order, and their ids are
+// not in the index yet.
 func (d *delta) put(who *model.Identity, grants []grant) {
 	d.touched[*who] = struct{}{}
 	h := d.ix.hash.identity(who)
@@ -250,7 +255,8 @@ func (d *delta) put(who *model.Identity, grants []grant) {
 	d.ix.grants += len(grants)
 }
 
-// roles redefines roles and visits those who hold one whose rights changed.
+// roles redefines roles and computes anew the fingerprint of every identity
+// that holds one of those whose rights changed.
 func (d *delta) roles(c *model.ChangeSet) {
 	changed := map[uint32]bool{}
 	mark := func(n uint32, differs bool) {
@@ -285,13 +291,14 @@ func (d *delta) resum(c *cell) {
 	}
 }
 
-// outgrown tells whether the tables have become too small to be quick.
+// outgrown tells whether the blocks or byID hold so much that searching them
+// has become slow.
 func (d *delta) outgrown() bool {
 	return d.ix.identities > cells*7/8*len(d.ix.people) || d.ix.grants > overfull*perBucket*int(d.byID.len())
 }
 
-// regrow rebuilds the tables in their proper size. Its cost is spread over the
-// deltas that made it necessary.
+// regrow rebuilds the blocks and byID in the size that fits what they hold. Its
+// cost is spread over the deltas that made it necessary.
 func (d *delta) regrow() {
 	d.ix.byID = d.byID.array
 	list := make([]model.Assignment, 0, d.ix.grants)

@@ -76,8 +76,9 @@ func askedScope(s string) (string, bool) {
 	return s, true
 }
 
-// listed tells whether such a scope covers a resource only where ARM lists the
-// assignment there, since nothing in a resource's id says where it belongs.
+// listed tells whether the scope is a management group or "/". Nothing in the
+// id of a resource says to which of them it belongs, so such a scope covers a
+// resource only where ARM lists the assignment there.
 func (a armScope) listed() bool {
 	return a == "" || strings.HasPrefix(string(a), "/providers/microsoft.management/managementgroups/")
 }
@@ -88,8 +89,9 @@ func (a armScope) covers(asked string) bool {
 	return len(asked) >= len(a) && sameFold(string(a), asked[:len(a)]) && (len(asked) == len(a) || asked[len(a)] == '/')
 }
 
-// foldCovers is covers with Unicode's case folding, which makes more ids
-// equal: for denials, where equal means refused.
+// foldCovers is covers with the case folding of Unicode, by which more ids are
+// equal than by that of ASCII. It is for deny assignments, where a doubtful
+// match must refuse.
 func (a armScope) foldCovers(asked string) bool {
 	rest := asked
 	for seg := range strings.SplitSeq(strings.TrimPrefix(string(a), "/"), "/") {

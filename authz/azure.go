@@ -53,7 +53,7 @@ type azureDeny struct {
 	actions, exclude []string
 	where            scopeSet
 	when             when
-	err              error // why it is applied more widely than it says
+	err              error // set if a part was not understood: the deny assignment then applies more widely than it says
 	sum              uint64
 }
 
@@ -87,9 +87,10 @@ type scopeSet struct {
 	at    []armScope // of a listed scope: where ARM lists it
 }
 
-// compileScope reads the scope of an assignment or a denial. Places where it is said to be
-// listed that are none are left out, and unread tells of the first: for a
-// denial, which must not be less than it says.
+// compileScope reads the scope of an assignment or a deny assignment. An entry
+// of AtScopes that is no ARM id is left out, and unread is the error of the
+// first one: a deny assignment must then apply everywhere, because it must not
+// deny less than it says.
 func compileScope(scope string, at []string) (s scopeSet, unread, err error) {
 	no := func(text string) error { return fmt.Errorf("%w scope %.80q: want an ARM id", model.ErrInvalid, text) }
 	var ok bool
@@ -107,8 +108,8 @@ func compileScope(scope string, at []string) (s scopeSet, unread, err error) {
 	return s, unread, nil
 }
 
-// grants tells whether an assignment covers the scope: by text, or, for a
-// management group and for "/", only where ARM lists it.
+// grants tells whether an assignment covers the scope: by the text of the id
+// or, for a management group and for "/", where ARM lists it.
 func (s *scopeSet) grants(asked string) bool {
 	if !s.scope.listed() {
 		return s.scope.covers(asked)
@@ -121,8 +122,9 @@ func (s *scopeSet) grants(asked string) bool {
 	return false
 }
 
-// denies is grants for a denial. In doubt it covers: case is folded more
-// widely, and what ARM lists at a scope is taken to hold below it.
+// denies is grants for a deny assignment. In doubt it covers the scope: case is
+// folded by Unicode, and what ARM lists at a scope is taken to hold below it
+// too.
 func (s *scopeSet) denies(asked string, notBelow bool) bool {
 	if notBelow {
 		return s.scope.foldCovers(asked) && armScope(asked).foldCovers(string(s.scope))
@@ -138,8 +140,8 @@ func (s *scopeSet) denies(asked string, notBelow bool) bool {
 	return false
 }
 
-// matches tells whether a grant's principal is the subject. Groups count only
-// when they are known; an unknown type is nobody.
+// matches tells whether the principal of an assignment is the subject. Groups
+// count only when they are known; a principal of unknown type matches nobody.
 func matches(who model.AzurePrincipal, s *model.Subject) bool {
 	switch who.Type {
 	case model.AzureUser, model.AzureServicePrincipal:
@@ -150,8 +152,8 @@ func matches(who model.AzurePrincipal, s *model.Subject) bool {
 	return false
 }
 
-// mayMatch tells whether a deny's principal is, or for all that is known could
-// be, the subject.
+// mayMatch tells whether the principal of a deny assignment is the subject, or
+// could be: unknown groups and unknown types match everybody.
 func mayMatch(who model.AzurePrincipal, s *model.Subject) bool {
 	switch who.Type {
 	case model.AzureUser, model.AzureServicePrincipal:
@@ -176,7 +178,7 @@ func (d *azureDeny) concerns(s *model.Subject) bool {
 			return true
 		}
 	}
-	return len(d.Principals) == 0 // for nobody by its words, which makes no sense: for everybody
+	return len(d.Principals) == 0 // a deny assignment for nobody makes no sense: it is read as one for everybody
 }
 
 func (d *azureDeny) applies(s *model.Subject, q *abac.Query) bool {
@@ -224,8 +226,8 @@ func (ix *Index) DecideRequest(s *model.Subject, q abac.Query) Decision {
 	return out
 }
 
-// decide looks for a grant among assignments and improves out: the reason of
-// the one that came closest wins.
+// decide looks for a grant among the assignments. If there is none, it sets out
+// to the reason of the assignment that came closest.
 func (z *azure) decide(out *Decision, held []*azureAssignment, s *model.Subject, q *abac.Query) {
 	for _, a := range held {
 		if !matches(a.Who, s) {
@@ -273,7 +275,8 @@ func (z *azure) judge(a *azureAssignment, q *abac.Query) Reason {
 	return ConditionUnknown
 }
 
-// askableAction refuses patterns and what case folding would be unsure about.
+// askableAction refuses the empty action, a pattern, and any byte that is no
+// printable ASCII: the cases of other letters could be folded in two ways.
 func askableAction(action string) bool {
 	for i := range len(action) {
 		if c := action[i]; c == '*' || c <= ' ' || c >= 0x7f {

@@ -48,8 +48,8 @@ func (z *azure) apply(h *hasher, c *model.ChangeSet) (azure, []Key) {
 	return next, e.keys(z)
 }
 
-// azureEdit is an azure half under construction. Its maps are its own; the
-// slices in held are replaced, never written to.
+// azureEdit is an azure under construction. It owns its maps; the slices in
+// held are shared with the parent, so they are replaced and never written to.
 type azureEdit struct {
 	*azure
 	hash    *hasher
@@ -101,7 +101,8 @@ func twiceUsed[T any](list []T, id func(*T) space.ID) map[space.ID]bool {
 	return seen
 }
 
-// hold makes the list of one principal anew: what it held and is not removed, and what is added.
+// hold builds the list of one principal anew: what it held before without what
+// is removed, and what is added.
 func (e *azureEdit) hold(who space.ID, added []*azureAssignment) {
 	list := make([]*azureAssignment, 0, len(e.held[who])+len(added))
 	for _, a := range e.held[who] {
@@ -117,7 +118,8 @@ func (e *azureEdit) hold(who space.ID, added []*azureAssignment) {
 	e.held[who] = list
 }
 
-// removeAssignment takes the assignment out, but for the list of who holds it: put makes that anew.
+// removeAssignment removes the assignment from all but the list of its
+// principal, which put builds anew.
 func (e *azureEdit) removeAssignment(id space.ID) {
 	delete(e.refused, id)
 	if a, ok := e.assignments[id]; ok {
@@ -139,8 +141,8 @@ func (e *azureEdit) removeRole(id space.ID) {
 	}
 }
 
-// deny removes denials and puts others. Of several with one id all deny: leaving
-// one out would grant.
+// deny removes deny assignments and adds others. Of several with the same id
+// all apply: leaving one out could grant something.
 func (e *azureEdit) deny(remove []space.ID, put []model.AzureDeny) {
 	gone := make(map[space.ID]bool, len(remove)+len(put))
 	for _, id := range remove {
@@ -163,13 +165,13 @@ func (e *azureEdit) deny(remove []space.ID, put []model.AzureDeny) {
 	slices.SortFunc(e.denies, func(a, b *azureDeny) int { return cmp.Or(compareIDs(a.ID, b.ID), cmp.Compare(a.sum, b.sum)) })
 }
 
-// names tells whether it is one principal that is named, not everyone and not
-// something unknown.
+// names tells whether a principal is one that is named, rather than everyone or
+// a type that is not known.
 func names(who model.AzurePrincipal) bool {
 	return who.Type != model.UnknownPrincipal && who.Type != model.AzureEveryone && !who.ID.IsZero()
 }
 
-// touchDeny marks whom the deny is for.
+// touchDeny marks the principals that a deny assignment is for as touched.
 func (e *azureEdit) touchDeny(d *azureDeny) {
 	e.all = e.all || len(d.Principals) == 0
 	for _, who := range d.Principals {

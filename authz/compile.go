@@ -13,7 +13,7 @@ import (
 
 const (
 	perBucket = 32 // assignments in a bucket of byID, at most, on average, when compiled
-	overfull  = 4  // times that before a delta rebuilds the tables
+	overfull  = 4  // at that many times perBucket a delta rebuilds blocks and byID
 )
 
 // Compile builds the index of a complete snapshot. What cannot be used (a role
@@ -44,7 +44,7 @@ func Empty() *Index {
 	return ix
 }
 
-// incoming is a valid assignment on its way into the tables.
+// incoming is a valid assignment that is about to be placed into the index.
 type incoming struct {
 	hash   uint64 // of the identity
 	o0, o1 uint64
@@ -52,7 +52,7 @@ type incoming struct {
 	grant  grant
 }
 
-// place fills the tables with the assignments.
+// place builds the blocks and byID from the assignments.
 func (ix *Index) place(list []model.Assignment) {
 	in := make([]incoming, 0, len(list))
 	twice := duplicates(&ix.hash, list)
@@ -82,7 +82,8 @@ func (ix *Index) place(list []model.Assignment) {
 	ix.indexIDs()
 }
 
-// admit tells whether an assignment can be taken into the tables.
+// admit returns why an assignment cannot be placed into the index: it is
+// malformed, or its id is used twice.
 func admit(a *model.Assignment, twice map[space.ID]bool) error {
 	if err := a.Validate(); err != nil {
 		return err
@@ -128,8 +129,9 @@ func duplicates(h *hasher, list []model.Assignment) map[space.ID]bool {
 	return seen
 }
 
-// radix fills out with the values of get in the order of their key: spread by
-// the leading bits, then sorted within the bucket, which holds a handful.
+// radix writes the values of get to out in the order of their keys. It first
+// spreads them over buckets by the leading bits of the key, and then sorts each
+// bucket, which holds a handful.
 func radix[T any](out []T, get func(int) *T, key func(*T) uint64) {
 	if len(out) == 0 {
 		return
@@ -169,8 +171,9 @@ func powerOfTwo(n, least int) int { return max(least, 1<<bits.Len(uint(max(n-1, 
 
 // fill builds the cells from the assignments, which are in the order of hash.
 func (ix *Index) fill(in []incoming) {
-	// Equal hashes of different identities are next to impossible, and cheap
-	// to put right: order them by identity, and each identity's by grant.
+	// Two identities with the same hash are next to impossible, and easy to
+	// separate: order equal hashes by identity, and the assignments of each
+	// identity as grants are ordered.
 	runs := 0
 	for from := 0; from < len(in); {
 		to := from + 1
@@ -191,7 +194,8 @@ func (ix *Index) fill(in []incoming) {
 	}
 }
 
-// spread fills so many blocks, or returns false if one does not have room.
+// spread distributes the cells over that many blocks; false if a block would
+// overflow.
 func (ix *Index) spread(in []incoming, blocks int) bool {
 	ix.people = make([]block, blocks)
 	for from, n := 0, uint64(0); n < uint64(blocks); n++ {
@@ -208,7 +212,8 @@ func (ix *Index) spread(in []incoming, blocks int) bool {
 	return true
 }
 
-// fill fills an empty block. Its runs lie side by side in one array.
+// fill fills an empty block. The grants of all its cells lie side by side in
+// one array.
 func (b block) fill(ix *Index, in []incoming) bool {
 	run := make([]grant, len(in))
 	identities := 0
@@ -222,7 +227,7 @@ func (b block) fill(ix *Index, in []incoming) bool {
 		c.held = run[from:to:to]
 		c.marks = marks(c.held)
 		if identities++; identities > cells-2 {
-			return false // one cell stays free to end a search, one for the next to come
+			return false // one free cell ends a search, a second one is for the next identity
 		}
 		*b.free(in[from].hash) = c
 		from = to

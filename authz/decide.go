@@ -54,10 +54,11 @@ func (ix *Index) Decide(s *model.Subject, op model.Operation, at space.Path) Dec
 	return Decision{Reason: RoleLacksOperation, index: ix, by: lacks}
 }
 
-// covering returns a grant of the cell whose path covers the place and whose
-// role allows the operation, the first in order, and failing that the deepest
-// whose path covers it and whose role does not: the nearest miss. may are the
-// marks that the cell and the place have in common.
+// covering searches the grants of a cell. It returns the first grant, in order,
+// whose path covers the place and whose role allows the operation; failing
+// that, it returns the deepest grant whose path covers the place but whose role
+// does not, which is the nearest miss. may are the marks that the cell and the
+// place have in common.
 func (c *cell) covering(may uint64, allowing slotSet, at space.Path) (found, lack *grant) {
 	held := c.held
 	if len(held) > few {
@@ -88,8 +89,9 @@ func (c *cell) covering(may uint64, allowing slotSet, at space.Path) (found, lac
 	return nil, lack
 }
 
-// coveringOfMany is covering for a long run: marks alone would leave too much
-// of it to look at.
+// coveringOfMany is covering for a long run of grants, of which the marks alone
+// would leave too many to look at: it searches for the place and for each of
+// its ancestors.
 func coveringOfMany(held []grant, may uint64, allowing slotSet, at space.Path) (found, lack *grant) {
 	for d := 0; d <= at.Depth(); d++ {
 		key := at.Key(d)
@@ -105,7 +107,7 @@ func coveringOfMany(held []grant, may uint64, allowing slotSet, at space.Path) (
 			if allowing.has(g.role) {
 				return g, nil
 			}
-			lack = g // never above the last
+			lack = g // paths grow longer from hit to hit, so the last is the deepest
 		}
 	}
 	return nil, lack

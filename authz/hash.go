@@ -75,8 +75,9 @@ func (h *hasher) rights(r *condition.Rights) uint64 {
 	return x
 }
 
-// grant fingerprints one grant, with the role's id: decisions name it, also where it is
-// not defined. Sums of these fingerprint a set of grants.
+// grant fingerprints one grant. The id of its role is part of it even if the
+// role is not defined, because a decision names it. The fingerprint of a set of
+// grants is the sum of those of its elements.
 func (h *hasher) grant(g *grant, role *roleSlot) uint64 {
 	return mix(h.id(&g.id)^maphash.String(h.seed, string(g.path)), h.id(&role.role.ID)+role.sum)
 }

@@ -44,9 +44,10 @@ const (
 	fill  = 14 // of them are used, on average, when compiled
 )
 
-// block is an open-addressed hash table of identities. A cell without grants
-// is free and ends a search; one always is. It is a slice because an element
-// of an array behind a pointer costs a look at the array's beginning.
+// block is an open-addressed hash table of identities. A cell without grants is
+// free and ends a search, so there is always at least one. It is a slice
+// because reading an element of an array behind a pointer loads the beginning
+// of the array too.
 type block []cell
 
 // cell is an identity with what it holds; it fills a cache line.
@@ -108,7 +109,8 @@ func compareGrants(a, b *grant) int {
 	return compareIDs(a.id, b.id)
 }
 
-// realm is what many identities have in common.
+// realm is the part of an identity that many have in common: kind, tenant and
+// domain.
 type realm struct {
 	t0, t1 uint64 // tenant
 	domain string
@@ -120,8 +122,9 @@ func realmOf(i *model.Identity) realm {
 	return realm{t0, t1, i.Domain, i.Kind}
 }
 
-// realms numbers them. Those without tenant and domain, as of all devices, have
-// the number of their kind and are known without looking; the others follow.
+// realms numbers the realms. One without tenant and domain, as of all devices,
+// has the number of its IdentityKind and needs no lookup; the others have the
+// numbers from firstRealm on.
 type realms struct {
 	list []realm // number firstRealm and up
 	byID map[realm]uint32
@@ -214,9 +217,9 @@ type roleSlot struct {
 type roles struct {
 	slots []*roleSlot
 	byID  map[space.ID]uint32
-	// allow is the slots' rights the other way round: for each Probe the set
-	// of slots that allow it, wide words of it. What is asked again and again
-	// then lies together.
+	// allow is the rights of all slots, transposed: for each Probe, the set of
+	// slots that allow it, in wide words. The sets that are asked for again and
+	// again then share cache lines.
 	allow  []uint64
 	wide   int
 	usable slotSet
@@ -232,7 +235,8 @@ type slotSet []uint64
 
 func (s slotSet) has(slot uint32) bool { return s[slot/64]>>(slot%64)&1 != 0 }
 
-// turn computes allow. To be called once the slots are as they shall be.
+// turn computes allow from the slots. It is called once after the last change
+// to them.
 func (r *roles) turn() {
 	r.wide = (len(r.slots) + 63) / 64
 	r.allow = make([]uint64, condition.Probes*r.wide)

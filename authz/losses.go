@@ -8,16 +8,18 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Losses is the change set after which from grants nothing that to denies, and
-// nothing that from itself denies: for a gateway that cannot store to, and may
-// therefore take rights away but not give any. It leaves from at its version. It
-// may take more than it must, never less: a role that allows less than before,
-// in whatever respect, allows nothing.
+// Losses is the change set that takes from the policy from everything that to
+// does not allow, and gives nothing. It is for a gateway that cannot store to:
+// it may take rights away, but must not give any that a restart would forget.
+// After it, from grants nothing that to denies, and nothing that from itself
+// denied before; its version stays that of from. It may take more than it must,
+// never less: a role that allows less in to than in from, in whatever respect,
+// allows nothing.
 //
-// Both should be derived from one index (by Apply or Replace), so that their
-// fingerprints compare; of two that are not, every Azure assignment is taken.
-// The cost is one look at every identity, and one at each assignment of those
-// whose fingerprints differ.
+// Both should descend from one index (by Apply or Replace), so that their
+// fingerprints compare; otherwise every Azure assignment is taken. The cost is
+// one look at every identity, and one at each assignment of those whose
+// fingerprints differ.
 func Losses(from, to *Index) model.ChangeSet {
 	c := model.ChangeSet{From: from.version, To: from.version}
 	from.each(func(held *cell) {
@@ -97,9 +99,10 @@ func containsAll(list, wanted []string) bool {
 	})
 }
 
-// beside is added together with the denials in z of the same ids. A denial that
-// is put takes the place of those with its id; it may deny less than they do,
-// and so they are put again and go on beside it.
+// beside returns the deny assignments to put: added, together with those of z
+// that have the same ids. A deny assignment that is put replaces the ones with
+// its id, and may deny less than they do; putting the old ones again keeps them
+// in force.
 func (z *azure) beside(added []model.AzureDeny) []model.AzureDeny {
 	ids := make(map[space.ID]bool, len(added))
 	for i := range added {
@@ -114,9 +117,9 @@ func (z *azure) beside(added []model.AzureDeny) []model.AzureDeny {
 	return append(out, added...)
 }
 
-// LossesOf is what a change set to ix takes away, as Losses would find it, at
+// LossesOf is Losses from ix to the index that the change set would lead to, at
 // the cost of the change set alone. It takes more: what the change set puts may
-// give less than what it replaces, and is therefore taken away whole.
+// give less than what it replaces, and is therefore taken away as a whole.
 func (ix *Index) LossesOf(c *model.ChangeSet) model.ChangeSet {
 	l := model.ChangeSet{
 		From:               c.From,
@@ -148,9 +151,9 @@ func (ix *Index) LossesOf(c *model.ChangeSet) model.ChangeSet {
 	return l
 }
 
-// emptied is a role that allows nothing. To remove the role would not do: one of
-// the system's own returns to its built-in form, which may allow more than the
-// definition that is lost.
+// emptied is a role that allows nothing. Removing the role would not do: a
+// system role returns to its built-in form, which may allow more than the
+// definition that is to be lost.
 func emptied(id space.ID) model.Role { return model.Role{ID: id} }
 
 // emptiedAzure is emptied for the Azure model.

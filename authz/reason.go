@@ -44,10 +44,12 @@ func (r Reason) String() string {
 func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // Decision is the answer to one question. The zero Decision refuses. It points
-// into the index that decided: most decisions are asked for nothing but
-// Allowed, and what is not asked for is not fetched. Keep its Record instead.
+// into the index that decided, because most callers only ask for Allowed, and
+// the rest would be computed for nothing. Whoever keeps a decision keeps its
+// Record, which does not hold the index in memory.
 //
-// Four fields of four words: what the compiler keeps in registers.
+// It has four fields of four words together, which the compiler keeps in
+// registers.
 type Decision struct {
 	Allowed bool
 	Reason  Reason

@@ -5,11 +5,11 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Replace compiles a complete snapshot that takes the place of ix, after a
-// full synchronisation. The keys name the same identities as a change set from
-// one to the other would, and rights versions of the two compare: who may do
-// what it might before keeps its version. The cost is that of Compile and of
-// one look at every identity.
+// Replace compiles a complete snapshot that takes the place of ix, after a full
+// synchronisation. The keys name the same identities that a change set from one
+// to the other would name. The rights versions of the two indexes compare: an
+// identity with the same rights keeps its version. The cost is that of Compile
+// and of one look at every identity.
 func (ix *Index) Replace(s model.Snapshot) (*Index, []Key, []Problem) {
 	next := compile(ix.hash, s)
 	d := delta{ix: next, touched: map[model.Identity]struct{}{}}

@@ -10,8 +10,8 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Key names whose rights a change set made different. Exactly one of its
-// parts is set.
+// Key names an identity or principal whose rights a change set has altered.
+// Exactly one of its parts is set.
 type Key struct {
 	Identity  model.Identity // space model
 	Principal space.ID       // Azure model: object id of a user, service principal or group
@@ -31,7 +31,8 @@ func (k *Key) Concerns(s *model.Subject) bool {
 	return k.Everyone || k.Principal == s.Object || !s.GroupsKnown || slices.Contains(s.Groups, k.Principal)
 }
 
-// keys compares what the touched identities may do now with what they might before.
+// keys compares the rights of the touched identities with those that they had
+// in before.
 func (d *delta) keys(before *Index) []Key {
 	var out []Key
 	same := func(a, b right) bool { return a.path == b.path && (a.rights == b.rights || *a.rights == *b.rights) }
@@ -49,15 +50,16 @@ func compareIdentities(a, b *model.Identity) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), compareIDs(a.Object, b.Object), compareIDs(a.Tenant, b.Tenant), cmp.Compare(a.Domain, b.Domain))
 }
 
-// right is what is allowed at a path and, so far as nothing is said there, below.
+// right is what is allowed at a path and, unless another right is at a deeper
+// path, below it.
 type right struct {
 	path   space.Line
 	rights *condition.Rights
 }
 
-// effective is the normal form of what grants allow: at every path where it is
-// more than right above, in order. Two sets of grants with the same normal
-// form decide alike.
+// effective is the normal form of what grants allow: in the order of paths, a
+// right for each path at which more is allowed than right above it. Two sets of
+// grants with the same normal form decide alike.
 func (ix *Index) effective(grants []grant) []right {
 	sorted := make([]right, 0, len(grants))
 	for i := range grants {

@@ -10,8 +10,8 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// defineRoles starts the table of roles: the system roles, overlaid with the
-// snapshot's.
+// defineRoles starts the list of roles with the system roles, replaced by the
+// snapshot's definitions of the same id.
 func (ix *Index) defineRoles(defined []model.Role) {
 	ix.roles.byID = map[space.ID]uint32{}
 	for _, r := range model.SystemRoles() {
@@ -43,8 +43,8 @@ func (r *roles) slot(id space.ID) uint32 {
 	return n
 }
 
-// define compiles the role into its slot and tells whether decisions may
-// differ by it.
+// define compiles the role into its slot and tells whether decisions may differ
+// because of it.
 func (r *roles) define(h *hasher, role model.Role) (n uint32, changed bool) {
 	n = r.slot(role.ID)
 	before := r.slots[n].sum
@@ -77,7 +77,7 @@ func refusedRole(role model.Role, err error) *roleSlot {
 	return &roleSlot{sum: refusedSum, role: role, defined: true, err: err}
 }
 
-// clone is a copy to be edited, and then turned.
+// clone is a copy to be edited; after the last edit turn must be called.
 func (r *roles) clone() roles {
 	return roles{slots: slices.Clone(r.slots), byID: maps.Clone(r.byID)}
 }

@@ -7,9 +7,9 @@ import (
 	"github.com/gatehouse/gatehouse/authz/model"
 )
 
-// Operations says in words what a grant allows where it applies: the other
-// half of a reviewer's answer, for whom the name of a role is a claim. Deny
-// assignments are not counted in.
+// Operations says in words what a grant allows where it applies. A reviewer
+// needs it beside the name of the role, which only claims what the role allows.
+// Deny assignments are not subtracted.
 func (ix *Index) Operations(g *Grant) string {
 	if g.Scope != "" {
 		return ix.azure.operations(g)

@@ -72,7 +72,7 @@ type daemon struct {
 	registry *metrics.Registry
 	metrics  *metrics.Set
 	audit    *audit.Log
-	ledger   *ledger
+	ledger   *audit.Ledger
 	notify   *systemd.Notifier
 
 	store     *store.Store
@@ -211,7 +211,7 @@ func (d *daemon) buildRecords() error {
 			d.health.Set(err != nil, "audit-file", health.Degraded, fmt.Sprint("the audit file cannot be written: ", err), "free space or mend the permissions of audit.file; records still go to the log")
 		},
 	})
-	d.ledger = newLedger(d.audit, d.metrics, func() string { return d.policy.Index().Version().String() })
+	d.ledger = audit.NewLedger(d.audit, d.metrics, func() string { return d.policy.Index().Version().String() })
 	return nil
 }
 
@@ -258,7 +258,7 @@ func (d *daemon) buildPolicy() error {
 func (d *daemon) buildMessages() error {
 	s := d.cfg.Sessions
 	o := broker.Options{
-		Listeners: d.doors.mqtt, Authenticator: d.identity, Access: &gate{topics: d.access, identity: d.identity, decided: d.metrics.Decided},
+		Listeners: d.doors.mqtt, Authenticator: d.identity, Access: liveAccess{&access.Live{Map: d.access, Still: d.identity.Still, Decided: d.metrics.Decided}},
 		Services: d, Outbox: routed{d}, Vault: d.store.Vault(), Auditor: d.ledger, Log: d.log,
 		QueueMessages: s.QueueMessages, QueueBytes: int(s.QueueBytes), TotalQueueBytes: int64(s.TotalBytes),
 		MaxRetained: s.Retained, MaxRetainedBytes: int64(s.RetainedBytes), MaxSessionExpiry: s.MaxExpiry, RefuseHold: d.cfg.Outbox.RefuseAfter,
@@ -277,6 +277,12 @@ func (d *daemon) buildMessages() error {
 	d.broker, err = broker.New(o)
 	return err
 }
+
+// liveAccess is the topic map as the broker asks it.
+type liveAccess struct{ *access.Live }
+
+// Open implements broker.Access.
+func (a liveAccess) Open(p *principal.Principal) broker.Rights { return a.Live.Open(p) }
 
 // routed lets the broker offer messages before the outbox is plugged in; nothing runs before that.
 type routed struct{ d *daemon }

@@ -123,26 +123,8 @@ func (e policyEffects) Forget(gone []device.Departed) { e.d.forget(gone) }
 func (e policyEffects) Changed(c policy.Change) { e.d.policyChanged(c) }
 
 func (d *daemon) policyProblems(policy []authz.Problem, topology []device.Problem) {
-	d.health.Set(len(policy) > 0, "policy-problems", health.Degraded, listed("parts of the policy grant nothing", policy), "gatehousectl assignments shows them; correct them in the cloud")
-	d.health.Set(len(topology) > 0, "topology-problems", health.Degraded, listed("records of the registry are refused", topology), "correct the records in the cloud: device ids, hardware ids and thumbprints are unique")
-}
-
-// listed names the first few.
-func listed[T fmt.Stringer](what string, all []T) string {
-	const most = 5
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d %s: ", len(all), what)
-	for i := range all {
-		if i == most {
-			fmt.Fprintf(&b, " … and %d more", len(all)-most)
-			break
-		}
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(all[i].String())
-	}
-	return b.String()
+	d.health.Set(len(policy) > 0, "policy-problems", health.Degraded, health.Listed("parts of the policy grant nothing", policy), "gatehousectl assignments shows them; correct them in the cloud")
+	d.health.Set(len(topology) > 0, "topology-problems", health.Degraded, health.Listed("records of the registry are refused", topology), "correct the records in the cloud: device ids, hardware ids and thumbprints are unique")
 }
 
 // policyChanged is called after a change took effect.
@@ -185,21 +167,10 @@ func (d *daemon) revoke(ctx context.Context, hit func(*principal.Principal) bool
 func (d *daemon) forget(gone []device.Departed) {
 	for _, was := range gone {
 		id := was.Name
-		d.broker.Forget(func(p *principal.Principal) bool { return departed(was, p) })
+		d.broker.Forget(func(p *principal.Principal) bool { return p.OfRecord(was.Name, was.ID) })
 		d.twins.Forget(id) // and the guard's record, each after what it is doing
 		d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "revoke", Allowed: true, Principal: "device:" + id, Reason: "device-deleted", Detail: "sessions, queued and retained messages, twin and deployment state are gone", Count: 1})
 	}
-}
-
-// departed tells whether p is what is gone: a device goes with its modules, a
-// module alone. Who has the same name and is of another record is not: a
-// duplicate came and went while the one that was there stays.
-func departed(was device.Departed, p *principal.Principal) bool {
-	if p.Node != was.ID || p.Kind != principal.Device && p.Kind != principal.Module {
-		return false
-	}
-	hub, module, one := strings.Cut(was.Name, "/")
-	return p.DeviceID == hub && (!one || p.Kind == principal.Module && p.ModuleID == module)
 }
 
 // ownerOf is whose twin an identity's is now (twins.Options.Owner).

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/gatehouse/gatehouse/authz/model"
-	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/principal"
@@ -17,7 +15,7 @@ import (
 // without a management API.
 func (d *daemon) buildRegistry() error {
 	o := registry.Options{
-		Store: d.store.Bucket("registry-creates"), Topology: d.policy.Topology, May: d.mayCreate, MayRead: d.mayReadSensor,
+		Store: d.store.Bucket("registry-creates"), Topology: d.policy.Topology, May: d.mayCreate, MayRead: d.access.MayReadSensor,
 		SendSession: d.broker.SendSession, Audit: d.ledger.Audit, Self: d.self(), Log: d.log, Now: d.clock.Now,
 		Report: func(waiting int, why error) {
 			d.health.Set(why != nil, "registry-creates", health.Degraded, fmt.Sprintf("%d sensors wait to be created in the cloud: %v", waiting, why),
@@ -34,31 +32,14 @@ func (d *daemon) buildRegistry() error {
 	return d.registrar.Load()
 }
 
-// mayCreate decides a queued create again, as the publish that it was, by the
-// identities of then and the policy of now.
+// mayCreate decides a queued create again.
 func (d *daemon) mayCreate(p *principal.Principal, deviceID, hardwareID string) registry.Decision {
 	if !d.policy.Loaded() {
 		// Nothing is known yet: that is no reason to drop what was acknowledged.
 		return registry.Decision{Hold: true, Reason: access.NoPolicy}
 	}
-	// Who may no longer be connected may publish nothing, either.
-	v := d.access.Open(p).Publish("registry/devices/"+deviceID+"/sensors/"+hardwareID+"/create", nil)
-	x := registry.Decision{Allowed: v.Allowed, Reason: v.Reason, Detail: v.Detail}
-	switch v.Reason {
-	case access.NoPolicy, access.CacheExpired, access.StageRefused:
-		x.Hold = !v.Allowed
-	}
-	return x
-}
-
-// mayReadSensor: Read Sensor at the sensor's own path, or device_self_grant.
-func (d *daemon) mayReadSensor(p *principal.Principal, s *device.Sensor) bool {
-	if d.cfg.Access.DeviceSelfGrant && p.Kind == principal.Device && s.Device == p.Node {
-		return true
-	}
-	index, topology := d.policy.Facts()
-	at := topology.SensorPath(s)
-	return index.Decide(&p.Subject, model.Operation{Access: model.Read, Type: model.Sensor}, at).Allowed
+	v, hold := d.access.CreateAgain(p, deviceID, hardwareID)
+	return registry.Decision{Allowed: v.Allowed, Hold: hold, Reason: v.Reason, Detail: v.Detail}
 }
 
 // sensorCreator is registry.Creator over the management API's client.

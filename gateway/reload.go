@@ -51,7 +51,7 @@ func (d *daemon) reload(ctx context.Context) {
 		r, problems = d.renew(&next)
 	}
 	d.health.Set(len(problems) > 0, "reload", health.Degraded,
-		listed("problems in the changed configuration, which was not taken over", problems), "correct them (gatehoused -check names them all) and reload again")
+		health.Listed("problems in the changed configuration, which was not taken over", problems), "correct them (gatehoused -check names them all) and reload again")
 	if len(problems) > 0 {
 		for _, p := range problems {
 			d.log.Error("reload refused", "problem", p.String())

@@ -179,11 +179,11 @@ func TestQueuedCreateIsDecidedAgain(t *testing.T) {
 	}
 	topo := h.d.policy.Topology()
 	s, _ := topo.SensorByHardwareID("S1")
-	if !h.d.mayReadSensor(gw, s) {
+	if !h.d.access.MayReadSensor(gw, s) {
 		t.Error("the gateway's own sensor is not shown to it")
 	}
 	stranger := &principal.Principal{Kind: principal.User, Key: "user:x", Subject: model.Subject{Object: restNum(99)}}
-	if x := h.d.mayCreate(stranger, "gw", "N1"); x.Allowed || x.Hold || h.d.mayReadSensor(stranger, s) {
+	if x := h.d.mayCreate(stranger, "gw", "N1"); x.Allowed || x.Hold || h.d.access.MayReadSensor(stranger, s) {
 		t.Errorf("%+v", x)
 	}
 	// A device that was disabled is dropped, whatever its assignments say.

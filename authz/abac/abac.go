@@ -3,10 +3,10 @@
 // comparisons of @Resource and @Request attributes, and logic over them.
 //
 // Evaluation is three-valued: what is not known (an attribute that nobody
-// told, a function that is not supported) is Unknown and stays so unless the
-// rest decides anyway. The caller makes Unknown a refusal: it does not grant,
-// and it does not lift a denial. Conditions are immutable and safe for
-// concurrent use.
+// supplied, a function that is not supported) is Unknown, and so is the
+// condition unless the rest decides it. The caller makes Unknown a refusal: it
+// does not grant, and it does not lift a deny assignment. Conditions are
+// immutable and safe for concurrent use.
 package abac
 
 // Truth is the outcome of a condition.

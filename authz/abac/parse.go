@@ -136,7 +136,7 @@ func (p *parser) unary(depth int) node {
 		if _, _, ok := p.attribute(); !ok {
 			return unknown{}
 		}
-		return unknown{} // absence cannot be told from not having been told
+		return unknown{} // the attribute may be absent, or only not supplied
 	}
 	values, ok := p.set()
 	if !ok {
@@ -193,8 +193,8 @@ func (p *parser) comparison() node {
 	default:
 		return unknown{}
 	}
-	// A set needs a quantifier, and under negation the quantifiers differ in
-	// meaning: only "any of, equal or begins with" is one that is understood.
+	// A set needs a quantifier. The quantifiers differ in meaning under
+	// negation; only "any of, equal" and "any of, begins with" are understood.
 	if !known || anyOf && op.negated || !anyOf && len(values) != 1 {
 		return unknown{}
 	}

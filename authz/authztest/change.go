@@ -61,14 +61,22 @@ func (w *World) changeAzure(c *model.ChangeSet) {
 		id := func(a *model.AzureAssignment) space.ID { return a.ID }
 		c.RemoveAzureAssigns = remove(w.rand, &p.AzureAssignments, w.rand.IntN(3), id)
 		for range w.rand.IntN(3) {
-			put(&p.AzureAssignments, &c.PutAzureAssignments, w.AzureAssignment(), id)
+			a := w.AzureAssignment()
+			if w.chance(30) && len(p.AzureAssignments) > 0 {
+				a.ID = pick(w.rand, p.AzureAssignments).ID // replaced
+			}
+			put(&p.AzureAssignments, &c.PutAzureAssignments, a, id)
 		}
 	}
 	if w.chance(20) {
 		id := func(d *model.AzureDeny) space.ID { return d.ID }
 		c.RemoveAzureDenies = remove(w.rand, &p.AzureDenies, w.rand.IntN(2), id)
 		if w.chance(50) {
-			put(&p.AzureDenies, &c.PutAzureDenies, w.AzureDeny(), id)
+			d := w.AzureDeny()
+			if w.chance(30) && len(p.AzureDenies) > 0 {
+				d.ID = pick(w.rand, p.AzureDenies).ID // replaced
+			}
+			put(&p.AzureDenies, &c.PutAzureDenies, d, id)
 		}
 	}
 	if w.chance(10) && len(p.AzureRoles) > 0 {

@@ -127,7 +127,7 @@ type Subject struct {
 	// Identities are the space-model identities that the principal matches
 	// (docs/spec/semantics.md 1.1).
 	Identities []Identity
-	own        [1]Identity // see Is; in the same cache line, as far as it is looked at
+	own        [1]Identity // see Is; a decision reads it from the cache line that holds Identities
 	// Object is the Entra object id for the Azure model; zero for devices,
 	// modules and functions, which hold nothing there.
 	Object space.ID
@@ -138,8 +138,9 @@ type Subject struct {
 	GroupsKnown bool
 }
 
-// Is sets Identities. A single one, as devices and services have, then lies
-// within the subject, where a decision finds it without a detour.
+// Is sets Identities. A single identity, as devices and services have, is
+// stored within the subject, where a decision finds it without following a
+// pointer.
 func (s *Subject) Is(ids ...Identity) {
 	if s.Identities = ids; len(ids) == 1 {
 		s.own[0] = ids[0]

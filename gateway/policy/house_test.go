@@ -84,7 +84,12 @@ var (
 )
 
 func grant(id string, dev space.ID) model.Assignment {
-	return model.Assignment{ID: space.MustID(id), Role: space.MustID(model.GatewayDeviceRole), Who: model.Identity{Kind: model.DeviceID, Object: dev}, Path: room}
+	return model.Assignment{
+		ID:   space.MustID(id),
+		Role: space.MustID(model.GatewayDeviceRole),
+		Who:  model.Identity{Kind: model.DeviceID, Object: dev},
+		Path: room,
+	}
 }
 
 var (
@@ -97,9 +102,27 @@ func version(n uint64) model.Version { return model.Version{Epoch: 7, Number: n}
 func building(hubIDs ...string) device.Data {
 	d := device.Data{Spaces: []device.Space{{ID: room.Space(), Name: "room", Path: room}}}
 	for i, id := range hubIDs {
-		d.Devices = append(d.Devices, device.Device{ID: []space.ID{first, second}[i], HubID: id, HardwareID: id, Space: room.Space(), Status: device.Active})
+		d.Devices = append(d.Devices, device.Device{
+			ID:         []space.ID{first, second}[i],
+			HubID:      id,
+			HardwareID: id,
+			Space:      room.Space(),
+			Status:     device.Active,
+		})
 	}
 	return d
+}
+
+// answer is a complete answer of the cloud, at its version n.
+func answer(n uint64, p model.Snapshot, registry device.Data) replica.Full {
+	p.Version = version(n)
+	return replica.Full{Version: version(n), Policy: p, Data: registry}
+}
+
+// changeFrom is a change set of the cloud, from one version to another.
+func changeFrom(from, to uint64, c model.ChangeSet, registry device.Changes) replica.Delta {
+	c.From, c.To = version(from), version(to)
+	return replica.Delta{From: c.From, To: c.To, Policy: c, Data: registry}
 }
 
 // newHouse has version 1 in force: the devices d1 and d2, and a right of d1's.
@@ -113,8 +136,8 @@ func newHouse(t *testing.T) *house {
 		Mark:    func() time.Time { return h.mark },
 		Log:     slog.New(slog.DiscardHandler),
 	})
-	full := replica.Full{Version: version(1), Policy: model.Snapshot{Version: version(1), Assignments: []model.Assignment{one}}, Data: building("d1", "d2")}
-	if err := h.Replace(t.Context(), full); err != nil {
+	first := answer(1, model.Snapshot{Assignments: []model.Assignment{one}}, building("d1", "d2"))
+	if err := h.Replace(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
 	h.log = nil

@@ -17,7 +17,7 @@ var swapOne = model.ChangeSet{From: version(1), To: version(2), RemoveAssigns: [
 
 func TestPolicyIsStoredBeforeItIsInForce(t *testing.T) {
 	h := newHouse(t)
-	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); err != nil {
+	if err := h.Apply(t.Context(), changeFrom(1, 2, swapOne, device.Changes{})); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(h.log, []string{"write", "revoke"}) {
@@ -30,19 +30,18 @@ func TestPolicyIsStoredBeforeItIsInForce(t *testing.T) {
 
 // A full disk takes rights away at once and gives none (docs/spec/semantics.md 4.4).
 func TestPolicyThatCannotBeStoredOnlyTakesAway(t *testing.T) {
-	full := errors.New("no space left on device")
 	for name, apply := range map[string]func(*house) error{
 		"delta": func(h *house) error {
-			return h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne})
+			return h.Apply(t.Context(), changeFrom(1, 2, swapOne, device.Changes{}))
 		},
 		"full": func(h *house) error {
-			return h.Replace(t.Context(), replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2), Assignments: []model.Assignment{two}}, Data: building("d1", "d2")})
+			return h.Replace(t.Context(), answer(2, model.Snapshot{Assignments: []model.Assignment{two}}, building("d1", "d2")))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)
-			h.store.fail = full
-			if err := apply(h); !errors.Is(err, full) {
+			h.store.fail = errDisk
+			if err := apply(h); !errors.Is(err, errDisk) {
 				t.Fatalf("err = %v, want the store's: the cursor must stay", err)
 			}
 			if h.may(first) || h.may(second) {
@@ -69,30 +68,38 @@ func TestPolicyThatCannotBeStoredOnlyTakesAway(t *testing.T) {
 func TestPolicyThatCannotBeStoredTakesWhatIsReplaced(t *testing.T) {
 	elsewhere := one
 	elsewhere.Path = space.MustPath("/5bace000-0000-4000-8000-000000000009")
-	role := model.AzureRole{ID: space.MustID("a3010000-0000-4000-8000-000000000001"), Name: "custom", DataActions: []string{"Microsoft.Devices/IotHubs/*"}}
+	role := model.AzureRole{
+		ID:          space.MustID("a3010000-0000-4000-8000-000000000001"),
+		Name:        "custom",
+		DataActions: []string{"Microsoft.Devices/IotHubs/*"},
+	}
 	granted := model.AzureAssignment{ID: space.MustID("a3020000-0000-4000-8000-000000000001"), Role: role.ID, Scope: hubScope,
 		Who: model.AzurePrincipal{Type: model.AzureServicePrincipal, ID: first}}
 	narrowed := role
 	narrowed.DataActions = []string{"Microsoft.Devices/IotHubs/twins/read"}
-	before := model.Snapshot{Version: version(2), Assignments: []model.Assignment{one}, AzureRoles: []model.AzureRole{role}, AzureAssignments: []model.AzureAssignment{granted}}
-	after := before
-	after.Version = version(3)
-	after.Assignments, after.AzureRoles = []model.Assignment{elsewhere}, []model.AzureRole{narrowed}
-	writes := func(h *house) bool {
-		return h.Index().DecideAction(&model.Subject{Object: first, GroupsKnown: true}, "Microsoft.Devices/IotHubs/twins/write", hubScope).Allowed
+	before := model.Snapshot{
+		Assignments:      []model.Assignment{one},
+		AzureRoles:       []model.AzureRole{role},
+		AzureAssignments: []model.AzureAssignment{granted},
 	}
+	after := before
+	after.Assignments, after.AzureRoles = []model.Assignment{elsewhere}, []model.AzureRole{narrowed}
+	allowed := func(h *house, action string) bool {
+		return h.Index().DecideAction(&model.Subject{Object: first, GroupsKnown: true}, action, hubScope).Allowed
+	}
+	writes := func(h *house) bool { return allowed(h, model.IotHubTwinsWrite) }
 	for name, apply := range map[string]func(*house) error{
 		"delta": func(h *house) error {
-			c := model.ChangeSet{From: version(2), To: version(3), PutAssignments: []model.Assignment{elsewhere}, PutAzureRoles: []model.AzureRole{narrowed}}
-			return h.Apply(t.Context(), replica.Delta{From: version(2), To: version(3), Policy: c, Data: device.Changes{RemoveDevices: []space.ID{second}}})
+			c := model.ChangeSet{PutAssignments: []model.Assignment{elsewhere}, PutAzureRoles: []model.AzureRole{narrowed}}
+			return h.Apply(t.Context(), changeFrom(2, 3, c, device.Changes{RemoveDevices: []space.ID{second}}))
 		},
 		"full": func(h *house) error {
-			return h.Replace(t.Context(), replica.Full{Version: version(3), Policy: after, Data: building("d1")})
+			return h.Replace(t.Context(), answer(3, after, building("d1")))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)
-			if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: before, Data: building("d1", "d2")}); err != nil {
+			if err := h.Replace(t.Context(), answer(2, before, building("d1", "d2"))); err != nil {
 				t.Fatal(err)
 			}
 			if !h.may(first) || !writes(h) {
@@ -112,7 +119,7 @@ func TestPolicyThatCannotBeStoredTakesWhatIsReplaced(t *testing.T) {
 			if err := apply(h); err != nil {
 				t.Fatal(err)
 			}
-			if h.may(first) || writes(h) || !h.Index().DecideAction(&model.Subject{Object: first, GroupsKnown: true}, "Microsoft.Devices/IotHubs/twins/read", hubScope).Allowed {
+			if h.may(first) || writes(h) || !allowed(h, model.IotHubTwinsRead) {
 				t.Error("after recovery what the change grants is not in force")
 			}
 		})
@@ -123,9 +130,9 @@ func TestPolicyThatCannotBeStoredTakesWhatIsReplaced(t *testing.T) {
 func TestOnlyAFullAnswerFollowsOneThatWasNotStored(t *testing.T) {
 	h := newHouse(t)
 	h.store.fail = errors.New("no space left on device")
-	_ = h.Replace(t.Context(), replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2)}, Data: building("d1")})
+	_ = h.Replace(t.Context(), answer(2, model.Snapshot{}, building("d1")))
 	h.store.fail = nil
-	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); !errors.Is(err, replica.ErrGap) {
+	if err := h.Apply(t.Context(), changeFrom(1, 2, swapOne, device.Changes{})); !errors.Is(err, replica.ErrGap) {
 		t.Errorf("err = %v, want a gap", err)
 	}
 }
@@ -135,15 +142,15 @@ const hubScope = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/
 func TestPolicyGapAsksForAFullAnswer(t *testing.T) {
 	h := newHouse(t)
 	late := model.ChangeSet{From: version(5), To: version(6), PutAssignments: []model.Assignment{two}}
-	if err := h.Apply(t.Context(), replica.Delta{From: version(5), To: version(6), Policy: late}); !errors.Is(err, replica.ErrGap) {
+	if err := h.Apply(t.Context(), changeFrom(5, 6, late, device.Changes{})); !errors.Is(err, replica.ErrGap) {
 		t.Fatalf("err = %v, want a gap", err)
 	}
 	h.store.fail = generation.ErrTooLarge
-	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); !errors.Is(err, replica.ErrGap) {
+	if err := h.Apply(t.Context(), changeFrom(1, 2, swapOne, device.Changes{})); !errors.Is(err, replica.ErrGap) {
 		t.Fatalf("a delta too large for one transaction: err = %v, want a gap", err)
 	}
 	h.store.fail = generation.ErrVersion
-	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: swapOne}); !errors.Is(err, replica.ErrGap) {
+	if err := h.Apply(t.Context(), changeFrom(1, 2, swapOne, device.Changes{})); !errors.Is(err, replica.ErrGap) {
 		t.Fatalf("a store that holds another version: err = %v, want a gap", err)
 	}
 	if !h.may(first) || h.may(second) {
@@ -157,7 +164,7 @@ func TestDeletedDevicesAreForgotten(t *testing.T) {
 	h := newHouse(t)
 	step := func(to uint64, c device.Changes) {
 		t.Helper()
-		if err := h.Apply(t.Context(), replica.Delta{From: version(to - 1), To: version(to), Policy: model.ChangeSet{From: version(to - 1), To: version(to)}, Data: c}); err != nil {
+		if err := h.Apply(t.Context(), changeFrom(to-1, to, model.ChangeSet{}, c)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -181,13 +188,12 @@ func TestDeletedDevicesAreForgotten(t *testing.T) {
 // What is replaced may give less than before: a narrowed role, another's
 // assignment under the same id. And what is deleted is forgotten, full disk or not.
 func TestPolicyThatCannotBeStoredLosesWhatIsReplaced(t *testing.T) {
-	full := errors.New("no space left on device")
 	for name, c := range map[string]model.ChangeSet{
-		"assignment": {From: version(1), To: version(2), PutAssignments: []model.Assignment{{ID: one.ID, Role: one.Role, Who: two.Who, Path: one.Path}}},
+		"assignment": {PutAssignments: []model.Assignment{{ID: one.ID, Role: one.Role, Who: two.Who, Path: one.Path}}},
 	} {
 		h := newHouse(t)
-		h.store.fail = full
-		if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: c}); !errors.Is(err, full) {
+		h.store.fail = errDisk
+		if err := h.Apply(t.Context(), changeFrom(1, 2, c, device.Changes{})); !errors.Is(err, errDisk) {
 			t.Fatal(err)
 		}
 		if h.may(first) || h.may(second) {
@@ -195,12 +201,14 @@ func TestPolicyThatCannotBeStoredLosesWhatIsReplaced(t *testing.T) {
 		}
 	}
 	role := model.AzureBuiltInRoles()[0]
-	if l := newHouse(t).Index().LossesOf(&model.ChangeSet{From: version(1), To: version(2), PutAzureRoles: []model.AzureRole{role}}); !slices.Equal(l.RemoveAzureRoles, []space.ID{role.ID}) || l.To != version(1) {
+	l := newHouse(t).Index().LossesOf(&model.ChangeSet{From: version(1), To: version(2), PutAzureRoles: []model.AzureRole{role}})
+	if !slices.Equal(l.RemoveAzureRoles, []space.ID{role.ID}) || l.To != version(1) {
 		t.Errorf("a role that is written anew: %+v", l)
 	}
 	h := newHouse(t)
-	h.store.fail = full
-	if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2), Assignments: []model.Assignment{one}}, Data: building("d1")}); !errors.Is(err, full) {
+	h.store.fail = errDisk
+	err := h.Replace(t.Context(), answer(2, model.Snapshot{Assignments: []model.Assignment{one}}, building("d1")))
+	if !errors.Is(err, errDisk) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(h.gone, []string{"d2"}) {

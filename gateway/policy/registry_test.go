@@ -72,32 +72,42 @@ func TestRegistryThatCannotBeStoredOnlyTakesAway(t *testing.T) {
 	other := space.MustPath("/5bace000-0000-4000-8000-000000000002")
 	before := building("d1", "d2")
 	before.Spaces = append(before.Spaces, device.Space{ID: other.Space(), Name: "other", Path: other})
-	before.Sensors = []device.Sensor{{ID: space.MustID("5e450000-0000-4000-8000-000000000001"), Device: second, Space: room.Space(), HardwareID: "s1"}}
+	before.Sensors = []device.Sensor{{
+		ID:         space.MustID("5e450000-0000-4000-8000-000000000001"),
+		Device:     second,
+		Space:      room.Space(),
+		HardwareID: "s1",
+	}}
 	after := building("d1", "d2")
 	after.Spaces = before.Spaces
 	after.Sensors = []device.Sensor{before.Sensors[0]}
 	after.Sensors[0].Device = first
 	after.Devices[0].Space = other.Space() // moved
 	after.Devices[1].GatewayID = "d1"      // acts for
-	third := device.Device{ID: space.MustID("de71ce00-0000-4000-8000-000000000003"), HubID: "d3", HardwareID: "d3", Space: room.Space(), Status: device.Active}
+	third := device.Device{
+		ID:         space.MustID("de71ce00-0000-4000-8000-000000000003"),
+		HubID:      "d3",
+		HardwareID: "d3",
+		Space:      room.Space(),
+		Status:     device.Active,
+	}
 	after.Devices = append(after.Devices, third)
 
-	delta := replica.Delta{From: version(2), To: version(3), Policy: model.ChangeSet{From: version(2), To: version(3)},
-		Data: device.Changes{PutDevices: after.Devices, PutSensors: after.Sensors}}
+	delta := changeFrom(2, 3, model.ChangeSet{}, device.Changes{PutDevices: after.Devices, PutSensors: after.Sensors})
 	snapshot := model.Snapshot{Assignments: []model.Assignment{one, two}}
 	for name, apply := range map[string]func(*house) error{
 		"delta": func(h *house) error { return h.Apply(t.Context(), delta) },
 		"full": func(h *house) error {
 			s := snapshot
 			s.Version = version(3)
-			return h.Replace(t.Context(), replica.Full{Version: version(3), Policy: s, Data: after})
+			return h.Replace(t.Context(), answer(3, s, after))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)
 			s := snapshot
 			s.Version = version(2)
-			if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: s, Data: before}); err != nil {
+			if err := h.Replace(t.Context(), answer(2, s, before)); err != nil {
 				t.Fatal(err)
 			}
 			whole := h.Topology()
@@ -157,10 +167,10 @@ func TestPolicyThatIsInterruptedChangesNothing(t *testing.T) {
 	cancel()
 	for name, apply := range map[string]func(*house) error{
 		"delta": func(h *house) error {
-			return h.Apply(ctx, replica.Delta{From: version(1), To: version(2), Policy: swapOne})
+			return h.Apply(ctx, changeFrom(1, 2, swapOne, device.Changes{}))
 		},
 		"full": func(h *house) error {
-			return h.Replace(ctx, replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2)}, Data: building()})
+			return h.Replace(ctx, answer(2, model.Snapshot{}, building()))
 		},
 	} {
 		h := newHouse(t)
@@ -201,20 +211,20 @@ func TestRoleThatCannotBeStoredIsNoGain(t *testing.T) {
 			h := newHouse(t)
 			s := model.Snapshot{Version: version(2), Assignments: []model.Assignment{one}, Roles: c.before,
 				AzureAssignments: []model.AzureAssignment{granted}, AzureRoles: azure(c.before)}
-			if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: s, Data: building("d1")}); err != nil {
+			if err := h.Replace(t.Context(), answer(2, s, building("d1"))); err != nil {
 				t.Fatal(err)
 			}
 			h.store.fail = errDisk
 			var err error
 			if full {
 				s.Version, s.Roles, s.AzureRoles = version(3), c.after, azure(c.after)
-				err = h.Replace(t.Context(), replica.Full{Version: version(3), Policy: s, Data: building("d1")})
+				err = h.Replace(t.Context(), answer(3, s, building("d1")))
 			} else {
 				c.change.From, c.change.To, c.change.PutAzureRoles = version(2), version(3), azure(c.change.PutRoles)
 				if len(c.change.RemoveRoles) > 0 {
 					c.change.RemoveAzureRoles = []space.ID{contributor.ID}
 				}
-				err = h.Apply(t.Context(), replica.Delta{From: version(2), To: version(3), Policy: c.change})
+				err = h.Apply(t.Context(), changeFrom(2, 3, c.change, device.Changes{}))
 			}
 			if !errors.Is(err, errDisk) {
 				t.Fatal(err)
@@ -240,8 +250,12 @@ func azureRole(t *testing.T, name string) model.AzureRole {
 
 // A denial that is written anew may deny less: until that can be stored, the old one goes on beside it.
 func TestDenialThatCannotBeStoredIsNoGain(t *testing.T) {
-	granted := model.AzureAssignment{ID: space.MustID("a3020000-0000-4000-8000-000000000001"), Role: azureRole(t, "IoT Hub Data Contributor").ID, Scope: hubScope,
-		Who: model.AzurePrincipal{Type: model.AzureServicePrincipal, ID: first}}
+	granted := model.AzureAssignment{
+		ID:    space.MustID("a3020000-0000-4000-8000-000000000001"),
+		Role:  azureRole(t, "IoT Hub Data Contributor").ID,
+		Scope: hubScope,
+		Who:   model.AzurePrincipal{Type: model.AzureServicePrincipal, ID: first},
+	}
 	denial := func(action string) model.AzureDeny {
 		return model.AzureDeny{ID: space.MustID("de900000-0000-4000-8000-000000000001"), Scope: hubScope, DataActions: []string{action},
 			Principals: []model.AzurePrincipal{{Type: model.AzureEveryone}}}
@@ -250,17 +264,16 @@ func TestDenialThatCannotBeStoredIsNoGain(t *testing.T) {
 	s := model.Snapshot{Version: version(2), AzureAssignments: []model.AzureAssignment{granted}, AzureDenies: []model.AzureDeny{writes}}
 	for name, apply := range map[string]func(*house) error{
 		"delta": func(h *house) error {
-			return h.Apply(t.Context(), replica.Delta{From: version(2), To: version(3),
-				Policy: model.ChangeSet{From: version(2), To: version(3), PutAzureDenies: []model.AzureDeny{reads}}})
+			return h.Apply(t.Context(), changeFrom(2, 3, model.ChangeSet{PutAzureDenies: []model.AzureDeny{reads}}, device.Changes{}))
 		},
 		"full": func(h *house) error {
 			next := s
 			next.Version, next.AzureDenies = version(3), []model.AzureDeny{reads}
-			return h.Replace(t.Context(), replica.Full{Version: version(3), Policy: next, Data: building("d1")})
+			return h.Replace(t.Context(), answer(3, next, building("d1")))
 		},
 	} {
 		h := newHouse(t)
-		if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: s, Data: building("d1")}); err != nil {
+		if err := h.Replace(t.Context(), answer(2, s, building("d1"))); err != nil {
 			t.Fatal(err)
 		}
 		may := func(action string) bool {
@@ -291,7 +304,7 @@ func TestWhatCameAndWentWhileNothingCouldBeStored(t *testing.T) {
 	h := newHouse(t)
 	h.store.fail = errDisk
 	c := model.ChangeSet{From: version(1), To: version(2), PutRoles: []model.Role{{ID: one.Role, Name: "cut"}}}
-	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(2), Policy: c}); !errors.Is(err, errDisk) {
+	if err := h.Apply(t.Context(), changeFrom(1, 2, c, device.Changes{})); !errors.Is(err, errDisk) {
 		t.Fatal(err)
 	}
 	if h.may(first) {
@@ -299,7 +312,7 @@ func TestWhatCameAndWentWhileNothingCouldBeStored(t *testing.T) {
 	}
 	h.store.fail = nil
 	c = model.ChangeSet{From: version(1), To: version(3), PutAssignments: []model.Assignment{two}}
-	if err := h.Apply(t.Context(), replica.Delta{From: version(1), To: version(3), Policy: c}); err != nil {
+	if err := h.Apply(t.Context(), changeFrom(1, 3, c, device.Changes{})); err != nil {
 		t.Fatal(err)
 	}
 	if !h.may(first) || !h.may(second) {
@@ -311,7 +324,7 @@ func TestWhatCameAndWentWhileNothingCouldBeStored(t *testing.T) {
 // there is told again with it.
 func TestProblemsOfTheRegistryOutliveAChangeOfPolicy(t *testing.T) {
 	h := newHouse(t)
-	if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2)}, Data: building("same", "same")}); err != nil {
+	if err := h.Replace(t.Context(), answer(2, model.Snapshot{}, building("same", "same"))); err != nil {
 		t.Fatal(err)
 	}
 	told := h.registryProblems
@@ -319,7 +332,7 @@ func TestProblemsOfTheRegistryOutliveAChangeOfPolicy(t *testing.T) {
 		t.Fatal("two devices of one hub id are no problem")
 	}
 	c := model.ChangeSet{From: version(2), To: version(3), PutAssignments: []model.Assignment{one}}
-	if err := h.Apply(t.Context(), replica.Delta{From: version(2), To: version(3), Policy: c}); err != nil {
+	if err := h.Apply(t.Context(), changeFrom(2, 3, c, device.Changes{})); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(h.registryProblems, told) {

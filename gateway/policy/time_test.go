@@ -6,7 +6,6 @@ import (
 
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/gateway/offline"
-	"github.com/gatehouse/gatehouse/sync/replica"
 )
 
 // What is stored says how old it is by the clock by which it ages. Stamped by
@@ -17,7 +16,7 @@ func TestPolicyStoredUnderAClockThatRunsAheadStillAges(t *testing.T) {
 	wall := start.Add(365 * 24 * time.Hour)
 	clock := offline.NewClock(offline.ClockOptions{System: func() time.Time { return wall }, Mark: start, Built: start})
 	h.mark = clock.Mark()
-	if err := h.Replace(t.Context(), replica.Full{Version: version(2), Policy: model.Snapshot{Version: version(2)}, Data: building("d1")}); err != nil {
+	if err := h.Replace(t.Context(), answer(2, model.Snapshot{}, building("d1"))); err != nil {
 		t.Fatal(err)
 	}
 	now := start

@@ -143,7 +143,7 @@ func (c *call) deleteAssignment() error {
 	return c.noContent(nil)
 }
 
-// checkAssignment answers whether a user holds a right (reference 3.3). About
+// checkAssignment answers whether a user holds a right (docs/spec/management-api.md 3.3). About
 // themselves everybody may ask; about others, whoever may read assignments there.
 func (c *call) checkAssignment() error {
 	user, err := space.ParseID(c.query.get("userId"))

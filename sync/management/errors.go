@@ -9,8 +9,8 @@ import (
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
-// failure is an answer other than success: status, and the body that the
-// reference documents (3.4).
+// failure is an answer other than success: status, and the body that
+// docs/spec/management-api.md 3.4 documents.
 type failure struct {
 	status  int
 	code    string

@@ -182,7 +182,7 @@ func (c *call) body() (wire.Object, error) {
 	return wire.ParseObject(data)
 }
 
-// oneType refuses a type that is named and numbered at once (reference 4.1): nobody
+// oneType refuses a type that is named and numbered at once (docs/spec/management-api.md 4.1): nobody
 // could say which of the two was meant.
 func oneType(o wire.Object) error {
 	for _, name := range []string{"type", "subtype", "dataType"} {

@@ -14,7 +14,7 @@ import (
 )
 
 // Key stores hold the keys that sign device tokens for this API, for devices
-// in the store's space and below (reference 5.3).
+// in the store's space and below (docs/spec/management-api.md 5.3).
 
 const (
 	keyActive   = "Active"

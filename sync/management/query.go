@@ -10,7 +10,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// maxObjects is the published limit of one query (reference 4.7).
+// maxObjects is the published limit of one query (docs/spec/management-api.md 4.7).
 const maxObjects = 1000
 
 // query holds the parameters by their lower-case names. Unknown ones are
@@ -135,7 +135,7 @@ func (c *call) page(items []item) error {
 	return c.ok(out)
 }
 
-// tree is the part of the space tree that a query asks for (reference 4.2).
+// tree is the part of the space tree that a query asks for (docs/spec/management-api.md 4.2).
 type tree struct {
 	origin     space.Path // zero: the whole tree
 	nowhere    bool       // spaceId names nothing

@@ -89,7 +89,7 @@ func (c *call) moveSpace(t *tx, w *wire.Space) error {
 }
 
 // deleteSpace takes the whole subtree. Sensors inside whose device lies
-// outside stop it (reference 4.4); so do sensors outside of devices inside, if
+// outside stop it (docs/spec/management-api.md 4.4); so do sensors outside of devices inside, if
 // the caller may not delete them.
 func (c *call) deleteSpace() error {
 	return c.noContent(spaces.change(c, model.Delete, func(t *tx, w *wire.Space) error {

@@ -21,7 +21,7 @@ const (
 	shortestKey = 16                   // bytes of a key that signs anything
 )
 
-// signToken makes a device's token for this API (reference 5.3).
+// signToken makes a device's token for this API (docs/spec/management-api.md 5.3).
 func signToken(hardware string, key wire.Key, until time.Time) (string, error) {
 	secret, err := keyBytes(key)
 	if err != nil {

@@ -40,7 +40,7 @@ func Measure(v model.Version, p *model.Snapshot, d *device.Data) Held {
 
 func measure(f *Full) Held { return Measure(f.Version, &f.Policy, &f.Data) }
 
-// follow keeps the sizes right through a delta.
+// follow updates the sizes by what a delta adds and removes.
 func (h *Held) follow(d *Delta) {
 	h.Version = d.To
 	for n, by := range map[*int]int{
@@ -61,14 +61,16 @@ func (h *Held) follow(d *Delta) {
 	h.Keys = min(h.Keys+d.Created.Keys, h.Devices+h.Functions)
 }
 
-// doubt says why an answer must not be believed at once. what names the rights
-// without which it proves nothing.
+// doubt is the reason why an answer must not be believed at once. what names
+// the rights without which the gateway could not see the objects in question,
+// so that their absence proves nothing.
 type doubt struct {
 	why  string
 	what []string
 }
 
-// doubt judges an answer against what is held; nil: nothing is odd about it.
+// doubt compares an answer with what is held; nil if nothing about it is
+// suspicious.
 func (h Held) doubt(f *Full) *doubt {
 	now := measure(f)
 	var d doubt
@@ -80,7 +82,7 @@ func (h Held) doubt(f *Full) *doubt {
 		{"devices", h.Devices, now.Devices}, {"sensors", h.Sensors, now.Sensors},
 		{"functions", h.Functions, now.Functions}, {"keys", h.Keys, now.Keys},
 		{"roles", h.Roles, now.Roles}, {"certificate authorities", h.CAs, now.CAs},
-		// Denials that are not shown are rights that are given.
+		// A deny assignment that is missing from the answer gives rights.
 		{"azure roles", h.AzureRoles, now.AzureRoles}, {"azure assignments", h.AzureAssignments, now.AzureAssignments},
 		{"azure denials", h.AzureDenies, now.AzureDenies},
 	} {
@@ -89,8 +91,9 @@ func (h Held) doubt(f *Full) *doubt {
 			d.why += fmt.Sprintf("%s: %d instead of %d; ", part.name, part.new, part.old)
 		}
 	}
-	// Nobody at all may do anything, not even the gateway itself: the answer
-	// of a server that hides assignments looks exactly like that.
+	// By this answer nobody may do anything, not even the gateway itself. The
+	// answer of a server that hides assignments from the gateway looks exactly
+	// the same.
 	if now.Assignments == 0 && h.Assignments == 0 {
 		d.what = append(d.what, "assignments")
 		d.why += "no assignments at all; "
@@ -109,7 +112,8 @@ func (h Held) doubt(f *Full) *doubt {
 	return &d
 }
 
-// doubtError keeps the old snapshot: the new one is not explained.
+// doubtError is the error of an answer that stayed suspicious: the old snapshot
+// remains in force.
 type doubtError struct {
 	code Code
 	text string
@@ -117,9 +121,10 @@ type doubtError struct {
 
 func (e *doubtError) Error() string { return e.text }
 
-// confirm reads everything a second time and asks for the gateway's own
-// rights. Only an answer that comes twice, to someone who may read all of it,
-// is believed; one whose numbers go back within their epoch never is.
+// confirm reads everything a second time and asks for the gateway's own rights.
+// An answer is believed only if it comes twice and the gateway may read
+// everything that seems to be missing. An answer whose number is lower than the
+// held one within the same epoch is never believed.
 func (r *Replica) confirm(ctx context.Context, d *doubt) (Full, error) {
 	r.log.Warn("sync: a suspicious answer is read again", "why", d.why)
 	r.rest(ctx, r.o.ConfirmAfter)
@@ -139,7 +144,7 @@ func (r *Replica) confirm(ctx context.Context, d *doubt) (Full, error) {
 	r.number(&second)
 	again := r.held.doubt(&second)
 	if again == nil {
-		return second, nil // it was a bad moment
+		return second, nil // the second answer is not suspicious: the first one was a bad moment of the server
 	}
 	if !slices.Equal(again.what, d.what) {
 		return Full{}, &doubtError{Unexplained, fmt.Sprintf("two reads disagree: first %sthen %s", d.why, again.why)}

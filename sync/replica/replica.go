@@ -59,11 +59,11 @@ type Options struct {
 	FullEvery  time.Duration // how often everything is read again; 0: only when needed
 	MinBackoff time.Duration // 0: 1 s
 	MaxBackoff time.Duration // 0: 1 min
-	// ConfirmAfter is how long a suspicious answer is let settle before it is
-	// read again; 0: 5 s.
+	// ConfirmAfter is the pause before a suspicious answer is read a second
+	// time; 0: 5 s.
 	ConfirmAfter time.Duration
 
-	Health func(Health)   // told every change; nil: nobody
+	Health func(Health)   // called after each change of the health; may be nil
 	Jitter func() float64 // in [0, 1); nil: math/rand
 	Log    *slog.Logger   // nil: discard
 }
@@ -73,17 +73,17 @@ type Options struct {
 type Replica struct {
 	o    Options
 	log  *slog.Logger
-	wake chan struct{} // holds at most one wish
-	anew atomic.Bool   // the wish is for a full read
+	wake chan struct{} // of capacity 1: wakes asked for together count as one
+	anew atomic.Bool   // the next wake is for a full read
 
 	// Used by Run's goroutine alone.
 	held     Held
-	cursor   model.Version // of the source; ahead of held where nothing of ours changed
+	cursor   model.Version // of the source; ahead of held.Version after deltas that changed nothing for this site
 	needFull bool
 	noFeed   bool
-	gaps     int           // in a row, though everything was read in between
-	gapAt    model.Version // where the sink's last one began
-	quick    bool          // ask without waiting: whether the source answers at all is the news
+	gaps     int           // ErrGap in a row, each after a full read
+	gapAt    model.Version // the cursor at which the sink last returned ErrGap
+	quick    bool          // the next question is asked without a long poll, to learn at once whether the source answers
 	nextFull time.Time
 
 	mu     sync.Mutex
@@ -115,11 +115,11 @@ func New(o Options) (*Replica, error) {
 	return r, nil
 }
 
-// Wake asks for a sync now: it cuts a wait or a back-off short.
+// Wake asks for a synchronisation now: it ends a long poll or a backoff early.
 func (r *Replica) Wake() {
 	select {
 	case r.wake <- struct{}{}:
-	default: // one wish is enough
+	default: // one is pending already
 	}
 }
 
@@ -129,7 +129,8 @@ func (r *Replica) WakeFull() {
 	r.Wake()
 }
 
-// Run keeps in step until ctx ends, and then returns nil.
+// Run keeps the sink in step with the source until ctx ends, and then returns
+// nil.
 func (r *Replica) Run(ctx context.Context) error {
 	back := backoff.Backoff{
 		Min:    r.o.MinBackoff,
@@ -144,7 +145,7 @@ func (r *Replica) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // being told to stop is no error
 		case err == nil:
-			back.Failures = r.gaps // a full read that nothing follows on is no success
+			back.Failures = r.gaps // a full read after which the feed has a gap again is no success
 			continue
 		}
 		r.failed(err)
@@ -172,7 +173,8 @@ func (r *Replica) step(ctx context.Context) error {
 	return r.follow(ctx)
 }
 
-// follow asks for the next delta. A wake-up turns the wait into a question.
+// follow asks for the next delta, by a long poll. Wake ends the long poll, and
+// the source is then asked for what there is.
 func (r *Replica) follow(ctx context.Context) error {
 	asked := time.Now()
 	d, woken, err := r.poll(ctx)
@@ -184,8 +186,9 @@ func (r *Replica) follow(ctx context.Context) error {
 		r.noFeed, r.needFull = true, true
 		return nil
 	case err != nil:
-		// What cannot be read (too large, say) will not be readable the next time:
-		// a revocation in it must not wait for that.
+		// An answer that cannot be read (because it is too large, say) would be
+		// the same the next time. Everything is read instead, because a
+		// revocation in the delta must not wait.
 		var reason interface{ Reason() string }
 		r.needFull = errors.As(err, &reason) && reason.Reason() == "malformed"
 		return fmt.Errorf("changes since %s: %w", r.cursor, err)
@@ -197,19 +200,21 @@ func (r *Replica) follow(ctx context.Context) error {
 		r.cursor, r.gaps = d.To, 0
 		r.succeeded()
 		if !woken && time.Since(asked) < time.Second {
-			// A server that does not wait must not make us spin.
+			// A server that answers a long poll at once must not be asked in a
+			// tight loop.
 			r.pause(ctx, time.Second)
 		}
 		return nil
 	}
-	// Nothing of ours changed between what the sink holds and the cursor.
+	// The deltas between held.Version and the cursor were empty, so this one
+	// follows on what the sink holds.
 	to := d.To
 	d.From, d.Policy.From = r.held.Version, r.held.Version
 	if err := r.o.Sink.Apply(ctx, d); err != nil {
 		if errors.Is(err, ErrGap) {
 			r.log.Warn("sync: the sink cannot apply a delta, reading everything", "from", d.From, "to", to)
 			if r.cursor != r.gapAt {
-				r.gaps = 0 // the feed went on: reading everything did help, and what is lost now must not wait
+				r.gaps = 0 // the feed advanced since the last gap: the full read helped then, and is made at once now
 			}
 			r.gapAt = r.cursor
 			return r.gap(err)
@@ -223,8 +228,8 @@ func (r *Replica) follow(ctx context.Context) error {
 	return nil
 }
 
-// gap has everything read: the first time at once, after that with growing
-// pauses, because reading everything did not help.
+// gap arranges a full read: the first time at once, and after that with a
+// growing backoff, because the full read did not close the gap.
 func (r *Replica) gap(err error) error {
 	r.needFull = true
 	if r.gaps++; r.gaps == 1 {
@@ -233,7 +238,8 @@ func (r *Replica) gap(err error) error {
 	return fmt.Errorf("changes since %s, which is what was read last: %w", r.cursor, err)
 }
 
-// poll is Source.Changes, until somebody wakes us: then it asks without waiting.
+// poll is Source.Changes. If Wake ends the long poll, it asks once more without
+// waiting.
 func (r *Replica) poll(ctx context.Context) (d Delta, woken bool, err error) {
 	if r.quick {
 		r.quick = false
@@ -288,15 +294,17 @@ func (r *Replica) full(ctx context.Context) error {
 	return nil
 }
 
-// plan says when everything is read again: also where nothing was read at the start.
+// plan sets when everything is read again. Run calls it at the start too, for a
+// replica that resumes and reads nothing in full.
 func (r *Replica) plan() {
 	if r.o.FullEvery > 0 {
 		r.nextFull = time.Now().Add(spread(r.o.FullEvery, r.o.Jitter()))
 	}
 }
 
-// number gives an answer without a version of its own one that follows: our own
-// clock, by which it is counted, may have been set back.
+// number makes the version of an answer that has none of its own follow the one
+// that is held. Such a version counts milliseconds of the local clock, which
+// may have been set back.
 func (r *Replica) number(f *Full) {
 	if f.Unnumbered && f.Version.Epoch == r.held.Version.Epoch && f.Version.Number < r.held.Version.Number {
 		f.Version.Number = r.held.Version.Number + 1
@@ -318,12 +326,13 @@ func (r *Replica) interval() time.Duration {
 	return spread(time.Minute, r.o.Jitter())
 }
 
-// spread is d, give or take a tenth, so that gateways do not march in step.
+// spread returns d plus or minus a tenth, so that many gateways do not ask at
+// the same moment.
 func spread(d time.Duration, jitter float64) time.Duration {
 	return time.Duration(float64(d) * (0.9 + 0.2*jitter))
 }
 
-// pause waits; a wake-up or the end of ctx cuts it short.
+// pause waits for d. Wake and the end of ctx end it early.
 func (r *Replica) pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -29,7 +29,7 @@ type Health struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// OK tells whether there is nothing to do.
+// OK tells whether an operator has nothing to do.
 func (h Health) OK() bool { return h.Code == InStep || h.Code == Starting }
 
 // Status is a moment of a replica.
@@ -82,8 +82,8 @@ func (r *Replica) failed(err error) {
 	r.report(h)
 }
 
-// report tells of changes only. The callback runs without the lock, so that it
-// may ask for the status.
+// report calls Options.Health if the health changed. It does so without holding
+// mu, so that the callback may call Status.
 func (r *Replica) report(h Health) {
 	r.mu.Lock()
 	changed := r.status.Health != h
@@ -104,8 +104,8 @@ type sinkError struct{ err error }
 func (e *sinkError) Error() string { return e.err.Error() }
 func (e *sinkError) Unwrap() error { return e.err }
 
-// rest waits like pause, but a wake-up does not shorten it: a second look at
-// once would prove nothing.
+// rest is pause without Wake: reading a suspicious answer a second time at once
+// would prove nothing.
 func (r *Replica) rest(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -7,7 +7,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Assignment is a role assignment as the API shows it (reference 3.1).
+// Assignment is a role assignment as the API shows it (docs/spec/management-api.md 3.1).
 type Assignment struct {
 	ID           space.ID   `json:"id,omitzero"`
 	RoleID       space.ID   `json:"roleId"`
@@ -32,7 +32,7 @@ func FromAssignment(a model.Assignment) Assignment {
 }
 
 // ParseNewAssignment reads what a client posts. The rules for tenantId are
-// those of the reference (3.1): required for users and service principals,
+// those of docs/spec/management-api.md 3.1: required for users and service principals,
 // optional for domains (home, then), refused for devices and tenants.
 func ParseNewAssignment(o Object, home space.ID) (model.Assignment, error) {
 	a, tenant, err := parseAssignment(o)

@@ -7,7 +7,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Device is a device as the API shows it (reference 4.5), with the shape of
+// Device is a device as the API shows it (docs/spec/management-api.md 4.5), with the shape of
 // IoT Hub's registry where includes=ConnectionString asks for it.
 type Device struct {
 	ID               space.ID        `json:"id,omitzero"`

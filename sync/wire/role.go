@@ -5,7 +5,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Role is a role definition as GET system/roles shows it (reference 1.1).
+// Role is a role definition as GET system/roles shows it (docs/spec/management-api.md 1.1).
 type Role struct {
 	ID                space.ID     `json:"id"`
 	Name              string       `json:"name"`

@@ -8,7 +8,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Sensor is a sensor as the API shows it (reference 4.5). Its space is its
+// Sensor is a sensor as the API shows it (docs/spec/management-api.md 4.5). Its space is its
 // own: it need not be that of its device.
 type Sensor struct {
 	ID         space.ID `json:"id,omitzero"`

@@ -5,7 +5,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Space is a space as the API shows it (reference 4.5).
+// Space is a space as the API shows it (docs/spec/management-api.md 4.5).
 type Space struct {
 	ID            space.ID `json:"id,omitzero"`
 	Name          string   `json:"name"`

@@ -2,7 +2,7 @@ package wire
 
 import "github.com/gatehouse/gatehouse/device/space"
 
-// User is a person as the API shows one (reference 4.5); used to locate
+// User is a person as the API shows one (docs/spec/management-api.md 4.5); used to locate
 // people, never for permissions.
 type User struct {
 	ID        space.ID `json:"id,omitzero"`
