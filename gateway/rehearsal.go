@@ -62,7 +62,7 @@ func state(cfg *config.Config) []config.Problem {
 	dir := string(cfg.State.Dir)
 	if err := writable(dir); err != nil {
 		return []config.Problem{cfg.Problem("state.dir", fmt.Sprintf("%s cannot be used: %v", dir, err),
-			"make the directory and give it to the user that gatehoused runs as (0700)")}
+			cfg.Place().Writable(dir))}
 	}
 	_, err := store.Inspect(dir, store.Options{})
 	if err == nil {

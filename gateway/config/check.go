@@ -22,13 +22,13 @@ func (c *Config) CheckFiles() []Problem {
 		case path == "", slices.Contains(c.Unseen(), field):
 		case v.Type() == secretType:
 			if why := readable(path); why != "" {
-				ps = append(ps, c.Problem(field, fmt.Sprintf("%s: %s", path, why), "make the file, owned by the daemon's user, mode 0600"))
+				ps = append(ps, c.Problem(field, fmt.Sprintf("%s: %s", path, why), c.Place().Secret(path)))
 			} else if info, err := os.Stat(path); err == nil && secretMode(info) != "" {
 				ps = append(ps, c.Problem(field, path+": "+secretMode(info), "chmod 0600 "+path))
 			}
 		case v.Type() == fileType && field != "state.dir" && field != "admin.socket" && field != "audit.file":
 			if why := readable(path); why != "" {
-				ps = append(ps, c.Problem(field, fmt.Sprintf("%s: %s", path, why), "name an existing file that the daemon's user may read"))
+				ps = append(ps, c.Problem(field, fmt.Sprintf("%s: %s", path, why), c.Place().File()))
 			}
 		}
 	})

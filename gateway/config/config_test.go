@@ -204,6 +204,24 @@ func TestCheckFiles(t *testing.T) {
 	}
 }
 
+// TestRemediesOfTheUnit: under systemd a remedy names what works there.
+func TestRemediesOfTheUnit(t *testing.T) {
+	for name, env := range map[string]func(string) string{"shell": func(string) string { return "" }, "unit": credentials} {
+		c, problems := load("testdata/files/absent.yaml", env)
+		var b strings.Builder
+		for _, p := range append(problems, c.CheckFiles()...) {
+			b.WriteString(p.String() + "\n")
+		}
+		b.WriteString("state.dir\n\tfix: " + c.Place().Writable("/srv/state") + "\n")
+		golden(t, "testdata/files/"+name+".golden", b.String())
+	}
+	for _, variable := range []string{"NOTIFY_SOCKET", "INVOCATION_ID", "CREDENTIALS_DIRECTORY"} {
+		if !placeOf(func(name string) string { return map[string]string{variable: "x"}[name] }).unit {
+			t.Errorf("%s does not tell of a unit", variable)
+		}
+	}
+}
+
 func TestAbsentFile(t *testing.T) {
 	_, problems := load(filepath.Join(t.TempDir(), "no.yaml"), credentials)
 	if len(problems) != 1 || !strings.Contains(problems[0].Message, "no such file") {

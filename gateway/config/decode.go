@@ -60,6 +60,7 @@ func readFile(src *Source, into any, env func(string) string) []Problem {
 }
 
 func decodeText(src *Source, text []byte, into any, env func(string) string) (*Source, []Problem) {
+	src.place = placeOf(env)
 	d := &decoder{src: src, env: env, dir: ".", retired: retiredOf(into)}
 	if abs, err := filepath.Abs(src.File); err == nil {
 		d.dir = filepath.Dir(abs)

@@ -103,7 +103,7 @@ func (c *Config) zeros() []Problem {
 }
 
 // Unread tells whether a field was given and could not be read.
-func (s *Source) Unread(field string) bool { return covered(s.unread, field) }
+func (s *Source) Unread(field string) bool { return s != nil && covered(s.unread, field) }
 
 func covered(unread map[string]bool, field string) bool {
 	for f := field; ; f = parent(f) {

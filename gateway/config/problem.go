@@ -85,6 +85,7 @@ type Source struct {
 	// elsewhere: who reads is not the service and may lack its credentials.
 	elsewhere bool
 	unseen    []string // fields that name such a credential, in the order of the file
+	place     Place
 }
 
 // Warnings are what an operator should mend although the daemon starts:

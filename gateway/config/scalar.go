@@ -86,7 +86,7 @@ func (d *decoder) file(n *yaml.Node, v reflect.Value, field, s string) {
 	if v.Type() == secretType && looksLikeSecret(s) {
 		// The text is not repeated: it may be the secret itself.
 		d.report(n.Line, field, "must name a file that holds the secret, not hold the secret",
-			"put it into a file of mode 0600 and write the file's path, or use ${CREDENTIALS_DIRECTORY}/name")
+			d.src.place.Pasted())
 		return
 	}
 	if d.src.elsewhere && strings.HasPrefix(s, credentialsVariable) && d.env("CREDENTIALS_DIRECTORY") == "" {

@@ -40,6 +40,12 @@ func (v *validator) bad(field, message, hint string) {
 	v.problems = append(v.problems, v.c.Problem(field, message, hint))
 }
 
+// unread tells whether one of a section's keys is given and could not be read:
+// that is said, and what the section lacks for it is the same mistake.
+func (v *validator) unread(section string, keys ...string) bool {
+	return slices.ContainsFunc(keys, func(key string) bool { return v.c.src.Unread(section + "." + key) })
+}
+
 func (v *validator) warn(field, message, hint string) {
 	p := v.c.Problem(field, message, hint)
 	p.Warning = true
@@ -87,7 +93,7 @@ func (v *validator) instance() {
 	v.armScope("instance.hub.armScope", in.Hub.ARMScope)
 	v.armScope("instance.deviceUpdate.armScope", in.DeviceUpdate.ARMScope)
 	p := in.DeviceUpdate.Principal
-	if p.ObjectID.IsZero() != p.TenantID.IsZero() {
+	if p.ObjectID.IsZero() != p.TenantID.IsZero() && !v.unread("instance.deviceUpdate.principal", "objectId", "tenantId") {
 		v.bad("instance.deviceUpdate.principal", "needs both objectId and tenantId", "the object id is that of the service principal in your tenant, not the application id 6ee392c4-…")
 	}
 }
@@ -120,6 +126,7 @@ func (v *validator) identity() {
 		}
 	}
 	switch {
+	case v.unread("identity.jwks", "file", "url"):
 	case len(id.Tenants) > 0 && id.JWKS.File == "" && id.JWKS.URL == "":
 		v.bad("identity.jwks.file", "is missing, so no token of the listed tenants can be verified", "name a file with the JSON Web Key Set of the issuers, or its url, or remove identity.tenants")
 	case id.JWKS.File != "" && id.JWKS.URL != "":

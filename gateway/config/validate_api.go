@@ -25,6 +25,7 @@ func (v *validator) api() {
 	switch {
 	case a.TLS == nil:
 		v.bad("api.tls", "is missing: bearer tokens would cross the network readable", "add tls: {cert: …, key: …}")
+	case v.unread("api.tls", "cert", "key"):
 	case a.TLS.Cert == "" || a.TLS.Key == "":
 		v.bad("api.tls", "needs cert and key", "name the PEM files of the certificate chain and the private key")
 	case a.TLS.ClientCA != "":

@@ -51,7 +51,7 @@ func (v *validator) credential(c Credential) {
 		given bool
 	}{
 		{"tokenFile", c.TokenFile != ""},
-		{"tenantId", !c.TenantID.IsZero() || c.TokenURL != "" && c.Kind == CredentialClientSecret},
+		{"tenantId", !c.TenantID.IsZero() || c.Kind == CredentialClientSecret && (c.TokenURL != "" || v.unread(at, "tokenUrl"))},
 		{"tokenUrl", c.TokenURL != ""},
 		{"clientId", c.ClientID != ""},
 		{"clientSecret", c.ClientSecret != ""},
@@ -125,7 +125,7 @@ func (v *validator) deviceUpdate() {
 
 func (v *validator) upstream() {
 	u := v.c.Upstream
-	if u.As.ObjectID.IsZero() != u.As.TenantID.IsZero() {
+	if u.As.ObjectID.IsZero() != u.As.TenantID.IsZero() && !v.unread("upstream.as", "objectId", "tenantId") {
 		v.bad("upstream.as", "needs both objectId and tenantId", "name the service principal whose rights decide what comes from upstream, or remove it")
 	}
 	switch u.Mode {
@@ -195,6 +195,7 @@ func (v *validator) upstreamHub(h UpstreamHub) {
 	}
 	v.pair(at+".gatewayDevice", "cert", string(g.Cert), "key", string(g.Key))
 	switch {
+	case v.unread(at+".gatewayDevice", "sasKey", "cert"):
 	case g.SASKey == "" && g.Cert == "":
 		v.bad(at+".gatewayDevice", "has no credential", "give cert and key, or sasKey")
 	case g.SASKey != "" && g.Cert != "":
