@@ -51,7 +51,7 @@ func Look(cfg *config.Config, loaded []config.Problem) (problems, warnings []con
 	if slices.ContainsFunc(loaded, func(p config.Problem) bool { return p.Field == "" }) {
 		return loaded, nil
 	}
-	warnings = Warnings(cfg)
+	warnings = append(Warnings(cfg), taken(cfg)...)
 	if problems = config.Merge(loaded, Check(cfg)...); len(problems) > 0 {
 		return problems, warnings
 	}

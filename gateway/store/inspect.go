@@ -54,6 +54,16 @@ func Inspect(dir string, o Options) (inUse bool, err error) {
 	return false, inspectCache(dir, sealer, o)
 }
 
+// InUse tells whether a process has the store in dir open.
+func InUse(dir string) bool {
+	lock, err := os.Open(filepath.Join(dir, "lock"))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = lock.Close() }()
+	return unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil
+}
+
 // accessible tells whether this user may enter, read and write all that Open
 // will. A daemon that was once run by hand as root leaves files that the
 // service's user may not open.

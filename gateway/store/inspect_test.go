@@ -116,11 +116,11 @@ func TestInspectAgreesWithOpen(t *testing.T) {
 func TestInspectLeavesAStoreInUseAlone(t *testing.T) {
 	dir := t.TempDir()
 	_, stop := open(t, dir, testOptions())
-	if inUse, err := Inspect(dir, testOptions()); !inUse || err != nil {
+	if inUse, err := Inspect(dir, testOptions()); !inUse || err != nil || !InUse(dir) {
 		t.Errorf("while it is open: %v, %v", inUse, err)
 	}
 	stop()
-	if inUse, err := Inspect(dir, testOptions()); inUse || err != nil {
+	if inUse, err := Inspect(dir, testOptions()); inUse || err != nil || InUse(dir) {
 		t.Errorf("after that: %v, %v", inUse, err)
 	}
 	_, stop = open(t, dir, testOptions()) // Inspect has let go of it
