@@ -105,7 +105,13 @@ func (m *Map) env() *env {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	next := &env{set: &m.set, policy: policy, topology: topology, stage: stage, table: table}
+	next := &env{
+		set:      &m.set,
+		policy:   policy,
+		topology: topology,
+		stage:    stage,
+		table:    table,
+	}
 	next.ready = policy != nil && topology != nil
 	if cur = m.current.Load(); cur != nil {
 		next.policies, next.epoch = cur.policies, cur.epoch

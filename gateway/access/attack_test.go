@@ -17,14 +17,19 @@ func TestIdsNeverWidenATopic(t *testing.T) {
 	for _, evil := range []string{"+", "#", "a/#", "dev1/messages", "dev1\x00", "\xc0\xaf", "", ".", "$iothub", "dev1 ", "DEV1"} {
 		w := newWorld(t)
 		w.data.Devices = append(w.data.Devices, device.Device{
-			ID: id(9), HubID: evil, Space: room1, Status: device.Active, Modules: []device.Module{{ID: evil}},
+			ID:      id(9),
+			HubID:   evil,
+			Space:   room1,
+			Status:  device.Active,
+			Modules: []device.Module{{ID: evil}},
 		})
 		w.data.Sensors = append(w.data.Sensors, device.Sensor{ID: id(0x19), Device: id(9), Space: room1, HardwareID: evil})
 		w.rebuild()
 		w.assign(deviceIdentity(9), model.SpaceAdministratorRole, room1Path)
 		w.assign(deviceIdentity(1), model.SpaceAdministratorRole, room1Path)
 		m := w.open()
-		m.SetTable(tableOf(w, []rowText{{Topic: "own/{device}/#", Publish: &needText{AnyOf: []string{"Update Device"}}, Subscribe: &needText{AnyOf: []string{"Read Device"}}}}))
+		m.SetTable(tableOf(w, []rowText{{Topic: "own/{device}/#", Publish: &needText{AnyOf: []string{"Update Device"}},
+			Subscribe: &needText{AnyOf: []string{"Read Device"}}}}))
 		for _, r := range []*Rights{m.Open(devicePrincipal(9, evil)), m.Open(modulePrincipal(9, evil, evil))} {
 			for _, filter := range []string{
 				"devices/" + evil + "/messages/devicebound/#", "devices/" + evil + "/modules/" + evil + "/#", "devices/" + evil + "/#",
@@ -50,7 +55,8 @@ func TestIdsNeverWidenATopic(t *testing.T) {
 
 // topicCovers tells whether the filter reaches a topic of device dev10.
 func topicCovers(filter, evil string) bool {
-	return strings.ContainsAny(evil, "+#") || strings.HasPrefix(filter, "devices/+") || strings.HasPrefix(filter, "own/+") || filter == "own/#" || filter == "#" || filter == "$iothub/#"
+	return strings.ContainsAny(evil, "+#") || strings.HasPrefix(filter, "devices/+") || strings.HasPrefix(filter, "own/+") ||
+		filter == "own/#" || filter == "#" || filter == "$iothub/#"
 }
 
 // Class 6: each filter of a SUBSCRIBE is decided by itself; a granted one

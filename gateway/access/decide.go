@@ -162,7 +162,8 @@ func (d *decider) connect() outcome {
 		return refuse(NoGrant, "not one effective grant on this site, its hub or its instance")
 	}
 	if d.stage == offline.Restricted && d.p.Kind != principal.Function && !d.named() {
-		return refuse(StageRefused, "no grant names this principal itself, and the cloud has not been seen for too long to trust a group, tenant or domain")
+		return refuse(StageRefused,
+			"no grant names this principal itself, and the cloud has not been seen for too long to trust a group, tenant or domain")
 	}
 	return outcome{ok: true, reason: Granted}
 }

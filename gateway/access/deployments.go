@@ -54,7 +54,11 @@ func (a *Deployments) May(_ context.Context, who update.Initiator, action update
 	case e.stage >= offline.Expired:
 		return update.Decision{Reason: CacheExpired, Detail: "the policy is too old to decide by"}
 	case e.stage >= offline.Restricted && beginsWork(action):
-		return update.Decision{Hold: true, Reason: StageRefused, Detail: "the cloud has been out of sight for too long for new deployment actions"}
+		return update.Decision{
+			Hold:   true,
+			Reason: StageRefused,
+			Detail: "the cloud has been out of sight for too long for new deployment actions",
+		}
 	}
 	return meetsAll(e.policy, subject, deploymentNeeds(who.Hub, action, e.set))
 }

@@ -110,18 +110,21 @@ func (h *initiatorHouse) build(t *testing.T, s *initiators, now func() time.Time
 		who, at, _ := strings.Cut(rest, " at ")
 		kind, name, _ := strings.Cut(who, " ")
 		n := slices.IndexFunc(policy.AzureRoles, func(r model.AzureRole) bool { return r.Name == role })
-		typ, ok := map[string]model.AzurePrincipalType{"user": model.AzureUser, "service": model.AzureServicePrincipal, "group": model.AzureGroup}[kind]
+		typ, ok := map[string]model.AzurePrincipalType{"user": model.AzureUser, "service": model.AzureServicePrincipal,
+			"group": model.AzureGroup}[kind]
 		if n < 0 || !ok || at == "" {
 			t.Fatalf("assignment %q", text)
 		}
 		policy.AzureAssignments = append(policy.AzureAssignments, model.AzureAssignment{
-			ID: h.id(fmt.Sprint("assignment ", i)), Role: policy.AzureRoles[n].ID, Scope: scope(at), Who: model.AzurePrincipal{ID: h.id(name), Type: typ},
+			ID: h.id(fmt.Sprint("assignment ", i)), Role: policy.AzureRoles[n].ID, Scope: scope(at),
+			Who: model.AzurePrincipal{ID: h.id(name), Type: typ},
 		})
 	}
 	for i, text := range s.World.Denies {
 		action, at, _ := strings.Cut(text, " at ")
 		policy.AzureDenies = append(policy.AzureDenies, model.AzureDeny{
-			ID: h.id(fmt.Sprint("deny ", i)), Scope: scope(at), DataActions: []string{action}, Principals: []model.AzurePrincipal{{Type: model.AzureEveryone}},
+			ID: h.id(fmt.Sprint("deny ", i)), Scope: scope(at), DataActions: []string{action},
+			Principals: []model.AzurePrincipal{{Type: model.AzureEveryone}},
 		})
 	}
 	ix, problems := authz.Compile(policy)

@@ -74,7 +74,8 @@ func (o *oracle) readable(name string) bool {
 	case "$SYS":
 		return o.may("Read System", space.Root)
 	case "$iothub":
-		requests := l[1] == "twin" && (l[2] == "GET" || strings.HasPrefix(name, "$iothub/twin/PATCH/properties/reported")) || l[1] == "methods" && l[2] == "res"
+		requests := l[1] == "twin" && (l[2] == "GET" || strings.HasPrefix(name, "$iothub/twin/PATCH/properties/reported")) ||
+			l[1] == "methods" && l[2] == "res"
 		return !requests && o.ownDevice() && o.may("Read Device", o.devicePath(o.p.DeviceID))
 	case "registry", "deviceupdate":
 		return l[1] == "responses"
@@ -175,7 +176,8 @@ func (o *oracle) universe(extra ...string) []string {
 	var all []string
 	names := append([]string{"unheard"}, extra...)
 	devices, modules := append([]string{"dev1", "child", "gw", "future"}, extra...), append([]string{"m1", "mfuture"}, extra...)
-	bags := []string{"", "/", "/x=1", "/" + sensorKey + "=temp1", "/" + sensorKey + "=far1", "/" + sensorKey + "=childtemp", "/" + sensorKey + "=future"}
+	bags := []string{"", "/", "/x=1", "/" + sensorKey + "=temp1", "/" + sensorKey + "=far1", "/" + sensorKey + "=childtemp",
+		"/" + sensorKey + "=future"}
 	for _, w := range extra {
 		if _, err := topic.ParseBag[message.UserProperty](nil, w); err == nil && !slices.Contains(bags, "/"+w) {
 			bags = append(bags, "/"+w)
@@ -207,7 +209,8 @@ func (o *oracle) universe(extra ...string) []string {
 		}
 	}
 	for _, n := range names {
-		all = append(all, "registry/responses/"+n, "deviceupdate/responses/"+n, "$SYS/"+n, "$SYS/unheard/"+n, "$SYS/"+n+"/unheard", "$iothub/methods/POST/"+n+"/?$rid=1")
+		all = append(all, "registry/responses/"+n, "deviceupdate/responses/"+n, "$SYS/"+n, "$SYS/unheard/"+n, "$SYS/"+n+"/unheard",
+			"$iothub/methods/POST/"+n+"/?$rid=1")
 	}
 	all = append(all, "$SYS",
 		"$iothub/twin/GET/?$rid=1", "$iothub/twin/PATCH/properties/reported/?$rid=1", "$iothub/methods/res/200/?$rid=1",
@@ -244,7 +247,8 @@ func named(filter string) []string {
 // behind them, where all rows read alike.
 func (o *oracle) spoken(filter string) []string {
 	const told = 3 // levels before the '#' of a drawn row
-	words := []string{"a", "b", "unheard", "dev1", "future", "temp1", "far1", room1.String(), id(0x7f).String(), strings.ToUpper(room1.String()), ""}
+	words := []string{"a", "b", "unheard", "dev1", "future", "temp1", "far1", room1.String(), id(0x7f).String(),
+		strings.ToUpper(room1.String()), ""}
 	f := strings.Split(filter, "/")
 	rest := f[len(f)-1] == "#"
 	if rest {
@@ -293,7 +297,8 @@ func TestContainmentAgainstEnumeration(t *testing.T) {
 		m := w.open()
 		m.SetTable(tableOf(w, rows))
 		p := drawPrincipal(t)
-		roles := []string{model.UserRole, model.GatewayDeviceRole, model.SpaceAdministratorRole, model.SupportSpecialistRole, model.DeviceInstallerRole}
+		roles := []string{model.UserRole, model.GatewayDeviceRole, model.SpaceAdministratorRole, model.SupportSpecialistRole,
+			model.DeviceInstallerRole}
 		paths := []space.Path{space.Root, sitePath, floor1Path, floor2Path, room1Path, room2Path}
 		for range rapid.IntRange(1, 3).Draw(t, "assignments") {
 			w.assign(p.Subject.Identities[0], rapid.SampledFrom(roles).Draw(t, "role"), rapid.SampledFrom(paths).Draw(t, "path"))
@@ -319,7 +324,8 @@ func TestContainmentAgainstEnumeration(t *testing.T) {
 			want = want && possible
 			got := r.Subscribe(filter)
 			if got.Allowed != want {
-				t.Fatalf("%s subscribes to %q: %v (%s %s), the enumeration says %v (possible %v, unreadable %q)", p.Key, filter, got.Allowed, got.Reason, got.Detail, want, possible, witness)
+				t.Fatalf("%s subscribes to %q: %v (%s %s), the enumeration says %v (possible %v, unreadable %q)", p.Key, filter, got.Allowed,
+					got.Reason, got.Detail, want, possible, witness)
 			}
 			if want {
 				granted++

@@ -113,13 +113,25 @@ func (t *trace) note(check, of string, ok bool) {
 func (t *trace) step(op model.Operation, at place, ok bool, reason string, dec authz.Decision) {
 	if t != nil {
 		d := dec.Record()
-		t.add(Step{Needs: op.String(), At: at.path.String(), OK: ok, Reason: reason, Decision: &d})
+		t.add(Step{
+			Needs:    op.String(),
+			At:       at.path.String(),
+			OK:       ok,
+			Reason:   reason,
+			Decision: &d,
+		})
 	}
 }
 
 func (t *trace) action(needs, scope string, dec authz.Decision) {
 	if t != nil {
 		d := dec.Record()
-		t.add(Step{Needs: needs, At: scope, OK: d.Allowed, Reason: d.Reason.String(), Decision: &d})
+		t.add(Step{
+			Needs:    needs,
+			At:       scope,
+			OK:       d.Allowed,
+			Reason:   d.Reason.String(),
+			Decision: &d,
+		})
 	}
 }

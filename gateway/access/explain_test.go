@@ -61,7 +61,8 @@ func TestImagine(t *testing.T) {
 	w := newWorld(t)
 	w.assign(userIdentity(0x31), model.UserRole, room1Path)
 	m := w.open()
-	for _, key := range []string{"device:dev1", "module:dev1/m1", "user:" + home.String() + "/" + id(0x31).String(), "sp:" + home.String() + "/" + id(0x31).String(), "function:" + id(0x21).String()} {
+	for _, key := range []string{"device:dev1", "module:dev1/m1", "user:" + home.String() + "/" + id(0x31).String(),
+		"sp:" + home.String() + "/" + id(0x31).String(), "function:" + id(0x21).String()} {
 		p, err := m.Imagine(key)
 		if err != nil || p.Key != key || len(p.Subject.Identities) == 0 {
 			t.Errorf("%s: %+v, %v", key, p, err)
@@ -71,7 +72,8 @@ func TestImagine(t *testing.T) {
 			t.Errorf("%s connects: %+v, %v", key, x, err)
 		}
 	}
-	for _, key := range []string{"", "device:", "device:nobody", "user:x/y", "user:" + home.String(), "sp:", "function:x", "gateway:", "upstream:hub"} {
+	for _, key := range []string{"", "device:", "device:nobody", "user:x/y", "user:" + home.String(), "sp:", "function:x", "gateway:",
+		"upstream:hub"} {
 		if p, err := m.Imagine(key); err == nil {
 			t.Errorf("%q made %+v", key, p)
 		}

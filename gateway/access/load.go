@@ -106,7 +106,8 @@ func (l *loader) rows(texts []rowText) []*row {
 		if r := l.row(t, field); r != nil {
 			for _, earlier := range rows {
 				if topic.Contains(earlier.rule.filter, r.rule.filter) {
-					l.report(field+".topic", fmt.Sprintf("is never reached: row %q (line %d) takes all of its topics", earlier.name, earlier.rule.line), "move the narrower row before the wider one")
+					l.report(field+".topic", fmt.Sprintf("is never reached: row %q (line %d) takes all of its topics", earlier.name, earlier.rule.line),
+						"move the narrower row before the wider one")
 					break
 				}
 			}
@@ -124,11 +125,15 @@ func (l *loader) row(t rowText, field string) *row {
 		l.report(field+".topic", why, hint)
 	}
 	if t.Publish == nil && t.Subscribe == nil {
-		l.report(field, "says neither what publish nor what subscribe needs", "a row grants nothing by being there: name the operations, or remove it")
+		l.report(field, "says neither what publish nor what subscribe needs",
+			"a row grants nothing by being there: name the operations, or remove it")
 	}
 	u := &rule{
-		publish: l.need(t.Publish, field+".publish"), subscribe: l.need(t.Subscribe, field+".subscribe"),
-		onBehalf: t.OnBehalf, filter: plainFilter(t.Topic), line: l.src.Line(field),
+		publish:   l.need(t.Publish, field+".publish"),
+		subscribe: l.need(t.Subscribe, field+".subscribe"),
+		onBehalf:  t.OnBehalf,
+		filter:    plainFilter(t.Topic),
+		line:      l.src.Line(field),
 	}
 	pattern := compile(t.Topic, operatorSegs)
 	captures := hasCapture(pattern)
@@ -151,8 +156,12 @@ func (l *loader) row(t rowText, field string) *row {
 		return nil
 	}
 	return &row{
-		kind: kindOperator, name: t.Name, patterns: [][]seg{pattern}, possible: !u.publish.never(),
-		reportOnly: t.ReportOnly, rule: u,
+		kind:       kindOperator,
+		name:       t.Name,
+		patterns:   [][]seg{pattern},
+		possible:   !u.publish.never(),
+		reportOnly: t.ReportOnly,
+		rule:       u,
 	}
 }
 

@@ -43,7 +43,8 @@ func (d *decider) publish(b *binding, name string, m *message.Message, r *messag
 }
 
 func (d *decider) closedToUpstream(name string) bool {
-	return name[0] == '$' || strings.HasPrefix(name, "spaces/") || strings.HasPrefix(name, "registry/") || strings.HasPrefix(name, "deviceupdate/")
+	return name[0] == '$' || strings.HasPrefix(name, "spaces/") || strings.HasPrefix(name, "registry/") ||
+		strings.HasPrefix(name, "deviceupdate/")
 }
 
 // publishTelemetry: acts for D; Create or Update on Sensor at the sensor's own path.

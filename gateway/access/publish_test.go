@@ -83,10 +83,12 @@ func TestTelemetryRoute(t *testing.T) {
 	if r.Mirror != "spaces"+room2Path.String()+"/devices/child/events" {
 		t.Error("mirrored at", r.Mirror)
 	}
-	if r.Handling != message.Telemetry || r.Device != "gw" || r.Origin != "child" || r.Sensor != "childtemp" || len(r.Properties) != 2 || r.Properties[1].Value != "application/json" {
+	if r.Handling != message.Telemetry || r.Device != "gw" || r.Origin != "child" || r.Sensor != "childtemp" || len(r.Properties) != 2 ||
+		r.Properties[1].Value != "application/json" {
 		t.Errorf("route %+v", r)
 	}
-	if r := gw.Publish("devices/child/messages/events", nil).Route; r.Topic != "devices/child/messages/events/" || r.Mirror != "spaces"+room2Path.String()+"/devices/child/events" {
+	if r := gw.Publish("devices/child/messages/events", nil).Route; r.Topic != "devices/child/messages/events/" ||
+		r.Mirror != "spaces"+room2Path.String()+"/devices/child/events" {
 		t.Errorf("route without a bag %+v", r)
 	}
 }
@@ -105,7 +107,8 @@ func TestDeviceSelfGrant(t *testing.T) {
 	w.want(dev1.Publish("devices/dev1/messages/events/", nil), true, SelfGrant, "own telemetry")
 	w.want(dev1.Publish("devices/dev1/messages/events/DigitalTwins-SensorHardwareId=far1", nil), true, SelfGrant, "own sensor elsewhere")
 	w.want(dev1.Publish("devices/child/messages/events/", nil), false, "no-assignment", "the child's telemetry")
-	w.want(dev1.Publish("devices/dev1/messages/events/DigitalTwins-SensorHardwareId=childtemp", nil), false, "no-assignment", "the child's sensor")
+	w.want(dev1.Publish("devices/dev1/messages/events/DigitalTwins-SensorHardwareId=childtemp", nil), false, "no-assignment",
+		"the child's sensor")
 	w.want(dev1.Publish("devices/dev1/messages/devicebound/", nil), false, "no-assignment", "Update is not in it")
 	w.want(dev1.Publish("registry/devices/dev1/sensors/new/create", nil), true, SelfGrant, "a sensor of its own")
 	w.want(dev1.Publish("registry/devices/dev10/get", nil), false, "no-assignment", "another device")
@@ -127,7 +130,8 @@ func TestOwnRows(t *testing.T) {
 	w.want(dev1.Publish("$iothub/twin/GET/?$rid=1", nil), true, Granted, "twin get")
 	w.want(dev1.Publish("$iothub/twin/PATCH/properties/reported/?$rid=1", nil), true, Granted, "reported")
 	w.want(user.Publish("$iothub/twin/GET/?$rid=1", nil), false, NotOwn, "a user has no twin")
-	for _, bad := range []string{"$iothub/twin/GET/?$rid=", "$iothub/twin/GET/?rid=1", "$iothub/twin/GET/?$rid=%2F", "$iothub/twin/GET/?$rid=1&$rid=2"} {
+	for _, bad := range []string{"$iothub/twin/GET/?$rid=", "$iothub/twin/GET/?rid=1", "$iothub/twin/GET/?$rid=%2F",
+		"$iothub/twin/GET/?$rid=1&$rid=2"} {
 		w.want(dev1.Publish(bad, nil), false, BadRequest, bad)
 	}
 	// Class 13: nothing is published on what only the gateway says, in any case.
@@ -187,7 +191,8 @@ func TestDeployments(t *testing.T) {
 	w.want(dev1.Publish(get, nil), false, NotInitiator, "a device reads")
 	w.want(admin.Publish("deviceupdate/devices/nope/get", nil), false, UnknownDevice, "unknown")
 	w.want(admin.Publish("deviceupdate/devices/dev1/deployments/d-1/delete", nil), false, NoRow, "no such action")
-	for _, elsewhere := range []string{"a", "deviceupdate/responses/", "deviceupdate/responses/a/b", "spaces/x", "DeviceUpdate/responses/1", "deviceupdate/responses/+"} {
+	for _, elsewhere := range []string{"a", "deviceupdate/responses/", "deviceupdate/responses/a/b", "spaces/x", "DeviceUpdate/responses/1",
+		"deviceupdate/responses/+"} {
 		v := admin.Publish(create, &message.Message{Props: message.Properties{ResponseTopic: elsewhere}})
 		w.want(v, false, BadResponse, "answer to "+elsewhere)
 		if v.Code != message.NotAuthorized {
@@ -211,7 +216,8 @@ func TestUpstream(t *testing.T) {
 	w.want(up.Publish("devices/dev1/modules/m1/inputs/in1/a=1", nil), true, Granted, "a module's input from the hub")
 	w.want(up.Publish("devices/dev1/messages/events/", nil), false, NotActingFor, "telemetry from above")
 	for _, closed := range []string{
-		"$SYS/x", "spaces/" + site.String() + "/devices/dev1/events", "registry/devices/dev1/get", "deviceupdate/devices/dev1/deployments/1/create",
+		"$SYS/x", "spaces/" + site.String() + "/devices/dev1/events", "registry/devices/dev1/get",
+		"deviceupdate/devices/dev1/deployments/1/create",
 	} {
 		w.want(up.Publish(closed, nil), false, ForUpstream, closed)
 	}
@@ -271,7 +277,8 @@ func TestStages(t *testing.T) {
 	w.azure(0x32, "Device Update Administrator", instanceScope)
 	o := w.options()
 	m := New(o)
-	gw, user, admin, member := m.Open(devicePrincipal(3, "gw")), m.Open(userPrincipal(0x31)), m.Open(userPrincipal(0x32)), m.Open(userPrincipal(0x33))
+	gw, user, admin, member := m.Open(devicePrincipal(3, "gw")), m.Open(userPrincipal(0x31)), m.Open(userPrincipal(0x32)),
+		m.Open(userPrincipal(0x33))
 	const (
 		telemetry = "devices/gw/messages/events/"
 		register  = "registry/devices/child/sensors/new/create"

@@ -145,14 +145,22 @@ func build(t *testing.T, s *site) *house {
 		h.data.Spaces = append(h.data.Spaces, sp)
 	}
 	for _, d := range s.World.Devices {
-		rec := device.Device{ID: h.id("device " + d.ID), HubID: d.ID, Space: h.place(d.At), Status: status(t, d.Status), GatewayID: d.Gateway, HardwareID: d.Hardware}
+		rec := device.Device{
+			ID:         h.id("device " + d.ID),
+			HubID:      d.ID,
+			Space:      h.place(d.At),
+			Status:     status(t, d.Status),
+			GatewayID:  d.Gateway,
+			HardwareID: d.Hardware,
+		}
 		for _, m := range d.Modules {
 			rec.Modules = append(rec.Modules, device.Module{ID: m})
 		}
 		h.data.Devices = append(h.data.Devices, rec)
 	}
 	for i, sn := range s.World.Sensors {
-		h.data.Sensors = append(h.data.Sensors, device.Sensor{ID: h.id(fmt.Sprint("sensor ", i)), Device: h.id("device " + sn.Of), Space: h.place(sn.At), HardwareID: sn.ID})
+		h.data.Sensors = append(h.data.Sensors, device.Sensor{ID: h.id(fmt.Sprint("sensor ", i)), Device: h.id("device " + sn.Of),
+			Space: h.place(sn.At), HardwareID: sn.ID})
 	}
 	for _, f := range s.World.Functions {
 		h.data.Functions = append(h.data.Functions, device.Function{ID: h.id("function " + f), Name: f})
@@ -166,9 +174,13 @@ func build(t *testing.T, s *site) *house {
 	}
 	h.rebuild()
 	o := access.Options{
-		Facts: func() (*authz.Index, *device.Topology) { return h.index, h.topology }, Stage: func() offline.Stage { return h.stage },
-		Site: h.path(s.World.Site), HubScope: hubScope, InstanceScope: instanceScope,
-		DeviceSelfGrant: s.World.SelfGrant, KeepAfterExpiry: s.World.Keep,
+		Facts:           func() (*authz.Index, *device.Topology) { return h.index, h.topology },
+		Stage:           func() offline.Stage { return h.stage },
+		Site:            h.path(s.World.Site),
+		HubScope:        hubScope,
+		InstanceScope:   instanceScope,
+		DeviceSelfGrant: s.World.SelfGrant,
+		KeepAfterExpiry: s.World.Keep,
 	}
 	if s.World.NoDU {
 		o.InstanceScope = ""
@@ -209,7 +221,8 @@ func (h *house) place(path string) space.ID {
 
 func status(t *testing.T, text string) device.Status {
 	t.Helper()
-	s, ok := map[string]device.Status{"": device.Active, "active": device.Active, "disabled": device.Disabled, "offline": device.Offline, "provisioning": device.Provisioning}[text]
+	s, ok := map[string]device.Status{"": device.Active, "active": device.Active, "disabled": device.Disabled, "offline": device.Offline,
+		"provisioning": device.Provisioning}[text]
 	if !ok {
 		t.Fatalf("status %q", text)
 	}
@@ -232,7 +245,8 @@ func (h *house) assign(t *testing.T, text string) {
 		t.Fatalf("assignment %q", text)
 	}
 	p := h.principal(t, who)
-	h.policy.Assignments = append(h.policy.Assignments, model.Assignment{ID: h.id("assignment " + text), Role: h.policy.Roles[i].ID, Who: p.Subject.Identities[0], Path: h.path(at)})
+	h.policy.Assignments = append(h.policy.Assignments, model.Assignment{ID: h.id("assignment " + text), Role: h.policy.Roles[i].ID,
+		Who: p.Subject.Identities[0], Path: h.path(at)})
 }
 
 func (h *house) azure(t *testing.T, text string) {
@@ -242,12 +256,14 @@ func (h *house) azure(t *testing.T, text string) {
 	kind, name, _ := strings.Cut(who, " ")
 	i := slices.IndexFunc(h.policy.AzureRoles, func(r model.AzureRole) bool { return r.Name == role })
 	scope := map[string]string{"hub": hubScope, "instance": instanceScope}[at]
-	typ, ok := map[string]model.AzurePrincipalType{"user": model.AzureUser, "service": model.AzureServicePrincipal, "link": model.AzureServicePrincipal, "group": model.AzureGroup}[kind]
+	typ, ok := map[string]model.AzurePrincipalType{"user": model.AzureUser, "service": model.AzureServicePrincipal,
+		"link": model.AzureServicePrincipal, "group": model.AzureGroup}[kind]
 	if i < 0 || scope == "" || !ok {
 		t.Fatalf("assignment %q", text)
 	}
 	h.policy.AzureAssignments = append(h.policy.AzureAssignments, model.AzureAssignment{
-		ID: h.id("assignment " + text), Role: h.policy.AzureRoles[i].ID, Scope: scope, Who: model.AzurePrincipal{ID: h.id(kind + " " + name), Type: typ},
+		ID: h.id("assignment " + text), Role: h.policy.AzureRoles[i].ID, Scope: scope,
+		Who: model.AzurePrincipal{ID: h.id(kind + " " + name), Type: typ},
 	})
 }
 
@@ -305,7 +321,8 @@ func (h *house) change(t *testing.T, q *question) {
 		h.assign(t, q.Assign)
 	case q.Revoke != "":
 		n := len(h.policy.Assignments)
-		h.policy.Assignments = slices.DeleteFunc(h.policy.Assignments, func(a model.Assignment) bool { return a.ID == h.id("assignment "+q.Revoke) })
+		h.policy.Assignments = slices.DeleteFunc(h.policy.Assignments,
+			func(a model.Assignment) bool { return a.ID == h.id("assignment "+q.Revoke) })
 		if len(h.policy.Assignments) == n {
 			t.Fatalf("nothing to revoke: %q", q.Revoke)
 		}
@@ -400,7 +417,8 @@ func (h *house) compare(t *testing.T, q *question, v message.Verdict, label stri
 		t.Errorf("%s: code 0x%02x, want 0x%02x", label, v.Code, code)
 	}
 	for what, pair := range map[string][2]string{
-		"republished at": {v.Route.Mirror, h.topic(q.Mirror)}, "forwarded as": {v.Route.Topic, h.topic(q.Forwarded)}, "origin": {v.Route.Origin, q.Origin},
+		"republished at": {v.Route.Mirror, h.topic(q.Mirror)}, "forwarded as": {v.Route.Topic, h.topic(q.Forwarded)},
+		"origin": {v.Route.Origin, q.Origin},
 	} {
 		if pair[1] != "" && pair[0] != pair[1] {
 			t.Errorf("%s: %s %q, want %q", label, what, pair[0], pair[1])

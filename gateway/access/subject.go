@@ -63,5 +63,6 @@ func (m *Map) Imagine(key string) (*principal.Principal, error) {
 		p.Subject.Identities = []model.Identity{{Kind: model.UserDefinedFunctionID, Object: fn}}
 		return p, nil
 	}
-	return nil, fmt.Errorf("principal %q: want device:{id}, module:{device}/{module}, user:{tenant}/{object}, sp:{tenant}/{object} or function:{guid}", key)
+	return nil, fmt.Errorf("principal %q: want device:{id}, module:{device}/{module}, user:{tenant}/{object}, "+
+		"sp:{tenant}/{object} or function:{guid}", key)
 }

@@ -140,7 +140,8 @@ func TestDeliver(t *testing.T) {
 	w.assign(userIdentity(0x32), model.SpaceAdministratorRole, space.Root)
 	mine := w.assign(deviceIdentity(1), model.GatewayDeviceRole, room1Path)
 	m := w.open()
-	user, root, dev1, dev10 := m.Open(userPrincipal(0x31)), m.Open(userPrincipal(0x32)), m.Open(devicePrincipal(1, "dev1")), m.Open(devicePrincipal(2, "dev10"))
+	user, root, dev1, dev10 := m.Open(userPrincipal(0x31)), m.Open(userPrincipal(0x32)), m.Open(devicePrincipal(1, "dev1")),
+		m.Open(devicePrincipal(2, "dev10"))
 	p := devicePrincipal(1, "dev1")
 	reading := from(p, "spaces"+room1Path.String()+"/devices/dev1/events")
 	reading.Via.Topic = "devices/dev1/messages/events/"

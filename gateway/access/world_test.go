@@ -59,11 +59,29 @@ func newWorld(t tb) *world {
 			{ID: room1, Parent: floor1, Path: room1Path}, {ID: room2, Parent: floor1, Path: room2Path},
 		},
 		Devices: []device.Device{
-			{ID: id(1), HubID: "dev1", Space: room1, Status: device.Active, Modules: []device.Module{{ID: "m1"}, {ID: "m2"}}},
+			{
+				ID:      id(1),
+				HubID:   "dev1",
+				Space:   room1,
+				Status:  device.Active,
+				Modules: []device.Module{{ID: "m1"}, {ID: "m2"}},
+			},
 			{ID: id(2), HubID: "dev10", Space: room1, Status: device.Active},
 			{ID: id(3), HubID: "gw", Space: floor1, Status: device.Active},
-			{ID: id(4), HubID: "child", Space: room2, Status: device.Active, GatewayID: id(3).String()},
-			{ID: id(5), HubID: "stray", Space: room2, Status: device.Active, GatewayID: "nobody"},
+			{
+				ID:        id(4),
+				HubID:     "child",
+				Space:     room2,
+				Status:    device.Active,
+				GatewayID: id(3).String(),
+			},
+			{
+				ID:        id(5),
+				HubID:     "stray",
+				Space:     room2,
+				Status:    device.Active,
+				GatewayID: "nobody",
+			},
 			{ID: id(6), HubID: "off", Space: room1, Status: device.Disabled},
 		},
 		Sensors: []device.Sensor{
@@ -110,15 +128,18 @@ func (w *world) apply(c model.ChangeSet) {
 	}
 	w.index = next
 	w.snapshot.Version = c.To
-	w.snapshot.Assignments = slices.DeleteFunc(w.snapshot.Assignments, func(a model.Assignment) bool { return slices.Contains(c.RemoveAssigns, a.ID) })
+	w.snapshot.Assignments = slices.DeleteFunc(w.snapshot.Assignments,
+		func(a model.Assignment) bool { return slices.Contains(c.RemoveAssigns, a.ID) })
 	w.snapshot.Assignments = append(w.snapshot.Assignments, c.PutAssignments...)
 }
 
 func (w *world) options() Options {
 	return Options{
-		Facts: func() (*authz.Index, *device.Topology) { return w.index, w.topology },
-		Stage: func() offline.Stage { return w.stage },
-		Site:  sitePath, HubScope: hubScope, InstanceScope: instanceScope,
+		Facts:         func() (*authz.Index, *device.Topology) { return w.index, w.topology },
+		Stage:         func() offline.Stage { return w.stage },
+		Site:          sitePath,
+		HubScope:      hubScope,
+		InstanceScope: instanceScope,
 	}
 }
 
@@ -134,8 +155,11 @@ func userIdentity(n byte) model.Identity {
 
 func devicePrincipal(n byte, hub string) *principal.Principal {
 	return &principal.Principal{
-		Kind: principal.Device, Key: "device:" + hub, DeviceID: hub, Node: id(n),
-		Subject: model.Subject{Identities: []model.Identity{deviceIdentity(n)}},
+		Kind:     principal.Device,
+		Key:      "device:" + hub,
+		DeviceID: hub,
+		Node:     id(n),
+		Subject:  model.Subject{Identities: []model.Identity{deviceIdentity(n)}},
 	}
 }
 
