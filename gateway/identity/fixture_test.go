@@ -75,7 +75,15 @@ func newFixture(t testing.TB) *fixture {
 		return device.Auth{Kind: device.AuthSAS, Primary: keyOf(n), Secondary: keyOf(n + " 2")}
 	}
 	dev := func(n byte, hubID string, a device.Auth, mods ...device.Module) device.Device {
-		return device.Device{ID: space.ID{n, 15: n}, HubID: hubID, Name: hubID, Space: floor, Status: device.Active, Auth: a, Modules: mods}
+		return device.Device{
+			ID:      space.ID{n, 15: n},
+			HubID:   hubID,
+			Name:    hubID,
+			Space:   floor,
+			Status:  device.Active,
+			Auth:    a,
+			Modules: mods,
+		}
 	}
 	f.data = device.Data{
 		Spaces: []device.Space{{ID: floor}, {ID: attic}},
@@ -96,11 +104,12 @@ func newFixture(t testing.TB) *fixture {
 	f.issuer = must(jwt.NewIssuer(signer(), home, "", clock))
 	f.keys, _, _ = jwt.ParseKeys(must(f.issuer.JWKS()))
 	f.auth = must(New(Options{
-		Hub:      hub,
-		Topology: func() *device.Topology { return f.top },
-		Keys:     func() jwt.Keys { return f.keys },
-		Now:      clock,
-		Tenants:  []jwt.Tenant{{ID: home, VerifiedDomains: []string{"example.com"}}}, Audiences: []string{audience},
+		Hub:        hub,
+		Topology:   func() *device.Topology { return f.top },
+		Keys:       func() jwt.Keys { return f.keys },
+		Now:        clock,
+		Tenants:    []jwt.Tenant{{ID: home, VerifiedDomains: []string{"example.com"}}},
+		Audiences:  []string{audience},
 		SASMaxLife: 24 * hour,
 		Peers:      map[PeerAt]Peer{{"local", 1000}: {Name: "admin", Subject: model.Subject{Object: ann}}},
 	}))
@@ -139,7 +148,13 @@ func deviceToken(id, key string) string {
 
 // creds are network credentials with a client id; the options add to them.
 func creds(clientID string, with ...func(*principal.Credentials)) *principal.Credentials {
-	c := &principal.Credentials{Listener: "mqtts", Remote: netip.MustParseAddrPort("192.0.2.1:1"), PeerUID: -1, Version: 4, ClientID: clientID}
+	c := &principal.Credentials{
+		Listener: "mqtts",
+		Remote:   netip.MustParseAddrPort("192.0.2.1:1"),
+		PeerUID:  -1,
+		Version:  4,
+		ClientID: clientID,
+	}
 	for _, w := range with {
 		w(c)
 	}

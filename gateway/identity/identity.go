@@ -98,8 +98,13 @@ func New(o Options) (*Authenticator, error) {
 		uids[p.Name] = at.UID
 	}
 	v, err := jwt.NewVerifier(jwt.Options{
-		Tenants: o.Tenants, Audiences: o.Audiences, Scope: o.Scope,
-		Algorithms: o.Algorithms, Leeway: o.Leeway, Keys: o.Keys, Now: o.Now,
+		Tenants:    o.Tenants,
+		Audiences:  o.Audiences,
+		Scope:      o.Scope,
+		Algorithms: o.Algorithms,
+		Leeway:     o.Leeway,
+		Keys:       o.Keys,
+		Now:        o.Now,
 	})
 	if err != nil {
 		return nil, err

@@ -34,29 +34,49 @@ func TestProved(t *testing.T) {
 		by    principal.CredentialKind
 		who   []model.Identity
 	}{
-		{"SAS, IoT Hub's user name", creds("sas1", user(hub+"/sas1"+query), pass(deviceToken("sas1", "sas1"))), "device:sas1", principal.Device, principal.SAS, devID(10)},
-		{"SAS, hub in another case, no slash", creds("sas1", user(strings.ToUpper(hub)+"/sas1"), pass(deviceToken("sas1", "sas1"))), "device:sas1", principal.Device, principal.SAS, devID(10)},
-		{"SAS, plain user name", creds("sas1", user("sas1"), pass(deviceToken("sas1", "sas1"))), "device:sas1", principal.Device, principal.SAS, devID(10)},
+		{"SAS, IoT Hub's user name", creds("sas1", user(hub+"/sas1"+query), pass(deviceToken("sas1", "sas1"))), "device:sas1", principal.Device,
+			principal.SAS, devID(10)},
+		{"SAS, hub in another case, no slash", creds("sas1", user(strings.ToUpper(hub)+"/sas1"), pass(deviceToken("sas1", "sas1"))),
+			"device:sas1", principal.Device, principal.SAS, devID(10)},
+		{"SAS, plain user name", creds("sas1", user("sas1"), pass(deviceToken("sas1", "sas1"))), "device:sas1", principal.Device, principal.SAS,
+			devID(10)},
 		{"SAS, no user name", creds("sas1", pass(deviceToken("sas1", "sas1"))), "device:sas1", principal.Device, principal.SAS, devID(10)},
-		{"SAS, secondary key", creds("sas1", user("sas1"), pass(deviceToken("sas1", "sas1 2"))), "device:sas1", principal.Device, principal.SAS, devID(10)},
-		{"SAS by enhanced authentication", creds("sas1", method(SASMethod, deviceToken("sas1", "sas1"))), "device:sas1", principal.Device, principal.SAS, devID(10)},
-		{"SAS beside its own certificate", creds("sas1", user("sas1"), pass(deviceToken("sas1", "sas1")), cert(f.certs["sas1"])), "device:sas1", principal.Device, principal.SAS, devID(10)},
-		{"SAS beside nobody's certificate", creds("sas1", user("sas1"), pass(deviceToken("sas1", "sas1")), cert(f.certs["nobody"])), "device:sas1", principal.Device, principal.SAS, devID(10)},
-		{"SAS, module", creds("sas1/m", user(hub+"/sas1/m"+query), pass(moduleToken)), "module:sas1/m", principal.Module, principal.SAS, devID(10)},
-		{"self-signed", creds("self1", user(hub+"/self1"+query), cert(f.certs["self1"])), "device:self1", principal.Device, principal.X509SelfSigned, devID(12)},
-		{"self-signed, empty password", creds("self1", pass(""), cert(f.certs["self1"])), "device:self1", principal.Device, principal.X509SelfSigned, devID(12)},
-		{"self-signed, module", creds("self1/m", cert(f.certs["selfmod"])), "module:self1/m", principal.Module, principal.X509SelfSigned, devID(12)},
-		{"authority", creds("ca1", user(hub+"/ca1/?api-version=2021-04-12"), cert(f.certs["ca1"])), "device:ca1", principal.Device, principal.X509CA, devID(14)},
-		{"authority, module", creds("ca1/m", user(hub+"/ca1/m/?api-version=2021-04-12"), cert(f.certs["ca1/m"])), "module:ca1/m", principal.Module, principal.X509CA, devID(14)},
-		{"function", creds("worker", user(hub+"/functions/"+funcID.String()), pass(functionToken)), "function:" + funcID.String(), principal.Function, principal.SAS, []model.Identity{{Kind: model.UserDefinedFunctionID, Object: funcID}}},
-		{"user", creds("laptop/1", user("whatever"), pass(f.token(jwt.Mint{UPN: "ann@example.com"}))), "user:" + owner, principal.User, principal.JWT, []model.Identity{
-			{Kind: model.UserID, Object: ann, Tenant: home}, {Kind: model.TenantID, Object: home}, {Kind: model.DomainName, Domain: "@example.com", Tenant: home}}},
-		{"user, bare", creds("", pass(f.token(jwt.Mint{UPN: "ann@example.org"}))), "user:" + owner, principal.User, principal.JWT, []model.Identity{
-			{Kind: model.UserID, Object: ann, Tenant: home}, {Kind: model.TenantID, Object: home}}},
-		{"user by enhanced authentication", creds("x", method(BearerMethod, f.token(jwt.Mint{}))), "user:" + owner, principal.User, principal.JWT, []model.Identity{
-			{Kind: model.UserID, Object: ann, Tenant: home}, {Kind: model.TenantID, Object: home}}},
-		{"guest", creds("laptop", pass(f.token(jwt.Mint{UPN: "ann@example.com", Guest: true}))), "user:" + owner, principal.User, principal.JWT, []model.Identity{{Kind: model.UserID, Object: ann, Tenant: home}}},
-		{"service", creds("robot", pass(f.token(jwt.Mint{Kind: jwt.ServicePrincipal}))), "sp:" + owner, principal.ServicePrincipal, principal.JWT, []model.Identity{{Kind: model.ServicePrincipalID, Object: ann, Tenant: home}}},
+		{"SAS, secondary key", creds("sas1", user("sas1"), pass(deviceToken("sas1", "sas1 2"))), "device:sas1", principal.Device, principal.SAS,
+			devID(10)},
+		{"SAS by enhanced authentication", creds("sas1", method(SASMethod, deviceToken("sas1", "sas1"))), "device:sas1", principal.Device,
+			principal.SAS, devID(10)},
+		{"SAS beside its own certificate", creds("sas1", user("sas1"), pass(deviceToken("sas1", "sas1")), cert(f.certs["sas1"])), "device:sas1",
+			principal.Device, principal.SAS, devID(10)},
+		{"SAS beside nobody's certificate", creds("sas1", user("sas1"), pass(deviceToken("sas1", "sas1")), cert(f.certs["nobody"])),
+			"device:sas1", principal.Device, principal.SAS, devID(10)},
+		{"SAS, module", creds("sas1/m", user(hub+"/sas1/m"+query), pass(moduleToken)), "module:sas1/m", principal.Module, principal.SAS,
+			devID(10)},
+		{"self-signed", creds("self1", user(hub+"/self1"+query), cert(f.certs["self1"])), "device:self1", principal.Device,
+			principal.X509SelfSigned, devID(12)},
+		{"self-signed, empty password", creds("self1", pass(""), cert(f.certs["self1"])), "device:self1", principal.Device,
+			principal.X509SelfSigned, devID(12)},
+		{"self-signed, module", creds("self1/m", cert(f.certs["selfmod"])), "module:self1/m", principal.Module, principal.X509SelfSigned,
+			devID(12)},
+		{"authority", creds("ca1", user(hub+"/ca1/?api-version=2021-04-12"), cert(f.certs["ca1"])), "device:ca1", principal.Device,
+			principal.X509CA, devID(14)},
+		{"authority, module", creds("ca1/m", user(hub+"/ca1/m/?api-version=2021-04-12"), cert(f.certs["ca1/m"])), "module:ca1/m",
+			principal.Module, principal.X509CA, devID(14)},
+		{"function", creds("worker", user(hub+"/functions/"+funcID.String()), pass(functionToken)), "function:" + funcID.String(),
+			principal.Function, principal.SAS, []model.Identity{{Kind: model.UserDefinedFunctionID, Object: funcID}}},
+		{"user", creds("laptop/1", user("whatever"), pass(f.token(jwt.Mint{UPN: "ann@example.com"}))), "user:" + owner, principal.User,
+			principal.JWT, []model.Identity{
+				{Kind: model.UserID, Object: ann, Tenant: home}, {Kind: model.TenantID, Object: home},
+				{Kind: model.DomainName, Domain: "@example.com", Tenant: home}}},
+		{"user, bare", creds("", pass(f.token(jwt.Mint{UPN: "ann@example.org"}))), "user:" + owner, principal.User, principal.JWT,
+			[]model.Identity{
+				{Kind: model.UserID, Object: ann, Tenant: home}, {Kind: model.TenantID, Object: home}}},
+		{"user by enhanced authentication", creds("x", method(BearerMethod, f.token(jwt.Mint{}))), "user:" + owner, principal.User,
+			principal.JWT, []model.Identity{
+				{Kind: model.UserID, Object: ann, Tenant: home}, {Kind: model.TenantID, Object: home}}},
+		{"guest", creds("laptop", pass(f.token(jwt.Mint{UPN: "ann@example.com", Guest: true}))), "user:" + owner, principal.User, principal.JWT,
+			[]model.Identity{{Kind: model.UserID, Object: ann, Tenant: home}}},
+		{"service", creds("robot", pass(f.token(jwt.Mint{Kind: jwt.ServicePrincipal}))), "sp:" + owner, principal.ServicePrincipal,
+			principal.JWT, []model.Identity{{Kind: model.ServicePrincipalID, Object: ann, Tenant: home}}},
 		{"local", creds("ctl", uid(1000)), "local:admin", principal.Local, principal.PeerUID, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -101,8 +121,10 @@ func TestRefused(t *testing.T) {
 		{"sas1's token as sas10", creds("sas10", user("sas10"), pass(good)), 0x86, "wrong-resource"},
 		{"sas10's token as sas1", creds("sas1", user("sas1"), pass(deviceToken("sas10", "sas10"))), 0x86, "wrong-resource"},
 		{"device's token as module", creds("sas1/m", user(hub+"/sas1/m"), pass(good)), 0x86, "wrong-resource"},
-		{"device's key, module's resource", creds("sas1/m", pass(sas.Issue(sas.Module(hub, "sas1", "m"), keyOf("sas1"), now.Add(hour)))), 0x86, "wrong-key"},
-		{"module's token as device", creds("sas1", pass(sas.Issue(sas.Module(hub, "sas1", "m"), keyOf("sas1/m"), now.Add(hour)))), 0x86, "wrong-resource"},
+		{"device's key, module's resource", creds("sas1/m", pass(sas.Issue(sas.Module(hub, "sas1", "m"), keyOf("sas1"), now.Add(hour)))), 0x86,
+			"wrong-key"},
+		{"module's token as device", creds("sas1", pass(sas.Issue(sas.Module(hub, "sas1", "m"), keyOf("sas1/m"), now.Add(hour)))), 0x86,
+			"wrong-resource"},
 		{"unknown module", creds("sas1/x", pass(good)), 0x86, "unknown-module"},
 		{"module of a module", creds("sas1/m/x", pass(good)), 0x86, "unknown-module"},
 		{"expired", creds("sas1", pass(sas.Issue(sas.Device(hub, "sas1"), keyOf("sas1"), now))), 0x86, "expired"},
@@ -110,7 +132,8 @@ func TestRefused(t *testing.T) {
 		{"policy token", creds("sas1", pass(good+"&skn=device")), 0x86, "policy-token"},
 		{"no password", creds("sas1", user("sas1")), 0x86, "no-password"},
 		{"empty password", creds("sas1", user("sas1"), pass("")), 0x86, "no-password"},
-		{"password without its flag", creds("sas1", user("sas1"), func(c *principal.Credentials) { c.Password = []byte(good) }), 0x86, "no-password"},
+		{"password without its flag", creds("sas1", user("sas1"), func(c *principal.Credentials) { c.Password = []byte(good) }), 0x86,
+			"no-password"},
 		{"empty user name", creds("sas1", user(""), pass(good)), 0x86, "wrong-username"},
 		{"another device's user name", creds("sas1", user(hub+"/sas10"+query), pass(good)), 0x86, "wrong-username"},
 		{"another hub's user name", creds("sas1", user("x"+hub+"/sas1"+query), pass(good)), 0x86, "wrong-username"},
@@ -124,13 +147,16 @@ func TestRefused(t *testing.T) {
 		{"certificate and another's SAS", creds("self1", pass(good), cert(f.certs["self1"])), 0x86, "wrong-credential-kind"},
 		{"SAS and another's registered certificate", creds("sas1", pass(good), cert(f.certs["self1"])), 0x86, "two-principals"},
 		{"SAS and another's named certificate", creds("sas1", pass(good), cert(f.certs["ca1"])), 0x86, "two-principals"},
-		{"SAS and the own module's certificate", creds("self1", pass(deviceToken("self1", "self1")), cert(f.certs["selfmod"])), 0x86, "two-principals"},
+		{"SAS and the own module's certificate", creds("self1", pass(deviceToken("self1", "self1")), cert(f.certs["selfmod"])), 0x86,
+			"two-principals"},
 		{"module's certificate as device", creds("self1", cert(f.certs["selfmod"])), 0x86, "two-principals"},
 		{"device's certificate as module", creds("self1/m", cert(f.certs["self1"])), 0x86, "two-principals"},
 		{"another's self-signed", creds("self1", cert(f.certs["self2"])), 0x86, "two-principals"},
 		{"a stranger's of the same name", creds("self1", cert(attacker)), 0x86, "unknown-certificate"},
-		{"vouched for, but thumbprint is registered", creds("self1", cert(must(f.root.Client("self1", now.Add(-hour), hour*2, nil)))), 0x86, "unknown-certificate"},
-		{"self-signed, but an authority is registered", creds("ca1", cert(must(credx509.NewSelfSigned("ca1", now.Add(-hour), 100*hour)))), 0x86, "untrusted"},
+		{"vouched for, but thumbprint is registered", creds("self1", cert(must(f.root.Client("self1", now.Add(-hour), hour*2, nil)))), 0x86,
+			"unknown-certificate"},
+		{"self-signed, but an authority is registered", creds("ca1", cert(must(credx509.NewSelfSigned("ca1", now.Add(-hour), 100*hour)))), 0x86,
+			"untrusted"},
 		{"ca2's certificate as ca1", creds("ca1", cert(f.certs["ca2"])), 0x86, "two-principals"},
 		{"nobody's certificate as ca1", creds("ca1", cert(f.certs["nobody"])), 0x86, "wrong-name"},
 		{"device's certificate as its module, authority", creds("ca1/m", cert(f.certs["ca1"])), 0x86, "two-principals"},
@@ -160,10 +186,12 @@ func TestRefused(t *testing.T) {
 		{"uid over the network", creds("ctl", func(c *principal.Credentials) { c.PeerUID = 1000 }), 0x86, "no-credentials"},
 		{"unknown function", creds("w", user(hub+"/functions/"+ann.String()), pass(functionToken)), 0x86, "unknown-function"},
 		{"function by a name", creds("w", user(hub+"/functions/f"), pass(functionToken)), 0x86, "unknown-function"},
-		{"function, wrong key", creds("w", user(hub+"/functions/"+funcID.String()), pass(sas.Issue(sas.Function(hub, funcID.String()), keyOf("sas1"), now.Add(hour)))), 0x86, "wrong-key"},
+		{"function, wrong key", creds("w", user(hub+"/functions/"+funcID.String()),
+			pass(sas.Issue(sas.Function(hub, funcID.String()), keyOf("sas1"), now.Add(hour)))), 0x86, "wrong-key"},
 		{"function, a device's token", creds("w", user(hub+"/functions/"+funcID.String()), pass(good)), 0x86, "wrong-resource"},
 		{"function under a device's name", creds("sas1", user(hub+"/functions/"+funcID.String()), pass(functionToken)), 0x86, "wrong-username"},
-		{"function with a device's certificate", creds("w", user(hub+"/functions/"+funcID.String()), pass(functionToken), cert(f.certs["self1"])), 0x86, "two-principals"},
+		{"function with a device's certificate",
+			creds("w", user(hub+"/functions/"+funcID.String()), pass(functionToken), cert(f.certs["self1"])), 0x86, "two-principals"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p, r := f.try(c.creds)
@@ -173,7 +201,8 @@ func TestRefused(t *testing.T) {
 			if p != nil || r.Code != c.code || r.Reason != c.reason {
 				t.Errorf("%#x %v, want %#x %s", r.Code, r, c.code, c.reason)
 			}
-			if s := fmt.Sprintf("%v %+v", r, *r); strings.Contains(s, bearer[20:60]) || strings.Contains(s, "key of") || strings.Contains(s, "hunter2") || strings.Contains(s, "sig=") {
+			if s := fmt.Sprintf("%v %+v", r, *r); strings.Contains(s, bearer[20:60]) || strings.Contains(s, "key of") ||
+				strings.Contains(s, "hunter2") || strings.Contains(s, "sig=") {
 				t.Errorf("tells a secret: %s", s)
 			}
 		})
@@ -190,7 +219,8 @@ func TestStateOfTheRecord(t *testing.T) {
 		if _, r := f.try(creds("sas1", pass(deviceToken("sas1", "x")))); r == nil || r.Reason != "wrong-key" {
 			t.Errorf("status %d is told to a stranger: %v", s, r)
 		}
-		if _, r := f.try(creds("sas1/m", pass(sas.Issue(sas.Module(hub, "sas1", "m"), keyOf("sas1/m"), now.Add(hour))))); r == nil || r.Reason != "not-active" {
+		if _, r := f.try(creds("sas1/m", pass(sas.Issue(sas.Module(hub, "sas1", "m"), keyOf("sas1/m"), now.Add(hour))))); r == nil ||
+			r.Reason != "not-active" {
 			t.Errorf("module of a device of status %d: %v", s, r)
 		}
 	}
@@ -218,7 +248,8 @@ func TestStateOfTheRecord(t *testing.T) {
 func TestSHA1OnlyBySetting(t *testing.T) {
 	f := newFixture(t)
 	f.change("self1", func(d *device.Device) {
-		d.Auth = device.Auth{Kind: device.AuthSelfSigned, ThumbprintsSHA1: []device.ThumbprintSHA1{credx509.ThumbprintSHA1(f.certs["self1"].Cert)}}
+		d.Auth = device.Auth{Kind: device.AuthSelfSigned,
+			ThumbprintsSHA1: []device.ThumbprintSHA1{credx509.ThumbprintSHA1(f.certs["self1"].Cert)}}
 	})
 	if _, r := f.try(creds("self1", cert(f.certs["self1"]))); r == nil || r.Reason != "unknown-certificate" {
 		t.Errorf("SHA-1 without the setting: %v", r)

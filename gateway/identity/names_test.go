@@ -60,7 +60,8 @@ func FuzzUsername(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if u.hub == "" || len(u.path) < 1 || len(u.path) > 2 || !utf8.ValidString(s) || strings.ContainsAny(u.hub+strings.Join(u.path, ""), "/+#?\x00") {
+		if u.hub == "" || len(u.path) < 1 || len(u.path) > 2 || !utf8.ValidString(s) ||
+			strings.ContainsAny(u.hub+strings.Join(u.path, ""), "/+#?\x00") {
 			t.Errorf("%q was read as %+v", s, u)
 		}
 		if !strings.HasPrefix(s, u.hub+"/"+strings.Join(u.path, "/")) {

@@ -60,8 +60,12 @@ func (q *request) registered(n name) (*principal.Principal, *principal.Refusal) 
 		return nil, refuse(message.NotAuthorized, "not-active", "")
 	}
 	p := &principal.Principal{
-		Kind: principal.Device, Key: "device:" + n.device, Name: d.Name,
-		DeviceID: n.device, ModuleID: n.module, Node: d.ID,
+		Kind:     principal.Device,
+		Key:      "device:" + n.device,
+		Name:     d.Name,
+		DeviceID: n.device,
+		ModuleID: n.module,
+		Node:     d.ID,
 	}
 	p.Subject.Is(model.Identity{Kind: model.DeviceID, Object: d.ID})
 	if n.module != "" {
@@ -81,7 +85,8 @@ func (q *request) prove(d *device.Device, n name, auth device.Auth, r sas.Resour
 		return q.verifySAS(r, auth)
 	case device.AuthSelfSigned, device.AuthCA:
 		if q.secret != "" {
-			return proof{}, refuse(message.BadUserNameOrPassword, "wrong-credential-kind", "the record names a certificate; the password must be empty")
+			return proof{}, refuse(message.BadUserNameOrPassword, "wrong-credential-kind",
+				"the record names a certificate; the password must be empty")
 		}
 	default:
 		return proof{}, refuse(message.BadUserNameOrPassword, "no-credential-registered", "")

@@ -115,8 +115,12 @@ func (q *request) peer() (*principal.Principal, *principal.Refusal) {
 		return nil, refuse(message.BadUserNameOrPassword, "two-credentials", "a uid and a password")
 	}
 	return &principal.Principal{
-		Kind: principal.Local, Key: "local:" + p.Name, Name: p.Name, Subject: p.Subject,
-		Credential: principal.PeerUID, CredentialID: p.Name,
+		Kind:         principal.Local,
+		Key:          "local:" + p.Name,
+		Name:         p.Name,
+		Subject:      p.Subject,
+		Credential:   principal.PeerUID,
+		CredentialID: p.Name,
 	}, nil
 }
 
@@ -183,8 +187,11 @@ func (q *request) bearer() (*principal.Principal, *principal.Refusal) {
 // token that proves nobody.
 func Bearer(c *jwt.Claims) (*principal.Principal, bool) {
 	p := &principal.Principal{
-		Name: c.Name, Subject: Subject(c),
-		Credential: principal.JWT, CredentialID: c.KeyID, Expires: c.Expires,
+		Name:         c.Name,
+		Subject:      Subject(c),
+		Credential:   principal.JWT,
+		CredentialID: c.KeyID,
+		Expires:      c.Expires,
 	}
 	owner := c.Tenant.String() + "/" + c.Object.String()
 	switch c.Kind {

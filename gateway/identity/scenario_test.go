@@ -230,7 +230,13 @@ func (h *house) visit(t *testing.T, v *visit, label string) {
 }
 
 func (h *house) credentials(t *testing.T, v *visit) *principal.Credentials {
-	c := &principal.Credentials{Listener: "mqtts", Remote: netip.MustParseAddrPort("192.0.2.1:1"), PeerUID: -1, Version: 5, ClientID: v.Client}
+	c := &principal.Credentials{
+		Listener: "mqtts",
+		Remote:   netip.MustParseAddrPort("192.0.2.1:1"),
+		PeerUID:  -1,
+		Version:  5,
+		ClientID: v.Client,
+	}
 	if v.User != nil {
 		c.HasUser, c.Username = true, filled.Replace(*v.User)
 	}

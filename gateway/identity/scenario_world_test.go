@@ -35,7 +35,13 @@ type house struct {
 }
 
 func build(t *testing.T, d *door) *house {
-	h := &house{now: now, roots: map[string]credx509.Pair{}, certs: map[string][]credx509.Pair{}, known: map[string]*principal.Principal{}, spaces: map[string]space.ID{}}
+	h := &house{
+		now:    now,
+		roots:  map[string]credx509.Pair{},
+		certs:  map[string][]credx509.Pair{},
+		known:  map[string]*principal.Principal{},
+		spaces: map[string]space.ID{},
+	}
 	for _, a := range d.World.Authorities {
 		h.roots[a.Name] = must(credx509.NewCA(a.Name, now.Add(-time.Hour), 10000*time.Hour))
 	}
@@ -52,7 +58,15 @@ func build(t *testing.T, d *door) *house {
 	for i, r := range d.World.Devices {
 		at := cmp.Or(r.At, "site")
 		h.path(at)
-		v := device.Device{ID: space.ID{10, 15: byte(i + 1)}, HubID: r.ID, Name: r.ID, HardwareID: r.Hardware, Status: statusOf(t, r.Status), Space: h.spaces[at], Auth: h.authOf(t, r)}
+		v := device.Device{
+			ID:         space.ID{10, 15: byte(i + 1)},
+			HubID:      r.ID,
+			Name:       r.ID,
+			HardwareID: r.Hardware,
+			Status:     statusOf(t, r.Status),
+			Space:      h.spaces[at],
+			Auth:       h.authOf(t, r),
+		}
 		for _, m := range r.Modules {
 			m.ID = r.ID + "/" + m.ID
 			_, name, _ := strings.Cut(m.ID, "/")
@@ -76,10 +90,16 @@ func build(t *testing.T, d *door) *house {
 		audiences = []string{"gatehouse"}
 	}
 	h.auth = must(identity.New(identity.Options{
-		Hub: host, Topology: func() *device.Topology { return h.top }, Keys: func() jwt.Keys { return h.keys }, Now: func() time.Time { return h.now },
-		Tenants:   []jwt.Tenant{{ID: home, VerifiedDomains: []string{"example.com"}, Issuers: d.World.Issuers}},
-		Audiences: audiences, Scope: d.World.Scope, SASMaxLife: 24 * time.Hour, AllowSHA1: d.World.AllowSHA1,
-		Peers: map[identity.PeerAt]identity.Peer{{Listener: "local", UID: 1000}: {Name: "admin"}},
+		Hub:        host,
+		Topology:   func() *device.Topology { return h.top },
+		Keys:       func() jwt.Keys { return h.keys },
+		Now:        func() time.Time { return h.now },
+		Tenants:    []jwt.Tenant{{ID: home, VerifiedDomains: []string{"example.com"}, Issuers: d.World.Issuers}},
+		Audiences:  audiences,
+		Scope:      d.World.Scope,
+		SASMaxLife: 24 * time.Hour,
+		AllowSHA1:  d.World.AllowSHA1,
+		Peers:      map[identity.PeerAt]identity.Peer{{Listener: "local", UID: 1000}: {Name: "admin"}},
 	}))
 	return h
 }
@@ -88,7 +108,8 @@ func build(t *testing.T, d *door) *house {
 // another tenant's under its own.
 func publish() jwt.Keys {
 	var keys []any
-	for kid, issuer := range map[string]string{"": "https://login.microsoftonline.com/" + home.String() + "/v2.0", "foreign": "https://login.microsoftonline.com/" + other.String() + "/v2.0"} {
+	for kid, issuer := range map[string]string{"": "https://login.microsoftonline.com/" + home.String() + "/v2.0",
+		"foreign": "https://login.microsoftonline.com/" + other.String() + "/v2.0"} {
 		var members map[string]any
 		text := must(jose.JSONWebKey{Key: signers()[kid].Public(), KeyID: "kid-" + kid, Algorithm: "RS256", Use: "sig"}.MarshalJSON())
 		if err := json.Unmarshal(text, &members); err != nil {
@@ -128,7 +149,8 @@ func (h *house) rebuild() []device.Problem {
 
 func statusOf(t *testing.T, text string) device.Status {
 	t.Helper()
-	s, ok := map[string]device.Status{"": device.Active, "active": device.Active, "disabled": device.Disabled, "provisioning": device.Provisioning, "offline": device.Offline}[text]
+	s, ok := map[string]device.Status{"": device.Active, "active": device.Active, "disabled": device.Disabled,
+		"provisioning": device.Provisioning, "offline": device.Offline}[text]
 	if !ok {
 		t.Fatalf("status %q", text)
 	}
@@ -147,7 +169,8 @@ func (h *house) authOf(t *testing.T, r record) device.Auth {
 	case "self-signed":
 		return device.Auth{Kind: device.AuthSelfSigned, Thumbprints: []device.Thumbprint{credx509.Thumbprint(h.leaf(t, r.Certificate))}}
 	case "self-signed-sha1":
-		return device.Auth{Kind: device.AuthSelfSigned, ThumbprintsSHA1: []device.ThumbprintSHA1{credx509.ThumbprintSHA1(h.leaf(t, r.Certificate))}}
+		return device.Auth{Kind: device.AuthSelfSigned,
+			ThumbprintsSHA1: []device.ThumbprintSHA1{credx509.ThumbprintSHA1(h.leaf(t, r.Certificate))}}
 	case "ca":
 		return device.Auth{Kind: device.AuthCA}
 	case "":

@@ -43,11 +43,13 @@ func TestStill(t *testing.T) {
 	}{
 		{"nothing", sasCreds, func(*fixture) {}, ""},
 		{"renamed", sasCreds, device1("sas1", func(d *device.Device) { d.Name = "new" }), ""},
-		{"keys swapped", sasCreds, device1("sas1", func(d *device.Device) { d.Auth.Primary, d.Auth.Secondary = d.Auth.Secondary, d.Auth.Primary }), ""},
+		{"keys swapped", sasCreds, device1("sas1",
+			func(d *device.Device) { d.Auth.Primary, d.Auth.Secondary = d.Auth.Secondary, d.Auth.Primary }), ""},
 		{"secondary key rolled", sasCreds, device1("sas1", func(d *device.Device) { d.Auth.Secondary = keyOf("new") }), ""},
 		{"key rolled", sasCreds, device1("sas1", func(d *device.Device) { d.Auth.Primary = keyOf("new") }), "wrong-key"},
 		{"keys removed", sasCreds, device1("sas1", func(d *device.Device) { d.Auth.Primary, d.Auth.Secondary = nil, nil }), "wrong-key"},
-		{"kind changed", sasCreds, device1("sas1", func(d *device.Device) { d.Auth = device.Auth{Kind: device.AuthCA} }), "wrong-credential-kind"},
+		{"kind changed", sasCreds, device1("sas1", func(d *device.Device) { d.Auth = device.Auth{Kind: device.AuthCA} }),
+			"wrong-credential-kind"},
 		{"disabled", sasCreds, device1("sas1", func(d *device.Device) { d.Status = device.Disabled }), "not-active"},
 		{"deleted", sasCreds, func(f *fixture) {
 			f.top, _ = f.top.Apply(device.Changes{RemoveDevices: []space.ID{f.data.Devices[0].ID}})
@@ -77,7 +79,8 @@ func TestStill(t *testing.T) {
 		{"second thumbprint added", self, device1("self1", func(d *device.Device) {
 			d.Auth.Thumbprints = append([]device.Thumbprint{{5}}, d.Auth.Thumbprints...)
 		}), ""},
-		{"thumbprint replaced", self, device1("self1", func(d *device.Device) { d.Auth.Thumbprints = []device.Thumbprint{{5}} }), "unknown-certificate"},
+		{"thumbprint replaced", self, device1("self1", func(d *device.Device) { d.Auth.Thumbprints = []device.Thumbprint{{5}} }),
+			"unknown-certificate"},
 		{"certificate expired", self, func(f *fixture) { f.now = now.Add(200 * hour) }, "expired"},
 		{"revoked", byCA, func(f *fixture) {
 			f.data.CAs[0].CRL = crl(f, f.certs["ca1"].Cert.SerialNumber)
