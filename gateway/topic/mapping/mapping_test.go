@@ -101,13 +101,16 @@ func TestLoopsAreJudgedByTheMappedTopics(t *testing.T) {
 		"renamed, so a loop":  {site, renamed, []Rule{{Filter: "cmd/#"}, {Filter: "plant7/cmd/#"}}, []Loop{{"site", 0, 1, "plant7/#"}}},
 		"a wider route":       {everything, renamed, []Rule{{Filter: "site/#"}}, nil},
 		"the rest of a route": {everything, renamed, []Rule{{Filter: "+/cmd"}}, []Loop{{"all", 0, 0, "plant7/#"}, {"all", -1, 0, "+/cmd"}}},
-		"a narrower rule": {site, []Rule{{Filter: "site/a/#", From: "site/", To: "plant7/"}}, []Rule{{Filter: "plant7/a/x"}, {Filter: "plant7/b/#"}},
+		"a narrower rule": {site, []Rule{{Filter: "site/a/#", From: "site/", To: "plant7/"}},
+			[]Rule{{Filter: "plant7/a/x"}, {Filter: "plant7/b/#"}},
 			[]Loop{{"site", 0, 0, "plant7/a/#"}}},
-		"a fixed topic":       {site, []Rule{{Filter: "#", Topic: "plant7/all"}}, []Rule{{Filter: "plant7/+"}, {Filter: "site/#"}}, []Loop{{"site", 0, 0, "plant7/all"}}},
-		"a rule never used":   {site, []Rule{{Filter: "site/#", To: "x/"}, {Filter: "site/a", To: "y/"}}, []Rule{{Filter: "y/#"}}, nil},
-		"stripped to nothing": {site, []Rule{{Filter: "site/#", From: "site/"}}, []Rule{{Filter: "site"}}, []Loop{{"site", 0, 0, "#"}, {"site", -1, 0, "site"}}},
-		"a dollar within":     {site, []Rule{{Filter: "site/#", From: "site/"}}, []Rule{{Filter: "$x/#"}}, []Loop{{"site", 0, 0, "#"}}},
-		"no dollar":           {everything, nil, []Rule{{Filter: "$x/#"}}, nil},
+		"a fixed topic": {site, []Rule{{Filter: "#", Topic: "plant7/all"}}, []Rule{{Filter: "plant7/+"}, {Filter: "site/#"}},
+			[]Loop{{"site", 0, 0, "plant7/all"}}},
+		"a rule never used": {site, []Rule{{Filter: "site/#", To: "x/"}, {Filter: "site/a", To: "y/"}}, []Rule{{Filter: "y/#"}}, nil},
+		"stripped to nothing": {site, []Rule{{Filter: "site/#", From: "site/"}}, []Rule{{Filter: "site"}},
+			[]Loop{{"site", 0, 0, "#"}, {"site", -1, 0, "site"}}},
+		"a dollar within": {site, []Rule{{Filter: "site/#", From: "site/"}}, []Rule{{Filter: "$x/#"}}, []Loop{{"site", 0, 0, "#"}}},
+		"no dollar":       {everything, nil, []Rule{{Filter: "$x/#"}}, nil},
 	} {
 		if diff := cmp.Diff(c.want, Loops(c.sources, c.up, c.down)); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", name, diff)
