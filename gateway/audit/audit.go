@@ -91,8 +91,13 @@ func New(o Options) *Log {
 	if o.Keep <= 0 {
 		o.Keep = 4
 	}
-	l := &Log{o: o, queue: make(chan message.Record, queueLength), limiters: map[string]*limiter{},
-		ring: make([]message.Record, o.Ring), followers: map[*Follower]struct{}{}}
+	l := &Log{
+		o:         o,
+		queue:     make(chan message.Record, queueLength),
+		limiters:  map[string]*limiter{},
+		ring:      make([]message.Record, o.Ring),
+		followers: map[*Follower]struct{}{},
+	}
 	l.overflow = newLimiter(o.Burst, o.Now())
 	return l
 }
@@ -219,8 +224,13 @@ func (l *Log) flushOne(lim *limiter, now time.Time, all bool) {
 func (l *Log) reportMissed() {
 	if n := l.missed.Swap(0); n > 0 {
 		l.mu.Lock()
-		l.emit(message.Record{Time: l.o.Now(), Event: "audit", Reason: "records-missed", Count: n,
-			Detail: "records that did not reach the file and the log; the latest are in memory"})
+		l.emit(message.Record{
+			Time:   l.o.Now(),
+			Event:  "audit",
+			Reason: "records-missed",
+			Count:  n,
+			Detail: "records that did not reach the file and the log; the latest are in memory",
+		})
 		l.mu.Unlock()
 	}
 }

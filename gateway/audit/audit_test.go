@@ -95,7 +95,8 @@ func TestRate(t *testing.T) {
 func TestClaimedNames(t *testing.T) {
 	l := New(Options{Rate: 1, Burst: 3})
 	for i := range 100 {
-		l.Audit(message.Record{Event: "connect", Principal: fmt.Sprintf("device:%d", i), Remote: fmt.Sprintf("192.0.2.7:%d", 1000+i), Reason: "unknown-device"})
+		l.Audit(message.Record{Event: "connect", Principal: fmt.Sprintf("device:%d", i), Remote: fmt.Sprintf("192.0.2.7:%d", 1000+i),
+			Reason: "unknown-device"})
 	}
 	if got := l.Recent(1000, nil); len(got) != 3 {
 		t.Errorf("%d records of one stranger, want 3", len(got))
@@ -179,7 +180,13 @@ func (l *Log) drainForTest() {
 func TestRotation(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "audit.jsonl")
-	l := New(Options{File: file, Rate: 1e9, Burst: 1e9, MaxSize: 4096, Keep: 2})
+	l := New(Options{
+		File:    file,
+		Rate:    1e9,
+		Burst:   1e9,
+		MaxSize: 4096,
+		Keep:    2,
+	})
 	stop := start(t, l)
 	for i := range 200 {
 		l.Audit(denied(fmt.Sprintf("device-%03d", i), "no-assignment"))

@@ -54,7 +54,13 @@ func (l *limiter) suppress(r message.Record) {
 	old := l.pending[k]
 	if old == nil && len(l.pending) >= maxPending {
 		k = remainder
-		r = message.Record{Time: r.Time, Event: k.event, Principal: r.Principal, Reason: "suppressed", Count: r.Count}
+		r = message.Record{
+			Time:      r.Time,
+			Event:     k.event,
+			Principal: r.Principal,
+			Reason:    "suppressed",
+			Count:     r.Count,
+		}
 		old = l.pending[k]
 	}
 	if old != nil {

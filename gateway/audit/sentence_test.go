@@ -13,25 +13,61 @@ func TestSentence(t *testing.T) {
 		want   string
 	}{
 		{
-			message.Record{Event: "publish", Principal: "device:reader-1", Topic: "devices/reader-1/messages/events/", Reason: "role-lacks-operation", Count: 1},
+			message.Record{
+				Event:     "publish",
+				Principal: "device:reader-1",
+				Topic:     "devices/reader-1/messages/events/",
+				Reason:    "role-lacks-operation",
+				Count:     1,
+			},
 			"denied publish by device reader-1 on devices/reader-1/messages/events/: role-lacks-operation",
 		},
 		{
-			message.Record{Event: "connect", ClientID: "reader-9", Remote: "192.0.2.7:50312", Reason: "unknown-device", Count: 12},
+			message.Record{
+				Event:    "connect",
+				ClientID: "reader-9",
+				Remote:   "192.0.2.7:50312",
+				Reason:   "unknown-device",
+				Count:    12,
+			},
 			`denied connect by client "reader-9" from 192.0.2.7:50312 (12 times): unknown-device`,
 		},
 		{
-			message.Record{Event: "connect", Allowed: true, Principal: "device:a", Remote: "192.0.2.7:1", Count: 1},
+			message.Record{
+				Event:     "connect",
+				Allowed:   true,
+				Principal: "device:a",
+				Remote:    "192.0.2.7:1",
+				Count:     1,
+			},
 			"allowed connect by device a from 192.0.2.7:1",
 		},
 		{message.Record{Event: "connect", Reason: "malformed", Count: 1}, "denied connect by an unnamed client: malformed"},
-		{message.Record{Event: "stage", Allowed: true, Reason: "stale", Detail: "was fresh", Count: 1}, "stage: stale, was fresh"},
+		{message.Record{
+			Event:   "stage",
+			Allowed: true,
+			Reason:  "stale",
+			Detail:  "was fresh",
+			Count:   1,
+		}, "stage: stale, was fresh"},
 		{
-			message.Record{Event: "revoke", Allowed: true, Principal: "device:a", Reason: "device-deleted", Count: 1},
+			message.Record{
+				Event:     "revoke",
+				Allowed:   true,
+				Principal: "device:a",
+				Reason:    "device-deleted",
+				Count:     1,
+			},
 			"revoke of device a: device-deleted",
 		},
 		{ // an escape sequence that would clear the screen, a line that would look like another record
-			message.Record{Event: "connect", ClientID: "x\x1b[2J", Topic: "a\nallowed\u202e\xff", Reason: "r", Count: 1},
+			message.Record{
+				Event:    "connect",
+				ClientID: "x\x1b[2J",
+				Topic:    "a\nallowed\u202e\xff",
+				Reason:   "r",
+				Count:    1,
+			},
 			`denied connect by client "x\x1b[2J" on a\nallowed\u202e\xff: r`,
 		},
 	} {
