@@ -97,7 +97,13 @@ func (t *Tracker) Watch(f func(Change)) {
 // Raise raises the named warning, or changes its text and severity.
 func (t *Tracker) Raise(name string, severity Severity, text, next string) {
 	t.change(func() (Change, bool) {
-		w := Warning{Name: name, Severity: severity, Text: text, Next: next, Since: t.now()}
+		w := Warning{
+			Name:     name,
+			Severity: severity,
+			Text:     text,
+			Next:     next,
+			Since:    t.now(),
+		}
 		old, had := t.warnings[name]
 		if had {
 			w.Since = old.Since
