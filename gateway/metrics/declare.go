@@ -14,12 +14,28 @@ type declaration struct {
 
 var (
 	messagesDenied = declaration{name: "gatehouse_denied_total", help: "Operations refused, by reason code.", label: "reason"}
-	connections    = declaration{name: "gatehouse_connects_total", help: "Decided CONNECTs, by result: accepted, or the reason code.", label: "result"}
-	syncResults    = declaration{name: "gatehouse_sync_rounds_total", help: "Rounds of the sync with the cloud, by result.", label: "result"}
+	connections    = declaration{
+		name:  "gatehouse_connects_total",
+		help:  "Decided CONNECTs, by result: accepted, or the reason code.",
+		label: "result",
+	}
+	syncResults = declaration{name: "gatehouse_sync_rounds_total", help: "Rounds of the sync with the cloud, by result.", label: "result"}
 
-	decisionSeconds   = declaration{name: "gatehouse_decision_seconds", help: "Time of one authorization decision.", buckets: []float64{100e-9, 250e-9, 500e-9, 1e-6, 2.5e-6, 5e-6, 10e-6, 50e-6, 250e-6, 1e-3}}
-	revocationSeconds = declaration{name: "gatehouse_revocation_seconds", help: "Time from a change arriving to its revocation confirmed on live sessions.", buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}}
-	ackSeconds        = declaration{name: "gatehouse_ack_seconds", help: "Time from a QoS 1 or 2 publish to its durable acknowledgement.", buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .5, 2}}
+	decisionSeconds = declaration{
+		name:    "gatehouse_decision_seconds",
+		help:    "Time of one authorization decision.",
+		buckets: []float64{100e-9, 250e-9, 500e-9, 1e-6, 2.5e-6, 5e-6, 10e-6, 50e-6, 250e-6, 1e-3},
+	}
+	revocationSeconds = declaration{
+		name:    "gatehouse_revocation_seconds",
+		help:    "Time from a change arriving to its revocation confirmed on live sessions.",
+		buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
+	}
+	ackSeconds = declaration{
+		name:    "gatehouse_ack_seconds",
+		help:    "Time from a QoS 1 or 2 publish to its durable acknowledgement.",
+		buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .5, 2},
+	}
 )
 
 func newHistogram(d declaration) prometheus.Histogram {
@@ -43,7 +59,8 @@ var readAtScrape = []struct {
 	},
 	{
 		name: "gatehouse_messages_for_upstream_total",
-		help: "Messages that a route sends upstream, with what had waited at the start: forwarded, waiting in the outbox, or dropped as upstream-….",
+		help: "Messages that a route sends upstream, with what had waited at the start: " +
+			"forwarded, waiting in the outbox, or dropped as upstream-….",
 		read: func(s *Snapshot) float64 { return float64(s.ForUpstream) },
 	},
 	{
@@ -201,11 +218,15 @@ type gauges struct {
 }
 
 func newGauges(b Build, src Sources) *gauges {
-	g := &gauges{source: src.Snapshot,
-		dropped: prometheus.NewDesc("gatehouse_messages_dropped_total", "Accepted messages that are not delivered, by reason; upstream-…: that are not forwarded.", []string{"reason"}, nil)}
+	g := &gauges{
+		source: src.Snapshot,
+		dropped: prometheus.NewDesc("gatehouse_messages_dropped_total",
+			"Accepted messages that are not delivered, by reason; upstream-…: that are not forwarded.", []string{"reason"}, nil),
+	}
 	g.ends = prometheus.NewDesc("gatehouse_certificate_seconds_left",
 		"Time until the certificate that a listener serves expires, by listener; negative afterwards.", []string{"listener"}, nil)
-	g.info = prometheus.MustNewConstMetric(prometheus.NewDesc("gatehouse_build_info", "Always 1; the labels name the build.", []string{"version", "go"}, nil),
+	g.info = prometheus.MustNewConstMetric(
+		prometheus.NewDesc("gatehouse_build_info", "Always 1; the labels name the build.", []string{"version", "go"}, nil),
 		prometheus.GaugeValue, 1, b.Version, b.GoVersion)
 	for _, m := range readAtScrape {
 		kind := prometheus.GaugeValue

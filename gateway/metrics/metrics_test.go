@@ -28,9 +28,23 @@ func scrape(t *testing.T, r *Registry) string {
 
 func TestScrape(t *testing.T) {
 	r := NewRegistry()
-	snap := Snapshot{Sessions: 7, OutboxMessages: 3, OutboxBytes: 512, CacheEpoch: 1, CacheNumber: 42, CacheAgeSeconds: 1.5, UpstreamConnected: true, AuditSuppressed: 9,
-		Accepted: 11, Delivered: 12, ForUpstream: 16, Forwarded: 13, Malformed: 14, Dropped: map[string]uint64{"slow-reader": 4},
-		CertificateSecondsLeft: map[string]float64{"listener-mqtts": -60}}
+	snap := Snapshot{
+		Sessions:               7,
+		OutboxMessages:         3,
+		OutboxBytes:            512,
+		CacheEpoch:             1,
+		CacheNumber:            42,
+		CacheAgeSeconds:        1.5,
+		UpstreamConnected:      true,
+		AuditSuppressed:        9,
+		Accepted:               11,
+		Delivered:              12,
+		ForUpstream:            16,
+		Forwarded:              13,
+		Malformed:              14,
+		Dropped:                map[string]uint64{"slow-reader": 4},
+		CertificateSecondsLeft: map[string]float64{"listener-mqtts": -60},
+	}
 	s, err := New(r, Build{Version: "1.2.3"}, Sources{Snapshot: func() Snapshot { return snap }})
 	if err != nil {
 		t.Fatal(err)
