@@ -31,7 +31,8 @@ func NewHandler(format string, level slog.Leveler, out *os.File) (slog.Handler, 
 		fallback := slog.NewTextHandler(out, &slog.HandlerOptions{Level: level})
 		return NewJournal(filepath.Base(os.Args[0]), level, journal.Send, fallback), nil
 	case FormatText:
-		return tint.NewTextHandler(out, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: !isTerminal(out) || os.Getenv("NO_COLOR") != ""}), nil
+		return tint.NewTextHandler(out,
+			&tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: !isTerminal(out) || os.Getenv("NO_COLOR") != ""}), nil
 	case FormatJSON:
 		return slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}), nil
 	}

@@ -50,7 +50,7 @@ func (n *Notifier) send(lines ...string) {
 		return
 	}
 	if _, err := daemon.SdNotify(false, strings.Join(lines, "\n")); err != nil {
-		n.log.Warn("systemd was not told", "message", lines[0], "error", err)
+		n.log.Warn("systemd was not told", "message", lines[0], "err", err)
 	}
 }
 

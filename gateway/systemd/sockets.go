@@ -42,10 +42,12 @@ func Listeners(known ...string) (map[string]net.Listener, error) {
 		_ = f.Close() // FileListener holds a duplicate
 		switch {
 		case err != nil:
-			errs = append(errs, &SocketError{name, "is no listening stream socket: " + plain(err), "use ListenStream= with Accept=no in the .socket unit"})
+			errs = append(errs, &SocketError{name, "is no listening stream socket: " + plain(err),
+				"use ListenStream= with Accept=no in the .socket unit"})
 			continue
 		case !slices.Contains(known, name):
-			errs = append(errs, &SocketError{name, "is not a listener of the configuration", "set FileDescriptorName= to one of " + strings.Join(known, ", ")})
+			errs = append(errs, &SocketError{name, "is not a listener of the configuration",
+				"set FileDescriptorName= to one of " + strings.Join(known, ", ")})
 		case out[name] != nil:
 			errs = append(errs, &SocketError{name, "is passed in twice", "give each socket its own .socket unit and FileDescriptorName="})
 		default:
