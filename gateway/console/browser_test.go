@@ -77,7 +77,8 @@ func gatewayDouble(t *testing.T, shown int) *httptest.Server {
 		w.Header().Set("Content-Type", "text/event-stream")
 		now := time.Now().UTC()
 		for i, who := range []string{"device:thermostat-7", "user:7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e1001/4be2", "<img src=x onerror=alert(1)>"} {
-			_, _ = fmt.Fprintf(w, "data: {\"time\":%q,\"event\":\"publish\",\"principal\":%q,\"topic\":\"devices/thermostat-%d/messages/events/\",\"reason\":\"not-acting-for\",\"detail\":\"the device names another gateway\",\"count\":%d}\n\n",
+			_, _ = fmt.Fprintf(w, `data: {"time":%q,"event":"publish","principal":%q,"topic":"devices/thermostat-%d/messages/events/",`+
+				`"reason":"not-acting-for","detail":"the device names another gateway","count":%d}`+"\n\n",
 				now.Add(time.Duration(i-3)*time.Second).Format(time.RFC3339Nano), who, i, 1+i*20)
 		}
 		_ = http.NewResponseController(w).Flush()
@@ -97,7 +98,8 @@ func browse(t *testing.T, args ...string) (stdout, stderr string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, chromium, append([]string{
-		"--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+		"--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+		"--disable-sync",
 		"--hide-scrollbars", "--enable-logging=stderr", "--v=0", "--user-data-dir=" + t.TempDir(),
 	}, args...)...)
 	var out, errs bytes.Buffer
@@ -119,7 +121,8 @@ func TestBrowser(t *testing.T) {
 	srv := gatewayDouble(t, 2)
 	dom, console := browse(t, "--dump-dom", srv.URL+"/")
 	for _, want := range []string{
-		`device:thermostat-7`, `&lt;img src=x onerror=alert(1)&gt;`, `×41`, `id="live" data-state="connected"`, `id="lost" class="lost" hidden`, `<path id="spark-line" class="line" vector-effect="non-scaling-stroke" d="M`,
+		`device:thermostat-7`, `&lt;img src=x onerror=alert(1)&gt;`, `×41`, `id="live" data-state="connected"`, `id="lost" class="lost" hidden`,
+		`<path id="spark-line" class="line" vector-effect="non-scaling-stroke" d="M`,
 	} {
 		if !strings.Contains(dom, want) {
 			t.Errorf("after some seconds the page does not show %q", want)
@@ -139,7 +142,9 @@ func TestBrowser(t *testing.T) {
 	if dir := os.Getenv("GATEHOUSE_SCREENSHOTS"); dir != "" {
 		srv := gatewayDouble(t, 11)
 		for name, args := range map[string][]string{
-			"light": {"--window-size=1280,1100"}, "dark": {"--window-size=1280,1100", "--force-dark-mode", "--blink-settings=preferredColorScheme=0"}, "narrow": {"--window-size=500,1700"},
+			"light":  {"--window-size=1280,1100"},
+			"dark":   {"--window-size=1280,1100", "--force-dark-mode", "--blink-settings=preferredColorScheme=0"},
+			"narrow": {"--window-size=500,1700"},
 		} {
 			browse(t, append(args, "--screenshot="+filepath.Join(dir, name+".png"), srv.URL+"/")...)
 		}

@@ -30,7 +30,8 @@ var assets embed.FS
 
 // policy lets the page load its own files and talk to its own server; no
 // inline script or style, no frame around it, no form.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // StatusSource returns the status document as the admin server serves it.
 type StatusSource func(context.Context) ([]byte, error)
@@ -99,7 +100,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Cache-Control", "no-store")
 	var page bytes.Buffer
 	if err := h.page.Execute(&page, h.view(r.Context())); err != nil {
-		h.log.Error("status page", "error", err)
+		h.log.Error("status page", "err", err)
 		http.Error(w, "the page could not be made; see the daemon's log", http.StatusInternalServerError)
 		return
 	}
@@ -114,7 +115,7 @@ func (h *handler) view(ctx context.Context) view {
 	}
 	if err != nil {
 		// The page itself still comes: it says so and tries again.
-		h.log.Error("status page", "error", err)
+		h.log.Error("status page", "err", err)
 		v.Health.State = "unknown"
 	}
 	return v

@@ -58,7 +58,8 @@ func TestPage(t *testing.T) {
 	}
 	for _, want := range []string{
 		`data-state="degraded" role="status">degraded`, `cache-stale`, `1 h 01 min`, `data-state="stale"`, `>42</b>`, ` in epoch 1<`,
-		"48\u202f213", "not-acting-for <b>9</b>", "48\u202f215</b><span>for upstream", "qos0-offline <b>2</b>", `id="lost-upstream">2<`, `value="12"`, `connection refused`, "&lt;script&gt;alert(1)&lt;/script&gt;", "device <b>20</b>",
+		"48\u202f213", "not-acting-for <b>9</b>", "48\u202f215</b><span>for upstream", "qos0-offline <b>2</b>", `id="lost-upstream">2<`,
+		`value="12"`, `connection refused`, "&lt;script&gt;alert(1)&lt;/script&gt;", "device <b>20</b>",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not show %q", want)
