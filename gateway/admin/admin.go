@@ -91,7 +91,12 @@ func (s *Server) ServeSocket(ctx context.Context, l net.Listener) error {
 func (s *Server) ServeLoopback(ctx context.Context, l net.Listener) error {
 	if a, ok := l.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
 		_ = l.Close()
-		return &Error{Status: http.StatusForbidden, What: "the status page must not leave this machine", Where: l.Addr().String(), Next: "set admin.address to 127.0.0.1:PORT"}
+		return &Error{
+			Status: http.StatusForbidden,
+			What:   "the status page must not leave this machine",
+			Where:  l.Addr().String(),
+			Next:   "set admin.address to 127.0.0.1:PORT",
+		}
 	}
 	return s.serve(ctx, l, s.gated(s.local, loopbackGate))
 }

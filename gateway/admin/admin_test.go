@@ -52,7 +52,8 @@ func start(t *testing.T, change func(*admin.Options)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{socket: filepath.Join(dir, "admin.sock"), audited: make(chan message.Record, 16), feed: &feed{c: make(chan message.Record, 16), gone: make(chan struct{})}}
+	f := &fixture{socket: filepath.Join(dir, "admin.sock"), audited: make(chan message.Record, 16),
+		feed: &feed{c: make(chan message.Record, 16), gone: make(chan struct{})}}
 	o := admin.Options{
 		Owner:   os.Getuid(),
 		Log:     slog.New(slog.DiscardHandler),
@@ -86,7 +87,8 @@ func start(t *testing.T, change func(*admin.Options)) *fixture {
 			Follow: func() admin.Follower { return f.feed },
 			Sync: func(_ context.Context, r admin.SyncRequest) (admin.SyncResult, error) {
 				if !r.Full {
-					return admin.SyncResult{}, &admin.Error{Status: http.StatusServiceUnavailable, What: "the management API does not answer", Next: "try later"}
+					return admin.SyncResult{}, &admin.Error{Status: http.StatusServiceUnavailable, What: "the management API does not answer",
+						Next: "try later"}
 				}
 				return admin.SyncResult{To: "1.9"}, nil
 			},
@@ -156,7 +158,8 @@ func TestThroughTheSocket(t *testing.T) {
 	if r, err := c.Sync(ctx, admin.SyncRequest{Full: true}); err != nil || r.To != "1.9" {
 		t.Errorf("sync: %+v %v", r, err)
 	}
-	if rec := <-f.audited; rec.Event != "admin" || !rec.Allowed || rec.Topic != "POST /v1/sync" || rec.Principal != fmt.Sprintf("uid:%d", os.Getuid()) {
+	if rec := <-f.audited; rec.Event != "admin" || !rec.Allowed || rec.Topic != "POST /v1/sync" ||
+		rec.Principal != fmt.Sprintf("uid:%d", os.Getuid()) {
 		t.Errorf("audited %+v", rec)
 	}
 	if rs, err := c.Audit(ctx, client.AuditQuery{Denied: true}); err != nil || len(rs) != 2 {
@@ -281,7 +284,8 @@ func TestLoopback(t *testing.T) {
 		code int
 		text string
 	}{
-		"/": {200, "<page>"}, "/metrics": {200, "metric 1"}, "/healthz": {503, "failing"}, "/v1/status": {200, `"version":"1.2.3"`}, "/v1/nothing": {404, `"next"`},
+		"/": {200, "<page>"}, "/metrics": {200, "metric 1"}, "/healthz": {503, "failing"}, "/v1/status": {200, `"version":"1.2.3"`},
+		"/v1/nothing": {404, `"next"`},
 	} {
 		if code, body := get(path, nil); code != want.code || !strings.Contains(body, want.text) {
 			t.Errorf("GET %s: %d %s", path, code, body)

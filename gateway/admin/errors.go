@@ -27,7 +27,12 @@ func (e *Error) Error() string {
 }
 
 func errNotPlugged(what string) *Error {
-	return &Error{Status: http.StatusNotImplemented, What: "this gateway does not offer " + what, Where: what, Next: "use a build with that part, or look at /v1/health for why it is not running"}
+	return &Error{
+		Status: http.StatusNotImplemented,
+		What:   "this gateway does not offer " + what,
+		Where:  what,
+		Next:   "use a build with that part, or look at /v1/health for why it is not running",
+	}
 }
 
 func errInput(field, what, next string) *Error {
@@ -38,9 +43,14 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var e *Error
 	if !errors.As(err, &e) {
 		if r.Context().Err() == nil {
-			s.o.Log.Error("admin request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+			s.o.Log.Error("admin request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		}
-		e = &Error{Status: http.StatusInternalServerError, What: err.Error(), Where: r.URL.Path, Next: "the daemon's log has the details: journalctl -u gatehoused"}
+		e = &Error{
+			Status: http.StatusInternalServerError,
+			What:   err.Error(),
+			Where:  r.URL.Path,
+			Next:   "the daemon's log has the details: journalctl -u gatehoused",
+		}
 	}
 	status := e.Status
 	if status < 400 || status > 599 {
@@ -56,7 +66,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	b, err := json.Marshal(v)
 	if err != nil { // a value of ours that does not marshal is a bug, said plainly
-		status, b = http.StatusInternalServerError, []byte(`{"what":"the answer could not be written","where":"admin","next":"report this as a bug"}`)
+		status, b = http.StatusInternalServerError,
+			[]byte(`{"what":"the answer could not be written","where":"admin","next":"report this as a bug"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")

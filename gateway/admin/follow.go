@@ -58,7 +58,13 @@ func (s *Server) audit(w http.ResponseWriter, r *http.Request) error {
 				return nil
 			}
 			if n := f.Missed(); n > 0 {
-				out.record(message.Record{Time: rec.Time, Event: "audit", Reason: "records-missed", Count: n, Detail: "this follower was too slow"})
+				out.record(message.Record{
+					Time:   rec.Time,
+					Event:  "audit",
+					Reason: "records-missed",
+					Count:  n,
+					Detail: "this follower was too slow",
+				})
 			}
 			if match(&rec) && (rec.Time.After(last) || !contains(past, &rec)) {
 				out.record(rec)

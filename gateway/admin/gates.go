@@ -50,7 +50,11 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 func (s *Server) peerGate(r *http.Request) (Caller, error) {
 	uid, ok := r.Context().Value(peerKey{}).(int)
 	if !ok {
-		return Caller{}, &Error{Status: http.StatusForbidden, What: "the kernel does not say who is calling", Next: "use the unix socket of this machine"}
+		return Caller{}, &Error{
+			Status: http.StatusForbidden,
+			What:   "the kernel does not say who is calling",
+			Next:   "use the unix socket of this machine",
+		}
 	}
 	c := Caller{Name: fmt.Sprintf("uid:%d", uid), May: Read}
 	if uid == 0 || uid == s.o.Owner || slices.Contains(s.o.Operators, uid) {
@@ -68,7 +72,11 @@ func loopbackGate(r *http.Request) (Caller, error) {
 		host = r.Host
 	}
 	if host != "localhost" && host != "127.0.0.1" && host != "[::1]" && host != "::1" {
-		return Caller{}, &Error{Status: http.StatusForbidden, What: fmt.Sprintf("this page is not %q", clip(r.Host)), Next: "open it as http://127.0.0.1:PORT or http://localhost:PORT"}
+		return Caller{}, &Error{
+			Status: http.StatusForbidden,
+			What:   fmt.Sprintf("this page is not %q", clip(r.Host)),
+			Next:   "open it as http://127.0.0.1:PORT or http://localhost:PORT",
+		}
 	}
 	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
 		return Caller{}, &Error{Status: http.StatusForbidden, What: "another site's page may not read this", Next: "open the address yourself"}

@@ -22,10 +22,20 @@ func Listen(path string) (net.Listener, error) {
 	defer cancel()
 	if c, err := new(net.Dialer).DialContext(deadline, "unix", path); err == nil {
 		_ = c.Close()
-		return nil, &Error{Status: http.StatusConflict, What: "another daemon answers on this socket", Where: path, Next: "stop it, or set admin.socket to another path"}
+		return nil, &Error{
+			Status: http.StatusConflict,
+			What:   "another daemon answers on this socket",
+			Where:  path,
+			Next:   "stop it, or set admin.socket to another path",
+		}
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
-		return nil, &Error{Status: http.StatusConflict, What: "there is a file that is no socket", Where: path, Next: "move it away, or set admin.socket to another path"}
+		return nil, &Error{
+			Status: http.StatusConflict,
+			What:   "there is a file that is no socket",
+			Where:  path,
+			Next:   "move it away, or set admin.socket to another path",
+		}
 	}
 	tmp := fmt.Sprintf("%s.%d", path, os.Getpid())
 	_ = os.Remove(tmp)
@@ -49,7 +59,12 @@ func Listen(path string) (net.Listener, error) {
 }
 
 func listenError(path string, err error) error {
-	e := &Error{Status: http.StatusInternalServerError, What: "the admin socket cannot be made: " + err.Error(), Where: path, Next: "set admin.socket to a path in a directory of the daemon's user"}
+	e := &Error{
+		Status: http.StatusInternalServerError,
+		What:   "the admin socket cannot be made: " + err.Error(),
+		Where:  path,
+		Next:   "set admin.socket to a path in a directory of the daemon's user",
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.Next = "make the directory " + filepath.Dir(path)

@@ -48,8 +48,12 @@ func (s *Server) mux(most Permission) *http.ServeMux {
 				if rt.needs >= Operate {
 					s.record(c, r, false)
 				}
-				s.fail(w, r, &Error{Status: http.StatusForbidden, What: c.Name + " may look, but not change anything", Where: r.URL.Path,
-					Next: "run this as root or as the daemon's user, or add the user id to admin.operators"})
+				s.fail(w, r, &Error{
+					Status: http.StatusForbidden,
+					What:   c.Name + " may look, but not change anything",
+					Where:  r.URL.Path,
+					Next:   "run this as root or as the daemon's user, or add the user id to admin.operators",
+				})
 				return
 			}
 			if rt.needs >= Operate {
@@ -62,13 +66,23 @@ func (s *Server) mux(most Permission) *http.ServeMux {
 		})
 	}
 	m.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, r, &Error{Status: http.StatusNotFound, What: "there is nothing at " + r.Method + " " + r.URL.Path, Next: "gatehousectl --help lists what there is"})
+		s.fail(w, r, &Error{
+			Status: http.StatusNotFound,
+			What:   "there is nothing at " + r.Method + " " + r.URL.Path,
+			Next:   "gatehousectl --help lists what there is",
+		})
 	})
 	return m
 }
 
 func (s *Server) record(c Caller, r *http.Request, allowed bool) {
-	rec := message.Record{Event: "admin", Allowed: allowed, Principal: c.Name, Topic: r.Method + " " + r.URL.Path, Reason: "operator"}
+	rec := message.Record{
+		Event:     "admin",
+		Allowed:   allowed,
+		Principal: c.Name,
+		Topic:     r.Method + " " + r.URL.Path,
+		Reason:    "operator",
+	}
 	if !allowed {
 		rec.Reason = "not-operator"
 	}
@@ -111,7 +125,11 @@ func (s *Server) sessions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	v, err := s.o.Sources.Sessions(r.Context(), SessionQuery{Principal: q.Get("principal"), Connected: q.Get("connected") == "true", Limit: limit})
+	v, err := s.o.Sources.Sessions(r.Context(), SessionQuery{
+		Principal: q.Get("principal"),
+		Connected: q.Get("connected") == "true",
+		Limit:     limit,
+	})
 	return replyList(w, v, err)
 }
 
@@ -159,7 +177,11 @@ func (s *Server) assignments(w http.ResponseWriter, r *http.Request) error {
 		return errNotPlugged("assignments")
 	}
 	q := r.URL.Query()
-	v, err := s.o.Sources.Assignments(r.Context(), AssignmentQuery{Path: q.Get("path"), Down: strings.EqualFold(q.Get("traverse"), "down"), Principal: q.Get("principal")})
+	v, err := s.o.Sources.Assignments(r.Context(), AssignmentQuery{
+		Path:      q.Get("path"),
+		Down:      strings.EqualFold(q.Get("traverse"), "down"),
+		Principal: q.Get("principal"),
+	})
 	return replyList(w, v, err)
 }
 
@@ -222,12 +244,19 @@ func (s *Server) resetClock(w http.ResponseWriter, r *http.Request) error {
 
 func question(r *http.Request) (Question, error) {
 	v := r.URL.Query()
-	q := Question{Principal: v.Get("principal"), Verb: v.Get("verb"), Topic: v.Get("topic"), Operation: v.Get("operation"), At: v.Get("at")}
+	q := Question{
+		Principal: v.Get("principal"),
+		Verb:      v.Get("verb"),
+		Topic:     v.Get("topic"),
+		Operation: v.Get("operation"),
+		At:        v.Get("at"),
+	}
 	switch {
 	case q.Verb != "" && q.Operation != "":
 		return q, errInput("verb", "asks for an MQTT operation and for another one at once", "give verb and topic, or operation and at")
 	case q.Verb == "" && q.Operation == "":
-		return q, errInput("operation", "nothing is asked", "give verb (connect, publish, subscribe, will, receive) with topic, or operation with at")
+		return q, errInput("operation", "nothing is asked",
+			"give verb (connect, publish, subscribe, will, receive) with topic, or operation with at")
 	case q.Verb != "" && !IsVerb(q.Verb):
 		return q, errInput("verb", strconv.Quote(q.Verb)+" is no MQTT operation", "write connect, publish, subscribe, will or receive")
 	case q.Verb != "" && q.Verb != "connect" && q.Topic == "":

@@ -35,7 +35,9 @@ func New(socket string) *Client {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", socket)
 		},
-		MaxIdleConns: 2, IdleConnTimeout: 10 * time.Second, ResponseHeaderTimeout: 2 * time.Minute,
+		MaxIdleConns:          2,
+		IdleConnTimeout:       10 * time.Second,
+		ResponseHeaderTimeout: 2 * time.Minute,
 	}
 	return &Client{socket: socket, http: &http.Client{Transport: t}}
 }
@@ -233,7 +235,11 @@ func (c *Client) unreachable(err error) error {
 }
 
 func (c *Client) unreadable(err error) error {
-	return &admin.Error{What: "the answer cannot be read: " + err.Error(), Where: c.socket, Next: "use a gatehousectl of the daemon's version (gatehousectl version)"}
+	return &admin.Error{
+		What:  "the answer cannot be read: " + err.Error(),
+		Where: c.socket,
+		Next:  "use a gatehousectl of the daemon's version (gatehousectl version)",
+	}
 }
 
 func questionValues(q admin.Question) url.Values {

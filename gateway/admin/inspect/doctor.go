@@ -40,7 +40,8 @@ func (n *Inspector) Doctor(ctx context.Context) []admin.Finding {
 	}
 	for _, c := range n.o.Served() {
 		if c.Good { // of the others health speaks
-			add(c.Listener+"-certificate", "ok", fmt.Sprintf("good for %d days, until %s", int(c.Left/(24*time.Hour)), c.NotAfter.UTC().Format(time.RFC3339)), "")
+			add(c.Listener+"-certificate", "ok",
+				fmt.Sprintf("good for %d days, until %s", int(c.Left/(24*time.Hour)), c.NotAfter.UTC().Format(time.RFC3339)), "")
 		}
 	}
 	if n.o.Aging.Stage() == offline.Fresh {

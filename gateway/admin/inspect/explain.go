@@ -92,7 +92,14 @@ func (n *Inspector) firstGrant(x *authz.Explanation) *admin.Grant {
 func (n *Inspector) stepRows(p *principal.Principal, steps []access.Step) []admin.Step {
 	rows := []admin.Step{}
 	for _, s := range steps {
-		row := admin.Step{Row: s.Row, Check: s.Check, Needs: s.Needs, At: s.At, OK: s.OK, Reason: s.Reason}
+		row := admin.Step{
+			Row:    s.Row,
+			Check:  s.Check,
+			Needs:  s.Needs,
+			At:     s.At,
+			OK:     s.OK,
+			Reason: s.Reason,
+		}
 		if s.OK && s.Needs != "" {
 			if x, err := n.explainOperation(p, admin.Question{Operation: s.Needs, At: s.At}); err == nil {
 				row.Grant = n.firstGrant(&x)

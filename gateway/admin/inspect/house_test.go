@@ -57,8 +57,15 @@ func newHouse(t *testing.T) *house {
 	}
 	h.index, _ = authz.Compile(*h.stored)
 	h.topology, _ = device.NewTopology(device.Data{
-		Spaces:  []device.Space{{ID: num(2), Name: "b", Path: site}},
-		Devices: []device.Device{{ID: num(20), HubID: "gw", Name: "gw", HardwareID: "GW", Space: num(2), Status: device.Active}},
+		Spaces: []device.Space{{ID: num(2), Name: "b", Path: site}},
+		Devices: []device.Device{{
+			ID:         num(20),
+			HubID:      "gw",
+			Name:       "gw",
+			HardwareID: "GW",
+			Space:      num(2),
+			Status:     device.Active,
+		}},
 		Sensors: []device.Sensor{{ID: num(30), Device: num(20), Space: num(2), HardwareID: "S1"}},
 	}, device.Options{})
 	instance := config.Default().Instance

@@ -27,7 +27,14 @@ import (
 // threeSessions are olga's, connected twice over, and one of nobody yet.
 func threeSessions() []broker.SessionInfo {
 	return []broker.SessionInfo{
-		{Key: "s1", ClientID: "c1", Principal: user("olga"), Listener: "mqtt", Version: 5, Connected: true},
+		{
+			Key:       "s1",
+			ClientID:  "c1",
+			Principal: user("olga"),
+			Listener:  "mqtt",
+			Version:   5,
+			Connected: true,
+		},
 		{Key: "s2", ClientID: "c2", Principal: user("olga"), Listener: "local"},
 		{Key: "s3", ClientID: "c3"},
 	}
@@ -37,8 +44,21 @@ func threeSessions() []broker.SessionInfo {
 func TestStatusAddsUp(t *testing.T) {
 	h := newHouse(t)
 	h.broker.sessions = threeSessions()
-	h.broker.stats = broker.Stats{Received: 10, Refused: 4, Dropped: map[string]uint64{"queue-full": 1}, Sessions: 3, Connections: 1}
-	h.outbox = upstream.Stats{Restored: 1, Accepted: 2, Acked: 1, Waiting: 1, Bytes: 77, Dropped: map[string]uint64{"expired": 1}}
+	h.broker.stats = broker.Stats{
+		Received:    10,
+		Refused:     4,
+		Dropped:     map[string]uint64{"queue-full": 1},
+		Sessions:    3,
+		Connections: 1,
+	}
+	h.outbox = upstream.Stats{
+		Restored: 1,
+		Accepted: 2,
+		Acked:    1,
+		Waiting:  1,
+		Bytes:    77,
+		Dropped:  map[string]uint64{"expired": 1},
+	}
 	for range 2 { // asking changes nothing
 		s := h.inspector.Status()
 		c, m := s.Cache, s.Messages
@@ -86,7 +106,8 @@ func TestRolesAreCounted(t *testing.T) {
 	h := newHouse(t)
 	before := h.inspector.Gauges().Roles
 	custom := model.Role{ID: num(50), Name: "Custom", Permissions: []model.Permission{{Actions: model.Read}}}
-	refused := model.Role{ID: num(51), Name: "Odd", Permissions: []model.Permission{{Actions: model.Read, Condition: "@Resource.Owner == 'me'"}}}
+	refused := model.Role{ID: num(51), Name: "Odd",
+		Permissions: []model.Permission{{Actions: model.Read, Condition: "@Resource.Owner == 'me'"}}}
 	var problems []authz.Problem
 	h.index, problems = authz.Compile(model.Snapshot{Roles: []model.Role{custom, refused}})
 	if after := h.inspector.Gauges().Roles; after != before+1 || len(problems) != 1 {
@@ -250,7 +271,8 @@ func TestSync(t *testing.T) {
 		}
 		time.Sleep(time.Second) // that exchange ends
 		h.replica.fails = true
-		if _, err := h.inspector.Sync(t.Context(), admin.SyncRequest{}); status(err) != 502 || !strings.Contains(err.Error(), "connection refused") {
+		if _, err := h.inspector.Sync(t.Context(), admin.SyncRequest{}); status(err) != 502 ||
+			!strings.Contains(err.Error(), "connection refused") {
 			t.Errorf("a failed exchange: %v", err)
 		}
 		if _, err := inspect.New(inspect.Options{}).Sync(t.Context(), admin.SyncRequest{}); status(err) != 409 {

@@ -86,7 +86,13 @@ func (n *Inspector) Health() admin.Health {
 	r := n.o.Health()
 	h := admin.Health{State: r.State, Since: r.Since, Warnings: []admin.Warning{}}
 	for _, w := range r.Warnings {
-		h.Warnings = append(h.Warnings, admin.Warning{Name: w.Name, Severity: w.Severity.String(), Text: w.Text, Next: w.Next, Since: w.Since})
+		h.Warnings = append(h.Warnings, admin.Warning{
+			Name:     w.Name,
+			Severity: w.Severity.String(),
+			Text:     w.Text,
+			Next:     w.Next,
+			Since:    w.Since,
+		})
 	}
 	return h
 }
