@@ -27,7 +27,8 @@ const (
 	cancelPath = "/deviceUpdate/inst/management/groups/g1/deviceClassSubgroups/c1/deployments/dep-1:cancel"
 	retryPath  = "/deviceUpdate/inst/management/groups/g1/deviceClassSubgroups/c1/deployments/dep-1:retry"
 	version    = "?api-version=2022-10-01"
-	createBody = `{"deploymentId":"dep-1","startDateTime":"2026-01-01T00:00:00Z","groupId":"g1","update":{"updateId":{"provider":"p","name":"n","version":"1"}}}`
+	createBody = `{"deploymentId":"dep-1","startDateTime":"2026-01-01T00:00:00Z","groupId":"g1",` +
+		`"update":{"updateId":{"provider":"p","name":"n","version":"1"}}}`
 )
 
 // TestJudged: whatever is refused reaches neither the cloud nor the guard.
@@ -39,36 +40,45 @@ func TestJudged(t *testing.T) {
 		want                      int
 		code, audited             string
 	}{
-		"unknown route":      {"GET", "/deviceUpdate/inst/management/groups" + version, "writer", "", 404, "NotFound", ""},
-		"updates":            {"GET", "/deviceUpdate/inst/updates" + version, "writer", "", 404, "NotFound", ""},
-		"group cancel":       {"POST", "/deviceUpdate/inst/management/groups/g1/deployments/dep-1:cancel" + version, "writer", "", 405, "MethodNotAllowed", ""},
-		"another verb":       {"POST", strings.Replace(cancelPath, "cancel", "delete", 1) + version, "writer", "", 404, "NotFound", ""},
-		"delete":             {"DELETE", createPath + version, "writer", "", 405, "MethodNotAllowed", ""},
-		"root":               {"GET", "/", "writer", "", 404, "NotFound", ""},
-		"a slash more":       {"GET", "/" + getPath + version, "writer", "", 404, "NotFound", ""},
-		"case":               {"GET", strings.ToLower(getPath) + version, "writer", "", 404, "NotFound", ""},
-		"dot device":         {"GET", "/deviceUpdate/inst/management/devices/%2e%2e" + version, "writer", "", 400, "BadRequest", ""},
-		"slash in device":    {"GET", "/deviceUpdate/inst/management/devices/a%2fb" + version, "writer", "", 400, "BadRequest", ""},
-		"dot group":          {"PUT", "/deviceUpdate/inst/management/groups/%2e%2e/deployments/dep-1" + version, "writer", createBody, 400, "BadRequest", ""},
-		"bad deployment":     {"PUT", "/deviceUpdate/inst/management/groups/g1/deployments/a%5eb" + version, "writer", createBody, 400, "BadRequest", ""},
-		"no token":           {"GET", getPath + version, "", "", 401, "Unauthorized", " get device d1 false no-credentials"},
-		"wrong token":        {"GET", getPath + version, "forged", "", 401, "Unauthorized", " get device d1 false wrong-signature"},
-		"not provable":       {"GET", getPath + version, "broken", "", 401, "Unauthorized", " get device d1 false not-provable"},
-		"no version":         {"GET", getPath, "writer", "", 400, "MissingApiVersionParameter", ""},
-		"old version":        {"GET", getPath + "?api-version=2021-06-01-preview", "writer", "", 400, "UnsupportedApiVersion", ""},
-		"two versions":       {"GET", getPath + version + "&api-version=2022-10-01", "writer", "", 400, "UnsupportedApiVersion", ""},
-		"another parameter":  {"GET", getPath + version + "&filter=x", "writer", "", 400, "BadRequest", ""},
-		"version, no token":  {"GET", getPath, "", "", 401, "Unauthorized", " get device d1 false no-credentials"},
-		"another instance":   {"GET", strings.Replace(getPath, "inst", "other", 1) + version, "writer", "", 404, "NotFound", "user:writer get device d1 false unknown-instance"},
-		"no right":           {"GET", getPath + version, "nobody", "", 403, "Forbidden", "user:nobody get device d1 false no-assignment"},
-		"reader creates":     {"PUT", createPath + version, "reader", createBody, 403, "Forbidden", "user:reader create deployment dep-1 for group g1 false no-assignment"},
-		"reader cancels":     {"POST", cancelPath + version, "reader", "", 403, "Forbidden", "user:reader cancel deployment dep-1 for group g1, class c1 false no-assignment"},
-		"reader retries":     {"POST", retryPath + version, "reader", "", 403, "Forbidden", "user:reader retry deployment dep-1 for group g1, class c1 false no-assignment"},
-		"create, no body":    {"PUT", createPath + version, "writer", "", 400, "BadRequest", ""},
-		"other deployment":   {"PUT", createPath + version, "writer", strings.Replace(createBody, "dep-1", "dep-2", 1), 400, "BadRequest", ""},
-		"other group":        {"PUT", createPath + version, "writer", strings.Replace(createBody, `"g1"`, `"g2"`, 1), 400, "BadRequest", ""},
-		"folded group":       {"PUT", createPath + version, "writer", strings.Replace(createBody, `{"dep`, `{"GroupId":"g2","dep`, 1), 400, "BadRequest", ""},
-		"twice":              {"PUT", createPath + version, "writer", strings.Replace(createBody, `{"dep`, `{"groupId":"g2","dep`, 1), 400, "BadRequest", ""},
+		"unknown route": {"GET", "/deviceUpdate/inst/management/groups" + version, "writer", "", 404, "NotFound", ""},
+		"updates":       {"GET", "/deviceUpdate/inst/updates" + version, "writer", "", 404, "NotFound", ""},
+		"group cancel": {"POST", "/deviceUpdate/inst/management/groups/g1/deployments/dep-1:cancel" + version, "writer", "", 405,
+			"MethodNotAllowed", ""},
+		"another verb":    {"POST", strings.Replace(cancelPath, "cancel", "delete", 1) + version, "writer", "", 404, "NotFound", ""},
+		"delete":          {"DELETE", createPath + version, "writer", "", 405, "MethodNotAllowed", ""},
+		"root":            {"GET", "/", "writer", "", 404, "NotFound", ""},
+		"a slash more":    {"GET", "/" + getPath + version, "writer", "", 404, "NotFound", ""},
+		"case":            {"GET", strings.ToLower(getPath) + version, "writer", "", 404, "NotFound", ""},
+		"dot device":      {"GET", "/deviceUpdate/inst/management/devices/%2e%2e" + version, "writer", "", 400, "BadRequest", ""},
+		"slash in device": {"GET", "/deviceUpdate/inst/management/devices/a%2fb" + version, "writer", "", 400, "BadRequest", ""},
+		"dot group": {"PUT", "/deviceUpdate/inst/management/groups/%2e%2e/deployments/dep-1" + version, "writer", createBody, 400,
+			"BadRequest", ""},
+		"bad deployment": {"PUT", "/deviceUpdate/inst/management/groups/g1/deployments/a%5eb" + version, "writer", createBody, 400,
+			"BadRequest", ""},
+		"no token":          {"GET", getPath + version, "", "", 401, "Unauthorized", " get device d1 false no-credentials"},
+		"wrong token":       {"GET", getPath + version, "forged", "", 401, "Unauthorized", " get device d1 false wrong-signature"},
+		"not provable":      {"GET", getPath + version, "broken", "", 401, "Unauthorized", " get device d1 false not-provable"},
+		"no version":        {"GET", getPath, "writer", "", 400, "MissingApiVersionParameter", ""},
+		"old version":       {"GET", getPath + "?api-version=2021-06-01-preview", "writer", "", 400, "UnsupportedApiVersion", ""},
+		"two versions":      {"GET", getPath + version + "&api-version=2022-10-01", "writer", "", 400, "UnsupportedApiVersion", ""},
+		"another parameter": {"GET", getPath + version + "&filter=x", "writer", "", 400, "BadRequest", ""},
+		"version, no token": {"GET", getPath, "", "", 401, "Unauthorized", " get device d1 false no-credentials"},
+		"another instance": {"GET", strings.Replace(getPath, "inst", "other", 1) + version, "writer", "", 404, "NotFound",
+			"user:writer get device d1 false unknown-instance"},
+		"no right": {"GET", getPath + version, "nobody", "", 403, "Forbidden", "user:nobody get device d1 false no-assignment"},
+		"reader creates": {"PUT", createPath + version, "reader", createBody, 403, "Forbidden",
+			"user:reader create deployment dep-1 for group g1 false no-assignment"},
+		"reader cancels": {"POST", cancelPath + version, "reader", "", 403, "Forbidden",
+			"user:reader cancel deployment dep-1 for group g1, class c1 false no-assignment"},
+		"reader retries": {"POST", retryPath + version, "reader", "", 403, "Forbidden",
+			"user:reader retry deployment dep-1 for group g1, class c1 false no-assignment"},
+		"create, no body":  {"PUT", createPath + version, "writer", "", 400, "BadRequest", ""},
+		"other deployment": {"PUT", createPath + version, "writer", strings.Replace(createBody, "dep-1", "dep-2", 1), 400, "BadRequest", ""},
+		"other group":      {"PUT", createPath + version, "writer", strings.Replace(createBody, `"g1"`, `"g2"`, 1), 400, "BadRequest", ""},
+		"folded group": {"PUT", createPath + version, "writer", strings.Replace(createBody, `{"dep`, `{"GroupId":"g2","dep`, 1), 400,
+			"BadRequest", ""},
+		"twice": {"PUT", createPath + version, "writer", strings.Replace(createBody, `{"dep`, `{"groupId":"g2","dep`, 1), 400,
+			"BadRequest", ""},
 		"no update":          {"PUT", createPath + version, "writer", `{"deploymentId":"dep-1","groupId":"g1"}`, 400, "BadRequest", ""},
 		"cancel with a body": {"POST", cancelPath + version, "writer", "{}", 400, "BadRequest", ""},
 		"too large":          {"PUT", createPath + version, "writer", strings.Repeat(" ", maxRequest) + createBody, 413, "RequestTooLarge", ""},
@@ -89,7 +99,8 @@ func TestJudged(t *testing.T) {
 
 func TestTwoCredentials(t *testing.T) {
 	a := start(t, nil)
-	for _, h := range [][]string{{"Authorization", "Bearer writer", "Authorization", "Bearer forged"}, {"Authorization", "Basic d3JpdGVy"}, {"Authorization", "Bearer"}} {
+	for _, h := range [][]string{{"Authorization", "Bearer writer", "Authorization", "Bearer forged"}, {"Authorization", "Basic d3JpdGVy"},
+		{"Authorization", "Bearer"}} {
 		if status, _, head := a.ask("GET", getPath+version, "", "", h...); status != 401 || head.Get("WWW-Authenticate") != "Bearer" {
 			t.Errorf("%v: %d", h, status)
 		}
@@ -100,13 +111,17 @@ func TestForwarded(t *testing.T) {
 	c := newCloud(t)
 	a := start(t, withCloud(c))
 	for name, k := range map[string]struct{ method, path, token, body, want, audited string }{
-		"get":     {"GET", getPath, "reader", "", "GET " + getPath + version + " Bearer reader ", "user:reader get device d1 true granted"},
-		"create":  {"PUT", createPath, "writer", createBody, "PUT " + createPath + version + " Bearer writer " + createBody, "user:writer create deployment dep-1 for group g1 true granted"},
-		"cancel":  {"POST", cancelPath, "writer", "", "POST " + cancelPath + version + " Bearer writer ", "user:writer cancel deployment dep-1 for group g1, class c1 true granted"},
-		"retry":   {"POST", retryPath, "writer", "", "POST " + retryPath + version + " Bearer writer ", "user:writer retry deployment dep-1 for group g1, class c1 true granted"},
+		"get": {"GET", getPath, "reader", "", "GET " + getPath + version + " Bearer reader ", "user:reader get device d1 true granted"},
+		"create": {"PUT", createPath, "writer", createBody, "PUT " + createPath + version + " Bearer writer " + createBody,
+			"user:writer create deployment dep-1 for group g1 true granted"},
+		"cancel": {"POST", cancelPath, "writer", "", "POST " + cancelPath + version + " Bearer writer ",
+			"user:writer cancel deployment dep-1 for group g1, class c1 true granted"},
+		"retry": {"POST", retryPath, "writer", "", "POST " + retryPath + version + " Bearer writer ",
+			"user:writer retry deployment dep-1 for group g1, class c1 true granted"},
 		"escaped": {"GET", strings.Replace(getPath, "d1", "%C3%A4%20%3F", 1), "reader", "", "", ""},
 		// The instance is written as configured; what the caller's path was encoded with is gone.
-		"encoded": {"GET", "/deviceUpdate/INST/management/devices/%641", "reader", "", "GET " + getPath + version + " Bearer reader ", "user:reader get device d1 true granted"},
+		"encoded": {"GET", "/deviceUpdate/INST/management/devices/%641", "reader", "", "GET " + getPath + version + " Bearer reader ",
+			"user:reader get device d1 true granted"},
 	} {
 		status, body, _ := a.ask(k.method, k.path+version, k.token, k.body, "X-Extra", "smuggled", "Cookie", "x=y")
 		got := c.took()
@@ -241,7 +256,8 @@ func TestHeld(t *testing.T) {
 	c := newCloud(t)
 	a := start(t, withCloud(c))
 	a.house.hold = true
-	if status, body, _ := a.ask("POST", retryPath+version, "writer", ""); status != 503 || !strings.Contains(body, "NotNow") || c.took() != "" {
+	if status, body, _ := a.ask("POST", retryPath+version, "writer", ""); status != 503 || !strings.Contains(body, "NotNow") ||
+		c.took() != "" {
 		t.Error(status, body)
 	}
 }
@@ -329,7 +345,13 @@ func TestOptions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := New(Options{House: &house{}, Instance: "i", Online: func() bool { return true }, Audit: func(message.Record) {}, Endpoint: u}); err == nil {
+		if _, err := New(Options{
+			House:    &house{},
+			Instance: "i",
+			Online:   func() bool { return true },
+			Audit:    func(message.Record) {},
+			Endpoint: u,
+		}); err == nil {
 			t.Errorf("%s is taken", raw)
 		}
 	}
@@ -338,7 +360,8 @@ func TestOptions(t *testing.T) {
 // Whatever path arrives: what is forwarded is one of the four routes, and
 // reads again as exactly what was decided.
 func FuzzRoute(f *testing.F) {
-	for _, p := range []string{getPath, createPath, cancelPath, retryPath, "/deviceUpdate/inst/management/devices/%2e%2e%2f", "//", "/deviceUpdate/i/management/groups/%24default/deployments/a%3acancel"} {
+	for _, p := range []string{getPath, createPath, cancelPath, retryPath, "/deviceUpdate/inst/management/devices/%2e%2e%2f", "//",
+		"/deviceUpdate/i/management/groups/%24default/deployments/a%3acancel"} {
 		f.Add(p, createBody)
 	}
 	f.Fuzz(func(t *testing.T, path, body string) {
@@ -353,7 +376,8 @@ func FuzzRoute(f *testing.F) {
 			t.Errorf("%q is %+v, written as %q it is %+v", path, q, written, again)
 		}
 		u, err := url.Parse("https://h" + written + version)
-		if err != nil || u.Host != "h" || u.RawQuery != version[1:] || u.Fragment != "" || strings.Contains(u.Path, "..") && strings.Contains(u.Path, "/../") {
+		if err != nil || u.Host != "h" || u.RawQuery != version[1:] || u.Fragment != "" ||
+			strings.Contains(u.Path, "..") && strings.Contains(u.Path, "/../") {
 			t.Errorf("%q: %v %v", written, u, err)
 		}
 		if q.checkBody([]byte(body)) == "" && q.action == update.Create && len(body) > maxRequest {

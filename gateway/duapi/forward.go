@@ -30,10 +30,15 @@ func cloudClient(t *tls.Config) *http.Client {
 	}
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, TLSClientConfig: t, ForceAttemptHTTP2: true,
-			DialContext:         (&net.Dialer{Timeout: connectTime}).DialContext,
-			TLSHandshakeTimeout: connectTime, MaxIdleConnsPerHost: 4, IdleConnTimeout: 90 * time.Second,
-			ResponseHeaderTimeout: forwardTime, MaxResponseHeaderBytes: 64 << 10,
+			Proxy:                  http.ProxyFromEnvironment,
+			TLSClientConfig:        t,
+			ForceAttemptHTTP2:      true,
+			DialContext:            (&net.Dialer{Timeout: connectTime}).DialContext,
+			TLSHandshakeTimeout:    connectTime,
+			MaxIdleConnsPerHost:    4,
+			IdleConnTimeout:        90 * time.Second,
+			ResponseHeaderTimeout:  forwardTime,
+			MaxResponseHeaderBytes: 64 << 10,
 		},
 		// A redirect would carry the caller's token somewhere else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -90,7 +90,8 @@ func newCloud(t *testing.T) *cloud {
 	c.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		c.mu.Lock()
-		c.got = append(c.got, fmt.Sprint(r.Method, " ", r.URL.RequestURI(), " ", r.Header.Get("Authorization"), " ", r.Header.Get("X-Extra"), string(body)))
+		c.got = append(c.got, fmt.Sprint(r.Method, " ", r.URL.RequestURI(), " ", r.Header.Get("Authorization"), " ", r.Header.Get("X-Extra"),
+			string(body)))
 		answer := c.answer
 		c.mu.Unlock()
 		if answer != nil {
@@ -139,7 +140,8 @@ func start(t *testing.T, change func(*Options)) *api {
 	pair := httptest.NewUnstartedServer(nil)
 	pair.StartTLS()
 	t.Cleanup(pair.Close)
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{MinVersion: tls.VersionTLS12, Certificates: pair.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}})
+	l, err := tls.Listen("tcp", "127.0.0.1:0",
+		&tls.Config{MinVersion: tls.VersionTLS12, Certificates: pair.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -115,7 +115,8 @@ func (r *request) path(instance string) string {
 	case update.Create:
 		return p + "groups/" + url.PathEscape(r.group) + "/deployments/" + url.PathEscape(r.deployment)
 	}
-	return p + "groups/" + url.PathEscape(r.group) + "/deviceClassSubgroups/" + url.PathEscape(r.class) + "/deployments/" + url.PathEscape(r.deployment) + ":" + string(r.action)
+	return p + "groups/" + url.PathEscape(r.group) + "/deviceClassSubgroups/" + url.PathEscape(r.class) + "/deployments/" +
+		url.PathEscape(r.deployment) + ":" + string(r.action)
 }
 
 // subject is what the audit calls the request.

@@ -110,7 +110,8 @@ func (s *Server) prove(r *http.Request) (token string, p *principal.Principal, r
 func (s *Server) do(ctx context.Context, p *principal.Principal, q *request, token string, body []byte) reply {
 	if s.o.Endpoint == nil {
 		if s.o.Online() {
-			return refusal(http.StatusServiceUnavailable, "NoEndpoint", "this gateway is not configured to forward to Device Update (deviceUpdate.endpoint)")
+			return refusal(http.StatusServiceUnavailable, "NoEndpoint",
+				"this gateway is not configured to forward to Device Update (deviceUpdate.endpoint)")
 		}
 		return s.local(ctx, p, q, body)
 	}
@@ -129,7 +130,8 @@ func (s *Server) do(ctx context.Context, p *principal.Principal, q *request, tok
 		return refusal(http.StatusBadGateway, "BadGateway", "the update service's answer is not usable")
 	}
 	s.o.Log.Warn("Device Update did not answer", "action", q.action, "err", err)
-	return refusal(http.StatusGatewayTimeout, "OutcomeUnknown", "the update service did not answer: whether it acted is not known, ask it again")
+	return refusal(http.StatusGatewayTimeout, "OutcomeUnknown",
+		"the update service did not answer: whether it acted is not known, ask it again")
 }
 
 // local is the guard's answer, or those for all devices that have the deployment.
@@ -193,6 +195,15 @@ func write(w http.ResponseWriter, a reply) {
 }
 
 func (s *Server) audit(r *http.Request, who string, q *request, allowed bool, reason, detail string) {
-	s.o.Audit(message.Record{Time: s.o.Now(), Event: "rest", Allowed: allowed, Principal: who, Remote: r.RemoteAddr,
-		Topic: q.subject(), Reason: reason, Detail: detail, Count: 1})
+	s.o.Audit(message.Record{
+		Time:      s.o.Now(),
+		Event:     "rest",
+		Allowed:   allowed,
+		Principal: who,
+		Remote:    r.RemoteAddr,
+		Topic:     q.subject(),
+		Reason:    reason,
+		Detail:    detail,
+		Count:     1,
+	})
 }
