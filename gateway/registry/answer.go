@@ -70,8 +70,15 @@ const maxSensors = 1000
 
 func (s *Service) view(p *principal.Principal, t *device.Topology, d *device.Device) deviceView {
 	v := deviceView{
-		ID: d.ID, Name: d.Name, HardwareID: d.HardwareID, GatewayID: d.GatewayID, SpaceID: d.Space,
-		Status: statusName(d.Status), DeviceID: d.HubID, SpacePaths: paths(t.DevicePath(d)), Sensors: []sensorView{},
+		ID:         d.ID,
+		Name:       d.Name,
+		HardwareID: d.HardwareID,
+		GatewayID:  d.GatewayID,
+		SpaceID:    d.Space,
+		Status:     statusName(d.Status),
+		DeviceID:   d.HubID,
+		SpacePaths: paths(t.DevicePath(d)),
+		Sensors:    []sensorView{},
 	}
 	for i := range d.Modules {
 		v.Modules = append(v.Modules, moduleView{d.Modules[i].ID})

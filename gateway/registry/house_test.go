@@ -135,21 +135,50 @@ type house struct {
 }
 
 var (
-	gatewayP = &principal.Principal{Kind: principal.Device, Key: "device:gw", Name: "gw", DeviceID: "gw", Node: num(10),
-		Subject: model.Subject{Identities: []model.Identity{{Kind: model.DeviceID, Object: num(10)}}}}
+	gatewayP = &principal.Principal{
+		Kind:     principal.Device,
+		Key:      "device:gw",
+		Name:     "gw",
+		DeviceID: "gw",
+		Node:     num(10),
+		Subject:  model.Subject{Identities: []model.Identity{{Kind: model.DeviceID, Object: num(10)}}},
+	}
 	userP = &principal.Principal{Kind: principal.User, Key: "user:a/b", Name: "Ada",
-		Subject: model.Subject{Object: num(77), Groups: []space.ID{num(78)}, GroupsKnown: true, Identities: []model.Identity{{Kind: model.UserID, Object: num(77), Tenant: num(79)}}}}
+		Subject: model.Subject{Object: num(77), Groups: []space.ID{num(78)}, GroupsKnown: true,
+			Identities: []model.Identity{{Kind: model.UserID, Object: num(77), Tenant: num(79)}}}}
 )
 
 func records() device.Data {
 	return device.Data{
 		Spaces: []device.Space{{ID: num(1), Name: "b", Path: space.Root.Join(num(1))}, {ID: num(2), Parent: num(1), Name: "f"}},
 		Devices: []device.Device{
-			{ID: num(10), HubID: "gw", Name: "Gateway", HardwareID: "HW-GW", Space: num(1), Status: device.Active},
-			{ID: num(11), HubID: "d1", Name: "Thermostat", HardwareID: "HW-1", GatewayID: num(10).String(), Space: num(2), Status: device.Active,
-				Auth:    device.Auth{Kind: device.AuthSAS, Primary: device.Secret("top-secret-key"), Thumbprints: []device.Thumbprint{{1, 2}}},
-				Modules: []device.Module{{ID: "m1", Auth: device.Auth{Kind: device.AuthSAS, Primary: device.Secret("module-secret")}}}},
-			{ID: num(12), HubID: "d2", Name: "Other", HardwareID: "HW-2", Space: num(2), Status: device.Active},
+			{
+				ID:         num(10),
+				HubID:      "gw",
+				Name:       "Gateway",
+				HardwareID: "HW-GW",
+				Space:      num(1),
+				Status:     device.Active,
+			},
+			{
+				ID:         num(11),
+				HubID:      "d1",
+				Name:       "Thermostat",
+				HardwareID: "HW-1",
+				GatewayID:  num(10).String(),
+				Space:      num(2),
+				Status:     device.Active,
+				Auth:       device.Auth{Kind: device.AuthSAS, Primary: device.Secret("top-secret-key"), Thumbprints: []device.Thumbprint{{1, 2}}},
+				Modules:    []device.Module{{ID: "m1", Auth: device.Auth{Kind: device.AuthSAS, Primary: device.Secret("module-secret")}}},
+			},
+			{
+				ID:         num(12),
+				HubID:      "d2",
+				Name:       "Other",
+				HardwareID: "HW-2",
+				Space:      num(2),
+				Status:     device.Active,
+			},
 		},
 		Sensors: []device.Sensor{
 			{ID: num(20), Device: num(11), Space: num(2), HardwareID: "T1"},
@@ -159,7 +188,13 @@ func records() device.Data {
 }
 
 func start(t *testing.T, change func(*Options)) *house {
-	h := &house{t: t, store: newMemory(), cloud: &cloud{made: map[string]space.ID{}, bad: map[string]bool{}}, may: map[string]Decision{}, unread: map[string]bool{}}
+	h := &house{
+		t:      t,
+		store:  newMemory(),
+		cloud:  &cloud{made: map[string]space.ID{}, bad: map[string]bool{}},
+		may:    map[string]Decision{},
+		unread: map[string]bool{},
+	}
 	h.setTopology(records())
 	h.restart(change)
 	return h
@@ -179,7 +214,10 @@ func (h *house) restart(change func(*Options)) {
 		h.stop()
 	}
 	o := Options{
-		Creator: h.cloud, Store: h.store, Topology: h.topo.Load, Self: &principal.Principal{Kind: principal.Gateway, Key: "gateway"},
+		Creator:  h.cloud,
+		Store:    h.store,
+		Topology: h.topo.Load,
+		Self:     &principal.Principal{Kind: principal.Gateway, Key: "gateway"},
 		May: func(p *principal.Principal, dev, _ string) Decision {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -241,8 +279,19 @@ func (h *house) restart(change func(*Options)) {
 // ask hands in a request and returns the reason code, once everything has settled.
 func (h *house) ask(p *principal.Principal, name, dev, hardware, rid, payload string) byte {
 	h.t.Helper()
-	m := &message.Message{Topic: "registry/devices/" + dev + "/" + name, Payload: []byte(payload), QoS: 1, Publisher: p,
-		Via: message.Route{Handling: message.Registry, Name: name, Device: dev, Object: hardware, Request: rid}}
+	m := &message.Message{
+		Topic:     "registry/devices/" + dev + "/" + name,
+		Payload:   []byte(payload),
+		QoS:       1,
+		Publisher: p,
+		Via: message.Route{
+			Handling: message.Registry,
+			Name:     name,
+			Device:   dev,
+			Object:   hardware,
+			Request:  rid,
+		},
+	}
 	code := make(chan byte, 2)
 	if !h.s.Handle(p, "session:"+p.Key, m, func(c byte) { code <- c }) {
 		h.t.Fatal("not taken")

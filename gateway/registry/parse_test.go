@@ -24,10 +24,11 @@ func TestParseCreate(t *testing.T) {
 	for text, want := range map[string]Attributes{
 		"":   {},
 		"{}": {},
-		`{"type":"Temperature","dataType":"Number","port":"AI-1","pollRate":60}`: {Type: "Temperature", DataType: "Number", Port: "AI-1", PollRate: 60},
-		`{"typeId":3,"dataTypeId":0}`:                                            {TypeID: 3},
-		`{"type":"` + strings.Repeat("ä", maxName) + `"}`:                        {Type: strings.Repeat("ä", maxName)},
-		"{\"port\":\"\\u0041\"}":                                                 {Port: "A"},
+		`{"type":"Temperature","dataType":"Number","port":"AI-1","pollRate":60}`: {Type: "Temperature", DataType: "Number", Port: "AI-1",
+			PollRate: 60},
+		`{"typeId":3,"dataTypeId":0}`:                     {TypeID: 3},
+		`{"type":"` + strings.Repeat("ä", maxName) + `"}`: {Type: strings.Repeat("ä", maxName)},
+		"{\"port\":\"\\u0041\"}":                          {Port: "A"},
 	} {
 		got, err := parseCreate([]byte(text))
 		if err != nil || got != want {
@@ -37,7 +38,8 @@ func TestParseCreate(t *testing.T) {
 	for name, text := range map[string]string{
 		"no object": `[]`, "null": `null`, "text": `"x"`, "blank": ` `, "trailing": `{}{}`, "twice": `{"port":"a","port":"b"}`,
 		"case": `{"Type":"x"}`, "unknown": `{"x":1}`, "place": `{"spaceId":"00000000-0000-4000-8000-000000000001"}`,
-		"number as text": `{"type":3}`, "empty": `{"type":""}`, "null type": `{"type":null}`, "long": `{"type":"` + strings.Repeat("x", maxName+1) + `"}`,
+		"number as text": `{"type":3}`, "empty": `{"type":""}`, "null type": `{"type":null}`,
+		"long":      `{"type":"` + strings.Repeat("x", maxName+1) + `"}`,
 		"long port": `{"port":"` + strings.Repeat("x", maxPort+1) + `"}`, "control": `{"port":"a\u0001"}`, "NUL": `{"port":"a\u0000"}`,
 		"negative": `{"pollRate":-1}`, "fraction": `{"pollRate":1.5}`, "huge": `{"pollRate":2147483648}`, "exponent": `{"pollRate":1e3}`,
 		"both": `{"type":"x","typeId":1}`, "both data": `{"dataType":"x","dataTypeId":0}`, "deep": `{"type":{"x":1}}`,
@@ -63,7 +65,8 @@ func TestHardwareID(t *testing.T) {
 // Whatever arrives: no panic, the bounds hold, and what was taken is plain JSON
 // that a lenient reader understands in the same way.
 func FuzzParseCreate(f *testing.F) {
-	for _, s := range []string{"", "{}", `{"type":"T","dataTypeId":4,"port":"p","pollRate":1}`, `{"type":"a","type":"b"}`, `{"spaceId":"x"}`, `[[[[`, "{\"type\":\"\\ud800\"}"} {
+	for _, s := range []string{"", "{}", `{"type":"T","dataTypeId":4,"port":"p","pollRate":1}`, `{"type":"a","type":"b"}`, `{"spaceId":"x"}`,
+		`[[[[`, "{\"type\":\"\\ud800\"}"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -74,7 +77,8 @@ func FuzzParseCreate(f *testing.F) {
 			}
 			return
 		}
-		if len(text) > maxPayload || len([]rune(a.Type)) > maxName || len([]rune(a.Port)) > maxPort || a.PollRate < 0 || a.PollRate > math.MaxInt32 || a.TypeID < 0 {
+		if len(text) > maxPayload || len([]rune(a.Type)) > maxName || len([]rune(a.Port)) > maxPort || a.PollRate < 0 ||
+			a.PollRate > math.MaxInt32 || a.TypeID < 0 {
 			t.Errorf("out of bounds: %+v", a)
 		}
 		if len(text) == 0 {

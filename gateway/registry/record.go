@@ -40,7 +40,15 @@ func whoIs(p *principal.Principal) who {
 }
 
 func (w who) principal() *principal.Principal {
-	return &principal.Principal{Kind: w.Kind, Key: w.Key, Name: w.Name, DeviceID: w.DeviceID, ModuleID: w.ModuleID, Node: w.Node, Subject: w.Subject}
+	return &principal.Principal{
+		Kind:     w.Kind,
+		Key:      w.Key,
+		Name:     w.Name,
+		DeviceID: w.DeviceID,
+		ModuleID: w.ModuleID,
+		Node:     w.Node,
+		Subject:  w.Subject,
+	}
 }
 
 // topic is the request's own, for the audit.

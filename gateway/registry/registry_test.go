@@ -27,7 +27,8 @@ func TestGetShowsTheRecordAndNoCredential(t *testing.T) {
 		}
 		path := space.Root.Join(num(1)).Join(num(2)).String()
 		h.want(h.took(), "session:user:a/b registry/responses/r1 "+fmt.Sprintf(
-			`{"status":200,"body":{"id":%q,"name":"Thermostat","hardwareId":"HW-1","gatewayId":%q,"spaceId":%q,"status":"Active","deviceId":"d1","spacePaths":[%q],`+
+			`{"status":200,"body":{"id":%q,"name":"Thermostat","hardwareId":"HW-1","gatewayId":%q,"spaceId":%q,"status":"Active","deviceId":"d1",`+
+				`"spacePaths":[%q],`+
 				`"modules":[{"moduleId":"m1"}],"sensors":[{"id":%q,"deviceId":%q,"spaceId":%q,"hardwareId":"T1","spacePaths":[%q]}]}}`,
 			num(11), num(10), num(2), path, num(20), num(11), num(2), path))
 		h.ask(userP, "get", "nobody", "", "r2", "")
@@ -71,7 +72,8 @@ func TestManySensorsAreCut(t *testing.T) {
 		if len(got) != 1 {
 			t.Fatal(got)
 		}
-		if err := json.Unmarshal([]byte(strings.SplitN(got[0], " ", 3)[2]), &a); err != nil || len(a.Body.Sensors) != maxSensors || !a.Body.Truncated {
+		if err := json.Unmarshal([]byte(strings.SplitN(got[0], " ", 3)[2]), &a); err != nil || len(a.Body.Sensors) != maxSensors ||
+			!a.Body.Truncated {
 			t.Error(len(a.Body.Sensors), a.Body.Truncated, err)
 		}
 	})
@@ -109,7 +111,8 @@ func TestThePlaceIsTheOneThatWasDecided(t *testing.T) {
 		h := start(t, nil)
 		h.restart(func(o *Options) { o.Creator = spy{h.cloud, &got} })
 		defer h.stop()
-		for _, payload := range []string{`{"spaceId":"` + num(1).String() + `"}`, `{"deviceId":"` + num(12).String() + `"}`, `{"hardwareId":"X"}`, `{"id":"x"}`} {
+		for _, payload := range []string{`{"spaceId":"` + num(1).String() + `"}`, `{"deviceId":"` + num(12).String() + `"}`,
+			`{"hardwareId":"X"}`, `{"id":"x"}`} {
 			if code := h.ask(gatewayP, "create", "d1", "N1", "r1", payload); code != message.PayloadFormatInvalid {
 				t.Errorf("%s: code %#x", payload, code)
 			}

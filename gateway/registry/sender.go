@@ -105,7 +105,12 @@ func (s *Service) attempt(ctx context.Context, e *entry) outcome {
 	}
 	d, ok := t.DeviceByHubID(e.Device)
 	if !ok || d.ID != e.Node {
-		return outcome{final: true, answer: refusal(http.StatusNotFound, "NotFound", "no such device"), reason: "unknown-device", detail: "it was removed while the request waited"}
+		return outcome{
+			final:  true,
+			answer: refusal(http.StatusNotFound, "NotFound", "no such device"),
+			reason: "unknown-device",
+			detail: "it was removed while the request waited",
+		}
 	}
 	if n, ok := t.SensorByHardwareID(e.HardwareID); ok {
 		if n.Device != d.ID {
@@ -127,7 +132,12 @@ func (s *Service) attempt(ctx context.Context, e *entry) outcome {
 	case status == http.StatusConflict:
 		return conflict()
 	}
-	return outcome{final: true, answer: refusal(status, "Refused", "the management API refuses"), reason: "refused-by-cloud", detail: fmt.Sprintf("the management API answered %d", status)}
+	return outcome{
+		final:  true,
+		answer: refusal(status, "Refused", "the management API refuses"),
+		reason: "refused-by-cloud",
+		detail: fmt.Sprintf("the management API answered %d", status),
+	}
 }
 
 // decide asks again, and gives the registry by which it was decided: a sensor
@@ -155,7 +165,11 @@ func created(id string, status int, hardwareID string) outcome {
 }
 
 func conflict() outcome {
-	return outcome{final: true, answer: refusal(http.StatusConflict, "Conflict", "another sensor has this hardware id"), reason: "hardware-id-taken"}
+	return outcome{
+		final:  true,
+		answer: refusal(http.StatusConflict, "Conflict", "another sensor has this hardware id"),
+		reason: "hardware-id-taken",
+	}
 }
 
 // finish removes a create for good, audits it and answers whoever asked. If

@@ -141,7 +141,8 @@ func (s *Service) create(p *principal.Principal, session string, m *message.Mess
 		done(code)
 	}
 	if s.o.Creator == nil {
-		refuse(message.ImplementationSpecificError, refusal(http.StatusServiceUnavailable, "NoManagementAPI", "this gateway has no management API to forward to"))
+		refuse(message.ImplementationSpecificError,
+			refusal(http.StatusServiceUnavailable, "NoManagementAPI", "this gateway has no management API to forward to"))
 		return
 	}
 	attributes, err := parseCreate(m.Payload)
@@ -158,8 +159,16 @@ func (s *Service) create(p *principal.Principal, session string, m *message.Mess
 		refuse(message.NotAuthorized, refusal(http.StatusNotFound, "NotFound", "no such device"))
 		return
 	}
-	r := record{Device: d.HubID, Node: d.ID, HardwareID: m.Via.Object, Attributes: attributes,
-		Session: session, Request: m.Via.Request, Accepted: s.o.Now(), Who: whoIs(p)}
+	r := record{
+		Device:     d.HubID,
+		Node:       d.ID,
+		HardwareID: m.Via.Object,
+		Attributes: attributes,
+		Session:    session,
+		Request:    m.Via.Request,
+		Accepted:   s.o.Now(),
+		Who:        whoIs(p),
+	}
 	joined, err := s.enqueue(r, done)
 	if joined {
 		done(message.Success) // what waits already is durable
@@ -301,5 +310,14 @@ func signal(c chan struct{}) {
 }
 
 func (s *Service) record(who, topic string, allowed bool, reason, detail string) message.Record {
-	return message.Record{Time: s.o.Now(), Event: "registry", Allowed: allowed, Principal: who, Topic: topic, Reason: reason, Detail: detail, Count: 1}
+	return message.Record{
+		Time:      s.o.Now(),
+		Event:     "registry",
+		Allowed:   allowed,
+		Principal: who,
+		Topic:     topic,
+		Reason:    reason,
+		Detail:    detail,
+		Count:     1,
+	}
 }
