@@ -73,7 +73,8 @@ func (c *cloud) TwinGet(context.Context, string) ([]byte, error) {
 	if c.err != nil {
 		return nil, c.err
 	}
-	return fmt.Appendf(nil, `{"desired":%s,"reported":%s}`, c.desired, c.reported.With("$version", strictjson.IntValue(c.version)).Bytes()), nil
+	return fmt.Appendf(nil, `{"desired":%s,"reported":%s}`, c.desired,
+		c.reported.With("$version", strictjson.IntValue(c.version)).Bytes()), nil
 }
 
 func (c *cloud) PatchReported(_ context.Context, id string, patch []byte) (int64, error) {
@@ -139,9 +140,14 @@ type house struct {
 }
 
 func start(t *testing.T, change func(*Options)) *house {
-	h := &house{t: t, here: true, store: &memory{values: map[string][]byte{}}, journal: &memory{values: map[string][]byte{}},
-		rights: &rights{denied: map[update.Action]bool{}},
-		up:     &cloud{desired: `{"interval":5,"$version":3}`, reported: strictjson.ObjectValue(), version: 7}}
+	h := &house{
+		t:       t,
+		here:    true,
+		store:   &memory{values: map[string][]byte{}},
+		journal: &memory{values: map[string][]byte{}},
+		rights:  &rights{denied: map[update.Action]bool{}},
+		up:      &cloud{desired: `{"interval":5,"$version":3}`, reported: strictjson.ObjectValue(), version: 7},
+	}
 	h.restart(change)
 	return h
 }
@@ -151,18 +157,24 @@ func (h *house) restart(change func(*Options)) {
 	if h.stop != nil {
 		h.stop()
 	}
-	h.guard = update.New(update.Options{Authorizer: h.rights, Journal: Journal{h.journal},
-		Verifier: manifest.NewVerifier(manifest.Options{Roots: signer().Roots()}),
-		Recheck:  func(d string) { h.s.Recheck(d) },
+	h.guard = update.New(update.Options{
+		Authorizer: h.rights,
+		Journal:    Journal{h.journal},
+		Verifier:   manifest.NewVerifier(manifest.Options{Roots: signer().Roots()}),
+		Recheck:    func(d string) { h.s.Recheck(d) },
 		Audit: func(r update.AuditRecord) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			if !r.Allowed {
 				h.said = append(h.said, r.Device+" "+r.Reason)
 			}
-		}})
-	o := Options{Upstream: h.up, Store: h.store, Guard: h.guard,
-		Present: func(string) bool { h.mu.Lock(); defer h.mu.Unlock(); return h.here },
+		},
+	})
+	o := Options{
+		Upstream: h.up,
+		Store:    h.store,
+		Guard:    h.guard,
+		Present:  func(string) bool { h.mu.Lock(); defer h.mu.Unlock(); return h.here },
 		Send: func(key string, m *message.Message) int {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -233,6 +245,15 @@ func (h *house) ask(p *principal.Principal, handling message.Handling, body stri
 }
 
 func service(id, version string) string {
-	text := manifesttest.Update{ID: manifest.UpdateID{Provider: "C", Name: "T", Version: version}, Manufacturer: "C", Model: "T", FileID: "f1", FileName: "f", Content: []byte("x"), Created: "x"}.Manifest()
-	return fmt.Sprintf(`{"workflow":{"action":3,"id":%q},"updateManifest":%q,"updateManifestSignature":%q,"fileUrls":{"f1":"http://x.dl.adu.microsoft.com/f"}}`, id, text, signer().Sign(text))
+	text := manifesttest.Update{
+		ID:           manifest.UpdateID{Provider: "C", Name: "T", Version: version},
+		Manufacturer: "C",
+		Model:        "T",
+		FileID:       "f1",
+		FileName:     "f",
+		Content:      []byte("x"),
+		Created:      "x",
+	}.Manifest()
+	return fmt.Sprintf(`{"workflow":{"action":3,"id":%q},"updateManifest":%q,`+
+		`"updateManifestSignature":%q,"fileUrls":{"f1":"http://x.dl.adu.microsoft.com/f"}}`, id, text, signer().Sign(text))
 }

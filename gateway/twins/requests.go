@@ -154,7 +154,13 @@ const deploymentQueue = "\x00deployments/"
 // HandleDeployment answers a local deployment action; the caller has decided
 // that the principal may ask, the guard decides again.
 func (s *Service) HandleDeployment(p *principal.Principal, session string, m *message.Message, done func(code byte)) {
-	r := update.Request{Device: m.Via.Device, Deployment: m.Via.Object, Action: update.Action(m.Via.Name), Body: m.Payload, Who: s.o.Initiator(p)}
+	r := update.Request{
+		Device:     m.Via.Device,
+		Deployment: m.Via.Object,
+		Action:     update.Action(m.Via.Name),
+		Body:       m.Payload,
+		Who:        s.o.Initiator(p),
+	}
 	rid := m.Via.Request
 	// A queue of its own: forwarding to the cloud may take long, and the
 	// device's twin does not wait for that.

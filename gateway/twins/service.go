@@ -201,7 +201,13 @@ func keyOf(id string) string {
 }
 
 func (s *Service) message(topic string, body []byte, qos byte) *message.Message {
-	return &message.Message{Topic: topic, Payload: body, QoS: qos, Accepted: s.o.Now(), Publisher: s.o.Self}
+	return &message.Message{
+		Topic:     topic,
+		Payload:   body,
+		QoS:       qos,
+		Accepted:  s.o.Now(),
+		Publisher: s.o.Self,
+	}
 }
 
 // answer goes to the asker's $iothub/twin/res.

@@ -176,12 +176,14 @@ func TestRefusedDeploymentIsNeverSeen(t *testing.T) {
 		if err := h.guard.Reauthorize(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := h.one(); !strings.HasPrefix(got, "$iothub/twin/PATCH/properties/desired/?$version=4 ") || !strings.Contains(got, `"id":"w1"`) || !strings.Contains(got, `"$version":4}`) {
+		if got := h.one(); !strings.HasPrefix(got, "$iothub/twin/PATCH/properties/desired/?$version=4 ") ||
+			!strings.Contains(got, `"id":"w1"`) || !strings.Contains(got, `"$version":4}`) {
 			t.Errorf("%s", got)
 		}
 		// A cancel that nobody may make stays away, whichever way the twin is read.
 		h.rights.deny(update.CancelReleased, true)
-		h.s.DesiredPatch("d1", []byte(`{"deviceUpdate":{"__t":"c","service":{"workflow":{"action":255,"id":"nodeployment"},"updateManifest":null,"updateManifestSignature":null,"fileUrls":null}},"interval":6,"$version":5}`))
+		h.s.DesiredPatch("d1", []byte(`{"deviceUpdate":{"__t":"c","service":{"workflow":{"action":255,"id":"nodeployment"},`+
+			`"updateManifest":null,"updateManifestSignature":null,"fileUrls":null}},"interval":6,"$version":5}`))
 		if got := h.one(); got != `$iothub/twin/PATCH/properties/desired/?$version=5 {"interval":6,"$version":5}` {
 			t.Error(got)
 		}
@@ -298,7 +300,8 @@ func TestMethods(t *testing.T) {
 			t.Fatal(topic)
 		}
 		respond := func(p *principal.Principal, body string) {
-			h.s.Handle(p, "", &message.Message{Payload: []byte(body), Via: message.Route{Handling: message.MethodResponse, Request: rid, Status: 200}}, func(byte) {})
+			h.s.Handle(p, "", &message.Message{Payload: []byte(body),
+				Via: message.Route{Handling: message.MethodResponse, Request: rid, Status: 200}}, func(byte) {})
 		}
 		respond(&principal.Principal{Kind: principal.Device, DeviceID: "d2"}, "forged")
 		synctest.Wait()
@@ -407,9 +410,16 @@ func TestLocalDeployment(t *testing.T) {
 		h := start(t, nil)
 		defer func() { h.stop() }()
 		user := &principal.Principal{Kind: principal.User, Key: "user:t/o"}
-		m := &message.Message{Payload: []byte(`{}`), Via: message.Route{Handling: message.Deployment, Device: "d1", Name: "create", Object: "w1", Request: "r9"}}
+		m := &message.Message{Payload: []byte(`{}`), Via: message.Route{
+			Handling: message.Deployment,
+			Device:   "d1",
+			Name:     "create",
+			Object:   "w1",
+			Request:  "r9",
+		}}
 		h.s.Handle(user, "their-session", m, func(byte) {})
-		if got := h.one(); !strings.HasPrefix(got, `their-session deviceupdate/responses/r9 {"status":503,`) || !strings.Contains(got, "NoUpdateStore") {
+		if got := h.one(); !strings.HasPrefix(got, `their-session deviceupdate/responses/r9 {"status":503,`) ||
+			!strings.Contains(got, "NoUpdateStore") {
 			t.Error(got)
 		}
 	})
