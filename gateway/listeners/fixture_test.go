@@ -37,7 +37,14 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, now: start, paced: time.Now(), dir: t.TempDir(), ca: ca, last: map[string]Finding{}}
+	s := &site{
+		t:     t,
+		now:   start,
+		paced: time.Now(),
+		dir:   t.TempDir(),
+		ca:    ca,
+		last:  map[string]Finding{},
+	}
 	s.set = New(func() time.Time { return s.now }, func(all []Finding) {
 		for _, f := range all {
 			s.last[f.Name] = f
@@ -81,7 +88,14 @@ func (s *site) tls(cert, key string) *config.TLS {
 
 // add makes a TCP door named "door" on a free port of loopback.
 func (s *site) add(t *config.TLS) *Door {
-	return s.set.Add(Spec{Name: "door", Warning: "door", Level: Failing, Address: "127.0.0.1:0", Open: TCP("127.0.0.1:0"), TLS: t})
+	return s.set.Add(Spec{
+		Name:    "door",
+		Warning: "door",
+		Level:   Failing,
+		Address: "127.0.0.1:0",
+		Open:    TCP("127.0.0.1:0"),
+		TLS:     t,
+	})
 }
 
 func (s *site) raised(name string) bool { return s.last[name].Raised }

@@ -48,7 +48,13 @@ func TestTakenPort(t *testing.T) {
 			other := occupy(t, network, address)
 			address = other.Addr().String()
 			open := map[string]func(string) func() (net.Listener, error){"tcp": TCP, "unix": Unix}[network]
-			taken := s.set.Add(Spec{Name: "mqtt", Warning: "listener-mqtt", Level: Failing, Address: address, Open: open(address)})
+			taken := s.set.Add(Spec{
+				Name:    "mqtt",
+				Warning: "listener-mqtt",
+				Level:   Failing,
+				Address: address,
+				Open:    open(address),
+			})
 			if isOpen(taken) || taken.Addr().String() != address {
 				t.Fatalf("open %v at %s", isOpen(taken), taken.Addr())
 			}
