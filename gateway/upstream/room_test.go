@@ -111,7 +111,7 @@ func TestRoomAfterAFullDisk(t *testing.T) {
 		if isClosed(room) {
 			t.Error("too early")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if !isClosed(room) {
 			t.Error("nobody was told to try again")

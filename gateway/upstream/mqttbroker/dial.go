@@ -94,6 +94,7 @@ func (l *Link) dialWeb(ctx context.Context) (net.Conn, error) {
 		MaxResponseHeaderBytes: 64 << 10,
 	}
 	defer transport.CloseIdleConnections()
+	//nolint:bodyclose // the library has closed it, or it is the connection itself
 	ws, _, err := websocket.Dial(ctx, l.at.url.String(), &websocket.DialOptions{
 		HTTPClient: &http.Client{
 			Transport:     transport,
