@@ -25,6 +25,7 @@ type opKind uint8
 
 const (
 	put    opKind = iota
+	create        // put of a key that is known to be new
 	remove        // of a record that may not exist
 	ensure        // put, unless the key is live: what is stored under it never changes
 )
@@ -49,13 +50,14 @@ type base struct {
 
 	mu       sync.Mutex         // locked before readers
 	head     head               // guarded by mu
-	live     map[uint64]summary // guarded by mu: by the hash of the key
+	live     map[uint64]summary // guarded by mu: by the hash of the key; not of outbox records, which may be millions
 	bytes    uint64             // guarded by mu: sizes of the live records
 	suspect  bool               // guarded by mu: a commit failed half-way, so head, live and bytes may not match the disk
 	closed   bool               // guarded by mu
 	quiet    bool               // guarded by mu: opened without compactors (headroom.go)
 	reserved uint64             // guarded by mu: this directory's part of disk.reserved
 	seed     maphash.Seed
+	found    boxes // guarded by mu: what the last rescan found in the outbox
 
 	// readers is held shared while badger is read. db changes only with mu and
 	// readers locked; it is nil once closed, or if it could not be opened again.
@@ -159,23 +161,30 @@ func (b *base) open(o badger.Options) (err error) {
 func (b *base) rescan() (fresh bool, err error) {
 	h, found := head{schema: schema}, false
 	var got head
+	var box boxes
 	live, bytes := map[uint64]summary{}, uint64(0)
-	err = iterate(b.db, "", func(key string, raw []byte) error {
+	err = iterate(b.db, "", "", func(key, raw []byte) error {
 		value, err := unframe(key, raw)
 		if err != nil {
 			return err
 		}
-		if key == headKey {
+		if string(key) == headKey {
 			found = true
 			h, err = decodeHead(value)
 			return err
 		}
-		s := sumOf(key, value)
-		r := summary{s, sizeOf(key, value)}
-		live[maphash.String(b.seed, key)] = r
+		r := summaryOf(key, raw)
+		if string(key[:1]) == nsOutbox {
+			box.sender(value)
+		}
+		if isBox(key) {
+			box.add(key, value)
+		} else {
+			live[maphash.Bytes(b.seed, key)] = r
+		}
 		bytes += uint64(r.size)
 		got.count++
-		got.digest = got.digest.plus(s)
+		got.digest = got.digest.plus(r.sum)
 		return nil
 	})
 	switch {
@@ -189,6 +198,7 @@ func (b *base) rescan() (fresh bool, err error) {
 		return false, fmt.Errorf("%w: %d records, the head says %d (or their content differs)", ErrCorrupt, got.count, h.count)
 	}
 	b.head, b.live, b.bytes, b.suspect = h, live, bytes, false
+	box.commit, b.found = h.seq, box
 	return !found, nil
 }
 
@@ -221,7 +231,7 @@ func (b *base) commitLocked(ops []op, always bool) (err error) {
 	txn := b.db.NewTransaction(true)
 	defer txn.Discard()
 	next, bytes := b.head, b.bytes
-	changed := make(map[uint64]*summary, len(ops)) // nil: removed
+	changed := map[uint64]*summary{} // nil: removed
 	writes := 0
 	for _, o := range ops {
 		id := maphash.String(b.seed, o.key)
@@ -231,27 +241,34 @@ func (b *base) commitLocked(ops []op, always bool) (err error) {
 				old = *c
 			}
 		}
-		switch {
-		case o.kind == remove && !isLive, o.kind == ensure && isLive:
+		box := isBox(o.key)
+		if box && o.kind != create {
+			if old, isLive, err = stored(txn, o.key); err != nil {
+				return err
+			}
+		}
+		if o.kind == remove && !isLive || o.kind == ensure && isLive {
 			continue
-		case o.kind == remove:
-			err = txn.Delete([]byte(o.key))
+		}
+		if isLive {
 			next.count--
 			next.digest = next.digest.minus(old.sum)
 			bytes -= uint64(old.size)
-			changed[id] = nil
-		default:
-			err = txn.Set([]byte(o.key), frame(o.key, o.value))
-			r := summary{sumOf(o.key, o.value), sizeOf(o.key, o.value)}
-			if isLive {
-				next.count--
-				next.digest = next.digest.minus(old.sum)
-				bytes -= uint64(old.size)
-			}
+		}
+		var now *summary
+		if o.kind == remove {
+			err = txn.Delete([]byte(o.key))
+		} else {
+			raw := frame(o.key, o.value)
+			err = txn.Set([]byte(o.key), raw)
+			r := summaryOf(o.key, raw)
+			now = &r
 			next.count++
 			next.digest = next.digest.plus(r.sum)
 			bytes += uint64(r.size)
-			changed[id] = &r
+		}
+		if !box {
+			changed[id] = now
 		}
 		if errors.Is(err, badger.ErrTxnTooBig) {
 			return ErrTooLarge
@@ -322,28 +339,38 @@ func (b *base) scan(prefix string, yield func(key string, value []byte) error) e
 	if b.db == nil {
 		return ErrClosed
 	}
-	return iterate(b.db, prefix, func(key string, raw []byte) error {
-		if key == headKey {
+	return iterate(b.db, prefix, prefix, func(key, raw []byte) error {
+		if string(key) == headKey {
 			return nil
 		}
 		v, err := unframe(key, raw)
 		if err != nil {
 			return err
 		}
-		return yield(key, v)
+		return yield(string(key), v)
 	})
 }
 
+// scanFrom yields what is stored under the prefix from a key on, in order, as it
+// is stored: unframe checks it. Both are valid during the call only.
+func (b *base) scanFrom(prefix, from string, yield func(key, raw []byte) error) error {
+	b.readers.lockShared()
+	defer b.readers.unlockShared()
+	if b.db == nil {
+		return ErrClosed
+	}
+	return iterate(b.db, prefix, from, yield)
+}
+
 // iterate never prefetches: prefetching reads on badger's own goroutines, where a damaged block cannot be recovered from.
-func iterate(db *badger.DB, prefix string, yield func(key string, raw []byte) error) (err error) {
+func iterate(db *badger.DB, prefix, from string, yield func(key, raw []byte) error) (err error) {
 	defer recoverAs(&err)
 	return db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)})
 		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
+		for it.Seek([]byte(from)); it.Valid(); it.Next() {
 			item := it.Item()
-			key := string(item.Key())
-			if err := item.Value(func(raw []byte) error { return yield(key, raw) }); err != nil {
+			if err := item.Value(func(raw []byte) error { return yield(item.Key(), raw) }); err != nil {
 				return err
 			}
 		}

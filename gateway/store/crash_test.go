@@ -31,7 +31,7 @@ func crashChild(dir string) {
 		fmt.Println("quarantined", q.Reason)
 	}
 	seq := uint64(0)
-	_ = s.Outbox().Load(func(n uint64, _, _ string, _ int, _ *message.Message) error {
+	_ = loadFrom(s.Outbox(), func(n uint64, _, _ string, _ int, _ *message.Message) error {
 		seq = max(seq, n)
 		return nil
 	})
@@ -67,7 +67,7 @@ func crashChild(dir string) {
 		seq++
 		n := seq
 		window <- struct{}{}
-		s.Outbox().Append(n, "r", "t", testMessage(n, strconv.FormatUint(n, 10)), func(err error) {
+		appendTo(s.Outbox(), n, "r", "t", testMessage(n, strconv.FormatUint(n, 10)), func(err error) {
 			if err != nil {
 				fmt.Println("failed", err)
 				os.Exit(3)
@@ -76,7 +76,7 @@ func crashChild(dir string) {
 			<-window
 		})
 		if n%500 == 0 { // these numbers may be gone: the test does not count them
-			s.Outbox().Remove([]uint64{n}, nil)
+			s.Outbox().Remove(testStream, []uint64{n}, nil)
 		}
 	}
 }
@@ -165,7 +165,7 @@ func verifyAfterKill(t *testing.T, dir string, round int, known *acknowledged) {
 	}
 	found := map[uint64]bool{}
 	last := uint64(0)
-	err := s.Outbox().Load(func(n uint64, _, _ string, _ int, m *message.Message) error {
+	err := loadFrom(s.Outbox(), func(n uint64, _, _ string, _ int, m *message.Message) error {
 		if n <= last {
 			t.Errorf("round %d: %d after %d", round, n, last)
 		}

@@ -26,7 +26,7 @@ func crashed(t *testing.T) string {
 	s, stop := open(t, dir, testOptions())
 	write := func(from, to uint64) {
 		for n := from; n < to; n++ {
-			s.Outbox().Append(n, "r", "t", testMessage(n, fmt.Sprintf("payload %d %s", n, strings.Repeat("x", 3000))), nil)
+			appendTo(s.Outbox(), n, "r", "t", testMessage(n, fmt.Sprintf("payload %d %s", n, strings.Repeat("x", 3000))), nil)
 		}
 		wait(t, func(d func(error)) { s.Bucket("b").Put("k", nil, d) })
 	}
@@ -124,7 +124,7 @@ func TestDamageIsNoticed(t *testing.T) {
 					}
 				}
 				n := 0
-				err := s.Outbox().Load(func(seq uint64, _, _ string, _ int, m *message.Message) error {
+				err := loadFrom(s.Outbox(), func(seq uint64, _, _ string, _ int, m *message.Message) error {
 					n++
 					if !strings.HasPrefix(string(m.Payload), fmt.Sprintf("payload %d x", seq)) {
 						t.Errorf("message %d is not what was stored", seq)
@@ -143,7 +143,7 @@ func TestDamageIsNoticed(t *testing.T) {
 				if strings.HasPrefix(tc.name, "memtable") && store == "messages" && n < 1990 {
 					t.Errorf("only %d messages carried over from a store whose tables are whole", n)
 				}
-				wait(t, func(d func(error)) { s.Outbox().Append(5000, "", "", testMessage(1, "x"), d) })
+				wait(t, func(d func(error)) { appendTo(s.Outbox(), 5000, "", "", testMessage(1, "x"), d) })
 			})
 		}
 	}

@@ -73,7 +73,7 @@ func diskChild(dir string) {
 	go func() { ended <- s.Run(ctx) }()
 	box := s.Outbox()
 	first, next := ^uint64(0), uint64(0)
-	err = box.Load(func(n uint64, _, _ string, _ int, _ *message.Message) error {
+	err = loadFrom(box, func(n uint64, _, _ string, _ int, _ *message.Message) error {
 		first, next = min(first, n), n+1
 		return nil
 	})
@@ -95,9 +95,9 @@ func diskChild(dir string) {
 			for end := next + n; next < end && err == nil; {
 				last := min(next+100, end)
 				for ; next < last-1; next++ {
-					box.Append(next, "r", "t", testMessage(next, string(random(noise, 3000))), nil)
+					appendTo(box, next, "r", "t", testMessage(next, string(random(noise, 3000))), nil)
 				}
-				err = do(func(d func(error)) { box.Append(next, "r", "t", testMessage(next, string(random(noise, 3000))), d) })
+				err = do(func(d func(error)) { appendTo(box, next, "r", "t", testMessage(next, string(random(noise, 3000))), d) })
 				next++
 			}
 		case "rest": // compactors end what they have begun, and none begins
@@ -116,7 +116,7 @@ func diskChild(dir string) {
 					seqs = append(seqs, first)
 					first++
 				}
-				err = do(func(d func(error)) { box.Remove(seqs, d) })
+				err = do(func(d func(error)) { box.Remove(testStream, seqs, d) })
 			}
 		case "close":
 			cancel()

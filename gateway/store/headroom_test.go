@@ -27,10 +27,10 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 	s, stop := open(t, dir, o)
 	box := s.Outbox()
 	add := func(n uint64) error {
-		return outcomeOf(t, func(d func(error)) { box.Append(n, "", "", testMessage(n, "x"), d) })
+		return outcomeOf(t, func(d func(error)) { appendTo(box, n, "", "", testMessage(n, "x"), d) })
 	}
 	drop := func(n uint64) error {
-		return outcomeOf(t, func(d func(error)) { box.Remove([]uint64{n}, d) })
+		return outcomeOf(t, func(d func(error)) { box.Remove(testStream, []uint64{n}, d) })
 	}
 	for n := range uint64(5) {
 		if err := add(n); err != nil {
@@ -61,7 +61,7 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 	stop()
 	s, _ = open(t, dir, o)
 	var got []uint64
-	_ = s.Outbox().Load(func(n uint64, _, _ string, _ int, _ *message.Message) error { got = append(got, n); return nil })
+	_ = loadFrom(s.Outbox(), func(n uint64, _, _ string, _ int, _ *message.Message) error { got = append(got, n); return nil })
 	if len(got) != 5 || got[0] != 1 || got[4] != 9 {
 		t.Errorf("stored: %v", got)
 	}
@@ -80,7 +80,7 @@ func TestRemovalsGoThroughBesideRefusedPuts(t *testing.T) {
 	defer func() { _ = s.Close() }()
 	results := make(chan error, 4)
 	done := func(err error) { results <- err }
-	s.Outbox().Append(1, "", "", testMessage(1, "x"), done)
+	appendTo(s.Outbox(), 1, "", "", testMessage(1, "x"), done)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	s.commit.closed = false
@@ -90,8 +90,8 @@ func TestRemovalsGoThroughBesideRefusedPuts(t *testing.T) {
 	}
 	free.Store(60 << 20)
 	s.commit.closed = false
-	s.Outbox().Append(2, "", "", testMessage(2, "x"), done) // one batch: nothing runs yet
-	s.Outbox().Remove([]uint64{1}, done)
+	appendTo(s.Outbox(), 2, "", "", testMessage(2, "x"), done) // one batch: nothing runs yet
+	s.Outbox().Remove(testStream, []uint64{1}, done)
 	s.commit.run(ctx)
 	if err := <-results; !errors.Is(err, ErrDiskFull) {
 		t.Errorf("append: %v", err)
@@ -114,7 +114,7 @@ func TestCompactionTakesWhatWasFreeForIt(t *testing.T) {
 	n := uint64(0)
 	commit := func() {
 		n++
-		wait(t, func(d func(error)) { s.Outbox().Append(n, "", "", testMessage(n, "x"), d) })
+		wait(t, func(d func(error)) { appendTo(s.Outbox(), n, "", "", testMessage(n, "x"), d) })
 	}
 	commit()
 	b := s.messages
@@ -280,7 +280,7 @@ func small(t *testing.T) (*Store, *atomic.Uint64) {
 	o.Free = func(string) (uint64, error) { return free.Load(), nil }
 	s, _ := open(t, t.TempDir(), o)
 	for n := range uint64(3000) {
-		s.Outbox().Append(n, "r", "t", testMessage(n, fmt.Sprint(n)), nil)
+		appendTo(s.Outbox(), n, "r", "t", testMessage(n, fmt.Sprint(n)), nil)
 	}
 	wait(t, func(d func(error)) { s.Bucket("b").Put("k", []byte("v"), d) })
 	return s, free
@@ -318,7 +318,7 @@ func TestCompactorsStopAndStartWithTheRoomThereIs(t *testing.T) {
 			t.Errorf("%s: said to be quiet: %v", step.name, s.Quiet())
 		}
 		n := 0
-		if err := s.Outbox().Load(func(uint64, string, string, int, *message.Message) error { n++; return nil }); err != nil || n != 3000 {
+		if err := loadFrom(s.Outbox(), func(uint64, string, string, int, *message.Message) error { n++; return nil }); err != nil || n != 3000 {
 			t.Errorf("%s: %d messages, %v", step.name, n, err)
 		}
 	}
@@ -327,7 +327,7 @@ func TestCompactorsStopAndStartWithTheRoomThereIs(t *testing.T) {
 func TestReadersKeepTheTablesTheyRead(t *testing.T) {
 	s, free := small(t)
 	n := 0
-	err := s.Outbox().Load(func(seq uint64, _, _ string, _ int, _ *message.Message) error {
+	err := loadFrom(s.Outbox(), func(seq uint64, _, _ string, _ int, _ *message.Message) error {
 		if n++; n == 1 {
 			free.Store(45 << 20)
 			wait(t, func(d func(error)) { s.Bucket("b").Put("k", []byte("w"), d) })
@@ -335,7 +335,7 @@ func TestReadersKeepTheTablesTheyRead(t *testing.T) {
 				t.Error("opened again under a reader")
 			}
 		}
-		_, _, _, err := s.Outbox().Read(seq) // a reader within a reader
+		_, _, _, err := readFrom(s.Outbox(), seq) // a reader within a reader
 		return err
 	})
 	if err != nil || n != 3000 {
@@ -378,7 +378,7 @@ func TestDrainedStoreIsCompactedWithLittleRoom(t *testing.T) {
 	payload := strings.Repeat("x", 60<<10)
 	noise := rand.NewChaCha8([32]byte{})
 	for n := range uint64(1500) {
-		s.Outbox().Append(5000+n, "r", "t", testMessage(n, payload[:30<<10]+string(random(noise, 30<<10))), nil)
+		appendTo(s.Outbox(), 5000+n, "r", "t", testMessage(n, payload[:30<<10]+string(random(noise, 30<<10))), nil)
 	}
 	wait(t, func(d func(error)) { s.Bucket("b").Put("k", []byte("v"), d) })
 	free.Store(60 << 20)
@@ -392,7 +392,7 @@ func TestDrainedStoreIsCompactedWithLittleRoom(t *testing.T) {
 	for n := range uint64(1500) {
 		seqs = append(seqs, 5000+n)
 	}
-	wait(t, func(d func(error)) { s.Outbox().Remove(seqs, d) })
+	wait(t, func(d func(error)) { s.Outbox().Remove(testStream, seqs, d) })
 	s.messages.measure()
 	if quiet(s) {
 		t.Error("nothing is left to write, and nothing compacts")

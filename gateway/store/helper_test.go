@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("STORE_CRASH_CHILD"); dir != "" {
 		crashChild(dir)
 	}
+	if dir := os.Getenv("STORE_DRAIN_CHILD"); dir != "" {
+		drainChild(dir)
+	}
 	goleak.VerifyTestMain(m,
 		// badger leaves these two behind when it fails to open a damaged directory; no handle to stop them is ever returned.
 		goleak.IgnoreTopFunction("github.com/dgraph-io/badger/v4.(*DB).monitorCache"),
@@ -165,3 +168,23 @@ func testData(n int) device.Data {
 	}
 	return d
 }
+
+// testStream is where appendTo puts everything, so that what is read back is in order of the numbers.
+var testStream = message.StreamID{1}
+
+func appendTo(o *Outbox, seq uint64, route, topic string, m *message.Message, done func(error)) {
+	q := message.StoredOutgoing{Stream: testStream, Seq: seq, Route: route, Topic: topic, Message: m}
+	q.Size = message.OutgoingSize(m, topic)
+	o.Append(q, done)
+}
+
+func loadFrom(o *Outbox, yield func(seq uint64, route, topic string, size int, m *message.Message) error) error {
+	return o.Load(func(q message.StoredOutgoing) error { return yield(q.Seq, q.Route, q.Topic, int(q.Size), q.Message) })
+}
+
+func readFrom(o *Outbox, seq uint64) (route, topic string, m *message.Message, err error) {
+	q, err := o.Read(testStream, seq)
+	return q.Route, q.Topic, q.Message, err
+}
+
+var testTime = time.Unix(1700000000, 0).UTC()

@@ -296,11 +296,11 @@ func TestLargestMessageFits(t *testing.T) {
 	for i := range uint64(5) {
 		m := testMessage(i, "")
 		m.Payload = big
-		wait(t, func(d func(error)) { s.Outbox().Append(i, "r", "t", m, d) })
+		wait(t, func(d func(error)) { appendTo(s.Outbox(), i, "r", "t", m, d) })
 	}
 	stop()
 	s, _ = open(t, dir, testOptions())
-	route, topic, m, err := s.Outbox().Read(3)
+	route, topic, m, err := readFrom(s.Outbox(), 3)
 	if err != nil || route != "r" || topic != "t" || string(m.Payload) != string(big) {
 		t.Errorf("read back %q %q, %v", route, topic, err)
 	}
@@ -335,15 +335,15 @@ func TestUnusedPublishersAreForgotten(t *testing.T) {
 	for i := range uint64(3) {
 		m := testMessage(i, "x")
 		m.Publisher = &principal.Principal{Key: fmt.Sprint("device:", i)}
-		wait(t, func(d func(error)) { s.Outbox().Append(i, "", "", m, d) })
+		wait(t, func(d func(error)) { appendTo(s.Outbox(), i, "", "", m, d) })
 	}
-	wait(t, func(d func(error)) { s.Outbox().Remove([]uint64{0, 1}, d) })
+	wait(t, func(d func(error)) { s.Outbox().Remove(testStream, []uint64{0, 1}, d) })
 	stop()
 	s, _ = open(t, dir, testOptions())
 	if n := s.Stats().Records; n != 2 {
 		t.Errorf("%d records, want the message and its publisher", n)
 	}
-	if _, _, m, err := s.Outbox().Read(2); err != nil || m.Publisher.Key != "device:2" {
+	if _, _, m, err := readFrom(s.Outbox(), 2); err != nil || m.Publisher.Key != "device:2" {
 		t.Errorf("read: %v", err)
 	}
 }

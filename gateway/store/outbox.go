@@ -2,79 +2,231 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Outbox is the storage of what waits to go upstream. It keeps order by
-// sequence number; counts, quotas and cursors belong to its user, who holds the
-// numbers in memory, so that nothing ever searches past removed records.
+// Outbox is the storage of what waits to go upstream, and of what is parked.
+// Records are ordered by stream and, within a stream, by sequence number, so that
+// the next messages of a device are read without passing those of others.
+//
+// Nothing is kept in memory of a record: counts, quotas and cursors belong to its
+// user, who names stream and number, so that nothing ever searches past removed records.
 type Outbox struct{ s *Store }
 
 // Outbox is the storage of the store-and-forward queue.
 func (s *Store) Outbox() *Outbox { return &Outbox{s} }
 
-func outboxKey(seq uint64) string {
-	return string(binary.BigEndian.AppendUint64([]byte(nsOutbox), seq))
+const boxKeySize = 1 + len(message.StreamID{}) + 8
+
+// isBox tells whether a key is of an outbox record. Releases before this layout
+// used the sequence number alone; such keys are shorter (see adopt).
+func isBox[K string | []byte](key K) bool { return len(key) == boxKeySize && key[0] == nsOutbox[0] }
+
+func outboxKey(stream message.StreamID, seq uint64) string {
+	b := make([]byte, 0, boxKeySize)
+	b = append(append(b, nsOutbox...), stream[:]...)
+	return string(binary.BigEndian.AppendUint64(b, seq))
 }
 
-// Append stores a message under a new, rising number, with the route and the
-// upstream topic that were chosen for it.
-func (o *Outbox) Append(seq uint64, route, topic string, m *message.Message, done func(error)) {
-	id, who, err := o.s.people.intern(m.Publisher)
+func boxStream[K string | []byte](key K) (id message.StreamID) {
+	copy(id[:], key[1:])
+	return id
+}
+
+func boxSeq[K string | []byte](key K) uint64 {
+	return binary.BigEndian.Uint64([]byte(key[boxKeySize-8:]))
+}
+
+func parkedKey(seq uint64) string {
+	return string(binary.BigEndian.AppendUint64([]byte(nsParked), seq))
+}
+
+// boxTail is how many bytes at the end of a record hold its size for quotas: the
+// check at start adds the sizes up without decoding the messages.
+const boxTail = 8
+
+func boxSize(value []byte) int64 {
+	if len(value) < boxTail {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint64(value[len(value)-boxTail:]))
+}
+
+func (o *Outbox) encode(q *message.StoredOutgoing) (who op, value []byte, err error) {
+	id, who, err := o.s.people.intern(q.Message.Publisher)
 	if err != nil {
-		o.s.commit.submit(submission{err: err, done: done})
-		return
+		return op{}, nil, err
 	}
 	var w writer
-	encodeMessage(&w, m, id)
-	w.str(route)
-	w.str(topic)
-	o.s.commit.submit(submission{ops: []op{who, {put, outboxKey(seq), w.b}}, done: done})
+	encodeMessage(&w, q.Message, id)
+	w.str(q.Route)
+	w.str(q.Topic)
+	return who, binary.BigEndian.AppendUint64(w.b, uint64(q.Size)), nil
 }
 
-// Load yields everything stored in order of seq; size is what the record occupies.
-func (o *Outbox) Load(yield func(seq uint64, route, topic string, size int, m *message.Message) error) error {
-	return o.s.messages.scan(nsOutbox, func(key string, b []byte) error {
-		route, topic, m, err := o.decode(b)
+// Append stores a message; its number must be new.
+func (o *Outbox) Append(q message.StoredOutgoing, done func(error)) {
+	who, value, err := o.encode(&q)
+	s := submission{err: err, done: done}
+	if err == nil {
+		s.ops = []op{who, {create, outboxKey(q.Stream, q.Seq), value}}
+	}
+	o.s.commit.submit(s)
+}
+
+// Streams yields every stream in which something is stored, in no particular order.
+func (o *Outbox) Streams(yield func(message.StoredStream) error) error {
+	found, err := o.s.messages.box()
+	if err != nil {
+		return err
+	}
+	for _, s := range found.streams {
+		if err := yield(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errEnough ends a scan.
+var errEnough = errors.New("enough")
+
+// Next returns the first messages of a stream whose number is above after and at
+// most upTo, in order: at most count, and none after they have reached so many bytes.
+func (o *Outbox) Next(stream message.StreamID, after, upTo uint64, count int, bytes int64) (list []message.StoredOutgoing, err error) {
+	prefix := nsOutbox + string(stream[:])
+	err = o.s.messages.scanFrom(prefix, outboxKey(stream, after+1), func(key, raw []byte) error {
+		seq := boxSeq(key)
+		if seq > upTo || len(list) >= count || bytes <= 0 {
+			return errEnough
+		}
+		q, err := o.decode(key, raw)
+		if err != nil { // its user decides what becomes of it
+			q = message.StoredOutgoing{Stream: stream, Seq: seq}
+		}
+		bytes -= q.Size
+		list = append(list, q)
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return list, err
+}
+
+// Load yields everything stored, in order of the streams and then of the numbers.
+func (o *Outbox) Load(yield func(message.StoredOutgoing) error) error {
+	return o.s.messages.scanFrom(nsOutbox, nsOutbox, func(key, raw []byte) error {
+		if !isBox(key) {
+			return nil
+		}
+		q, err := o.decode(key, raw)
 		if err != nil {
 			return err
 		}
-		return yield(binary.BigEndian.Uint64([]byte(key[1:])), route, topic, len(b), m)
+		return yield(q)
 	})
 }
 
 // Read returns one stored message.
-func (o *Outbox) Read(seq uint64) (route, topic string, m *message.Message, err error) {
-	b, err := o.s.messages.get(outboxKey(seq))
+func (o *Outbox) Read(stream message.StreamID, seq uint64) (message.StoredOutgoing, error) {
+	key := outboxKey(stream, seq)
+	b, err := o.s.messages.get(key)
 	if err != nil {
-		return "", "", nil, err
+		return message.StoredOutgoing{}, err
 	}
-	return o.decode(b)
+	return o.decodeValue([]byte(key), b)
 }
 
-func (o *Outbox) decode(b []byte) (route, topic string, m *message.Message, err error) {
+func (o *Outbox) decode(key, raw []byte) (message.StoredOutgoing, error) {
+	b, err := unframe(string(key), raw)
+	if err != nil {
+		return message.StoredOutgoing{}, err
+	}
+	return o.decodeValue(key, b)
+}
+
+func (o *Outbox) decodeValue(key, b []byte) (q message.StoredOutgoing, err error) {
 	r := &reader{b: b}
-	if m, err = decodeMessage(r, o.s.people.load); err != nil {
-		return "", "", nil, err
+	q.Stream, q.Seq, q.Size = boxStream(key), boxSeq(key), boxSize(b)
+	if q.Message, err = decodeMessage(r, o.s.people.load); err != nil {
+		return q, err
 	}
-	route, topic = r.str(), r.str()
-	return route, topic, m, r.err
+	q.Route, q.Topic = r.str(), r.str()
+	return q, r.err
 }
 
-// Remove forgets messages that upstream has, or that were dropped.
-func (o *Outbox) Remove(seqs []uint64, done func(error)) {
+// Remove forgets messages of a stream that upstream has, or that were dropped.
+// Unknown ones are ignored; an empty list only keeps its place in the order of done.
+func (o *Outbox) Remove(stream message.StreamID, seqs []uint64, done func(error)) {
 	for len(seqs) > batchCount {
-		o.remove(seqs[:batchCount], nil)
+		o.remove(stream, seqs[:batchCount], nil)
 		seqs = seqs[batchCount:]
 	}
-	o.remove(seqs, done)
+	o.remove(stream, seqs, done)
 }
 
-func (o *Outbox) remove(seqs []uint64, done func(error)) {
+func (o *Outbox) remove(stream message.StreamID, seqs []uint64, done func(error)) {
 	ops := make([]op, len(seqs))
 	for i, seq := range seqs {
-		ops[i] = op{kind: remove, key: outboxKey(seq)}
+		ops[i] = op{kind: remove, key: outboxKey(stream, seq)}
 	}
 	o.s.commit.submit(submission{ops: ops, done: done})
+}
+
+// Park moves a stored message out of its stream.
+func (o *Outbox) Park(p message.StoredParked, done func(error)) {
+	who, value, err := o.encode(&p.StoredOutgoing)
+	s := submission{err: err, done: done}
+	if err == nil {
+		w := writer{b: value[:len(value)-boxTail]}
+		w.b = append(w.b, p.Stream[:]...)
+		w.time(p.At)
+		w.str(p.Reason)
+		w.uint(uint64(p.Size))
+		s.ops = []op{who, {put, parkedKey(p.Seq), w.b}, {kind: remove, key: outboxKey(p.Stream, p.Seq)}}
+	}
+	o.s.commit.submit(s)
+}
+
+// Unpark appends the parked message of number seq to its stream again as q,
+// whose number is new; both or neither.
+func (o *Outbox) Unpark(seq uint64, q message.StoredOutgoing, done func(error)) {
+	who, value, err := o.encode(&q)
+	s := submission{err: err, done: done}
+	if err == nil {
+		s.ops = []op{who, {create, outboxKey(q.Stream, q.Seq), value}, {kind: remove, key: parkedKey(seq)}}
+	}
+	o.s.commit.submit(s)
+}
+
+// Purge removes parked messages.
+func (o *Outbox) Purge(seqs []uint64, done func(error)) {
+	ops := make([]op, len(seqs))
+	for i, seq := range seqs {
+		ops[i] = op{kind: remove, key: parkedKey(seq)}
+	}
+	o.s.commit.submit(submission{ops: ops, done: done})
+}
+
+// Parked yields what is parked, in order of the numbers.
+func (o *Outbox) Parked(yield func(message.StoredParked) error) error {
+	return o.s.messages.scan(nsParked, func(key string, b []byte) error {
+		var p message.StoredParked
+		r := &reader{b: b}
+		m, err := decodeMessage(r, o.s.people.load)
+		if err != nil {
+			return err
+		}
+		p.Message, p.Route, p.Topic = m, r.str(), r.str()
+		p.Seq = binary.BigEndian.Uint64([]byte(key[len(nsParked):]))
+		copy(p.Stream[:], r.take(uint64(len(p.Stream))))
+		p.At, p.Reason, p.Size = r.time(), r.str(), int64(r.uint())
+		if r.err != nil {
+			return r.err
+		}
+		return yield(p)
+	})
 }

@@ -100,7 +100,14 @@ func (s *people) forgetUnused() error {
 	if err != nil || len(unused) == 0 {
 		return err
 	}
-	for _, ns := range [...]string{nsOutbox, nsQueue, nsRetained} {
+	found, err := s.base.box()
+	if err != nil {
+		return err
+	}
+	for id := range found.senders {
+		delete(unused, id)
+	}
+	for _, ns := range [...]string{nsParked, nsQueue, nsRetained} {
 		err := s.base.scan(ns, func(_ string, v []byte) error {
 			var id personID // every message record begins with it
 			copy(id[:], v)

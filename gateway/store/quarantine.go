@@ -162,8 +162,8 @@ func salvage(b *base, want func(string) bool) []op {
 	if b.db == nil {
 		return nil
 	}
-	errEnough := errors.New("enough")
-	_ = iterate(b.db, "", func(key string, raw []byte) error {
+	_ = iterate(b.db, "", "", func(k, raw []byte) error {
+		key := string(k)
 		if !want(key) {
 			return nil
 		}
@@ -211,7 +211,7 @@ func strangers(ops []op) []op {
 	for _, o := range ops {
 		var id personID
 		copy(id[:], o.value)
-		if !strings.HasPrefix(o.key, nsOutbox) || known[id.key()] {
+		if !strings.HasPrefix(o.key, nsOutbox) && !strings.HasPrefix(o.key, nsParked) || known[id.key()] {
 			continue
 		}
 		known[id.key()] = true

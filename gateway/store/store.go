@@ -13,6 +13,7 @@ const (
 	nsBucket    = "b"
 	nsInbound   = "i"
 	nsOutbox    = "o"
+	nsParked    = "p"
 	nsPrincipal = "P"
 	nsQueue     = "q"
 	nsRetained  = "r"
@@ -55,7 +56,7 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	}
 	var q *Quarantine
 	s.messages, q, err = openBase(dir, spec{name: "messages", memTable: memTable, setAside: true, salvage: func(key string) bool {
-		return key[:1] == nsOutbox || key[:1] == nsPrincipal
+		return key[:1] == nsOutbox || key[:1] == nsParked || key[:1] == nsPrincipal
 	}}, o)
 	s.note(q)
 	if err != nil {
@@ -63,6 +64,9 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	}
 	s.commit = newCommitter(s.messages)
 	s.people = newPeople(s.messages)
+	if err := s.adopt(); err != nil && !errors.Is(err, ErrDiskFull) {
+		return nil, err
+	}
 	if err := s.people.forgetUnused(); err != nil {
 		return nil, err
 	}

@@ -139,10 +139,13 @@ func accountedFor(t *testing.T) {
 		close(end)
 		watcher.Wait()
 		last, durable = b.Stats(), 0
-		for _, q := range b.byRoute {
-			for _, it := range q.items {
-				if it.state != gone && !it.volatile {
-					durable++
+		for _, byPriority := range b.flows {
+			for _, f := range byPriority {
+				durable += uint64(f.cold)
+				for _, it := range f.items[f.head:] {
+					if it.state != gone && !it.volatile {
+						durable++
+					}
 				}
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -16,23 +17,19 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-type kept struct {
-	route, topic string
-	m            *message.Message
-}
-
 // disk is a Storage that answers in order on one goroutine, as the real one does.
 type disk struct {
 	mu    sync.Mutex
-	kept  map[uint64]kept
+	kept  map[uint64]message.StoredOutgoing
 	fail  error // of Append
 	blind error // of Read
+	loads int   // calls of Next
 	tasks chan func()
 	end   chan struct{}
 }
 
 func newDisk(t testing.TB) *disk {
-	d := &disk{kept: map[uint64]kept{}, tasks: make(chan func(), 1<<16), end: make(chan struct{})}
+	d := &disk{kept: map[uint64]message.StoredOutgoing{}, tasks: make(chan func(), 1<<16), end: make(chan struct{})}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -49,26 +46,28 @@ func newDisk(t testing.TB) *disk {
 	return d
 }
 
-func (d *disk) Append(seq uint64, route, topic string, m *message.Message, done func(error)) {
+func (d *disk) Append(q message.StoredOutgoing, done func(error)) {
 	d.tasks <- func() {
 		d.mu.Lock()
 		err := d.fail
 		if err == nil {
-			if _, twice := d.kept[seq]; twice {
-				err = fmt.Errorf("sequence %d twice", seq)
+			if _, twice := d.kept[q.Seq]; twice {
+				err = fmt.Errorf("sequence %d twice", q.Seq)
 			}
-			d.kept[seq] = kept{route, topic, m}
+			d.kept[q.Seq] = q
 		}
 		d.mu.Unlock()
 		done(err)
 	}
 }
 
-func (d *disk) Remove(seqs []uint64, done func(error)) {
+func (d *disk) Remove(stream message.StreamID, seqs []uint64, done func(error)) {
 	d.tasks <- func() {
 		d.mu.Lock()
 		for _, n := range seqs {
-			delete(d.kept, n)
+			if d.kept[n].Stream == stream {
+				delete(d.kept, n)
+			}
 		}
 		d.mu.Unlock()
 		if done != nil {
@@ -77,34 +76,72 @@ func (d *disk) Remove(seqs []uint64, done func(error)) {
 	}
 }
 
-func (d *disk) Read(seq uint64) (string, string, *message.Message, error) {
+func (d *disk) Read(stream message.StreamID, seq uint64) (message.StoredOutgoing, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.blind != nil {
-		return "", "", nil, d.blind
+		return message.StoredOutgoing{}, d.blind
 	}
 	k, ok := d.kept[seq]
-	if !ok {
-		return "", "", nil, errors.New("no such record")
+	if !ok || k.Stream != stream {
+		return k, errors.New("no such record")
 	}
-	return k.route, k.topic, k.m, nil
+	return k, nil
 }
 
-func (d *disk) Load(yield func(uint64, string, string, int, *message.Message) error) error {
+// sorted is what is kept, in order of the numbers. It is called with mu held.
+func (d *disk) sorted() (list []message.StoredOutgoing) {
+	for _, n := range slices.Sorted(maps.Keys(d.kept)) {
+		list = append(list, d.kept[n])
+	}
+	return list
+}
+
+func (d *disk) Next(stream message.StreamID, after, upTo uint64, count int, bytes int64) (list []message.StoredOutgoing, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var seqs []uint64
-	for n := range d.kept {
-		seqs = append(seqs, n)
+	d.loads++
+	for _, q := range d.sorted() {
+		if q.Stream != stream || q.Seq <= after {
+			continue
+		}
+		if q.Seq > upTo || len(list) == count || bytes <= 0 {
+			break
+		}
+		if d.blind != nil {
+			q.Message, q.Size = nil, 0
+		}
+		list, bytes = append(list, q), bytes-q.Size
 	}
-	slices.Sort(seqs)
-	for _, n := range seqs {
-		k := d.kept[n]
-		if err := yield(n, k.route, k.topic, len(k.m.Payload)+100, k.m); err != nil {
+	return list, nil
+}
+
+func (d *disk) Streams(yield func(message.StoredStream) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	sums := map[message.StreamID]message.StoredStream{}
+	for _, q := range d.sorted() {
+		s := sums[q.Stream]
+		sums[q.Stream] = message.StoredStream{ID: q.Stream, Count: s.Count + 1, Bytes: s.Bytes + q.Size, Last: q.Seq}
+	}
+	d.mu.Unlock()
+	defer d.mu.Lock()
+	for _, s := range sums {
+		if err := yield(s); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// payloads is what is kept, in order of the numbers.
+func (d *disk) payloads() (list []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, q := range d.sorted() {
+		list = append(list, string(q.Message.Payload))
+	}
+	return list
 }
 
 func (d *disk) count() int {
@@ -116,7 +153,7 @@ func (d *disk) count() int {
 // settle waits until everything submitted before is done.
 func (d *disk) settle() {
 	ch := make(chan struct{})
-	d.Remove(nil, func(error) { close(ch) })
+	d.Remove(message.StreamID{}, nil, func(error) { close(ch) })
 	<-ch
 }
 

@@ -7,35 +7,6 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// queue holds the items of a route in order, finished ones included until they are many.
-type queue struct {
-	items []*item // the first is not finished: whoever looks for the oldest need not pass what is gone
-	gone  int     // finished ones among them
-}
-
-// finished notes that one item is; true when nothing is left.
-func (q *queue) finished() bool {
-	q.gone++
-	for len(q.items) > 0 && q.items[0].state == gone {
-		q.items[0] = nil
-		q.items, q.gone = q.items[1:], q.gone-1
-	}
-	if len(q.items) == 0 {
-		return true
-	}
-	// One message that cannot leave must not keep a million finished ones behind it in memory.
-	if q.gone > 32 && q.gone > len(q.items)/2 {
-		left := make([]*item, 0, 2*(len(q.items)-q.gone))
-		for _, it := range q.items {
-			if it.state != gone {
-				left = append(left, it)
-			}
-		}
-		q.items, q.gone = left, 0
-	}
-	return false
-}
-
 type state uint8
 
 const (
@@ -45,33 +16,42 @@ const (
 	gone                  // acknowledged, dropped or refused
 )
 
-// item is what memory knows of a stored message: enough to account for it and to order it.
+// item is a message that is about to be sent, or was sent and is not acknowledged:
+// enough to account for it and to order it.
 type item struct {
 	seq      uint64
 	size     int64
 	expires  time.Duration // as Outbox.elapsed; 0: never
 	accepted time.Time
-	route    *route
+	stream   *stream
 	flow     *flow
 	state    state
 	// volatile: a QoS 0 message, in memory only.
 	volatile bool
-	unread   int // how often its record could not be read
+	// cold: it is in no flow, and remembered while it is being written only.
+	cold   bool
+	unread int // how often its record could not be read
 	// message is kept while there is memory for it; else it is read when its turn comes.
 	message *message.Message
 	topic   string
 }
 
-// flow is the ordered stream of one device at one priority.
+// flow is what one device sends at one priority, in order, over all routes of
+// that priority. items is its head, the rest is on disk.
 type flow struct {
 	device   string
 	publish  string // device, or the publisher's key: what quotas count by
 	priority int
 	lane     *lane
+	box      *Outbox
 	items    []*item // guarded by Outbox.mu, as everything here; front is items[head]
 	head     int
 	next     int  // the first that was not sent on this connection
 	listed   bool // it stands in a turn of its lane
+	streams  []*stream
+	cold     int  // messages behind the items that are only on disk
+	writing  int  // of those that will be, still being written
+	retrying bool // its cold messages could not be read a moment ago
 	// strikes counts connections in a row that ended with this flow's front
 	// unanswered. A message that makes upstream hang up must not take the others
 	// along: with suspect of them, the flow sends alone.
@@ -112,11 +92,17 @@ func (f *flow) ready() *item {
 	for f.next < len(f.items) && f.items[f.next].state == gone {
 		f.next++
 	}
-	if f.next < len(f.items) && f.items[f.next].state == queued {
+	if f.next >= len(f.items) && !f.box.load(f) {
+		return nil
+	}
+	if f.items[f.next].state == queued {
 		return f.items[f.next]
 	}
 	return nil
 }
+
+// empty tells whether nothing of it waits, neither here nor on disk.
+func (f *flow) empty() bool { return f.items == nil && f.cold == 0 && f.writing == 0 }
 
 // turns are the flows of one priority that have something to send.
 type turns struct{ live, backlog []*flow }
@@ -187,7 +173,7 @@ func (l *lane) relist() {
 	for f := range l.flows {
 		f.listed = false
 		f.next = f.head
-		if l.list(f); f.items == nil { // emptied while it stood in a turn: it would keep the lane open
+		if l.list(f); f.empty() { // emptied while it stood in a turn: it would keep the lane open
 			l.empty = append(l.empty, f)
 		}
 	}
@@ -220,7 +206,7 @@ func (l *lane) leastSuspect() (first *flow) {
 	l.suspects = slices.DeleteFunc(l.suspects, func(f *flow) bool {
 		if f.ready() == nil {
 			f.listed = false
-			if f.items == nil {
+			if f.empty() {
 				l.empty = append(l.empty, f)
 			}
 			return true
@@ -259,7 +245,7 @@ func (l *lane) pickFrom(list *[]*flow, backlog bool, mayReplay func() bool) *ite
 		f.listed = false
 		it := f.ready()
 		if it == nil {
-			if f.items == nil {
+			if f.empty() {
 				l.empty = append(l.empty, f)
 			}
 			continue

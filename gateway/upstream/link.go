@@ -10,14 +10,18 @@ import (
 // Storage keeps the outbox on disk. Functions passed as done run after the
 // sync, in the order of the calls of Append and Remove, on another goroutine.
 type Storage interface {
-	// Append stores m under seq, which is new and higher than all before. m is not changed until done.
-	Append(seq uint64, route, topic string, m *message.Message, done func(error))
-	// Remove forgets messages; an empty list only keeps its place in the order of done.
-	Remove(seqs []uint64, done func(error))
+	// Append stores q, whose number is higher than all before. Nothing of it is changed until done.
+	Append(q message.StoredOutgoing, done func(error))
+	// Remove forgets messages of a stream; an empty list only keeps its place in the order of done.
+	Remove(stream message.StreamID, seqs []uint64, done func(error))
 	// Read returns one stored message.
-	Read(seq uint64) (route, topic string, m *message.Message, err error)
-	// Load yields everything stored in order of seq; size is what a record occupies in bytes.
-	Load(yield func(seq uint64, route, topic string, size int, m *message.Message) error) error
+	Read(stream message.StreamID, seq uint64) (message.StoredOutgoing, error)
+	// Next returns the first stored messages of a stream with numbers above after
+	// and at most upTo, in order: at most count, and none after they have reached so
+	// many bytes. One whose record is damaged has no Message.
+	Next(stream message.StreamID, after, upTo uint64, count int, bytes int64) ([]message.StoredOutgoing, error)
+	// Streams yields every stream in which something is stored.
+	Streams(yield func(message.StoredStream) error) error
 }
 
 // Connector is the link to what is upstream.

@@ -47,7 +47,6 @@ type Outbox struct {
 	opt    Options
 	routes []*route
 	byName map[string]*route
-	orphan *route
 	replay *rate.Limiter
 
 	mu      sync.Mutex
@@ -55,8 +54,9 @@ type Outbox struct {
 	nextSeq uint64                   // numbers are given and appended under mu, so that both orders agree
 	flows   map[string]map[int]*flow // by publisher or device, then priority
 	lanes   map[string]*lane
-	byRoute map[*route]*queue // in order of seq, for drop-oldest and expiry
-	swept   time.Time         // the last sweep
+	loose   loose     // streams of which the oldest may be dropped
+	eras    []era     // how the clock stood when messages were accepted
+	swept   time.Time // the last sweep
 	use     map[string]*usage
 	total   usage
 	memory  int64
@@ -100,8 +100,7 @@ func New(o Options) (*Outbox, []Problem) {
 		limit = rate.Limit(o.Replay)
 	}
 	b := &Outbox{opt: o, routes: routes, byName: map[string]*route{}, replay: rate.NewLimiter(limit, max(1, int(o.Replay))),
-		orphan: &route{Route: Route{Name: "(removed route)"}},
-		flows:  map[string]map[int]*flow{}, lanes: map[string]*lane{}, byRoute: map[*route]*queue{}, use: map[string]*usage{},
+		flows: map[string]map[int]*flow{}, lanes: map[string]*lane{}, use: map[string]*usage{},
 		counts: newCounts(), rooms: rooms{refused: map[string]int64{}}}
 	for _, r := range routes {
 		b.byName[r.Name] = r
@@ -109,53 +108,83 @@ func New(o Options) (*Outbox, []Problem) {
 	return b, nil
 }
 
-// Open reads what is stored and counts it. Call it once, before Offer and Run.
+// Open counts what is stored. Call it once, before Offer and Run.
 func (b *Outbox) Open() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	err := b.opt.Storage.Load(func(seq uint64, name, topic string, size int, m *message.Message) error {
-		r := b.byName[name]
-		if r == nil { // promised under an earlier configuration
-			r = b.orphan
+	b.note(0, b.opt.Now())
+	var restored []*flow
+	err := b.opt.Storage.Streams(func(q message.StoredStream) error {
+		b.nextSeq = max(b.nextSeq, q.Last)
+		f, err := b.restore(q)
+		if f != nil {
+			restored = append(restored, f)
 		}
-		it := b.newItem(seq, r, topic, int64(size), m, b.opt.Now())
-		it.state = queued
-		b.insert(it)
-		b.counts.restored++
-		b.nextSeq = max(b.nextSeq, seq)
-		return nil
+		return err
 	})
+	for _, f := range restored {
+		b.load(f)
+	}
 	b.open = err == nil
 	return err
 }
 
-func key(m *message.Message) (device, publish string) {
-	device = m.Via.Device
-	if device != "" {
-		return device, device
+// restore makes the stream of what is stored, by the first of its messages that can be read.
+func (b *Outbox) restore(q message.StoredStream) (*flow, error) {
+	b.counts.restored += uint64(q.Count)
+	var first message.StoredOutgoing
+	for after := uint64(0); first.Message == nil; after = first.Seq {
+		list, err := b.opt.Storage.Next(q.ID, after, q.Last, 1, 1)
+		if err != nil {
+			return nil, err
+		}
+		if len(list) == 0 {
+			b.opt.Log.Error("stored messages cannot be read back", "messages", q.Count)
+			b.counts.dropped[ReasonUnreadable] += uint64(q.Count)
+			return nil, nil
+		}
+		first = list[0]
 	}
-	if m.Publisher != nil {
-		return "", "key " + m.Publisher.Key
+	r := b.byName[first.Route]
+	if r == nil { // promised under an earlier configuration
+		r = &route{Route: Route{Name: first.Route}}
+		b.byName[r.Name] = r
 	}
-	return "", ""
+	f := b.flow(first.Message, r)
+	s := b.stream(f, r, first.Message)
+	s.cold, s.coldBytes, s.durable = q.Count, q.Bytes, q.Last
+	f.cold += q.Count
+	b.enter(s, first.Seq, q.Bytes)
+	s.n += q.Count - 1
+	b.use[f.publish].messages += q.Count - 1
+	b.total.messages += q.Count - 1
+	b.remember(f)
+	return f, nil
+}
+
+// flow returns the flow of a message, and makes it if there is none.
+func (b *Outbox) flow(m *message.Message, r *route) *flow {
+	publish := m.Source()
+	f := b.flows[publish][r.Priority]
+	if f == nil {
+		f = &flow{box: b, device: m.Via.Device, publish: publish, priority: r.Priority}
+		b.remember(f)
+	}
+	return f
 }
 
 // newItem makes an item of a message that is as old as it was at the time at.
-func (b *Outbox) newItem(seq uint64, r *route, topic string, size int64, m *message.Message, at time.Time) *item {
-	device, publish := key(m)
-	f := b.flows[publish][r.Priority]
-	if f == nil {
-		f = &flow{device: device, publish: publish, priority: r.Priority}
-		b.remember(f)
+func (b *Outbox) newItem(seq uint64, r *route, topic string, m *message.Message, at time.Time) *item {
+	f := b.flow(m, r)
+	it := &item{
+		seq:      seq,
+		size:     message.OutgoingSize(m, topic),
+		stream:   b.stream(f, r, m),
+		flow:     f,
+		topic:    topic,
+		accepted: m.Accepted,
 	}
-	it := &item{seq: seq, size: size, route: r, flow: f, topic: topic, accepted: m.Accepted}
-	end := m.Expires
-	if r.TTL > 0 {
-		if ttl := m.Accepted.Add(r.TTL); !m.Accepted.IsZero() && (end.IsZero() || ttl.Before(end)) {
-			end = ttl
-		}
-	}
-	if !end.IsZero() {
+	if end := r.end(m); !end.IsZero() {
 		it.expires = max(b.elapsed()+end.Sub(at), 1)
 	}
 	return it
@@ -187,29 +216,36 @@ func (b *Outbox) attach(f *flow) {
 	l.flows[f] = true
 }
 
-// insert puts it at the end of its flow and accounts for it.
-func (b *Outbox) insert(it *item) {
+// insert accounts for a message. It becomes the last item of its flow if the
+// flow holds few, and all that wait; else it will be read back in its turn.
+func (b *Outbox) insert(it *item, m *message.Message) {
 	f := it.flow
 	b.remember(f) // it was forgotten if its last message made room for this one
-	f.items = append(f.items, it)
-	q := b.byRoute[it.route]
-	if q == nil {
-		q = &queue{}
-		b.byRoute[it.route] = q
+	b.enter(it.stream, it.seq, it.size)
+	it.cold = !it.volatile && (f.cold+f.writing > 0 || len(f.items)-f.head >= b.window())
+	if it.cold {
+		f.writing++
+		return
 	}
-	q.items = append(q.items, it)
-	u := b.use[f.publish]
-	if u == nil {
-		u = &usage{}
-		b.use[f.publish] = u
+	if !it.volatile {
+		it.stream.loaded = it.seq
 	}
-	for _, u := range [...]*usage{u, &b.total} {
-		u.bytes += it.size
-		u.messages++
-	}
-	if it.message != nil {
+	if it.volatile || b.memory+it.size <= b.opt.Memory {
+		it.message = m
 		b.memory += it.size
 	}
+	f.items = append(f.items, it)
+}
+
+// freeze leaves a message to the disk that is durable now.
+func (b *Outbox) freeze(it *item) {
+	s := it.stream
+	it.state = gone
+	it.flow.writing--
+	it.flow.cold++
+	s.cold++
+	s.coldBytes += it.size
+	s.durable = it.seq
 }
 
 // finish takes it out of the accounts; its record is the caller's matter.
@@ -226,28 +262,20 @@ func (b *Outbox) finish(it *item) {
 		b.counts.appending--
 	}
 	it.state = gone
-	u := b.use[f.publish]
-	for _, u := range [...]*usage{u, &b.total} {
-		u.bytes -= it.size
-		u.messages--
+	if it.cold {
+		f.writing--
 	}
-	if u.messages == 0 {
-		delete(b.use, f.publish)
-	}
-	b.released()
 	if it.message != nil {
 		b.memory -= it.size
 		it.message = nil
 	}
+	b.leave(it.stream, it.size)
 	f.compact()
 	if f.lane.alone == it {
 		f.lane.alone = nil
 		f.lane.list(f)
 	}
 	b.forget(f)
-	if q := b.byRoute[it.route]; q.finished() {
-		delete(b.byRoute, it.route)
-	}
 }
 
 // Refusal reasons and drop reasons, as counted.
@@ -287,17 +315,17 @@ func (b *Outbox) Offer(m *message.Message, done func(error)) bool {
 		lowered := *m
 		lowered.QoS, m = qos, &lowered
 	}
-	size := m.Size() + int64(len(target)) + 128
-	it := b.newItem(b.nextSeq+1, r, target, size, m, cmp.Or(m.Accepted, b.opt.Now()))
+	at := cmp.Or(m.Accepted, b.opt.Now())
+	it := b.newItem(b.nextSeq+1, r, target, m, at)
 	it.volatile = volatile
-	if l := it.flow.lane; it.volatile && l.running && !l.up {
+	if l := it.flow.lane; volatile && l.running && !l.up {
 		b.forget(it.flow)
 		b.counts.accepted++
 		b.counts.dropped[ReasonOffline]++
 		b.answer(done, nil)
 		return true
 	}
-	if keep := b.makeRoom(it); !keep {
+	if keep := b.makeRoom(it); !keep || volatile && b.memory+it.size > b.opt.Memory {
 		b.forget(it.flow)
 		switch {
 		case it.volatile || r.Overflow == DropNewest:
@@ -306,25 +334,24 @@ func (b *Outbox) Offer(m *message.Message, done func(error)) bool {
 			b.answer(done, nil)
 		default:
 			b.counts.refused[ReasonFull]++
-			b.refuse(it.flow.publish, size)
+			b.refuse(it.flow.publish, it.size)
 			b.answer(done, &message.Refused{Code: message.QuotaExceeded, Reason: ReasonFull})
 		}
 		return true
 	}
 	b.nextSeq++
-	if it.volatile || b.memory+size <= b.opt.Memory {
-		it.message = m
-	}
-	b.insert(it)
+	b.note(it.seq, at)
+	b.insert(it, m)
 	if it.volatile {
 		it.state = queued
 		b.counts.accepted++
-		b.ready(it)
+		b.ready(it.flow)
 		b.answer(done, nil)
 		return true
 	}
 	b.counts.appending++
-	b.opt.Storage.Append(it.seq, r.Name, target, m, func(err error) { b.appended(it, err, done) })
+	q := message.StoredOutgoing{Stream: it.stream.id, Seq: it.seq, Size: it.size, Route: r.Name, Topic: target, Message: m}
+	b.opt.Storage.Append(q, func(err error) { b.appended(it, err, done) })
 	return true
 }
 
@@ -342,7 +369,7 @@ func (b *Outbox) answer(done func(error), err error) {
 	if done == nil {
 		return
 	}
-	b.opt.Storage.Remove(nil, func(error) { done(err) })
+	b.opt.Storage.Remove(message.StreamID{}, nil, func(error) { done(err) })
 }
 
 func (b *Outbox) appended(it *item, err error, done func(error)) {
@@ -366,7 +393,10 @@ func (b *Outbox) appended(it *item, err error, done func(error)) {
 		it.state = queued
 		b.counts.appending--
 		b.counts.accepted++
-		b.ready(it)
+		if it.cold {
+			b.freeze(it)
+		}
+		b.ready(it.flow)
 	default: // dropped while it was being written, by a policy that may
 		b.counts.accepted++
 	}
@@ -376,10 +406,10 @@ func (b *Outbox) appended(it *item, err error, done func(error)) {
 	}
 }
 
-// ready gives the item's flow a turn and wakes its lane.
-func (b *Outbox) ready(it *item) {
-	l := it.flow.lane
-	l.list(it.flow)
+// ready gives a flow a turn and wakes its lane.
+func (b *Outbox) ready(f *flow) {
+	l := f.lane
+	l.list(f)
 	if !l.running && b.start != nil {
 		b.start(l)
 	}
@@ -388,7 +418,7 @@ func (b *Outbox) ready(it *item) {
 
 // forget removes a flow with nothing in it, unless it still stands in a turn.
 func (b *Outbox) forget(f *flow) {
-	if f.items != nil || f.listed {
+	if !f.empty() || f.listed {
 		return
 	}
 	delete(f.lane.flows, f)

@@ -210,10 +210,11 @@ func (b *Outbox) send(l *lane, conn Conn, number uint64, it *item, counter *ackC
 	m := it.message
 	b.mu.Unlock()
 	if m == nil {
-		var err error
-		if _, _, m, err = b.opt.Storage.Read(it.seq); err != nil {
+		q, err := b.opt.Storage.Read(it.stream.id, it.seq)
+		if err != nil {
 			return b.unreadable(it, err)
 		}
+		m = q.Message
 	}
 	err := conn.Send(it.topic, m, func(err error) { b.acked(l, number, it, err, counter) })
 	switch {
@@ -257,10 +258,9 @@ func (b *Outbox) acked(l *lane, number uint64, it *item, err error, counter *ack
 	b.counts.acked++
 	l.acks++
 	it.flow.strikes = 0
-	volatile := it.volatile
 	b.finish(it)
-	if !volatile {
-		b.opt.Storage.Remove([]uint64{it.seq}, nil)
+	if !it.volatile {
+		b.opt.Storage.Remove(it.stream.id, []uint64{it.seq}, nil)
 	}
 	l.list(it.flow)
 	l.nudge()

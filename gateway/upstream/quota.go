@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"container/heap"
 	"maps"
 	"time"
 )
@@ -41,7 +42,7 @@ func (b *Outbox) makeRoom(it *item) bool {
 			b.sweep()
 			continue
 		}
-		if it.route.Overflow != DropOldest || it.volatile {
+		if it.stream.route.Overflow != DropOldest || it.volatile {
 			return false
 		}
 		victim := b.oldest(it.flow, !device)
@@ -55,66 +56,109 @@ func (b *Outbox) makeRoom(it *item) bool {
 // oldest is the longest waiting message that its route allows to drop: of the
 // same device if that is what is full, else of any.
 func (b *Outbox) oldest(f *flow, same bool) *item {
-	if same {
-		var best *item
-		for _, f := range b.flows[f.publish] {
-			for _, it := range f.items[f.head:] {
-				if it.route.Overflow == DropOldest && it.state == queued {
-					if best == nil || it.seq < best.seq {
-						best = it
-					}
-					break
-				}
-			}
-		}
-		return best
+	if !same {
+		return b.loosest()
 	}
 	var best *item
-	for r, q := range b.byRoute {
-		if r.Overflow != DropOldest {
-			continue
-		}
-		for _, it := range q.items {
-			if it.state == queued {
-				if best == nil || it.seq < best.seq {
-					best = it
-				}
-				break
+	for _, f := range b.flows[f.publish] {
+		for _, s := range f.streams {
+			if s.route.Overflow != DropOldest {
+				continue
+			}
+			if it := b.droppable(s); it != nil && (best == nil || it.seq < best.seq) {
+				best = it
 			}
 		}
 	}
 	return best
 }
 
-// drop forgets a message that nobody will get, and counts why.
-func (b *Outbox) drop(it *item, reason string) {
-	volatile, seq := it.volatile, it.seq
-	b.finish(it)
-	b.counts.dropped[reason]++
-	if !volatile {
-		b.opt.Storage.Remove([]uint64{seq}, nil)
+// droppable is the oldest message of s that waits and was not sent.
+func (b *Outbox) droppable(s *stream) *item {
+	f := s.flow
+	for i := f.head; ; i++ {
+		for i >= len(f.items) {
+			if s.cold == 0 || !b.load(f) {
+				return nil
+			}
+		}
+		if it := f.items[i]; it.stream == s && it.state == queued {
+			return it
+		}
 	}
 }
 
-// sweep drops what has expired, wherever it waits; at most once a second,
-// because it looks at everything and a full outbox asks for it with each message.
+// loosest is the oldest droppable message of all streams.
+func (b *Outbox) loosest() (victim *item) {
+	var passed []*stream // with nothing to drop at the moment
+	for victim == nil && len(b.loose) > 0 {
+		s := b.loose[0]
+		it := b.droppable(s)
+		switch {
+		case it == nil:
+			heap.Pop(&b.loose)
+			passed = append(passed, s)
+		case it.seq > s.floor: // its first ones are gone: another may have older ones
+			s.floor = it.seq
+			heap.Fix(&b.loose, 0)
+		default:
+			victim = it
+		}
+	}
+	for _, s := range passed {
+		heap.Push(&b.loose, s)
+	}
+	return victim
+}
+
+// drop forgets a message that nobody will get, and counts why.
+func (b *Outbox) drop(it *item, reason string) {
+	b.finish(it)
+	b.counts.dropped[reason]++
+	if !it.volatile {
+		b.opt.Storage.Remove(it.stream.id, []uint64{it.seq}, nil)
+	}
+}
+
+// maxSwept bounds how many expired messages are read back in one sweep.
+const maxSwept = 4096
+
+// sweep drops what has expired at the head of each flow, and reads on while all
+// it holds has expired; at most once a second, because it looks at every flow and a
+// full outbox asks for it with each message. An expired message behind one that
+// has not expired is dropped in its turn.
 func (b *Outbox) sweep() {
 	now := b.opt.Now()
 	if since := now.Sub(b.swept); since >= 0 && since < time.Second {
 		return
 	}
 	b.swept = now
-	elapsed := b.elapsed()
-	var old []*item
-	for _, q := range b.byRoute {
-		for _, it := range q.items {
-			if it.state == queued && it.expired(elapsed) {
-				old = append(old, it)
+	elapsed, left := b.elapsed(), maxSwept
+	var flows []*flow
+	for _, byPriority := range b.flows {
+		for _, f := range byPriority {
+			flows = append(flows, f)
+		}
+	}
+	for _, f := range flows {
+		for left > 0 {
+			var old []*item
+			for _, it := range f.items[f.head:] {
+				if it.state == queued && it.expired(elapsed) {
+					old = append(old, it)
+				}
+			}
+			for _, it := range old {
+				b.drop(it, ReasonExpired)
+			}
+			left -= len(old)
+			if len(old) == 0 || f.items != nil || !b.load(f) {
+				break
 			}
 		}
 	}
-	for _, it := range old {
-		b.drop(it, ReasonExpired)
+	if left <= 0 { // the next one goes on
+		b.swept = time.Time{}
 	}
 }
 
@@ -143,13 +187,13 @@ func (b *Outbox) Stats() Stats {
 	s := Stats{Messages: b.total.messages, Bytes: b.total.bytes, Devices: len(b.use), Lanes: len(b.lanes),
 		Waiting: b.total.messages - b.counts.appending, Restored: b.counts.restored, Accepted: b.counts.accepted, Sent: b.counts.sent, Acked: b.counts.acked,
 		Dropped: maps.Clone(b.counts.dropped), Refused: maps.Clone(b.counts.refused)}
-	for _, q := range b.byRoute {
-		for _, it := range q.items {
-			if it.state != gone {
-				if s.Oldest.IsZero() || it.accepted.Before(s.Oldest) {
-					s.Oldest = it.accepted
-				}
-				break
+	for _, byPriority := range b.flows {
+		for _, f := range byPriority {
+			if f.items == nil && !b.load(f) {
+				continue
+			}
+			if at := f.items[f.head].accepted; s.Oldest.IsZero() || at.Before(s.Oldest) {
+				s.Oldest = at
 			}
 		}
 	}

@@ -99,6 +99,17 @@ func (r *route) matches(m *message.Message) bool {
 	return topic.Match(r.filter, m.Topic)
 }
 
+// end is when m is no longer worth sending; zero: always.
+func (r *route) end(m *message.Message) time.Time {
+	end := m.Expires
+	if r.TTL > 0 && !m.Accepted.IsZero() {
+		if ttl := m.Accepted.Add(r.TTL); end.IsZero() || ttl.Before(end) {
+			end = ttl
+		}
+	}
+	return end
+}
+
 // target is the upstream topic of m and the QoS with which it is sent there;
 // an error when MQTT cannot carry that topic.
 func (r *route) target(m *message.Message) (name string, qos byte, err error) {

@@ -102,15 +102,15 @@ func TestWhatWasForgottenWhileOfflineKeepsNoConnection(t *testing.T) {
 
 // Finding the oldest message does not pass all that are gone.
 func TestTheOldestIsFirst(t *testing.T) {
-	q := &queue{}
+	f := &flow{}
 	for range 1000 {
-		q.items = append(q.items, &item{state: queued})
+		f.items = append(f.items, &item{state: queued})
 	}
 	for range 400 {
-		q.items[0].state = gone
-		q.finished()
+		f.items[f.head].state = gone
+		f.compact()
 	}
-	if len(q.items) != 600 || q.gone != 0 || q.items[0].state != queued {
-		t.Errorf("%d items, %d of them gone, before the oldest", len(q.items), q.gone)
+	if len(f.items)-f.head != 600 || f.items[f.head].state != queued {
+		t.Errorf("%d items, %d of them gone, before the oldest", len(f.items), f.head)
 	}
 }

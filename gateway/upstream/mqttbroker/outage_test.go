@@ -15,17 +15,12 @@ import (
 // memory is a Storage that answers in order on one goroutine, as the real one does.
 type memory struct {
 	mu    sync.Mutex
-	kept  map[uint64]record
+	kept  map[uint64]message.StoredOutgoing
 	queue chan func()
 }
 
-type record struct {
-	route, topic string
-	m            *message.Message
-}
-
 func newMemory() *memory {
-	return &memory{kept: map[uint64]record{}, queue: make(chan func(), 1<<20)}
+	return &memory{kept: map[uint64]message.StoredOutgoing{}, queue: make(chan func(), 1<<20)}
 }
 
 func (s *memory) do(f func(), done func(error)) {
@@ -39,11 +34,11 @@ func (s *memory) do(f func(), done func(error)) {
 	}
 }
 
-func (s *memory) Append(seq uint64, route, topic string, m *message.Message, done func(error)) {
-	s.do(func() { s.kept[seq] = record{route, topic, m} }, done)
+func (s *memory) Append(q message.StoredOutgoing, done func(error)) {
+	s.do(func() { s.kept[q.Seq] = q }, done)
 }
 
-func (s *memory) Remove(seqs []uint64, done func(error)) {
+func (s *memory) Remove(_ message.StreamID, seqs []uint64, done func(error)) {
 	s.do(func() {
 		for _, n := range seqs {
 			delete(s.kept, n)
@@ -51,17 +46,28 @@ func (s *memory) Remove(seqs []uint64, done func(error)) {
 	}, done)
 }
 
-func (s *memory) Read(seq uint64) (string, string, *message.Message, error) {
+func (s *memory) Read(_ message.StreamID, seq uint64) (message.StoredOutgoing, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, ok := s.kept[seq]
+	q, ok := s.kept[seq]
 	if !ok {
-		return "", "", nil, fmt.Errorf("no record %d", seq)
+		return q, fmt.Errorf("no record %d", seq)
 	}
-	return r.route, r.topic, r.m, nil
+	return q, nil
 }
 
-func (s *memory) Load(func(uint64, string, string, int, *message.Message) error) error { return nil }
+func (s *memory) Next(stream message.StreamID, after, upTo uint64, count int, _ int64) (list []message.StoredOutgoing, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for seq := after + 1; seq <= upTo && len(list) < count; seq++ {
+		if q, ok := s.kept[seq]; ok && q.Stream == stream {
+			list = append(list, q)
+		}
+	}
+	return list, nil
+}
+
+func (s *memory) Streams(func(message.StoredStream) error) error { return nil }
 
 // TestBrokerStopsMidStream: nothing that was acknowledged to a device is missing upstream, and each device's order holds.
 func TestBrokerStopsMidStream(t *testing.T) {

@@ -1,0 +1,86 @@
+package store
+
+import (
+	"errors"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+// boxes is what a scan found in the outbox.
+type boxes struct {
+	commit  uint64 // number of the last commit that the scan saw
+	streams []message.StoredStream
+	senders map[personID]bool // who published what is there
+	last    personID
+}
+
+// add counts a record; records come in order of their keys.
+func (x *boxes) add(key, value []byte) {
+	id := boxStream(key)
+	if n := len(x.streams); n == 0 || x.streams[n-1].ID != id {
+		x.streams = append(x.streams, message.StoredStream{ID: id})
+	}
+	s := &x.streams[len(x.streams)-1]
+	s.Count++
+	s.Bytes += boxSize(value)
+	s.Last = boxSeq(key)
+}
+
+// sender notes who published a message.
+func (x *boxes) sender(value []byte) {
+	var who personID // every message record begins with it
+	copy(who[:], value)
+	if x.senders == nil {
+		x.senders = map[personID]bool{}
+	}
+	if who != x.last || len(x.senders) == 0 {
+		x.senders[who], x.last = true, who
+	}
+}
+
+// box is what is in the outbox. The scan at start has found it; once something
+// was committed since, it is looked up anew.
+func (b *base) box() (found boxes, err error) {
+	b.mu.Lock()
+	found, seq := b.found, b.head.seq
+	b.mu.Unlock()
+	if found.commit == seq {
+		return found, nil
+	}
+	found = boxes{}
+	err = b.scanFrom(nsOutbox, nsOutbox, func(key, raw []byte) error {
+		if len(raw) < 4 {
+			_, err := unframe(key, raw)
+			return err
+		}
+		found.sender(raw[4:])
+		if isBox(key) {
+			found.add(key, raw[4:])
+		}
+		return nil
+	})
+	return found, err
+}
+
+// stored is the summary of a record that is looked up on disk.
+func stored(txn *badger.Txn, key string) (r summary, ok bool, err error) {
+	defer recoverAs(&err)
+	item, err := txn.Get([]byte(key))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return r, false, nil
+	}
+	if err != nil {
+		return r, false, err
+	}
+	err = item.Value(func(raw []byte) error {
+		if len(raw) < 4 {
+			_, err := unframe(key, raw)
+			return err
+		}
+		r = summaryOf(key, raw)
+		return nil
+	})
+	return r, err == nil, err
+}
