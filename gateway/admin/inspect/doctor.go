@@ -41,11 +41,20 @@ func (n *Inspector) Doctor(ctx context.Context) []admin.Finding {
 	for _, c := range n.o.Served() {
 		if c.Good { // of the others health speaks
 			add(c.Listener+"-certificate", "ok",
-				fmt.Sprintf("good for %d days, until %s", int(c.Left/(24*time.Hour)), c.NotAfter.UTC().Format(time.RFC3339)), "")
+				fmt.Sprintf("good for %s, until %s", span(c.Left), c.NotAfter.UTC().Format(time.RFC3339)), "")
 		}
 	}
 	if n.o.Aging.Stage() == offline.Fresh {
 		add("policy", "ok", fmt.Sprintf("version %s, confirmed %s ago", n.index().Version(), n.o.Aging.Age().Round(time.Second)), "")
 	}
 	return list
+}
+
+// span is a time that is left, in days, or below two days in hours: "0 days" would hide that somebody must come today.
+func span(left time.Duration) string {
+	const day = 24 * time.Hour
+	if left >= 2*day {
+		return fmt.Sprintf("%d days", int(left/day))
+	}
+	return fmt.Sprintf("%d hours", int(left/time.Hour))
 }
