@@ -48,7 +48,7 @@ func (d *daemon) cloudClockDoubt(raised bool, ahead time.Duration) {
 	}
 	d.health.Set(raised, "cloud-clock", health.Degraded, text,
 		"check this machine's clock (timedatectl) and the cloud's; once this machine's is right: gatehousectl reset-clock")
-	d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "clock", Allowed: !raised, Reason: "cloud-clock", Detail: fmt.Sprintf("the cloud is ahead by %s, in doubt: %t", ahead.Round(time.Second), raised), Count: 1})
+	d.ledger.Audit(message.AuditRecord{Time: d.clock.Now(), Event: "clock", Allowed: !raised, Reason: "cloud-clock", Detail: fmt.Sprintf("the cloud is ahead by %s, in doubt: %t", ahead.Round(time.Second), raised), Count: 1})
 }
 
 // resetClock is an operator's word that the mark of time is wrong.
@@ -56,7 +56,7 @@ func (d *daemon) resetClock(context.Context) (admin.ClockResult, error) {
 	was, now := d.clock.Reset()
 	d.staging.NotAfter(now)
 	err := d.store.Cache().ResetHighWater(now)
-	d.ledger.Audit(message.Record{Time: now, Event: "clock", Allowed: true, Reason: "operator", Detail: fmt.Sprintf("the mark of time was reset from %s", was.UTC().Format(time.RFC3339)), Count: 1})
+	d.ledger.Audit(message.AuditRecord{Time: now, Event: "clock", Allowed: true, Reason: "operator", Detail: fmt.Sprintf("the mark of time was reset from %s", was.UTC().Format(time.RFC3339)), Count: 1})
 	if d.replica != nil {
 		d.replica.Wake() // the cloud says at once whether the cache is current
 	}
@@ -67,7 +67,7 @@ func (d *daemon) resetClock(context.Context) (admin.ClockResult, error) {
 func (d *daemon) stageChanged(from, to offline.Stage, age time.Duration) {
 	d.log.Info("offline stage", "from", from.String(), "to", to.String(), "age", age.Round(time.Second))
 	if d.ledger != nil {
-		d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "stage", Allowed: true, Reason: to.String(), Detail: "was " + from.String(), Count: 1})
+		d.ledger.Audit(message.AuditRecord{Time: d.clock.Now(), Event: "stage", Allowed: true, Reason: to.String(), Detail: "was " + from.String(), Count: 1})
 	}
 	severity := health.Degraded
 	if to == offline.Expired {
@@ -141,7 +141,7 @@ func (d *daemon) policyChanged(c policy.Change) {
 		d.health.Raise("cache-dirty", health.Failing, "a change of rights could not be stored: only its losses are in force", "free space on the state directory")
 	}
 	detail := fmt.Sprintf("from %s in %s, revocation confirmed after %s", c.From, c.Took.Round(time.Microsecond), c.Revocation.Round(time.Microsecond))
-	d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "sync", Allowed: true, Reason: "policy-changed", Detail: detail, Version: c.To.String(), Count: 1})
+	d.ledger.Audit(message.AuditRecord{Time: d.clock.Now(), Event: "sync", Allowed: true, Reason: "policy-changed", Detail: detail, Version: c.To.String(), Count: 1})
 	d.log.Info("policy changed", "from", c.From.String(), "to", c.To.String(), "full", c.Full, "took", c.Took, "revocation", c.Revocation)
 }
 
@@ -169,7 +169,7 @@ func (d *daemon) forget(gone []device.Departed) {
 		id := was.Name
 		d.broker.Forget(func(p *principal.Principal) bool { return p.OfRecord(was.Name, was.ID) })
 		d.twins.Forget(id) // and the guard's record, each after what it is doing
-		d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "revoke", Allowed: true, Principal: "device:" + id, Reason: "device-deleted", Detail: "sessions, queued and retained messages, twin and deployment state are gone", Count: 1})
+		d.ledger.Audit(message.AuditRecord{Time: d.clock.Now(), Event: "revoke", Allowed: true, Principal: "device:" + id, Reason: "device-deleted", Detail: "sessions, queued and retained messages, twin and deployment state are gone", Count: 1})
 	}
 }
 
@@ -188,7 +188,7 @@ func (d *daemon) Handle(p *principal.Principal, session string, m *message.Messa
 	if d.twins.Handle(p, session, m, done) || d.registrar.Handle(p, session, m, done) {
 		return
 	}
-	d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "publish", Principal: p.Key, Topic: m.Topic, Reason: "not-served", Detail: "no service answers this", Count: 1})
+	d.ledger.Audit(message.AuditRecord{Time: d.clock.Now(), Event: "publish", Principal: p.Key, Topic: m.Topic, Reason: "not-served", Detail: "no service answers this", Count: 1})
 	done(message.ImplementationSpecificError)
 }
 

@@ -56,7 +56,7 @@ func (d *daemon) reload(ctx context.Context) {
 		for _, p := range problems {
 			d.log.Error("reload refused", "problem", p.String())
 		}
-		d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "reload", Reason: "broken-configuration", Detail: problems[0].String(), Count: 1})
+		d.ledger.Audit(message.AuditRecord{Time: d.clock.Now(), Event: "reload", Reason: "broken-configuration", Detail: problems[0].String(), Count: 1})
 		return
 	}
 	for _, takeOver := range r.tls {
@@ -74,7 +74,7 @@ func (d *daemon) reload(ctx context.Context) {
 	}
 	d.health.Set(len(r.held) > 0, "restart-needed", health.Notice,
 		"changed in the configuration and not in force: "+strings.Join(r.held, ", "), "systemctl restart gatehoused; other settings are in force")
-	d.ledger.Audit(message.Record{Time: d.clock.Now(), Event: "reload", Allowed: true, Reason: "reloaded", Detail: fmt.Sprintf("confirmed after %s", took), Count: 1})
+	d.ledger.Audit(message.AuditRecord{Time: d.clock.Now(), Event: "reload", Allowed: true, Reason: "reloaded", Detail: fmt.Sprintf("confirmed after %s", took), Count: 1})
 	d.warn(&next)
 	d.log.Info("reloaded", "waiting for a restart", r.held)
 }

@@ -52,7 +52,7 @@ func answers() admin.Sources {
 	health := admin.Health{State: "degraded", Since: noon, Warnings: []admin.Warning{
 		{Name: "cache-stale", Severity: "degraded", Text: "the cloud last answered 61 minutes ago", Next: "see gatehousectl sync", Since: noon},
 	}}
-	records := []message.Record{
+	records := []message.AuditRecord{
 		{Time: noon, Event: "publish", Allowed: true, Principal: "device:a", Topic: "devices/a/messages/events/", Reason: "granted", Count: 1},
 		{Time: noon.Add(time.Second), Event: "publish", Principal: "device:\x1b[31mred", Topic: "devices/b/messages/events/", Reason: "not-acting-for", Detail: "b does not name it", Count: 7},
 	}
@@ -95,8 +95,8 @@ func answers() admin.Sources {
 			return []admin.Grant{{Identity: "DeviceId:2", Role: "Gateway Device", Scope: "/x", Operations: "CR Sensor; R Device", Assignment: "id-3"}}, nil
 		},
 		Assignments: func(context.Context, admin.AssignmentQuery) ([]admin.Assignment, error) { return nil, nil },
-		Audit: func(n int, match func(*message.Record) bool) []message.Record {
-			var out []message.Record
+		Audit: func(n int, match func(*message.AuditRecord) bool) []message.AuditRecord {
+			var out []message.AuditRecord
 			for _, r := range records {
 				if match(&r) {
 					out = append(out, r)
@@ -127,8 +127,8 @@ func answers() admin.Sources {
 // ended is a follower whose daemon stops at once.
 type ended struct{}
 
-func (ended) C() <-chan message.Record {
-	c := make(chan message.Record)
+func (ended) C() <-chan message.AuditRecord {
+	c := make(chan message.AuditRecord)
 	close(c)
 	return c
 }

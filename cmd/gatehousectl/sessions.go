@@ -102,7 +102,7 @@ func (c auditCmd) Run(e *env) error {
 	q := client.AuditQuery{Limit: c.Limit, Principal: c.Principal, Event: c.Event, Reason: c.Reason, Denied: c.Denied}
 	if c.Follow {
 		enc := json.NewEncoder(e.out.w)
-		return e.client.Follow(e.ctx, q, func(r message.Record) error {
+		return e.client.Follow(e.ctx, q, func(r message.AuditRecord) error {
 			if e.json {
 				return enc.Encode(r)
 			}
@@ -133,7 +133,7 @@ func clock(t, now time.Time) string {
 	return text
 }
 
-func printRecord(p *printer, r *message.Record) {
+func printRecord(p *printer, r *message.AuditRecord) {
 	verdict := in(red, "denied ")
 	if r.Allowed {
 		verdict = in(green, "allowed")

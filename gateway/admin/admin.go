@@ -47,7 +47,7 @@ type Options struct {
 	// Console and Metrics are served on loopback at / and /metrics; nil: not.
 	Console, Metrics http.Handler
 	// Audit hears of every change that is asked for; nil: nobody does.
-	Audit func(message.Record)
+	Audit func(message.AuditRecord)
 	Log   *slog.Logger
 }
 
@@ -61,7 +61,7 @@ type Server struct {
 // New returns a server.
 func New(o Options) *Server {
 	if o.Audit == nil {
-		o.Audit = func(message.Record) {}
+		o.Audit = func(message.AuditRecord) {}
 	}
 	s := &Server{o: o}
 	s.socket = s.mux(Operate)

@@ -29,19 +29,19 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // feed is a Follower fed by the test.
 type feed struct {
-	c    chan message.Record
+	c    chan message.AuditRecord
 	once sync.Once
 	gone chan struct{}
 }
 
-func (f *feed) C() <-chan message.Record { return f.c }
-func (f *feed) Missed() uint64           { return 0 }
-func (f *feed) Close()                   { f.once.Do(func() { close(f.gone) }) }
+func (f *feed) C() <-chan message.AuditRecord { return f.c }
+func (f *feed) Missed() uint64                { return 0 }
+func (f *feed) Close()                        { f.once.Do(func() { close(f.gone) }) }
 
 type fixture struct {
 	socket  string
 	page    string // http://127.0.0.1:port
-	audited chan message.Record
+	audited chan message.AuditRecord
 	feed    *feed
 	stop    func()
 }
@@ -52,12 +52,12 @@ func start(t *testing.T, change func(*admin.Options)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{socket: filepath.Join(dir, "admin.sock"), audited: make(chan message.Record, 16),
-		feed: &feed{c: make(chan message.Record, 16), gone: make(chan struct{})}}
+	f := &fixture{socket: filepath.Join(dir, "admin.sock"), audited: make(chan message.AuditRecord, 16),
+		feed: &feed{c: make(chan message.AuditRecord, 16), gone: make(chan struct{})}}
 	o := admin.Options{
 		Owner:   os.Getuid(),
 		Log:     slog.New(slog.DiscardHandler),
-		Audit:   func(r message.Record) { f.audited <- r },
+		Audit:   func(r message.AuditRecord) { f.audited <- r },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "metric 1\n") }),
 		Console: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<page>") }),
 		Sources: admin.Sources{
@@ -74,10 +74,10 @@ func start(t *testing.T, change func(*admin.Options)) *fixture {
 			Explain: func(_ context.Context, q admin.Question) (admin.Explanation, error) {
 				return admin.Explanation{Question: q, Reason: "no-assignment"}, nil
 			},
-			Audit: func(n int, match func(*message.Record) bool) []message.Record {
-				var out []message.Record
+			Audit: func(n int, match func(*message.AuditRecord) bool) []message.AuditRecord {
+				var out []message.AuditRecord
 				for i := range min(n, 3) {
-					r := message.Record{Event: "publish", Principal: fmt.Sprintf("device:%d", i), Allowed: i == 1, Count: 1}
+					r := message.AuditRecord{Event: "publish", Principal: fmt.Sprintf("device:%d", i), Allowed: i == 1, Count: 1}
 					if match(&r) {
 						out = append(out, r)
 					}
@@ -228,8 +228,8 @@ func startGated(t *testing.T, c admin.Caller) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	audited := make(chan message.Record, 4)
-	s := admin.New(admin.Options{Log: slog.New(slog.DiscardHandler), Audit: func(r message.Record) { audited <- r }, Sources: admin.Sources{
+	audited := make(chan message.AuditRecord, 4)
+	s := admin.New(admin.Options{Log: slog.New(slog.DiscardHandler), Audit: func(r message.AuditRecord) { audited <- r }, Sources: admin.Sources{
 		Sync: func(context.Context, admin.SyncRequest) (admin.SyncResult, error) {
 			t.Error("the change was made")
 			return admin.SyncResult{}, nil
@@ -336,18 +336,18 @@ func TestFollow(t *testing.T) {
 	f := start(t, nil)
 	c := f.client(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	got := make(chan message.Record, 16)
+	got := make(chan message.AuditRecord, 16)
 	done := make(chan error, 1)
 	go func() {
-		done <- c.Follow(ctx, client.AuditQuery{Denied: true}, func(r message.Record) error { got <- r; return nil })
+		done <- c.Follow(ctx, client.AuditQuery{Denied: true}, func(r message.AuditRecord) error { got <- r; return nil })
 	}()
 	for _, want := range []string{"device:0", "device:2"} {
 		if r := <-got; r.Principal != want {
 			t.Errorf("past: %+v, want %s", r, want)
 		}
 	}
-	f.feed.c <- message.Record{Event: "publish", Principal: "device:ok", Allowed: true, Time: time.Now()}
-	f.feed.c <- message.Record{Event: "publish", Principal: "device:new", Time: time.Now()}
+	f.feed.c <- message.AuditRecord{Event: "publish", Principal: "device:ok", Allowed: true, Time: time.Now()}
+	f.feed.c <- message.AuditRecord{Event: "publish", Principal: "device:new", Time: time.Now()}
 	if r := <-got; r.Principal != "device:new" {
 		t.Errorf("live: %+v", r)
 	}
@@ -372,7 +372,7 @@ func TestServerSentEvents(t *testing.T) {
 	defer func() { _ = resp.Body.Close() }()
 	line, err := bufio.NewReader(resp.Body).ReadString('\n')
 	data, ok := strings.CutPrefix(line, "data: ")
-	var r message.Record
+	var r message.AuditRecord
 	if err != nil || !ok || json.Unmarshal([]byte(data), &r) != nil || r.Principal != "device:0" {
 		t.Errorf("first event %q %v", line, err)
 	}

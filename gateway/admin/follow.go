@@ -58,7 +58,7 @@ func (s *Server) audit(w http.ResponseWriter, r *http.Request) error {
 				return nil
 			}
 			if n := f.Missed(); n > 0 {
-				out.record(message.Record{
+				out.record(message.AuditRecord{
 					Time:   rec.Time,
 					Event:  "audit",
 					Reason: "records-missed",
@@ -77,7 +77,7 @@ func (s *Server) audit(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func contains(past []message.Record, r *message.Record) bool {
+func contains(past []message.AuditRecord, r *message.AuditRecord) bool {
 	for i := range past {
 		if past[i] == *r {
 			return true
@@ -86,8 +86,8 @@ func contains(past []message.Record, r *message.Record) bool {
 	return false
 }
 
-func matcher(principal, event, reason string, denied bool) func(*message.Record) bool {
-	return func(r *message.Record) bool {
+func matcher(principal, event, reason string, denied bool) func(*message.AuditRecord) bool {
+	return func(r *message.AuditRecord) bool {
 		return (principal == "" || strings.Contains(r.Principal, principal) || strings.Contains(r.ClientID, principal)) &&
 			(event == "" || r.Event == event) &&
 			(reason == "" || r.Reason == reason) &&
@@ -113,7 +113,7 @@ func newStream(w http.ResponseWriter, sse bool) *stream {
 	return &stream{w: w, c: http.NewResponseController(w), sse: sse}
 }
 
-func (s *stream) record(r message.Record) {
+func (s *stream) record(r message.AuditRecord) {
 	b, err := json.Marshal(r)
 	if err != nil {
 		s.err = err

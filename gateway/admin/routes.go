@@ -76,7 +76,7 @@ func (s *Server) mux(most Permission) *http.ServeMux {
 }
 
 func (s *Server) record(c Caller, r *http.Request, allowed bool) {
-	rec := message.Record{
+	rec := message.AuditRecord{
 		Event:     "admin",
 		Allowed:   allowed,
 		Principal: c.Name,

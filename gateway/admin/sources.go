@@ -19,7 +19,7 @@ type Sources struct {
 	WhoCan      func(ctx context.Context, q Question) ([]Grant, error)
 	WhatCan     func(ctx context.Context, principal string) ([]Grant, error)
 	// Audit returns up to n of the latest records that match, oldest first.
-	Audit func(n int, match func(*message.Record) bool) []message.Record
+	Audit func(n int, match func(*message.AuditRecord) bool) []message.AuditRecord
 	// Follow subscribes to records; the server closes what it gets.
 	Follow func() Follower
 	// Sync starts a synchronisation now and waits for its end.
@@ -35,7 +35,7 @@ type Sources struct {
 // Follower delivers audit records as they happen. Missed is how many it lost
 // since it was last asked; C is closed after Close.
 type Follower interface {
-	C() <-chan message.Record
+	C() <-chan message.AuditRecord
 	Missed() uint64
 	Close()
 }

@@ -54,7 +54,7 @@ const (
 // Log is the audit log. Use New.
 type Log struct {
 	o     Options
-	queue chan message.Record
+	queue chan message.AuditRecord
 
 	missed     atomic.Uint64 // since the last record that said so
 	missedAll  atomic.Uint64
@@ -62,9 +62,9 @@ type Log struct {
 	total      atomic.Uint64
 
 	mu        sync.Mutex
-	limiters  map[string]*limiter // guarded by mu
-	overflow  *limiter            // shared by principals beyond maxPrincipals
-	ring      []message.Record    // guarded by mu; next is where the next goes
+	limiters  map[string]*limiter   // guarded by mu
+	overflow  *limiter              // shared by principals beyond maxPrincipals
+	ring      []message.AuditRecord // guarded by mu; next is where the next goes
 	next      int
 	filled    bool
 	followers map[*Follower]struct{} // guarded by mu
@@ -93,9 +93,9 @@ func New(o Options) *Log {
 	}
 	l := &Log{
 		o:         o,
-		queue:     make(chan message.Record, queueLength),
+		queue:     make(chan message.AuditRecord, queueLength),
 		limiters:  map[string]*limiter{},
-		ring:      make([]message.Record, o.Ring),
+		ring:      make([]message.AuditRecord, o.Ring),
 		followers: map[*Follower]struct{}{},
 	}
 	l.overflow = newLimiter(o.Burst, o.Now())
@@ -103,7 +103,7 @@ func New(o Options) *Log {
 }
 
 // Audit takes one record.
-func (l *Log) Audit(r message.Record) {
+func (l *Log) Audit(r message.AuditRecord) {
 	now := l.o.Now()
 	if r.Time.IsZero() {
 		r.Time = now
@@ -126,7 +126,7 @@ func (l *Log) Audit(r message.Record) {
 }
 
 // subject is what a record is limited by.
-func subject(r *message.Record) string {
+func subject(r *message.AuditRecord) string {
 	if r.Event == "connect" && !r.Allowed {
 		if ap, err := netip.ParseAddrPort(r.Remote); err == nil {
 			return "from " + ap.Addr().Unmap().String()
@@ -150,7 +150,7 @@ func (l *Log) limiter(key string, now time.Time) *limiter {
 }
 
 // emit hands a record to memory, followers and the writer. mu is held.
-func (l *Log) emit(r message.Record) {
+func (l *Log) emit(r message.AuditRecord) {
 	l.ring[l.next] = r
 	if l.next++; l.next == len(l.ring) {
 		l.next, l.filled = 0, true
@@ -224,7 +224,7 @@ func (l *Log) flushOne(lim *limiter, now time.Time, all bool) {
 func (l *Log) reportMissed() {
 	if n := l.missed.Swap(0); n > 0 {
 		l.mu.Lock()
-		l.emit(message.Record{
+		l.emit(message.AuditRecord{
 			Time:   l.o.Now(),
 			Event:  "audit",
 			Reason: "records-missed",
@@ -246,14 +246,14 @@ func (l *Log) Counts() Counts {
 
 // Recent returns up to n of the latest records that match, oldest first.
 // match may be nil.
-func (l *Log) Recent(n int, match func(*message.Record) bool) []message.Record {
+func (l *Log) Recent(n int, match func(*message.AuditRecord) bool) []message.AuditRecord {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	size := l.next
 	if l.filled {
 		size = len(l.ring)
 	}
-	var out []message.Record
+	var out []message.AuditRecord
 	for i := 0; i < size && len(out) < n; i++ {
 		r := &l.ring[(l.next-1-i+len(l.ring))%len(l.ring)]
 		if match == nil || match(r) {
@@ -266,7 +266,7 @@ func (l *Log) Recent(n int, match func(*message.Record) bool) []message.Record {
 	return out
 }
 
-func clip(r *message.Record) {
+func clip(r *message.AuditRecord) {
 	for _, s := range []*string{&r.Principal, &r.ClientID, &r.Remote, &r.Topic, &r.Reason, &r.Detail} {
 		if len(*s) > maxText {
 			*s = (*s)[:maxText] + "…"

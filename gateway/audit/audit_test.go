@@ -22,8 +22,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func denied(principal, reason string) message.Record {
-	return message.Record{Event: "publish", Principal: principal, Reason: reason, Topic: "devices/" + principal}
+func denied(principal, reason string) message.AuditRecord {
+	return message.AuditRecord{Event: "publish", Principal: principal, Reason: reason, Topic: "devices/" + principal}
 }
 
 // start runs l and returns what stops it.
@@ -40,15 +40,15 @@ func start(t *testing.T, l *Log) (stop func()) {
 	}
 }
 
-func readLines(t *testing.T, file string) []message.Record {
+func readLines(t *testing.T, file string) []message.AuditRecord {
 	t.Helper()
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []message.Record
+	var out []message.AuditRecord
 	for line := range strings.Lines(string(b)) {
-		var r message.Record
+		var r message.AuditRecord
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}
@@ -57,7 +57,7 @@ func readLines(t *testing.T, file string) []message.Record {
 	return out
 }
 
-func sum(rs []message.Record) (n uint64) {
+func sum(rs []message.AuditRecord) (n uint64) {
 	for _, r := range rs {
 		n += r.Count
 	}
@@ -95,7 +95,7 @@ func TestRate(t *testing.T) {
 func TestClaimedNames(t *testing.T) {
 	l := New(Options{Rate: 1, Burst: 3})
 	for i := range 100 {
-		l.Audit(message.Record{Event: "connect", Principal: fmt.Sprintf("device:%d", i), Remote: fmt.Sprintf("192.0.2.7:%d", 1000+i),
+		l.Audit(message.AuditRecord{Event: "connect", Principal: fmt.Sprintf("device:%d", i), Remote: fmt.Sprintf("192.0.2.7:%d", 1000+i),
 			Reason: "unknown-device"})
 	}
 	if got := l.Recent(1000, nil); len(got) != 3 {
@@ -111,7 +111,7 @@ func TestBounds(t *testing.T) {
 	for i := range 100 {
 		l.Audit(denied("p0", fmt.Sprintf("reason-%d", i)))
 	}
-	l.Audit(message.Record{Event: "subscribe", Principal: "p1", Topic: strings.Repeat("x", 65535)})
+	l.Audit(message.AuditRecord{Event: "subscribe", Principal: "p1", Topic: strings.Repeat("x", 65535)})
 	if len(l.limiters) != maxPrincipals || len(l.limiters["p0"].pending) > maxPending+1 {
 		t.Errorf("%d limiters, %d pending", len(l.limiters), len(l.limiters["p0"].pending))
 	}
@@ -260,7 +260,7 @@ func TestLog(t *testing.T) {
 	var b bytes.Buffer
 	l := New(Options{Logger: slog.New(slog.NewTextHandler(&b, nil))})
 	stop := start(t, l)
-	l.Audit(message.Record{Event: "publish", Principal: "device:a", Topic: "t\nlevel=ERROR msg=forged", Reason: "no-assignment"})
+	l.Audit(message.AuditRecord{Event: "publish", Principal: "device:a", Topic: "t\nlevel=ERROR msg=forged", Reason: "no-assignment"})
 	stop()
 	if s := b.String(); !strings.Contains(s, "level=WARN") || !strings.Contains(s, "reason=no-assignment") || strings.Count(s, "\n") != 1 {
 		t.Errorf("log line %q", s)
@@ -273,7 +273,7 @@ func TestRecentFilters(t *testing.T) {
 		l.Audit(denied(fmt.Sprint(i), "r"))
 	}
 	var got []string
-	for _, r := range l.Recent(10, func(r *message.Record) bool { return r.Principal != "4" }) {
+	for _, r := range l.Recent(10, func(r *message.AuditRecord) bool { return r.Principal != "4" }) {
 		got = append(got, r.Principal)
 	}
 	if strings.Join(got, "") != "235" {

@@ -8,8 +8,8 @@ import (
 )
 
 // Deployment is the audit record of what the deployment guard decided.
-func Deployment(r update.AuditRecord) message.Record {
-	return message.Record{
+func Deployment(r update.AuditRecord) message.AuditRecord {
+	return message.AuditRecord{
 		Time:      r.Time,
 		Event:     "deployment",
 		Allowed:   r.Allowed,

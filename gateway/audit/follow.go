@@ -9,14 +9,14 @@ import (
 // Follower receives records as they are emitted. One that does not read loses
 // records, and Missed says how many; nobody ever waits for it.
 type Follower struct {
-	c      chan message.Record
+	c      chan message.AuditRecord
 	missed atomic.Uint64
 	log    *Log
 }
 
 // Follow begins to follow. Close it.
 func (l *Log) Follow() *Follower {
-	f := &Follower{c: make(chan message.Record, 256), log: l}
+	f := &Follower{c: make(chan message.AuditRecord, 256), log: l}
 	l.mu.Lock()
 	l.followers[f] = struct{}{}
 	l.mu.Unlock()
@@ -24,7 +24,7 @@ func (l *Log) Follow() *Follower {
 }
 
 // C delivers the records. It is closed by Close.
-func (f *Follower) C() <-chan message.Record { return f.c }
+func (f *Follower) C() <-chan message.AuditRecord { return f.c }
 
 // Missed returns how many records were lost since it was last asked.
 func (f *Follower) Missed() uint64 { return f.missed.Swap(0) }
@@ -39,7 +39,7 @@ func (f *Follower) Close() {
 	}
 }
 
-func (f *Follower) offer(r message.Record) {
+func (f *Follower) offer(r message.AuditRecord) {
 	select {
 	case f.c <- r:
 	default:

@@ -35,7 +35,7 @@ func NewLedger(log *Log, counters Counters, version func() string) *Ledger {
 }
 
 // Audit takes one record. A record with a Count stands for that many events.
-func (l *Ledger) Audit(r message.Record) {
+func (l *Ledger) Audit(r message.AuditRecord) {
 	if r.Version == "" {
 		r.Version = l.version()
 	}

@@ -19,10 +19,10 @@ func (t totals) Denied(reason string, n uint64)    { t["denied "+reason] += n }
 func TestLedgerCountsAndWrites(t *testing.T) {
 	log, counted := New(Options{Ring: 16}), totals{}
 	l := NewLedger(log, counted, func() string { return "1.7" })
-	l.Audit(message.Record{Event: "connect", Allowed: true, Reason: "granted"})
-	l.Audit(message.Record{Event: "connect", Reason: "expired", Version: "1.6"})
-	l.Audit(message.Record{Event: "publish", Reason: "no-row", Count: 5})
-	l.Audit(message.Record{Event: "publish", Allowed: true, Reason: "granted", Count: 3})
+	l.Audit(message.AuditRecord{Event: "connect", Allowed: true, Reason: "granted"})
+	l.Audit(message.AuditRecord{Event: "connect", Reason: "expired", Version: "1.6"})
+	l.Audit(message.AuditRecord{Event: "publish", Reason: "no-row", Count: 5})
+	l.Audit(message.AuditRecord{Event: "publish", Allowed: true, Reason: "granted", Count: 3})
 	want := totals{"connected accepted": 1, "connected expired": 1, "denied expired": 1, "denied no-row": 5}
 	if !maps.Equal(counted, want) {
 		t.Errorf("counted %v, want %v", counted, want)
@@ -40,7 +40,7 @@ func TestLedgerCountsAndWrites(t *testing.T) {
 func TestLedgerIsBounded(t *testing.T) {
 	l := NewLedger(New(Options{}), totals{}, func() string { return "" })
 	for i := range 10 * maxDeniedReasons {
-		l.Audit(message.Record{Event: "publish", Reason: fmt.Sprint("reason ", i)})
+		l.Audit(message.AuditRecord{Event: "publish", Reason: fmt.Sprint("reason ", i)})
 	}
 	if got := l.DeniedByReason(); len(got) != maxDeniedReasons+1 || got["other"] != 9*maxDeniedReasons {
 		t.Errorf("%d reasons, %d others", len(got), got["other"])

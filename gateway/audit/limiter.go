@@ -11,7 +11,7 @@ import (
 type limiter struct {
 	tokens  float64
 	last    time.Time
-	pending map[kind]*message.Record
+	pending map[kind]*message.AuditRecord
 	order   []kind // of pending, in which they were first suppressed
 }
 
@@ -49,12 +49,12 @@ func (l *limiter) full(now time.Time, rate, burst float64) bool {
 
 // suppress counts r; the record that is emitted later is the latest of its
 // kind, standing for all of them.
-func (l *limiter) suppress(r message.Record) {
+func (l *limiter) suppress(r message.AuditRecord) {
 	k := kind{r.Event, r.Reason, r.Allowed}
 	old := l.pending[k]
 	if old == nil && len(l.pending) >= maxPending {
 		k = remainder
-		r = message.Record{
+		r = message.AuditRecord{
 			Time:      r.Time,
 			Event:     k.event,
 			Principal: r.Principal,
@@ -69,7 +69,7 @@ func (l *limiter) suppress(r message.Record) {
 		return
 	}
 	if l.pending == nil {
-		l.pending = map[kind]*message.Record{}
+		l.pending = map[kind]*message.AuditRecord{}
 	}
 	l.pending[k] = &r
 	l.order = append(l.order, k)

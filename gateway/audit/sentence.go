@@ -23,7 +23,7 @@ var decisions = map[string]bool{
 //
 // Names, topics and details may come from a client. What cannot be printed is written as an escape,
 // so that no client moves the cursor of the terminal on which the line is read.
-func Sentence(r *message.Record) string {
+func Sentence(r *message.AuditRecord) string {
 	var b strings.Builder
 	if !decisions[r.Event] {
 		b.WriteString(printable(r.Event))
@@ -56,7 +56,7 @@ func Sentence(r *message.Record) string {
 
 // who names the principal by kind and name ("device reader-1" for the key device:reader-1), or, where
 // nothing was proved, the client by the id that it claimed.
-func who(r *message.Record) string {
+func who(r *message.AuditRecord) string {
 	if r.Principal != "" {
 		return strings.Replace(printable(r.Principal), ":", " ", 1)
 	}
@@ -66,7 +66,7 @@ func who(r *message.Record) string {
 	return "an unnamed client"
 }
 
-func times(r *message.Record) string {
+func times(r *message.AuditRecord) string {
 	if r.Count > 1 {
 		return fmt.Sprintf(" (%d times)", r.Count)
 	}

@@ -9,11 +9,11 @@ import (
 
 func TestSentence(t *testing.T) {
 	for _, c := range []struct {
-		record message.Record
+		record message.AuditRecord
 		want   string
 	}{
 		{
-			message.Record{
+			message.AuditRecord{
 				Event:     "publish",
 				Principal: "device:reader-1",
 				Topic:     "devices/reader-1/messages/events/",
@@ -23,7 +23,7 @@ func TestSentence(t *testing.T) {
 			"denied publish by device reader-1 on devices/reader-1/messages/events/: role-lacks-operation",
 		},
 		{
-			message.Record{
+			message.AuditRecord{
 				Event:    "connect",
 				ClientID: "reader-9",
 				Remote:   "192.0.2.7:50312",
@@ -33,7 +33,7 @@ func TestSentence(t *testing.T) {
 			`denied connect by client "reader-9" from 192.0.2.7:50312 (12 times): unknown-device`,
 		},
 		{
-			message.Record{
+			message.AuditRecord{
 				Event:     "connect",
 				Allowed:   true,
 				Principal: "device:a",
@@ -42,8 +42,8 @@ func TestSentence(t *testing.T) {
 			},
 			"allowed connect by device a from 192.0.2.7:1",
 		},
-		{message.Record{Event: "connect", Reason: "malformed", Count: 1}, "denied connect by an unnamed client: malformed"},
-		{message.Record{
+		{message.AuditRecord{Event: "connect", Reason: "malformed", Count: 1}, "denied connect by an unnamed client: malformed"},
+		{message.AuditRecord{
 			Event:   "stage",
 			Allowed: true,
 			Reason:  "stale",
@@ -51,7 +51,7 @@ func TestSentence(t *testing.T) {
 			Count:   1,
 		}, "stage: stale, was fresh"},
 		{
-			message.Record{
+			message.AuditRecord{
 				Event:     "revoke",
 				Allowed:   true,
 				Principal: "device:a",
@@ -61,7 +61,7 @@ func TestSentence(t *testing.T) {
 			"revoke of device a: device-deleted",
 		},
 		{ // an escape sequence that would clear the screen, a line that would look like another record
-			message.Record{
+			message.AuditRecord{
 				Event:    "connect",
 				ClientID: "x\x1b[2J",
 				Topic:    "a\nallowed\u202e\xff",
@@ -82,7 +82,7 @@ func FuzzSentence(f *testing.F) {
 	f.Add("publish", "device:a", "c", "t", "r", "d")
 	f.Add("\x00", "\x1b]0;x\x07", "\r\n", "\u2028", "\xff", "\u009b31m")
 	f.Fuzz(func(t *testing.T, event, principal, client, topic, reason, detail string) {
-		for _, r := range Sentence(&message.Record{
+		for _, r := range Sentence(&message.AuditRecord{
 			Event:     event,
 			Principal: principal,
 			ClientID:  client,

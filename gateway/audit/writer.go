@@ -21,7 +21,7 @@ type writer struct {
 	failed bool
 }
 
-func (w *writer) write(ctx context.Context, r message.Record) {
+func (w *writer) write(ctx context.Context, r message.AuditRecord) {
 	if w.o.Logger != nil {
 		level := slog.LevelInfo
 		if !r.Allowed && r.Event != "audit" {
@@ -35,7 +35,7 @@ func (w *writer) write(ctx context.Context, r message.Record) {
 	w.report(w.append(&r))
 }
 
-func attrs(r *message.Record) []slog.Attr {
+func attrs(r *message.AuditRecord) []slog.Attr {
 	a := []slog.Attr{slog.String("event", r.Event), slog.Bool("allowed", r.Allowed)}
 	for _, f := range []struct{ key, value string }{
 		{"principal", r.Principal}, {"client_id", r.ClientID}, {"remote", r.Remote}, {"topic", r.Topic},
@@ -51,7 +51,7 @@ func attrs(r *message.Record) []slog.Attr {
 	return a
 }
 
-func (w *writer) append(r *message.Record) error {
+func (w *writer) append(r *message.AuditRecord) error {
 	line, err := json.Marshal(r)
 	if err != nil {
 		return err

@@ -236,7 +236,7 @@ func (b *Broker) leave(c *conn) {
 // audit reports a decision. c, which may be nil, is the connection that it is
 // about, and what the topic or filter.
 func (b *Broker) audit(event string, allowed bool, who *principal.Principal, c *conn, what string, v message.Verdict) {
-	r := message.Record{
+	r := message.AuditRecord{
 		Time:      time.Now(),
 		Event:     event,
 		Allowed:   allowed,

@@ -144,10 +144,10 @@ func (n *names) Authenticate(_ context.Context, c *principal.Credentials) (*prin
 // trail is an Auditor.
 type trail struct {
 	mu      sync.Mutex
-	records []message.Record
+	records []message.AuditRecord
 }
 
-func (t *trail) Audit(r message.Record) {
+func (t *trail) Audit(r message.AuditRecord) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.records = append(t.records, r)

@@ -130,7 +130,7 @@ func (c *conn) refused(err error, event string) byte {
 			r.Detail = err.Error()
 		}
 	}
-	c.b.o.Auditor.Audit(message.Record{
+	c.b.o.Auditor.Audit(message.AuditRecord{
 		Time:      time.Now(),
 		Event:     event,
 		Principal: c.hello.ClientID,

@@ -138,7 +138,7 @@ func TestSlowToExpire(t *testing.T) {
 // slowTrail is an Auditor that takes its time.
 type slowTrail struct{ broker.Auditor }
 
-func (a slowTrail) Audit(r message.Record) {
+func (a slowTrail) Audit(r message.AuditRecord) {
 	a.Auditor.Audit(r)
 	time.Sleep(time.Second)
 }

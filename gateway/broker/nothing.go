@@ -31,4 +31,4 @@ func stored(done func(error)) {
 // silent is the Auditor of a broker that has none.
 type silent struct{}
 
-func (silent) Audit(message.Record) {}
+func (silent) Audit(message.AuditRecord) {}

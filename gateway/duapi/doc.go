@@ -67,7 +67,7 @@ type Options struct {
 	TLS      *tls.Config // towards the cloud; nil: the system's authorities
 	// Online tells whether the cloud can be reached; asked only without an Endpoint.
 	Online func() bool
-	Audit  func(message.Record)
+	Audit  func(message.AuditRecord)
 	Log    *slog.Logger
 	Now    func() time.Time
 }

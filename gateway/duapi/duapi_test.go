@@ -279,7 +279,7 @@ func TestHeldCancelIsNotForwarded(t *testing.T) {
 }
 
 func TestTooManyAtOnce(t *testing.T) {
-	s, err := New(Options{House: &house{}, Instance: "inst", Online: func() bool { return false }, Audit: func(message.Record) {}})
+	s, err := New(Options{House: &house{}, Instance: "inst", Online: func() bool { return false }, Audit: func(message.AuditRecord) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +349,7 @@ func TestOptions(t *testing.T) {
 			House:    &house{},
 			Instance: "i",
 			Online:   func() bool { return true },
-			Audit:    func(message.Record) {},
+			Audit:    func(message.AuditRecord) {},
 			Endpoint: u,
 		}); err == nil {
 			t.Errorf("%s is taken", raw)

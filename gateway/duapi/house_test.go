@@ -125,7 +125,7 @@ type api struct {
 func start(t *testing.T, change func(*Options)) *api {
 	t.Helper()
 	a := &api{t: t, house: &house{}}
-	o := Options{House: a.house, Instance: "inst", Online: func() bool { return false }, Audit: func(r message.Record) {
+	o := Options{House: a.house, Instance: "inst", Online: func() bool { return false }, Audit: func(r message.AuditRecord) {
 		a.house.mu.Lock()
 		defer a.house.mu.Unlock()
 		a.house.audited = append(a.house.audited, fmt.Sprint(r.Principal, " ", r.Topic, " ", r.Allowed, " ", r.Reason))

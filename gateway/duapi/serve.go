@@ -195,7 +195,7 @@ func write(w http.ResponseWriter, a reply) {
 }
 
 func (s *Server) audit(r *http.Request, who string, q *request, allowed bool, reason, detail string) {
-	s.o.Audit(message.Record{
+	s.o.Audit(message.AuditRecord{
 		Time:      s.o.Now(),
 		Event:     "rest",
 		Allowed:   allowed,

@@ -119,8 +119,8 @@ type Verdict struct {
 	Route      Route
 }
 
-// Record is what the audit keeps of a decision or of an event.
-type Record struct {
+// AuditRecord is what the audit keeps of a decision or of an event.
+type AuditRecord struct {
 	Time      time.Time `json:"time"`
 	Event     string    `json:"event"` // connect, publish, subscribe, deliver, will, revoke, deployment, sync, stage, …
 	Allowed   bool      `json:"allowed"`

@@ -243,7 +243,7 @@ func (h *house) restart(change func(*Options)) {
 			h.sent = append(h.sent, session+" "+m.Topic+" "+string(m.Payload))
 			return true
 		},
-		Audit: func(r message.Record) {
+		Audit: func(r message.AuditRecord) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.audited = append(h.audited, fmt.Sprint(r.Principal, " ", r.Topic, " ", r.Allowed, " ", r.Reason))

@@ -89,7 +89,7 @@ type Options struct {
 	// SendSession delivers to one session that holds a matching private
 	// subscription; false when there is none.
 	SendSession func(session string, m *message.Message) bool
-	Audit       func(message.Record)
+	Audit       func(message.AuditRecord)
 	// Report is told after each round how many creates wait, and why; may be nil.
 	Report func(waiting int, why error)
 	// Self is the publisher of what the gateway itself sends.

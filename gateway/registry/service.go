@@ -309,8 +309,8 @@ func signal(c chan struct{}) {
 	}
 }
 
-func (s *Service) record(who, topic string, allowed bool, reason, detail string) message.Record {
-	return message.Record{
+func (s *Service) record(who, topic string, allowed bool, reason, detail string) message.AuditRecord {
+	return message.AuditRecord{
 		Time:      s.o.Now(),
 		Event:     "registry",
 		Allowed:   allowed,

@@ -147,7 +147,7 @@ func (t *trial) arrived(device, payload string) error {
 
 // audited waits for a refusal of the client with this reason in the audit.
 func (t *trial) audited(event, clientID, reason string) error {
-	err := t.refusal(adminclient.AuditQuery{Event: event, Reason: reason}, func(r message.Record) bool { return r.ClientID == clientID })
+	err := t.refusal(adminclient.AuditQuery{Event: event, Reason: reason}, func(r message.AuditRecord) bool { return r.ClientID == clientID })
 	if err != nil {
 		return fmt.Errorf("a %s of %s refused with %s: %w", event, clientID, reason, err)
 	}

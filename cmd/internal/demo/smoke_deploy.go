@@ -115,11 +115,11 @@ func (t *trial) contributor(ctx context.Context, want bool) error {
 
 // auditedDeployment waits for a refusal in the audit whose topic holds text.
 func (t *trial) auditedDeployment(text string) error {
-	return t.refusal(adminclient.AuditQuery{Event: "deployment"}, func(r message.Record) bool { return strings.Contains(r.Topic, text) })
+	return t.refusal(adminclient.AuditQuery{Event: "deployment"}, func(r message.AuditRecord) bool { return strings.Contains(r.Topic, text) })
 }
 
 // refusal waits for a refusal in the gateway's audit.
-func (t *trial) refusal(q adminclient.AuditQuery, is func(message.Record) bool) error {
+func (t *trial) refusal(q adminclient.AuditQuery, is func(message.AuditRecord) bool) error {
 	cl := adminclient.New(filepath.Join(t.site.Dir, "admin.sock"))
 	defer cl.Close()
 	q.Denied, q.Limit = true, 2000

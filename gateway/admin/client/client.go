@@ -139,13 +139,13 @@ func (q AuditQuery) values() url.Values {
 }
 
 // Audit returns the latest records, oldest first.
-func (c *Client) Audit(ctx context.Context, q AuditQuery) ([]message.Record, error) {
-	return get[[]message.Record](ctx, c, "/v1/audit", q.values())
+func (c *Client) Audit(ctx context.Context, q AuditQuery) ([]message.AuditRecord, error) {
+	return get[[]message.AuditRecord](ctx, c, "/v1/audit", q.values())
 }
 
 // Follow calls each with the latest records and then with every new one, until
 // ctx ends (nil), the daemon goes away, or each fails.
-func (c *Client) Follow(ctx context.Context, q AuditQuery, each func(message.Record) error) error {
+func (c *Client) Follow(ctx context.Context, q AuditQuery, each func(message.AuditRecord) error) error {
 	v := q.values()
 	v.Set("follow", "true")
 	resp, err := c.do(ctx, http.MethodGet, "/v1/audit", v, nil)
@@ -159,7 +159,7 @@ func (c *Client) Follow(ctx context.Context, q AuditQuery, each func(message.Rec
 		if len(lines.Bytes()) == 0 {
 			continue // a heartbeat
 		}
-		var r message.Record
+		var r message.AuditRecord
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
 			return c.unreadable(err)
 		}

@@ -51,5 +51,5 @@ type Vault interface {
 
 // Auditor keeps records of decisions. It must not block.
 type Auditor interface {
-	Audit(message.Record)
+	Audit(message.AuditRecord)
 }

@@ -59,7 +59,7 @@ type Options struct {
 	// twins needs this Link first.
 	Twins func() Twins
 	// Audit takes the decision about each direct method.
-	Audit func(message.Record)
+	Audit func(message.AuditRecord)
 	Now   func() time.Time
 	Log   *slog.Logger
 }

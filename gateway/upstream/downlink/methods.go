@@ -41,7 +41,7 @@ func (l *Link) method(id string, m iothub.Method) {
 // cloud-to-device message (docs/spec/semantics.md 3), and audits the decision.
 func (l *Link) mayInvoke(id, method string) bool {
 	v := l.o.May(&message.Message{Topic: "devices/" + id + "/messages/devicebound/", Publisher: l.o.As})
-	l.o.Audit(message.Record{
+	l.o.Audit(message.AuditRecord{
 		Time:      l.o.Now(),
 		Event:     "method",
 		Allowed:   v.Allowed,

@@ -18,7 +18,7 @@ type house struct {
 	mu      sync.Mutex      // guards invoked and audited
 	allowed map[string]bool // by topic
 	invoked []string
-	audited []message.Record
+	audited []message.AuditRecord
 }
 
 func (*house) Twin(string, []byte)         {}
@@ -45,7 +45,7 @@ func TestMethodsAreDecided(t *testing.T) {
 			return message.Verdict{Allowed: m.Publisher == as && h.allowed[m.Topic], Reason: "asked"}
 		},
 		Twins: func() Twins { return h },
-		Audit: func(r message.Record) {
+		Audit: func(r message.AuditRecord) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.audited = append(h.audited, r)
