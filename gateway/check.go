@@ -128,6 +128,6 @@ func writable(dir string) error {
 }
 
 // loadTopicMap reads the operator's rows.
-func loadTopicMap(cfg *config.Config) (*access.Table, []config.Problem) {
-	return access.LoadTable(string(cfg.Access.Map))
+func loadTopicMap(cfg *config.Config) (*access.TopicMap, []config.Problem) {
+	return access.LoadTopicMap(string(cfg.Access.Map))
 }

@@ -79,7 +79,7 @@ type daemon struct {
 	policy    *policy.Policy
 	keys      *jwks.Keyring
 	identity  *identity.Authenticator
-	access    *access.Map
+	access    *access.Control
 	broker    *broker.Broker
 	doors     doors
 	guard     *update.Guard
@@ -249,7 +249,7 @@ func (d *daemon) buildPolicy() error {
 		if len(problems) > 0 {
 			return problems[0]
 		}
-		d.access.SetTable(table)
+		d.access.SetTopicMap(table)
 	}
 	return nil
 }
@@ -258,7 +258,7 @@ func (d *daemon) buildPolicy() error {
 func (d *daemon) buildMessages() error {
 	s := d.cfg.Sessions
 	o := broker.Options{
-		Listeners: d.doors.mqtt, Authenticator: d.identity, Access: liveAccess{&access.Live{Map: d.access, Still: d.identity.Still, Decided: d.metrics.Decided}},
+		Listeners: d.doors.mqtt, Authenticator: d.identity, Access: liveAccess{&access.Live{Control: d.access, Still: d.identity.Still, Decided: d.metrics.Decided}},
 		Services: d, Outbox: routed{d}, Vault: d.store.Vault(), Auditor: d.ledger, Log: d.log,
 		QueueMessages: s.QueueMessages, QueueBytes: int(s.QueueBytes), TotalQueueBytes: int64(s.TotalBytes),
 		MaxRetained: s.Retained, MaxRetainedBytes: int64(s.RetainedBytes), MaxSessionExpiry: s.MaxExpiry, RefuseHold: d.cfg.Outbox.RefuseAfter,

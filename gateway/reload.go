@@ -22,11 +22,11 @@ import (
 
 // renewal is a new configuration's live part, ready to be taken over.
 type renewal struct {
-	cfg   config.Config // what is in force once it is
-	tls   []func()      // each puts a listener's certificate into force
-	table *access.Table
-	keys  *jwt.Keys
-	held  []string // fields that wait for a restart
+	cfg      config.Config // what is in force once it is
+	tls      []func()      // each puts a listener's certificate into force
+	topicMap *access.TopicMap
+	keys     *jwt.Keys
+	held     []string // fields that wait for a restart
 }
 
 // reloader waits for Options.Reload.
@@ -62,7 +62,7 @@ func (d *daemon) reload(ctx context.Context) {
 	for _, takeOver := range r.tls {
 		takeOver()
 	}
-	d.access.SetTable(r.table)
+	d.access.SetTopicMap(r.topicMap)
 	if r.keys != nil {
 		d.keys.Use(*r.keys)
 	}
@@ -81,7 +81,7 @@ func (d *daemon) reload(ctx context.Context) {
 
 // renew reads everything live that next names. It changes nothing.
 func (d *daemon) renew(next *config.Config) (renewal, []config.Problem) {
-	r := renewal{cfg: *d.inForce.Load(), table: access.NewTable()}
+	r := renewal{cfg: *d.inForce.Load(), topicMap: access.NewTopicMap()}
 	var problems []config.Problem
 	wrong := func(field string, err error) {
 		problems = append(problems, next.Problem(field, err.Error(), "correct the file and reload again"))
@@ -103,7 +103,7 @@ func (d *daemon) renew(next *config.Config) (renewal, []config.Problem) {
 	if r.cfg.Access.Map = next.Access.Map; r.cfg.Access.Map != "" {
 		table, more := loadTopicMap(next)
 		problems = append(problems, more...)
-		r.table = table
+		r.topicMap = table
 	}
 	if r.cfg.Identity.JWKS.File != "" && next.Identity.JWKS.File != "" {
 		keys, err := jwks.ReadFile(next.Identity.JWKS.File)

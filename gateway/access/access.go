@@ -12,7 +12,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// Options of a Map. The providers are asked on every question and must not
+// Options of a Control. The providers are asked on every question and must not
 // wait; nil, or a nil snapshot, denies everything.
 type Options struct {
 	// Facts are policy and registry, always of one version: a new assignment
@@ -20,8 +20,8 @@ type Options struct {
 	Facts func() (*authz.Index, *device.Topology)
 	Stage func() offline.Stage // nil: always offline.Fresh
 
-	Table  *Table       // nil: NewTable()
-	Limits topic.Limits // zero: topic.DefaultLimits()
+	TopicMap *TopicMap    // nil: NewTopicMap()
+	Limits   topic.Limits // zero: topic.DefaultLimits()
 
 	Site          space.Path // zero: "/"
 	HubScope      string     // ARM id of the IoT hub, "" if none
@@ -31,14 +31,15 @@ type Options struct {
 	KeepAfterExpiry bool // offline.keepAfterExpiry: Expired is treated as Restricted
 }
 
-// Map is the topic map in force: it opens Rights for principals.
-type Map struct {
+// Control decides by the topic map, the policy and the registry in force: it opens
+// Rights for principals.
+type Control struct {
 	opts Options
 	set  settings
 
-	table   atomic.Pointer[Table]
-	current atomic.Pointer[env]
-	mu      sync.Mutex // serialises the making of the next env; never held over a provider
+	topicMap atomic.Pointer[TopicMap]
+	current  atomic.Pointer[env]
+	mu       sync.Mutex // serialises the making of the next env; never held over a provider
 }
 
 // settings are the parts that do not change while the gateway runs.
@@ -56,7 +57,7 @@ type env struct {
 	set      *settings
 	policy   *authz.Index
 	topology *device.Topology
-	table    *Table
+	topicMap *TopicMap
 	stage    offline.Stage
 
 	epoch    epoch
@@ -67,53 +68,53 @@ type env struct {
 // epoch is what a session's cache is valid for, next to the rights version of
 // its principal.
 type epoch struct {
-	topology, table uint64
-	stage           offline.Stage
+	topology, topicMap uint64
+	stage              offline.Stage
 }
 
-// New makes a Map. It starts nothing.
-func New(o Options) *Map {
-	m := &Map{opts: o, set: settings{o.Limits, o.Site, o.HubScope, o.InstanceScope, o.DeviceSelfGrant}}
+// New makes a Control. It starts nothing.
+func New(o Options) *Control {
+	c := &Control{opts: o, set: settings{o.Limits, o.Site, o.HubScope, o.InstanceScope, o.DeviceSelfGrant}}
 	if o.Limits == (topic.Limits{}) {
-		m.set.limits = topic.DefaultLimits()
+		c.set.limits = topic.DefaultLimits()
 	}
 	if o.Site.IsZero() {
-		m.set.site = space.Root
+		c.set.site = space.Root
 	}
-	if o.Table == nil {
-		o.Table = NewTable()
+	if o.TopicMap == nil {
+		o.TopicMap = NewTopicMap()
 	}
-	m.table.Store(o.Table)
-	return m
+	c.topicMap.Store(o.TopicMap)
+	return c
 }
 
-// SetTable swaps the topic map. Every decision from now on is made by it;
+// SetTopicMap replaces the topic map. Every decision from now on is made by it;
 // the caller has live sessions decided again.
-func (m *Map) SetTable(t *Table) { m.table.Store(t) }
+func (c *Control) SetTopicMap(t *TopicMap) { c.topicMap.Store(t) }
 
-// Table is the topic map in force.
-func (m *Map) Table() *Table { return m.table.Load() }
+// TopicMap is the topic map in force.
+func (c *Control) TopicMap() *TopicMap { return c.topicMap.Load() }
 
 // env is the present set of snapshots. It waits for nobody but another
 // goroutine that is writing down the same change.
-func (m *Map) env() *env {
-	stage, table := m.stage(), m.table.Load()
-	policy, topology := m.facts()
-	cur := m.current.Load()
-	if cur != nil && cur.policy == policy && cur.topology == topology && cur.stage == stage && cur.table == table {
+func (c *Control) env() *env {
+	stage, topicMap := c.stage(), c.topicMap.Load()
+	policy, topology := c.facts()
+	cur := c.current.Load()
+	if cur != nil && cur.policy == policy && cur.topology == topology && cur.stage == stage && cur.topicMap == topicMap {
 		return cur
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	next := &env{
-		set:      &m.set,
+		set:      &c.set,
 		policy:   policy,
 		topology: topology,
 		stage:    stage,
-		table:    table,
+		topicMap: topicMap,
 	}
 	next.ready = policy != nil && topology != nil
-	if cur = m.current.Load(); cur != nil {
+	if cur = c.current.Load(); cur != nil {
 		next.policies, next.epoch = cur.policies, cur.epoch
 		// A goroutine that was late may bring back an older set; it gets a
 		// number of its own then, which only costs a cache.
@@ -123,28 +124,28 @@ func (m *Map) env() *env {
 		if cur.topology != topology {
 			next.epoch.topology++
 		}
-		if cur.table != table {
-			next.epoch.table++
+		if cur.topicMap != topicMap {
+			next.epoch.topicMap++
 		}
 	}
 	next.epoch.stage = stage
-	m.current.Store(next)
+	c.current.Store(next)
 	return next
 }
 
-func (m *Map) facts() (*authz.Index, *device.Topology) {
-	if m.opts.Facts == nil {
+func (c *Control) facts() (*authz.Index, *device.Topology) {
+	if c.opts.Facts == nil {
 		return nil, nil
 	}
-	return m.opts.Facts()
+	return c.opts.Facts()
 }
 
-func (m *Map) stage() offline.Stage {
-	if m.opts.Stage == nil {
+func (c *Control) stage() offline.Stage {
+	if c.opts.Stage == nil {
 		return offline.Fresh
 	}
-	s := m.opts.Stage()
-	if s >= offline.Expired && m.opts.KeepAfterExpiry {
+	s := c.opts.Stage()
+	if s >= offline.Expired && c.opts.KeepAfterExpiry {
 		return offline.Restricted
 	}
 	return min(s, offline.Expired)
@@ -158,8 +159,8 @@ type OpenOption func(*Rights)
 func Filtered() OpenOption { return func(r *Rights) { r.filtered = true } }
 
 // Open gives the rights of a principal for one session: cheap, without I/O.
-func (m *Map) Open(p *principal.Principal, options ...OpenOption) *Rights {
-	r := &Rights{m: m, p: p}
+func (c *Control) Open(p *principal.Principal, options ...OpenOption) *Rights {
+	r := &Rights{control: c, p: p}
 	for _, o := range options {
 		o(r)
 	}
@@ -170,8 +171,8 @@ func (m *Map) Open(p *principal.Principal, options ...OpenOption) *Rights {
 // function in a state that may connect; true for everybody else. What a
 // deleted or disabled publisher left behind (wills, retained messages) is to
 // be deleted, not only hidden. Without a registry nothing is known to be gone.
-func (m *Map) Known(p *principal.Principal) bool {
-	e := m.env()
+func (c *Control) Known(p *principal.Principal) bool {
+	e := c.env()
 	if e.topology == nil {
 		return true
 	}

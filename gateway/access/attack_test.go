@@ -28,7 +28,7 @@ func TestIdsNeverWidenATopic(t *testing.T) {
 		w.assign(deviceIdentity(9), model.SpaceAdministratorRole, room1Path)
 		w.assign(deviceIdentity(1), model.SpaceAdministratorRole, room1Path)
 		m := w.open()
-		m.SetTable(tableOf(w, []rowText{{Topic: "own/{device}/#", Publish: &needText{AnyOf: []string{"Update Device"}},
+		m.SetTopicMap(tableOf(w, []rowText{{Topic: "own/{device}/#", Publish: &needText{AnyOf: []string{"Update Device"}},
 			Subscribe: &needText{AnyOf: []string{"Read Device"}}}}))
 		for _, r := range []*Rights{m.Open(devicePrincipal(9, evil)), m.Open(modulePrincipal(9, evil, evil))} {
 			for _, filter := range []string{
@@ -77,7 +77,7 @@ func TestDeepAndLongTopicsCostNothing(t *testing.T) {
 	w := newWorld(t)
 	w.assign(userIdentity(0x31), model.SpaceAdministratorRole, sitePath)
 	m := w.open()
-	m.SetTable(loadExample(t))
+	m.SetTopicMap(loadExample(t))
 	user := m.Open(userPrincipal(0x31))
 	deep, long := strings.Repeat("+/", 30000)+"#", strings.Repeat("x", 65535)
 	var quickest time.Duration // a busy machine makes some rounds slow, a square makes all of them

@@ -42,7 +42,7 @@ func (f *filterLevels) fits(n int) bool {
 // these topics is left out.
 func (e *env) representatives(filter string, yield func(*binding) bool) {
 	f := split(filter)
-	for _, r := range e.table.builtin {
+	for _, r := range e.topicMap.builtin {
 		if !r.possible {
 			continue
 		}
@@ -52,7 +52,7 @@ func (e *env) representatives(filter string, yield func(*binding) bool) {
 			}
 		}
 	}
-	for i, r := range e.table.rows {
+	for i, r := range e.topicMap.rows {
 		if r.possible && !e.expand(&f, r, r.patterns[0], i, yield) {
 			return
 		}
@@ -60,7 +60,7 @@ func (e *env) representatives(filter string, yield func(*binding) bool) {
 }
 
 // expand walks over the lengths of a pattern. index is the row's place in the
-// table, -1 for a built-in row. A stretch of levels without bound is followed
+// topic map, -1 for a built-in row. A stretch of levels without bound is followed
 // beyond everything that the filter or a row can tell apart: longer topics
 // only repeat the answer.
 func (e *env) expand(f *filterLevels, r *row, pattern []seg, index int, yield func(*binding) bool) bool {
@@ -73,7 +73,7 @@ func (e *env) expand(f *filterLevels, r *row, pattern []seg, index int, yield fu
 	if stretch < 0 {
 		return !f.fits(fixed) || e.represent(f, r, pattern, index, yield)
 	}
-	longest := max(len(f.levels), e.table.longest) + len(pattern)
+	longest := max(len(f.levels), e.topicMap.longest) + len(pattern)
 	for n := max(fixed, 1); n <= longest && n <= e.set.limits.Levels; n++ {
 		if !f.fits(n) {
 			continue
@@ -133,7 +133,7 @@ func (e *env) represent(f *filterLevels, r *row, pattern []seg, index int, yield
 // topics of one length that is so exactly if a single row takes them all.
 func (e *env) shadowed(met []string, index int) bool {
 	one := strings.Join(met, "/")
-	for _, r := range e.table.rows[:index] {
+	for _, r := range e.topicMap.rows[:index] {
 		if topic.Contains(r.rule.filter, one) {
 			return true
 		}

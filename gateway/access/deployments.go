@@ -23,21 +23,21 @@ import (
 //     which name nobody. Its service principal, known by configuration, is
 //     asked about at the hub.
 //
-// It decides on the Map's snapshots and never waits. Safe for concurrent use.
+// It decides on the Control's snapshots and never waits. Safe for concurrent use.
 type Deployments struct {
-	m       *Map
+	control *Control
 	service model.Identity
 	now     func() time.Time
 }
 
 var _ update.Authorizer = (*Deployments)(nil)
 
-// Deployments makes the Authorizer over the Map's policy, stage and scopes.
+// Deployments makes the Authorizer over the Control's policy, stage and scopes.
 // service is the Device Update service principal in the home tenant; without an
 // object id every action of the service is refused, because there is no
 // default to fall back to. now is the clock by which recorded groups end.
-func (m *Map) Deployments(service model.Identity, now func() time.Time) *Deployments {
-	return &Deployments{m: m, service: service, now: now}
+func (c *Control) Deployments(service model.Identity, now func() time.Time) *Deployments {
+	return &Deployments{control: c, service: service, now: now}
 }
 
 // May implements update.Authorizer. The device does not matter: Azure RBAC
@@ -47,7 +47,7 @@ func (a *Deployments) May(_ context.Context, who update.Initiator, action update
 	if err != nil {
 		return update.Decision{Reason: "no-initiator", Detail: err.Error()}
 	}
-	e := a.m.env()
+	e := a.control.env()
 	switch {
 	case e.policy == nil:
 		return update.Decision{Reason: NoPolicy, Detail: "the gateway has no policy yet"}

@@ -5,7 +5,7 @@
 //
 // Rows. Built-in rows own the topics below devices/, spaces/, deviceupdate/,
 // registry/ and every topic that begins with '$'; the rows of an operator's
-// Table share the rest, first match. What no row matches is denied. A row
+// TopicMap share the rest, first match. What no row matches is denied. A row
 // grants nothing, it names what is needed. A row in report-only mode is
 // decided and reported, never enforced.
 //
@@ -17,14 +17,14 @@
 // space model only ever adds rights on the way down, whoever may read
 // the representative may read all that it stands for.
 //
-// Concurrency. A Map and each Rights are safe for concurrent use; no method
+// Concurrency. A Control and each Rights are safe for concurrent use; no method
 // waits, does I/O or starts a fetch. Every question is decided on one
-// consistent set of snapshots (policy, registry, stage, table). Whatever
+// consistent set of snapshots (policy, registry, stage, topic map). Whatever
 // cannot be decided (no snapshot, a malformed topic, an unknown device) is
 // denied.
 //
 // Caching. A session remembers decisions for one epoch: its principal's
-// rights version, the registry's version, the offline stage and the table's
+// rights version, the registry's version, the offline stage and the topic map's
 // generation. A policy change that does not touch the principal (and, for a
 // delivery, the publisher) keeps them.
 package access

@@ -39,9 +39,9 @@ type Explanation struct {
 // Explain decides a hypothetical operation of the principal: op is connect,
 // publish, will, subscribe or receive (deliver is the same). It is decided
 // by the same code as a real one, without a cache, and changes nothing.
-func (m *Map) Explain(p *principal.Principal, op, name string) (Explanation, error) {
+func (c *Control) Explain(p *principal.Principal, op, name string) (Explanation, error) {
 	t := &trace{}
-	d := decider{env: m.env(), p: p, trace: t}
+	d := decider{env: c.env(), p: p, trace: t}
 	x := Explanation{Principal: p.Key, Operation: op, Topic: name, Stage: d.stage.String()}
 	if d.policy != nil {
 		x.Version = d.policy.Version().String()
@@ -53,7 +53,7 @@ func (m *Map) Explain(p *principal.Principal, op, name string) (Explanation, err
 		case "publish", "will":
 			v = d.publishVerdict(name, nil)
 			if op == "will" {
-				v = (&Rights{m: m, p: p}).Will(name)
+				v = (&Rights{control: c, p: p}).Will(name)
 			}
 		case "subscribe":
 			v = d.subscribeVerdict(name, false)

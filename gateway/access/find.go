@@ -9,7 +9,7 @@ import (
 func (e *env) find(name string, b *binding) bool {
 	first, _, _ := topic.Cut(name)
 	if reserved(first) {
-		for _, r := range e.table.byRoot[first] {
+		for _, r := range e.topicMap.byRoot[first] {
 			for _, p := range r.patterns {
 				*b = binding{row: r}
 				if b.matchName(p, name) {
@@ -19,7 +19,7 @@ func (e *env) find(name string, b *binding) bool {
 		}
 		return false
 	}
-	for _, r := range e.table.rows {
+	for _, r := range e.topicMap.rows {
 		*b = binding{row: r}
 		if b.matchName(r.patterns[0], name) {
 			return true

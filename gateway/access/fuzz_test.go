@@ -11,14 +11,14 @@ import (
 
 // fuzzMap has every right there is for device gw, so that nothing hides behind
 // an early refusal, and an operator's table with each kind of level.
-func fuzzMap(t tb) *Map {
+func fuzzMap(t tb) *Control {
 	w := newWorld(t)
 	w.assign(deviceIdentity(3), model.SpaceAdministratorRole, sitePath)
 	w.assign(userIdentity(0x31), model.UserRole, floor1Path)
 	w.azure(0x31, "Device Update Administrator", instanceScope)
 	m := w.open()
 	need := &needText{AnyOf: []string{"Read Sensor"}}
-	m.SetTable(tableOf(w, []rowText{
+	m.SetTopicMap(tableOf(w, []rowText{
 		{Topic: "a/{device}/{sensor}", Publish: need, Subscribe: need},
 		{Topic: "a/{space}/+/#", Publish: need, Subscribe: need},
 		{Topic: "b/#", Scope: room1Path.String(), Publish: need, Subscribe: need},

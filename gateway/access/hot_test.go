@@ -10,7 +10,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-func hotWorld(t tb) (*Map, *Rights, *Rights, *message.Message) {
+func hotWorld(t tb) (*Control, *Rights, *Rights, *message.Message) {
 	w := newWorld(t)
 	w.assign(deviceIdentity(1), model.GatewayDeviceRole, room1Path)
 	w.assign(userIdentity(0x31), model.UserRole, floor1Path)
@@ -34,7 +34,7 @@ func TestHotPathAllocations(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("a repeated publish and delivery: %v allocations", n)
 	}
-	d := decider{env: dev1.m.env(), p: dev1.p}
+	d := decider{env: dev1.control.env(), p: dev1.p}
 	if n := testing.AllocsPerRun(200, func() {
 		if !d.publishVerdict(hotTopic, m).Allowed {
 			t.Fatal("refused")
@@ -55,7 +55,7 @@ func BenchmarkPublishRemembered(b *testing.B) {
 
 func BenchmarkPublishNew(b *testing.B) {
 	_, dev1, _, _ := hotWorld(b)
-	d := decider{env: dev1.m.env(), p: dev1.p}
+	d := decider{env: dev1.control.env(), p: dev1.p}
 	b.ReportAllocs()
 	for b.Loop() {
 		d.publishVerdict(hotTopic, nil)
@@ -72,7 +72,7 @@ func BenchmarkDeliverRemembered(b *testing.B) {
 
 func BenchmarkDeliverNew(b *testing.B) {
 	_, _, user, reading := hotWorld(b)
-	d := decider{env: user.m.env(), p: user.p}
+	d := decider{env: user.control.env(), p: user.p}
 	b.ReportAllocs()
 	for b.Loop() {
 		d.deliverOutcome(reading)

@@ -13,7 +13,7 @@ import (
 // credential that proved its principal would still do so. A key that was rolled
 // ends the connections that used it.
 type Live struct {
-	Map *Map
+	Control *Control
 	// Still is nil while the principal's credential would be accepted, or why it
 	// would not be any more. It does not wait.
 	Still func(*principal.Principal) *principal.Refusal
@@ -28,7 +28,7 @@ const sampleEvery = 64
 
 // Open gives the rights of a connected principal: cheap, without I/O.
 func (l *Live) Open(p *principal.Principal) *LiveRights {
-	return &LiveRights{Rights: l.Map.Open(p), live: l}
+	return &LiveRights{Rights: l.Control.Open(p), live: l}
 }
 
 // LiveRights are the Rights of one connected session. Safe for concurrent use.
@@ -65,7 +65,7 @@ func (r *LiveRights) Publish(topic string, m *message.Message) message.Verdict {
 func (r *LiveRights) Subscribe(filter string) message.Verdict {
 	v := r.Rights.Subscribe(filter)
 	if !v.Allowed {
-		v.Filterable = r.m.Open(r.p, Filtered()).Subscribe(filter).Allowed
+		v.Filterable = r.control.Open(r.p, Filtered()).Subscribe(filter).Allowed
 	}
 	return v
 }

@@ -17,7 +17,7 @@ func TestLiveRightsEndWithTheCredential(t *testing.T) {
 	var lost *principal.Refusal
 	decided := 0
 	live := &Live{
-		Map:     w.open(),
+		Control: w.open(),
 		Still:   func(*principal.Principal) *principal.Refusal { return lost },
 		Decided: func(time.Duration) { decided++ },
 	}
@@ -44,7 +44,7 @@ func TestLiveRightsEndWithTheCredential(t *testing.T) {
 func TestLiveRightsSayWhatAFilteringListenerMayTake(t *testing.T) {
 	w := newWorld(t)
 	w.assign(userIdentity(9), model.UserRole, room1Path)
-	live := &Live{Map: w.open(), Still: func(*principal.Principal) *principal.Refusal { return nil }}
+	live := &Live{Control: w.open(), Still: func(*principal.Principal) *principal.Refusal { return nil }}
 	user := live.Open(userPrincipal(9))
 	if v := user.Subscribe("spaces/#"); v.Allowed || !v.Filterable {
 		t.Errorf("wider than what is readable: %+v", v)

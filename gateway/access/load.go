@@ -11,7 +11,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// maxRows bounds an operator's table: a SUBSCRIBE is decided against each row.
+// maxRows bounds an operator's map: a SUBSCRIBE is decided against each row.
 const maxRows = 256
 
 // tableText is a topic map as it is written.
@@ -35,9 +35,9 @@ type needText struct {
 	AllOf []string `yaml:"allOf"`
 }
 
-// LoadTable reads a topic map. All errors are reported at once; with any of
-// them there is no table, and whoever has an older one in force keeps it.
-func LoadTable(file string) (*Table, []config.Problem) {
+// LoadTopicMap reads a topic map. All errors are reported at once; with any of
+// them there is no topic map, and whoever has an older one in force keeps it.
+func LoadTopicMap(file string) (*TopicMap, []config.Problem) {
 	var text tableText
 	src, problems := config.DecodeSource(file, &text)
 	l := loader{src: src, problems: problems}
@@ -47,7 +47,7 @@ func LoadTable(file string) (*Table, []config.Problem) {
 		slices.SortStableFunc(l.problems, func(a, b config.Problem) int { return a.Line - b.Line })
 		return nil, l.problems
 	}
-	return newTable(rows, reportOnly), nil
+	return newTopicMap(rows, reportOnly), nil
 }
 
 type loader struct {

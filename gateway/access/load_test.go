@@ -15,7 +15,7 @@ import (
 var rewrite = flag.Bool("update", false, "write the golden files")
 
 func TestEveryErrorOfAMapAtOnce(t *testing.T) {
-	table, problems := LoadTable(filepath.Join("testdata", "bad.yaml"))
+	table, problems := LoadTopicMap(filepath.Join("testdata", "bad.yaml"))
 	if table != nil {
 		t.Error("a broken map made a table")
 	}
@@ -46,18 +46,18 @@ func TestMissingOrUnreadableMapIsAnError(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if table, problems := LoadTable(filepath.Join(t.TempDir(), "none.yaml")); table != nil || len(problems) != 1 {
+	if table, problems := LoadTopicMap(filepath.Join(t.TempDir(), "none.yaml")); table != nil || len(problems) != 1 {
 		t.Errorf("a missing map: %v, %v", table, problems)
 	}
-	table, problems := LoadTable(empty)
+	table, problems := LoadTopicMap(empty)
 	if len(problems) != 0 || len(table.Rows()) != 0 || len(table.builtin) != len(BuiltinRows()) {
 		t.Errorf("an empty map is the built-in rows and nothing more: %v, %v", table, problems)
 	}
 }
 
-func loadExample(t *testing.T) *Table {
+func loadExample(t *testing.T) *TopicMap {
 	t.Helper()
-	table, problems := LoadTable(filepath.Join("..", "..", "configs", "topicmap.example.yaml"))
+	table, problems := LoadTopicMap(filepath.Join("..", "..", "configs", "topicmap.example.yaml"))
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -71,7 +71,7 @@ func TestExampleMap(t *testing.T) {
 	w.assign(deviceIdentity(1), model.SpaceAdministratorRole, room1Path)
 	w.assign(deviceIdentity(3), model.SpaceAdministratorRole, floor1Path)
 	m := w.open()
-	m.SetTable(loadExample(t))
+	m.SetTopicMap(loadExample(t))
 	installer, admin := m.Open(userPrincipal(0x31)), m.Open(userPrincipal(0x32))
 	dev1, gw := m.Open(devicePrincipal(1, "dev1")), m.Open(devicePrincipal(3, "gw"))
 	room := "rooms/" + room1.String() + "/alarm"
@@ -130,7 +130,7 @@ func TestExampleMap(t *testing.T) {
 func TestReportOnlyBuiltinRows(t *testing.T) {
 	w := newWorld(t)
 	m := w.open()
-	m.SetTable(newTable(nil, map[string]bool{"connect": true, "telemetry": true, "mirror": true}))
+	m.SetTopicMap(newTopicMap(nil, map[string]bool{"connect": true, "telemetry": true, "mirror": true}))
 	dev1 := m.Open(devicePrincipal(1, "dev1"))
 	watched := func(v struct {
 		Allowed, ReportOnly bool
@@ -171,7 +171,7 @@ func TestFirstRowDecides(t *testing.T) {
 	w.assign(userIdentity(0x31), model.UserRole, room1Path)
 	read, write := &needText{AnyOf: []string{"Read Sensor"}}, &needText{AnyOf: []string{"Read Space"}}
 	m := w.open()
-	m.SetTable(tableOf(w, []rowText{
+	m.SetTopicMap(tableOf(w, []rowText{
 		{Topic: "a/{space}/x", Publish: write, Subscribe: read},
 		{Topic: "a/#", Scope: room1Path.String(), Publish: write, Subscribe: read},
 	}))
@@ -183,13 +183,13 @@ func TestFirstRowDecides(t *testing.T) {
 	w.want(user.Subscribe("a/+/x"), false, "outside-scope", "every space's topics")
 	w.want(user.Subscribe("a/#"), false, "outside-scope", "both rows' topics")
 	w.want(user.Subscribe("a/"+room1.String()+"/#"), true, Granted, "both rows, where both are granted")
-	m.SetTable(tableOf(w, []rowText{
+	m.SetTopicMap(tableOf(w, []rowText{
 		{Topic: "a/{space}/x", Publish: write, Subscribe: read},
 		{Topic: "a/#", Scope: "/", Publish: write, Subscribe: read},
 	}))
 	w.want(user.Subscribe("a/"+room1.String()+"/x"), true, Granted, "a topic that the first row takes from a narrower one")
 	w.want(user.Subscribe("a/"+room1.String()+"/#"), false, "outside-scope", "and one that it does not")
-	m.SetTable(tableOf(w, []rowText{{Topic: "a/#", Scope: room1Path.String(), Publish: write, Subscribe: read}}))
+	m.SetTopicMap(tableOf(w, []rowText{{Topic: "a/#", Scope: room1Path.String(), Publish: write, Subscribe: read}}))
 	upstream := userPrincipal(0x31)
 	upstream.Kind = principal.Upstream
 	w.want(m.Open(upstream).Publish("a/nowhere/y", nil), true, Granted, "an operator's row, from upstream")

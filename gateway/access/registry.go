@@ -11,8 +11,8 @@ import (
 // of now. A principal that may no longer be connected may publish nothing,
 // either. hold tells that a refusal is for now only and that the create, which
 // was acknowledged, must be kept.
-func (m *Map) CreateAgain(p *principal.Principal, deviceID, hardwareID string) (v message.Verdict, hold bool) {
-	v = m.Open(p).Publish("registry/devices/"+deviceID+"/sensors/"+hardwareID+"/create", nil)
+func (c *Control) CreateAgain(p *principal.Principal, deviceID, hardwareID string) (v message.Verdict, hold bool) {
+	v = c.Open(p).Publish("registry/devices/"+deviceID+"/sensors/"+hardwareID+"/create", nil)
 	switch v.Reason {
 	case NoPolicy, CacheExpired, StageRefused:
 		hold = !v.Allowed
@@ -22,12 +22,12 @@ func (m *Map) CreateAgain(p *principal.Principal, deviceID, hardwareID string) (
 
 // MayReadSensor decides whether an answer about a device shows the sensor:
 // Read Sensor at the sensor's own path, or device_self_grant.
-func (m *Map) MayReadSensor(p *principal.Principal, s *device.Sensor) bool {
-	e := m.env()
+func (c *Control) MayReadSensor(p *principal.Principal, s *device.Sensor) bool {
+	e := c.env()
 	if !e.ready {
 		return false
 	}
-	if m.set.selfGrant && p.Kind == principal.Device && s.Device == p.Node {
+	if c.set.selfGrant && p.Kind == principal.Device && s.Device == p.Node {
 		return true
 	}
 	return e.policy.Decide(&p.Subject, readSensor.ops[0], e.topology.SensorPath(s)).Allowed

@@ -14,7 +14,7 @@ import (
 // connected: between the loss of that right and the end of the connection
 // nothing more passes.
 type Rights struct {
-	m        *Map
+	control  *Control
 	p        *principal.Principal
 	filtered bool
 	state    atomic.Pointer[state]
@@ -31,7 +31,7 @@ type state struct {
 
 // open gives the session's state on the present snapshots.
 func (r *Rights) open() (decider, *state) {
-	d := decider{env: r.m.env(), p: r.p}
+	d := decider{env: r.control.env(), p: r.p}
 	s := r.state.Load()
 	if s != nil && s.epoch == d.epoch && s.policies == d.policies {
 		return d, s
@@ -137,8 +137,9 @@ func (d *decider) publisherVersion(m *message.Message) uint64 {
 	return d.policy.RightsVersion(&m.Publisher.Subject)
 }
 
-// gate is what stands before every question.
-func (d *decider) gate() outcome {
+// precondition is asked before every question: without a policy, or with one that
+// has expired, nothing is decided.
+func (d *decider) precondition() outcome {
 	switch {
 	case !d.ready:
 		return refuse(NoPolicy, "the gateway has no policy or no registry yet")
@@ -149,12 +150,12 @@ func (d *decider) gate() outcome {
 }
 
 func (d *decider) connectVerdict() message.Verdict {
-	out := d.gate()
+	out := d.precondition()
 	if out.ok {
-		d.trace.row(&binding{row: d.table.connect})
+		d.trace.row(&binding{row: d.topicMap.connect})
 		out = d.connect()
 	}
-	return verdict(d.table.connect, out, out.watchable())
+	return verdict(d.topicMap.connect, out, out.watchable())
 }
 
 func (d *decider) publishVerdict(name string, m *message.Message) message.Verdict {
@@ -163,7 +164,7 @@ func (d *decider) publishVerdict(name string, m *message.Message) message.Verdic
 	}
 	var b binding
 	if !d.ready || !d.find(name, &b) {
-		out := d.gate()
+		out := d.precondition()
 		if out.ok {
 			out = refuse(NoRow, "no row of the topic map carries this topic")
 		}
@@ -178,7 +179,7 @@ func (d *decider) publishVerdict(name string, m *message.Message) message.Verdic
 	}
 	var route message.Route
 	out := d.publish(&b, name, m, &route)
-	if g := d.gate(); !g.ok {
+	if g := d.precondition(); !g.ok {
 		out = g
 	}
 	v := verdict(b.row, out, out.watchable())
@@ -196,7 +197,7 @@ func (d *decider) subscribeVerdict(filter string, filtered bool) message.Verdict
 	if d.p.Kind == principal.Upstream || d.p.Kind == principal.Gateway {
 		return denied(refuse(UnknownKind, "links and the gateway itself do not subscribe"))
 	}
-	if out := d.gate(); !out.ok {
+	if out := d.precondition(); !out.ok {
 		return denied(out)
 	}
 	out, at := d.subscribe(sub.Filter, sub.Shared(), filtered)
@@ -209,7 +210,7 @@ func (d *decider) subscribeVerdict(filter string, filtered bool) message.Verdict
 // deliverOutcome decides a delivery. private tells that it depends on more
 // than topic and publisher, so that it must not be remembered.
 func (d *decider) deliverOutcome(m *message.Message) (out outcome, private bool) {
-	if out = d.gate(); !out.ok {
+	if out = d.precondition(); !out.ok {
 		return out, false
 	}
 	var b binding

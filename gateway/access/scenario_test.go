@@ -103,7 +103,7 @@ type house struct {
 	index    *authz.Index
 	topology *device.Topology
 	stage    offline.Stage
-	topics   *access.Map
+	topics   *access.Control
 }
 
 func (h *house) id(name string) space.ID {
@@ -186,19 +186,19 @@ func build(t *testing.T, s *site) *house {
 		o.InstanceScope = ""
 	}
 	if s.World.Map != "" {
-		o.Table = h.table(t, s)
+		o.TopicMap = h.table(t, s)
 	}
 	h.topics = access.New(o)
 	return h
 }
 
-func (h *house) table(t *testing.T, s *site) *access.Table {
+func (h *house) table(t *testing.T, s *site) *access.TopicMap {
 	file := filepath.Join(t.TempDir(), "topics.yaml")
 	text := placed.ReplaceAllStringFunc(s.World.Map, func(p string) string { return h.path(p[1 : len(p)-1]).String() })
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	table, problems := access.LoadTable(file)
+	table, problems := access.LoadTopicMap(file)
 	if len(problems) != len(s.World.Problems) {
 		t.Errorf("problems of the map %v, want %q", problems, s.World.Problems)
 	}

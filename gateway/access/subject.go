@@ -13,7 +13,7 @@ import (
 // it would be if it connected now: for Explain, never for a connection. A user
 // is taken to be a member of its tenant; domains and groups, which only a token
 // can say, are unknown.
-func (m *Map) Imagine(key string) (*principal.Principal, error) {
+func (c *Control) Imagine(key string) (*principal.Principal, error) {
 	kind, rest, _ := strings.Cut(key, ":")
 	p := &principal.Principal{Key: key, Name: rest}
 	switch kind {
@@ -24,7 +24,7 @@ func (m *Map) Imagine(key string) (*principal.Principal, error) {
 			p.Kind = principal.Module
 			hub, module, _ = strings.Cut(rest, "/")
 		}
-		e := m.env()
+		e := c.env()
 		if e.topology == nil {
 			return nil, fmt.Errorf("principal %q: there is no registry yet", key)
 		}

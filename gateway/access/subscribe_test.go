@@ -233,7 +233,7 @@ func TestCacheLivesForOneEpoch(t *testing.T) {
 	check("another stage", true)
 	w.rebuild()
 	check("another registry", true)
-	m.SetTable(NewTable())
+	m.SetTopicMap(NewTopicMap())
 	check("another table", true)
 	w.stage = offline.Expired
 	check("expired", false)

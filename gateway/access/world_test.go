@@ -31,7 +31,7 @@ var (
 	instanceScope = "/subscriptions/s/resourceGroups/g/providers/Microsoft.DeviceUpdate/accounts/a/instances/i"
 )
 
-// world holds what the providers give; a test changes it and the Map sees it.
+// world holds what the providers give; a test changes it and the Control sees it.
 type world struct {
 	t        tb
 	data     device.Data
@@ -143,7 +143,7 @@ func (w *world) options() Options {
 	}
 }
 
-func (w *world) open() *Map { return New(w.options()) }
+func (w *world) open() *Control { return New(w.options()) }
 
 func deviceIdentity(n byte) model.Identity {
 	return model.Identity{Kind: model.DeviceID, Object: id(n)}
@@ -208,14 +208,14 @@ func (w *world) want(v message.Verdict, allowed bool, reason, what string) {
 }
 
 // tableOf is a table of rows that a test wrote down, by the loader's own rules.
-func tableOf(w *world, rows []rowText) *Table {
+func tableOf(w *world, rows []rowText) *TopicMap {
 	w.t.Helper()
 	var l loader
 	compiled := l.rows(rows)
 	if len(l.problems) > 0 {
 		w.t.Fatalf("rows %+v: %v", rows, l.problems)
 	}
-	return newTable(compiled, nil)
+	return newTopicMap(compiled, nil)
 }
 
 // swapped hands snapshots to goroutines, as the root does.

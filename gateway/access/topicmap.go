@@ -6,9 +6,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// Table is one topic map: the built-in rows, some of them perhaps in
-// report-only mode, and the operator's. Immutable; Map.SetTable swaps it.
-type Table struct {
+// TopicMap is one topic map: the built-in rows, some of them perhaps in
+// report-only mode, and the operator's. Immutable; Control.SetTopicMap replaces it.
+type TopicMap struct {
 	connect *row
 	builtin []*row
 	byRoot  map[string][]*row // built-in rows by the first level of their topics
@@ -16,11 +16,11 @@ type Table struct {
 	longest int               // levels of the operator's longest topic
 }
 
-// NewTable is the map without an operator's rows, all of it enforced.
-func NewTable() *Table { return newTable(nil, nil) }
+// NewTopicMap is the map without an operator's rows, all of it enforced.
+func NewTopicMap() *TopicMap { return newTopicMap(nil, nil) }
 
-func newTable(rows []*row, reportOnly map[string]bool) *Table {
-	t := &Table{builtin: builtins(), byRoot: map[string][]*row{}, rows: rows}
+func newTopicMap(rows []*row, reportOnly map[string]bool) *TopicMap {
+	t := &TopicMap{builtin: builtins(), byRoot: map[string][]*row{}, rows: rows}
 	for _, r := range t.builtin {
 		r.reportOnly = reportOnly[r.name]
 		if r.kind == kindConnect {
@@ -47,7 +47,7 @@ func BuiltinRows() []string {
 }
 
 // Rows are the names of the operator's rows, in order.
-func (t *Table) Rows() []string {
+func (t *TopicMap) Rows() []string {
 	names := make([]string, len(t.rows))
 	for i, r := range t.rows {
 		names[i] = r.name
