@@ -5,7 +5,7 @@
 // One table (routes.go) says which method and path needs which permission and
 // who answers. The answers come from Sources, which the composition root
 // plugs in; a source that is missing makes its route answer 501, never the
-// daemon fail. Who may do what is decided by a Gate per listener: on the unix
+// daemon fail. Who may do what is decided by one Identify per listener: on the unix
 // socket by the uid that the kernel reports (SO_PEERCRED); on loopback nobody
 // is known, so it reads only and refuses other Host names and other sites'
 // pages (DNS rebinding). Every change that is asked for is audited, refused
@@ -83,7 +83,7 @@ func (s *Server) StatusJSON(ctx context.Context) ([]byte, error) {
 
 // ServeSocket answers on a unix socket until ctx ends.
 func (s *Server) ServeSocket(ctx context.Context, l net.Listener) error {
-	return s.serve(ctx, l, s.gated(s.socket, s.peerGate))
+	return s.serve(ctx, l, s.identified(s.socket, s.peerCaller))
 }
 
 // ServeLoopback answers read-only on a loopback TCP socket until ctx ends. A
@@ -98,7 +98,7 @@ func (s *Server) ServeLoopback(ctx context.Context, l net.Listener) error {
 			Next:   "set admin.address to 127.0.0.1:PORT",
 		}
 	}
-	return s.serve(ctx, l, s.gated(s.local, loopbackGate))
+	return s.serve(ctx, l, s.identified(s.local, loopbackCaller))
 }
 
 func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) error {

@@ -203,8 +203,8 @@ func TestErrors(t *testing.T) {
 // the attempt is audited.
 func TestPermissions(t *testing.T) {
 	if os.Getuid() == 0 {
-		// Root is always an operator: let the same rule be seen over TLS's gate.
-		f := startGated(t, admin.Caller{Name: "user:x", May: admin.Read})
+		// Root is always an operator: let the same rule be seen with another caller.
+		f := startIdentified(t, admin.Caller{Name: "user:x", May: admin.Read})
 		resp := post(t, f, "/v1/sync", `{"full":true}`)
 		if resp != http.StatusForbidden {
 			t.Errorf("a reader's sync: %d", resp)
@@ -222,7 +222,7 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
-func startGated(t *testing.T, c admin.Caller) string {
+func startIdentified(t *testing.T, c admin.Caller) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -237,7 +237,7 @@ func startGated(t *testing.T, c admin.Caller) string {
 	}})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.ServeGated(ctx, l, func(*http.Request) (admin.Caller, error) { return c, nil }) }()
+	go func() { done <- s.ServeIdentified(ctx, l, func(*http.Request) (admin.Caller, error) { return c, nil }) }()
 	t.Cleanup(func() {
 		http.DefaultClient.CloseIdleConnections()
 		cancel()

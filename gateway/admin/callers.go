@@ -16,9 +16,9 @@ type Caller struct {
 	May  Permission
 }
 
-// Gate says who a request is from and what that caller may do. An error, or
+// Identify says who a request is from and what that caller may do. An error, or
 // None, refuses it.
-type Gate func(*http.Request) (Caller, error)
+type Identify func(*http.Request) (Caller, error)
 
 type (
 	peerKey   struct{}
@@ -45,9 +45,9 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, int(cred.Uid))
 }
 
-// peerGate: whoever could open the socket may read; root, the daemon's own
+// peerCaller: whoever could open the socket may read; root, the daemon's own
 // user and the configured operators may change things.
-func (s *Server) peerGate(r *http.Request) (Caller, error) {
+func (s *Server) peerCaller(r *http.Request) (Caller, error) {
 	uid, ok := r.Context().Value(peerKey{}).(int)
 	if !ok {
 		return Caller{}, &Error{
@@ -63,10 +63,10 @@ func (s *Server) peerGate(r *http.Request) (Caller, error) {
 	return c, nil
 }
 
-// loopbackGate lets everyone on this machine read, but no page of another
+// loopbackCaller lets everyone on this machine read, but no page of another
 // site in an operator's browser: not by a name that resolves here (Host), nor
 // by a link or script (Sec-Fetch-Site).
-func loopbackGate(r *http.Request) (Caller, error) {
+func loopbackCaller(r *http.Request) (Caller, error) {
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
 		host = r.Host
@@ -84,9 +84,9 @@ func loopbackGate(r *http.Request) (Caller, error) {
 	return Caller{Name: "loopback", May: Read}, nil
 }
 
-func (s *Server) gated(h http.Handler, gate Gate) http.Handler {
+func (s *Server) identified(h http.Handler, identify Identify) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, err := gate(r)
+		c, err := identify(r)
 		if err == nil && c.May == None {
 			err = &Error{Status: http.StatusForbidden, What: "no permission", Next: "ask for the right to read this gateway"}
 		}

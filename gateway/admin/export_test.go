@@ -5,7 +5,7 @@ import (
 	"net"
 )
 
-// ServeGated answers on l everything that gate permits to a caller, until ctx ends.
-func (s *Server) ServeGated(ctx context.Context, l net.Listener, gate Gate) error {
-	return s.serve(ctx, l, s.gated(s.socket, gate))
+// ServeIdentified answers on l everything that identify permits to a caller, until ctx ends.
+func (s *Server) ServeIdentified(ctx context.Context, l net.Listener, identify Identify) error {
+	return s.serve(ctx, l, s.identified(s.socket, identify))
 }
