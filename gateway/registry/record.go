@@ -11,10 +11,10 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// record is a create as it is kept: what is wanted, and by whom with which
+// queuedCreate is a create as it is kept: what is wanted, and by whom with which
 // identities, so that the right can be asked for again when its turn has come. The
 // credential is not kept: that it expires meanwhile changes nothing (docs/spec/semantics.md 3.9).
-type record struct {
+type queuedCreate struct {
 	Device     string     `json:"device"` // hub device id
 	Node       space.ID   `json:"node"`   // its record then: another one under the same name is another device
 	HardwareID string     `json:"hardwareId"`
@@ -52,7 +52,7 @@ func (w who) principal() *principal.Principal {
 }
 
 // topic is the request's own, for the audit.
-func (r *record) topic() string {
+func (r *queuedCreate) topic() string {
 	return "registry/devices/" + r.Device + "/sensors/" + r.HardwareID + "/create"
 }
 
@@ -67,12 +67,12 @@ func numberOf(key string) (n uint64, err error) {
 	return n, nil
 }
 
-func decodeRecord(text []byte) (r record, err error) {
+func decodeCreate(text []byte) (r queuedCreate, err error) {
 	if err := json.Unmarshal(text, &r); err != nil {
-		return record{}, err
+		return queuedCreate{}, err
 	}
 	if r.Device == "" || r.Node.IsZero() || r.Who.Key == "" || r.Who.Kind == principal.Unknown {
-		return record{}, errors.New("incomplete")
+		return queuedCreate{}, errors.New("incomplete")
 	}
 	return r, checkHardwareID(r.HardwareID)
 }

@@ -363,7 +363,7 @@ func TestWithoutManagementAPI(t *testing.T) {
 func TestUnreadableRecordsAreLeftOut(t *testing.T) {
 	in(t, func(t *testing.T) {
 		h := start(t, nil)
-		good := record{Device: "d1", Node: num(11), HardwareID: "N1", Who: whoIs(gatewayP)}
+		good := queuedCreate{Device: "d1", Node: num(11), HardwareID: "N1", Who: whoIs(gatewayP)}
 		h.store.values[keyOf(3)] = mustJSON(t, good)
 		h.store.values["3"] = mustJSON(t, good) // the same number, written otherwise
 		h.store.values[keyOf(4)] = []byte(`{"device":"d1"}`)

@@ -31,7 +31,7 @@ type Service struct {
 
 // entry is one create in the queue.
 type entry struct {
-	record
+	queuedCreate
 	number uint64
 	asks   []ask // who waits for the answer; guarded by Service.mu
 }
@@ -62,9 +62,9 @@ func (s *Service) Load() error {
 	}()
 	return s.o.Store.Load(func(key string, text []byte) error {
 		n, err := numberOf(key)
-		var r record
+		var r queuedCreate
 		if err == nil {
-			r, err = decodeRecord(text)
+			r, err = decodeCreate(text)
 		}
 		if err != nil {
 			s.o.Log.Error("queued create dropped: unreadable", "key", key, "err", err)
@@ -73,7 +73,7 @@ func (s *Service) Load() error {
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.queue = append(s.queue, &entry{record: r, number: n, asks: []ask{{session: r.Session, request: r.Request, told: true}}})
+		s.queue = append(s.queue, &entry{queuedCreate: r, number: n, asks: []ask{{session: r.Session, request: r.Request, told: true}}})
 		s.held[r.Who.Key]++
 		s.all++
 		s.next = max(s.next, n+1)
@@ -159,7 +159,7 @@ func (s *Service) create(p *principal.Principal, session string, m *message.Mess
 		refuse(message.NotAuthorized, refusal(http.StatusNotFound, "NotFound", "no such device"))
 		return
 	}
-	r := record{
+	r := queuedCreate{
 		Device:     d.HubID,
 		Node:       d.ID,
 		HardwareID: m.Via.Object,
@@ -185,7 +185,7 @@ var errFull = errors.New("the queue is full")
 // enqueue keeps a create and acknowledges it once it is durable. The same
 // request of the same principal that still waits is kept once: joined tells
 // so, and done is then not called.
-func (s *Service) enqueue(r record, done func(code byte)) (joined bool, err error) {
+func (s *Service) enqueue(r queuedCreate, done func(code byte)) (joined bool, err error) {
 	text, err := json.Marshal(r)
 	if err != nil {
 		return false, err
@@ -202,7 +202,7 @@ func (s *Service) enqueue(r record, done func(code byte)) (joined bool, err erro
 	if s.all >= s.o.MaxQueued || s.held[r.Who.Key] >= s.o.MaxPerPrincipal {
 		return false, errFull
 	}
-	e := &entry{record: r, number: s.next}
+	e := &entry{queuedCreate: r, number: s.next}
 	s.next++
 	s.held[r.Who.Key]++
 	s.all++
@@ -243,7 +243,7 @@ func (s *Service) join(e *entry, a ask) {
 	e.asks = append(e.asks, a)
 }
 
-func (s *Service) same(r *record) *entry {
+func (s *Service) same(r *queuedCreate) *entry {
 	for _, e := range s.queue {
 		if e.Who.Key == r.Who.Key && e.Node == r.Node && e.HardwareID == r.HardwareID && e.Attributes == r.Attributes {
 			return e

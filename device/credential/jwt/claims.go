@@ -43,9 +43,9 @@ type Claims struct {
 	Name string
 }
 
-// wire is a token's payload. The decoder (go-jose's) tells cases apart and
+// payload is a token's payload. The decoder (go-jose's) tells cases apart and
 // refuses duplicate members.
-type wire struct {
+type payload struct {
 	Issuer    string               `json:"iss"`
 	Audience  josejwt.Audience     `json:"aud"`
 	Expires   *josejwt.NumericDate `json:"exp"`
@@ -65,7 +65,7 @@ type wire struct {
 	AppLabel  any                  `json:"app_displayname"`
 }
 
-func (v *Verifier) claims(w *wire, tid space.ID, t tenant) (*Claims, error) {
+func (v *Verifier) claims(w *payload, tid space.ID, t tenant) (*Claims, error) {
 	oid, err := space.ParseID(w.ObjectID)
 	if err != nil || oid.IsZero() {
 		return nil, fmt.Errorf("%w: oid", ErrMalformed)
@@ -96,7 +96,7 @@ func (v *Verifier) claims(w *wire, tid space.ID, t tenant) (*Claims, error) {
 }
 
 // guest: any sign of being from elsewhere counts, a sign that cannot be read included.
-func guest(w *wire, t tenant) bool {
+func guest(w *payload, t tenant) bool {
 	switch a := w.Acct.(type) {
 	case nil:
 	case float64:
@@ -135,7 +135,7 @@ func domain(upn string, verified []string) string {
 
 // groups are known when the token has the claim, says of no overage, and
 // every entry is an object id (an application may be set to emit names).
-func groups(w *wire) ([]space.ID, bool) {
+func groups(w *payload) ([]space.ID, bool) {
 	if w.Groups == nil || w.HasGroups != nil {
 		return nil, false
 	}
@@ -153,7 +153,7 @@ func groups(w *wire) ([]space.ID, bool) {
 	return ids, true
 }
 
-func label(w *wire, c *Claims) string {
+func label(w *payload, c *Claims) string {
 	name := w.UPN
 	for _, alt := range []any{w.Label, w.AppLabel} {
 		if s, ok := alt.(string); ok && name == "" {

@@ -148,7 +148,7 @@ func (v *Verifier) Verify(token string) (*Claims, error) {
 	if string(k.alg) != h.Algorithm {
 		return nil, ErrAlgorithm
 	}
-	var w wire
+	var w payload
 	if err := t.Claims(k.public, &w); err != nil {
 		if errors.Is(err, jose.ErrCryptoFailure) {
 			return nil, ErrSignature
@@ -163,7 +163,7 @@ func (v *Verifier) Verify(token string) (*Claims, error) {
 	return c, nil
 }
 
-func (v *Verifier) judge(w *wire, k key) (*Claims, error) {
+func (v *Verifier) judge(w *payload, k key) (*Claims, error) {
 	tid, err := space.ParseID(w.TenantID)
 	if err != nil {
 		return nil, fmt.Errorf("%w: tid", ErrMalformed)

@@ -15,17 +15,17 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-type wire struct {
+type duplex struct {
 	net.Conn
 	io.Reader
 }
 
-func (w wire) Read(p []byte) (int, error) { return w.Reader.Read(p) }
+func (w duplex) Read(p []byte) (int, error) { return w.Reader.Read(p) }
 
 var connack = []byte{0x20, 2, 0, 0}
 
 func through(b []byte, codes int32) ([]byte, error) {
-	g := newGuard(wire{nil, bytes.NewReader(b)}, 1000)
+	g := newGuard(duplex{nil, bytes.NewReader(b)}, 1000)
 	g.codes.Store(codes)
 	out, err := io.ReadAll(g)
 	return out, err

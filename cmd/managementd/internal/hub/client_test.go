@@ -26,9 +26,9 @@ import (
 // patience is for what must come, on the busiest machine.
 const patience = time.Minute
 
-// A wire is a client that speaks MQTT 3.1.1 byte by byte, so that the tests
+// A rawClient is a client that speaks MQTT 3.1.1 byte by byte, so that the tests
 // say exactly what is on the wire.
-type wire struct {
+type rawClient struct {
 	t    *testing.T
 	conn net.Conn
 	r    *bufio.Reader
@@ -43,7 +43,7 @@ func str(s string) []byte {
 	return append(binary.BigEndian.AppendUint16(nil, uint16(len(s))), s...)
 }
 
-func (w *wire) write(first byte, body []byte) {
+func (w *rawClient) write(first byte, body []byte) {
 	w.t.Helper()
 	b := []byte{first}
 	for n := len(body); ; {
@@ -61,7 +61,7 @@ func (w *wire) write(first byte, body []byte) {
 }
 
 // read returns the next frame; false when the connection has ended.
-func (w *wire) read() (frame, bool) {
+func (w *rawClient) read() (frame, bool) {
 	w.t.Helper()
 	_ = w.conn.SetReadDeadline(time.Now().Add(patience))
 	first, err := w.r.ReadByte()
@@ -82,7 +82,7 @@ func (w *wire) read() (frame, bool) {
 	return frame{first >> 4, first & 15, body}, true
 }
 
-func (w *wire) want(kind byte) frame {
+func (w *rawClient) want(kind byte) frame {
 	w.t.Helper()
 	f, ok := w.read()
 	if !ok || f.kind != kind {
@@ -91,7 +91,7 @@ func (w *wire) want(kind byte) frame {
 	return f
 }
 
-func (w *wire) wantClosed(what string) {
+func (w *rawClient) wantClosed(what string) {
 	w.t.Helper()
 	if f, ok := w.read(); ok {
 		w.t.Fatalf("%s: got frame %+v, want the connection closed", what, f)
@@ -99,7 +99,7 @@ func (w *wire) wantClosed(what string) {
 }
 
 // wantPublish returns topic, payload and packet id of the next publish.
-func (w *wire) wantPublish() (string, []byte, uint16) {
+func (w *rawClient) wantPublish() (string, []byte, uint16) {
 	w.t.Helper()
 	f := w.want(3)
 	n := int(binary.BigEndian.Uint16(f.body))
@@ -110,7 +110,7 @@ func (w *wire) wantPublish() (string, []byte, uint16) {
 	return topic, rest[2:], binary.BigEndian.Uint16(rest)
 }
 
-func (w *wire) publish(topic string, payload string, qos byte, id uint16) {
+func (w *rawClient) publish(topic string, payload string, qos byte, id uint16) {
 	w.t.Helper()
 	body := str(topic)
 	if qos > 0 {
@@ -119,7 +119,7 @@ func (w *wire) publish(topic string, payload string, qos byte, id uint16) {
 	w.write(0x30|qos<<1, append(body, payload...))
 }
 
-func (w *wire) subscribe(filters ...string) []byte {
+func (w *rawClient) subscribe(filters ...string) []byte {
 	w.t.Helper()
 	body := []byte{0, 9}
 	for _, f := range filters {
@@ -208,7 +208,7 @@ func selfSigned(t *testing.T, cn string) tls.Certificate {
 }
 
 // dial sends CONNECT and returns the answer's code; -1: closed without one.
-func (w *world) dial(o connectOptions) (*wire, int) {
+func (w *world) dial(o connectOptions) (*rawClient, int) {
 	w.t.Helper()
 	c := &tls.Config{InsecureSkipVerify: true} // the test is about the client's side
 	if o.certificate != nil {
@@ -219,7 +219,7 @@ func (w *world) dial(o connectOptions) (*wire, int) {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = conn.Close() })
-	cl := &wire{t: w.t, conn: conn, r: bufio.NewReader(conn)}
+	cl := &rawClient{t: w.t, conn: conn, r: bufio.NewReader(conn)}
 	if o.version == 0 {
 		o.version = 4
 	}
@@ -259,7 +259,7 @@ func sasOptions(id string) connectOptions {
 	return connectOptions{clientID: id, username: user(id), password: Token(host, ID{string(device), string(module)}, []byte("secret"), time.Now().Add(time.Hour))}
 }
 
-func (w *world) connect(id string) *wire {
+func (w *world) connect(id string) *rawClient {
 	w.t.Helper()
 	c, code := w.dial(sasOptions(id))
 	if code != 0 {

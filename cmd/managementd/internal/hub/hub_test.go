@@ -120,7 +120,7 @@ func TestRules(t *testing.T) {
 func TestTwin(t *testing.T) {
 	w := start(t)
 	a, b := w.connect("sas"), w.connect("sas2")
-	for _, c := range []*wire{a, b} {
+	for _, c := range []*rawClient{a, b} {
 		c.subscribe("$iothub/twin/res/#", "$iothub/twin/PATCH/properties/desired/#")
 	}
 	id := ID{"sas", ""}
