@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 	"github.com/gatehouse/gatehouse/device/credential/x509"
 	"github.com/gatehouse/gatehouse/gateway/config"
 )
@@ -80,7 +81,7 @@ func TestBadFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e2e.WritePair(old, filepath.Join(g.Dir, "old.pem"), filepath.Join(g.Dir, "old.key")); err != nil {
+	if err := site.WritePair(old, filepath.Join(g.Dir, "old.pem"), filepath.Join(g.Dir, "old.key")); err != nil {
 		t.Fatal(err)
 	}
 	key := read(t, house.PKI("server.key"))

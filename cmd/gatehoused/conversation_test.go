@@ -13,7 +13,9 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
@@ -36,7 +38,7 @@ func conversing(t *testing.T, s e2e.Settings) *e2e.Gateway {
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	g := serving(t, e2e.Settings{})
-	dashboard := g.Sub(t, g.Person(t, "dashboard", "dash"), "spaces"+e2e.Site+"/#")
+	dashboard := g.Sub(t, g.Person(t, "dashboard", "dash"), "spaces"+site.GatewaySpace+"/#")
 	user := g.Sub(t, g.Person(t, "dave@harbour.example", "dave").Five(), "spaces"+house.Path("office")+"/#")
 	for _, c := range []struct{ device, sensor, kind string }{
 		{"thermostat-101", "thermostat-101-temperature", "X.509"}, {"meter-main", "meter-main-power", "SAS"},
@@ -45,7 +47,7 @@ func TestCredentials(t *testing.T) {
 			p := g.Device(c.device)
 			p.V5 = five
 			payload := fmt.Sprintf("%s five=%v", c.kind, five)
-			g.MustPub(t, p, e2e.Telemetry(c.device, c.sensor), payload)
+			g.MustPub(t, p, site.Telemetry(c.device, c.sensor), payload)
 			dashboard.Line(t, payload)
 		}
 	}
@@ -71,7 +73,7 @@ func TestCredentials(t *testing.T) {
 	for _, c := range wrong {
 		for _, five := range []bool{false, true} {
 			c.peer.V5 = five
-			if out, err := g.Pub(c.peer, e2e.Telemetry(c.peer.ID, ""), "forged"); err == nil || !regexp.MustCompile("refused|not authori|Not authori|Bad User Name").MatchString(out) {
+			if out, err := g.Pub(c.peer, site.Telemetry(c.peer.ID, ""), "forged"); err == nil || !regexp.MustCompile("refused|not authori|Not authori|Bad User Name").MatchString(out) {
 				t.Errorf("%s, five=%v: %v %s", c.name, five, err, out)
 			}
 		}
@@ -98,7 +100,7 @@ func TestQueuesSurviveAKill(t *testing.T) {
 	var want []string
 	for i := range 6 {
 		payload := fmt.Sprintf("queued-%d", i)
-		g.MustPub(t, g.Device("thermostat-101"), e2e.Telemetry("thermostat-101", "thermostat-101-humidity"), payload)
+		g.MustPub(t, g.Device("thermostat-101"), site.Telemetry("thermostat-101", "thermostat-101-humidity"), payload)
 		want = append(want, payload)
 	}
 	g.MustPub(t, g.Device("thermostat-101").With("-r"), "samples/thermostat-101-setpoint/y", "kept")
@@ -138,7 +140,7 @@ func TestWills(t *testing.T) {
 	leave := func(payload string) *e2e.Process {
 		return g.Sub(t, with(payload), "devices/reader-1/messages/devicebound/#")
 	}
-	id := house.Assign(t, e2e.GatewayDevice, e2e.Reader, house.Path("kitchen"))
+	id := house.Assign(t, model.GatewayDeviceRole, site.Reader, house.Path("kitchen"))
 	e2e.Eventually(t, "the right is in force", func() error {
 		_, err := g.Pub(g.Device("reader-1"), topic, "probe")
 		return err
@@ -231,7 +233,7 @@ func TestWebSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := serving(t, e2e.Settings{Listeners: "  - {name: wss, kind: websocket, path: /mqtt, address: \"127.0.0.1:" + itoa(port) + "\", tls: {cert: HOUSE/pki/server.pem, key: HOUSE/pki/server.key}}"})
-	dashboard := g.Sub(t, g.Person(t, "dashboard", "dash"), "spaces"+e2e.Site+"/#")
+	dashboard := g.Sub(t, g.Person(t, "dashboard", "dash"), "spaces"+site.GatewaySpace+"/#")
 	pair, err := tls.LoadX509KeyPair(house.PKI("door-1.pem"), house.PKI("door-1.key"))
 	if err != nil {
 		t.Fatal(err)
@@ -243,7 +245,7 @@ func TestWebSocket(t *testing.T) {
 			return fmt.Errorf("connect: %w", tk.Error())
 		}
 		defer c.Disconnect(uint((50 * time.Millisecond).Milliseconds()))
-		tk := c.Publish(e2e.Telemetry("door-1", "door-1-contact"), 1, false, "through the web")
+		tk := c.Publish(site.Telemetry("door-1", "door-1-contact"), 1, false, "through the web")
 		if !tk.WaitTimeout(e2e.Patience) {
 			return fmt.Errorf("not acknowledged")
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
@@ -78,7 +79,7 @@ func TestPortTaken(t *testing.T) {
 			}
 			g.MQTT = second
 			e2e.Eventually(t, "devices are served at the other listener", func() error {
-				_, err := g.Pub(g.Device("ups-1"), e2e.Telemetry("ups-1", "ups-1-charge"), "1")
+				_, err := g.Pub(g.Device("ups-1"), site.Telemetry("ups-1", "ups-1-charge"), "1")
 				return err
 			})
 			_ = l.Close()
@@ -148,7 +149,7 @@ func TestCertificatesThatTimeMends(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := func(name string) string { return filepath.Join(g.Dir, name) }
-	if err := e2e.WritePair(old, file("old.pem"), file("old.key")); err != nil {
+	if err := site.WritePair(old, file("old.pem"), file("old.key")); err != nil {
 		t.Fatal(err)
 	}
 	key := read(t, house.PKI("server.key"))
@@ -192,7 +193,7 @@ func TestCertificatesThatTimeMends(t *testing.T) {
 		t.Error("the key is in the log")
 	}
 	// Somebody, or something, mends the files; nobody tells the daemon.
-	if err := e2e.WritePair(newServer(t, "renewed.example"), file("old.pem"), file("old.key")); err != nil {
+	if err := site.WritePair(newServer(t, "renewed.example"), file("old.pem"), file("old.key")); err != nil {
 		t.Fatal(err)
 	}
 	put(t, file("mixed.key"), 0o600, read(t, file("old.key")))

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 	"github.com/gatehouse/gatehouse/gateway"
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/freeport"
@@ -117,7 +118,7 @@ func TestOfflineStages(t *testing.T) {
 	in.stage(t, "fresh")
 	here := in.Sub(t, in.Device("thermostat-101"), "devices/thermostat-101/messages/devicebound/#")
 	publish := func() error {
-		_, err := in.Pub(in.Device("ups-1").Five(), e2e.Telemetry("ups-1", "ups-1-charge"), "1")
+		_, err := in.Pub(in.Device("ups-1").Five(), site.Telemetry("ups-1", "ups-1-charge"), "1")
 		return err
 	}
 	for _, c := range []struct {
@@ -160,7 +161,7 @@ func TestNoRoom(t *testing.T) {
 	in := &inside{Gateway: house.NewGateway(t, e2e.Settings{Sections: uplinkTo(1) + "outbox: {refuseAfter: 1s}\n"})}
 	in.run(t)
 	in.Synced(t)
-	topic := e2e.Telemetry("ups-1", "ups-1-load")
+	topic := site.Telemetry("ups-1", "ups-1-load")
 	in.MustPub(t, in.Device("ups-1").Five(), topic, "room")
 	in.free.Store(15 << 20)
 	if out, err := in.Pub(in.Device("ups-1").Five(), topic, "none"); err == nil || !strings.Contains(out, "Quota exceeded") {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/admin/client"
 	"github.com/gatehouse/gatehouse/gateway/freeport"
@@ -30,13 +31,13 @@ func TestOperatorsSeeWhatHappened(t *testing.T) {
 	g := serving(t, e2e.Settings{})
 	ask := operator(t, g)
 	ctx := context.Background()
-	filter := "spaces" + e2e.Site + "/#"
+	filter := "spaces" + site.GatewaySpace + "/#"
 	dash := g.Sub(t, g.Person(t, "dashboard", "dash"), filter)
 	for i := range 3 {
-		g.MustPub(t, g.Device("door-1"), e2e.Telemetry("door-1", "door-1-contact"), fmt.Sprint("knock ", i))
+		g.MustPub(t, g.Device("door-1"), site.Telemetry("door-1", "door-1-contact"), fmt.Sprint("knock ", i))
 	}
 	dash.Line(t, "knock 2")
-	if _, err := g.Pub(g.Device("dishwasher-1"), e2e.Telemetry("dishwasher-1", ""), "x"); err == nil {
+	if _, err := g.Pub(g.Device("dishwasher-1"), site.Telemetry("dishwasher-1", ""), "x"); err == nil {
 		t.Error("a device without an assignment connects")
 	}
 
@@ -73,7 +74,7 @@ func TestOperatorsSeeWhatHappened(t *testing.T) {
 	if r, err := ask.Disconnect(ctx, admin.DisconnectRequest{Session: session.Key}); err != nil || r.Closed != 1 {
 		t.Errorf("closed %d of one session, %v", r.Closed, err)
 	}
-	g.MustPub(t, g.Device("door-1"), e2e.Telemetry("door-1", "door-1-contact"), "still listening")
+	g.MustPub(t, g.Device("door-1"), site.Telemetry("door-1", "door-1-contact"), "still listening")
 	other.Line(t, "still listening")
 	g.Sub(t, g.Device("ups-1"), "devices/ups-1/messages/devicebound/#")
 	if r, err := ask.Disconnect(ctx, admin.DisconnectRequest{Principal: "ups-1"}); err != nil || r.Closed != 1 {
@@ -100,7 +101,7 @@ func TestOperatorsAreToldWhy(t *testing.T) {
 	g := serving(t, e2e.Settings{})
 	ask := operator(t, g)
 	ctx := context.Background()
-	x, err := ask.Explain(ctx, admin.Question{Principal: "ups-1", Verb: "publish", Topic: e2e.Telemetry("ups-1", "ups-1-charge")})
+	x, err := ask.Explain(ctx, admin.Question{Principal: "ups-1", Verb: "publish", Topic: site.Telemetry("ups-1", "ups-1-charge")})
 	if err != nil || !x.Allowed {
 		t.Fatalf("%+v, %v", x, err)
 	}
@@ -113,7 +114,7 @@ func TestOperatorsAreToldWhy(t *testing.T) {
 	if granted != 2 { // to be connected, and to send telemetry
 		t.Errorf("%d steps name what grants them: %+v", granted, x.Steps)
 	}
-	x, err = ask.Explain(ctx, admin.Question{Principal: "ups-1", Verb: "publish", Topic: e2e.Telemetry("door-1", "")})
+	x, err = ask.Explain(ctx, admin.Question{Principal: "ups-1", Verb: "publish", Topic: site.Telemetry("door-1", "")})
 	if err != nil || x.Allowed || !slices.ContainsFunc(x.Steps, func(s admin.Step) bool { return s.Check == "acts for" && s.At == "door-1" && !s.OK }) {
 		t.Errorf("%+v, %v", x, err)
 	}
@@ -168,7 +169,7 @@ func TestBeforeTheFirstPolicy(t *testing.T) {
 	g.Write(t, strings.Join(lines, ""))
 	g.Launch(t)
 	g.Ready(t)
-	if out, err := g.Pub(g.Device("door-1").Five(), e2e.Telemetry("door-1", ""), "x"); err == nil || !strings.Contains(out, "unavailable") {
+	if out, err := g.Pub(g.Device("door-1").Five(), site.Telemetry("door-1", ""), "x"); err == nil || !strings.Contains(out, "unavailable") {
 		t.Errorf("%v %s", err, out)
 	}
 	records, err := operator(t, g).Audit(context.Background(), client.AuditQuery{Limit: 5, Event: "connect"})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
@@ -100,7 +101,7 @@ func TestSocketActivation(t *testing.T) {
 	g.Line(t, "Listening on "+address)
 	// The tool starts the daemon at the first connection, which waits in the queue of the socket.
 	e2e.Eventually(t, "a device that knocked first is served", func() error {
-		_, err := g.Pub(g.Device("lobby-thermostat"), e2e.Telemetry("lobby-thermostat", "lobby-thermostat-humidity"), "40")
+		_, err := g.Pub(g.Device("lobby-thermostat"), site.Telemetry("lobby-thermostat", "lobby-thermostat-humidity"), "40")
 		return err
 	})
 	g.Ready(t)
@@ -140,7 +141,7 @@ func TestReload(t *testing.T) {
 	g := house.NewGateway(t, e2e.Settings{})
 	pem, key := filepath.Join(g.Dir, "own.pem"), filepath.Join(g.Dir, "own.key")
 	install := func(host string) {
-		if err := e2e.WritePair(newServer(t, host), pem, key); err != nil {
+		if err := site.WritePair(newServer(t, host), pem, key); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -155,7 +156,7 @@ func TestReload(t *testing.T) {
 	if _, err := g.Pub(installer, "second/ups-1-load", "1"); err == nil {
 		t.Fatal("a topic that no row matches was accepted")
 	}
-	live := g.Sub(t, g.Person(t, "dashboard", "dash-reload"), "spaces"+e2e.Site+"/#")
+	live := g.Sub(t, g.Person(t, "dashboard", "dash-reload"), "spaces"+site.GatewaySpace+"/#")
 	withdrawn := g.Sub(t, g.Person(t, "dashboard", "dash-first"), "first/ups-1-load")
 	g.MustPub(t, installer, "first/ups-1-load", "before")
 	withdrawn.Line(t, "MSG first/ups-1-load 1 0 before")
@@ -204,7 +205,7 @@ func TestReload(t *testing.T) {
 		t.Error("a row that the new map does not have still grants")
 	}
 	// The session that was there before goes on, and hears what comes after.
-	g.MustPub(t, insecure, e2e.Telemetry("ups-1", "ups-1-load"), "after the reload")
+	g.MustPub(t, insecure, site.Telemetry("ups-1", "ups-1-load"), "after the reload")
 	live.Line(t, "after the reload")
 	for _, m := range withdrawn.Messages() {
 		if m == "3" {
@@ -240,7 +241,7 @@ func TestReloadOfTokenKeys(t *testing.T) {
 	from := strings.Index(text, "  jwks: ")
 	g.Write(t, text[:from]+"  jwks: {file: jwks.json}\n"+text[from+strings.Index(text[from:], "\n")+1:])
 	g.Up(t)
-	person := g.Sub(t, g.Person(t, "dashboard", "dash"), "spaces"+e2e.Site+"/#")
+	person := g.Sub(t, g.Person(t, "dashboard", "dash"), "spaces"+site.GatewaySpace+"/#")
 	device := g.Sub(t, g.Device("thermostat-101"), "devices/thermostat-101/messages/devicebound/#")
 	reload := func(keys string) {
 		t.Helper()
@@ -255,7 +256,7 @@ func TestReloadOfTokenKeys(t *testing.T) {
 			t.Errorf("%q: health says %q", broken, w)
 		}
 	}
-	g.Sub(t, g.Person(t, "dashboard", "dash-2"), "spaces"+e2e.Site+"/#").Kill() // the old keys are still in force
+	g.Sub(t, g.Person(t, "dashboard", "dash-2"), "spaces"+site.GatewaySpace+"/#").Kill() // the old keys are still in force
 	others := regexp.MustCompile(`("kid":\s*")`).ReplaceAllString(keys, "${1}another-")
 	if others == keys {
 		t.Fatalf("no key id in %s", keys)
@@ -276,5 +277,5 @@ func TestReloadOfTokenKeys(t *testing.T) {
 		t.Error("the device, which no token proves, was disconnected")
 	}
 	reload(keys)
-	g.Sub(t, g.Person(t, "dashboard", "dash-4"), "spaces"+e2e.Site+"/#")
+	g.Sub(t, g.Person(t, "dashboard", "dash-4"), "spaces"+site.GatewaySpace+"/#")
 }

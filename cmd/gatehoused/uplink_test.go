@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
@@ -69,7 +70,7 @@ func TestUplinkLosesNothing(t *testing.T) {
 			payload := fmt.Sprintf("%s-%d", name, i)
 			p := g.Device("thermostat-101")
 			p.V5 = i%2 == 1
-			g.MustPub(t, p, e2e.Telemetry("thermostat-101", "thermostat-101-temperature"), payload)
+			g.MustPub(t, p, site.Telemetry("thermostat-101", "thermostat-101-temperature"), payload)
 			acked = append(acked, payload)
 		}
 	}
@@ -131,7 +132,7 @@ func TestFullDisk(t *testing.T) {
 	g := house.NewGateway(t, e2e.Settings{State: "{dir: state, minFree: 16 MiB}", Sections: uplinkTo(1) + "outbox: {refuseAfter: 1s}\n"})
 	smallDisk(t, filepath.Join(g.Dir, "state"), "160m")
 	g.Up(t, "WATCHDOG_USEC=1500000") // the self-test, which health hears from, at its rhythm
-	topic := e2e.Telemetry("ups-1", "ups-1-load")
+	topic := site.Telemetry("ups-1", "ups-1-load")
 	g.MustPub(t, g.Device("ups-1").Five(), topic, "room")
 	filler := filepath.Join(g.Dir, "state", "filler")
 	f, err := os.Create(filler)

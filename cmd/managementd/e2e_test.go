@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 	credential "github.com/gatehouse/gatehouse/device/credential/x509"
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/freeport"
@@ -38,66 +38,37 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// cloud is a directory with a good configuration and what it names.
+// cloud is a site whose store begins empty. Tests spoil its configuration, or what that names.
 type cloud struct {
-	dir, file string
-	port      int
-	http      *http.Client
+	*site.Site
+	http *http.Client
 }
 
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
-	c := &cloud{dir: e2e.ShortDir(t)}
-	var err error
-	if c.port, err = freeport.Get(); err != nil {
-		t.Fatal(err)
-	}
-	ca, err := credential.NewCA("test", time.Now().Add(-time.Hour), 24*time.Hour)
+	port, err := freeport.Get()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.certificate(t, ca, time.Now().Add(-time.Hour))
-	pool := x509.NewCertPool()
-	pool.AddCert(ca.Cert)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
+	s, err := site.Prepare(site.Options{Dir: e2e.ShortDir(t), Ports: site.Ports{API: port}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.Pool, MinVersion: tls.VersionTLS12}}
 	t.Cleanup(transport.CloseIdleConnections)
-	c.http = &http.Client{Timeout: e2e.Patience, Transport: transport}
-	c.file = filepath.Join(c.dir, "managementd.yaml")
-	c.write(t, strings.ReplaceAll(`listen: 127.0.0.1:PORT
-tls: {cert: server.pem, key: server.key}
-state: state
-tenant: 7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e1001
-issuer:
-  url: https://localhost:PORT/7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e1001/v2.0
-  key: issuer.key
-  management: https://management.demo.example
-  audiences: [{resource: "https://management.demo.example", audience: "https://management.demo.example"}]
-  accounts: [{id: robot, secret: robot, objectId: 5e4c1ce0-0000-4000-8000-000000000001}]
-`, "PORT", fmt.Sprint(c.port)))
-	return c
-}
-
-func (c *cloud) certificate(t *testing.T, ca credential.Pair, from time.Time) {
-	t.Helper()
-	server, err := ca.Server(from, 24*time.Hour, "localhost", "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := e2e.WritePair(server, filepath.Join(c.dir, "server.pem"), filepath.Join(c.dir, "server.key")); err != nil {
-		t.Fatal(err)
-	}
+	return &cloud{s, &http.Client{Timeout: e2e.Patience, Transport: transport}}
 }
 
 func (c *cloud) write(t *testing.T, text string) {
 	t.Helper()
-	if err := os.WriteFile(c.file, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(c.CloudFile(), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (c *cloud) edit(t *testing.T, from, to string) {
 	t.Helper()
-	b, err := os.ReadFile(c.file)
+	b, err := os.ReadFile(c.CloudFile())
 	if err != nil || !strings.Contains(string(b), from) {
 		t.Fatalf("%q is not in the configuration (%v)", from, err)
 	}
@@ -106,7 +77,7 @@ func (c *cloud) edit(t *testing.T, from, to string) {
 
 func (c *cloud) start(t *testing.T) *e2e.Process {
 	t.Helper()
-	return e2e.Start(t, nil, bin, "-config", c.file)
+	return e2e.Start(t, nil, bin, "-config", c.CloudFile())
 }
 
 func (c *cloud) up(t *testing.T) *e2e.Process {
@@ -119,7 +90,7 @@ func (c *cloud) up(t *testing.T) *e2e.Process {
 
 func (c *cloud) ask(t *testing.T, method, path, body string, want int) error {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, fmt.Sprintf("https://localhost:%d%s", c.port, path), strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), method, c.URL(path), strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,12 +124,12 @@ func TestBrokenConfiguration(t *testing.T) {
 	c := newCloud(t)
 	c.edit(t, "listen: 127.0.0.1:", "listen: here")
 	c.edit(t, "tenant:", "tennant:")
-	c.edit(t, "secret: robot, ", "")
-	c.edit(t, "state: state", "hub: {listen: 0.0.0.0:1}")
+	c.edit(t, "id: gatehoused, ", "")
+	c.edit(t, "state: cloud", "hub: {listen: 0.0.0.0:1}")
 	ended(t, c.start(t), config.ExitCode, `managementd\.yaml:1: listen: is no host:port\n\tfix: write`, `managementd\.yaml:4: tennant: .*\n\tfix: did you mean tenant`,
 		`tenant: is missing\n\tfix: `, `state: is missing\n\tfix: `, `issuer\.accounts\[0\]: needs id, secret and objectId\n\tfix: `,
 		`hub\.listen: opens the development hub beyond this machine\n\tfix: `, `nothing was started`)
-	if made, _ := filepath.Glob(filepath.Join(c.dir, "issuer.key")); len(made) > 0 {
+	if made, _ := filepath.Glob(c.File("cloud-issuer.key")); len(made) > 0 {
 		t.Errorf("made %v although nothing may start", made)
 	}
 }
@@ -172,12 +143,12 @@ func TestArguments(t *testing.T) {
 		want string
 	}{
 		{[]string{"-verbose"}, 64, "not defined: -verbose"}, {[]string{"start"}, 64, `unexpected argument "start"`}, {[]string{"-h"}, 0, "Usage"},
-		{[]string{"-version"}, 0, "managementd "}, {[]string{"-config", c.file, "-check"}, 0, "managementd.yaml: good"},
-		{[]string{"-config", filepath.Join(c.dir, "none.yaml")}, config.ExitCode, "none.yaml"},
+		{[]string{"-version"}, 0, "managementd "}, {[]string{"-config", c.CloudFile(), "-check"}, 0, "managementd.yaml: good"},
+		{[]string{"-config", c.File("none.yaml")}, config.ExitCode, "none.yaml"},
 	} {
 		t.Run(strings.Join(a.args, " "), func(t *testing.T) { ended(t, e2e.Start(t, nil, bin, a.args...), a.code, regexp.QuoteMeta(a.want)) })
 	}
-	if made, _ := filepath.Glob(filepath.Join(c.dir, "state")); len(made) > 0 {
+	if made, _ := filepath.Glob(c.File("cloud")); len(made) > 0 {
 		t.Errorf("-check made %v", made)
 	}
 }
@@ -189,22 +160,22 @@ func TestBadFiles(t *testing.T) {
 		spoil func(*testing.T, *cloud)
 		want  string
 	}{
-		"state is a file":     {func(t *testing.T, c *cloud) { c.touch(t, "state", 0o600, "") }, `state: .*cannot be used: not a directory\n\tfix: `},
-		"certificate missing": {func(t *testing.T, c *cloud) { c.edit(t, "cert: server.pem", "cert: none.pem") }, `tls\.cert: .*none\.pem: no such file.*\n\tfix: `},
+		"state is a file":     {func(t *testing.T, c *cloud) { c.touch(t, "cloud", 0o600, "") }, `state: .*cannot be used: not a directory\n\tfix: `},
+		"certificate missing": {func(t *testing.T, c *cloud) { c.edit(t, "cert: pki/server.pem", "cert: none.pem") }, `tls\.cert: .*none\.pem: no such file.*\n\tfix: `},
 		"certificate expired": {func(t *testing.T, c *cloud) { c.expire(t) }, `tls\.cert: expired on .*\n\tfix: renew it`},
-		"key for everyone":    {func(t *testing.T, c *cloud) { c.open(t, "server.key") }, `tls\.key: .*every user.*\n\tfix: chmod 0600`},
-		"key of another":      {func(t *testing.T, c *cloud) { c.touch(t, "server.key", 0o600, "-----BEGIN PRIVATE KEY-----\n") }, `tls\.cert: cannot be used: .*\n\tfix: `},
-		"issuer key is noise": {func(t *testing.T, c *cloud) { c.touch(t, "issuer.key", 0o600, "noise") }, `issuer\.key: .*`},
+		"key for everyone":    {func(t *testing.T, c *cloud) { c.open(t, "pki/server.key") }, `tls\.key: .*every user.*\n\tfix: chmod 0600`},
+		"key of another":      {func(t *testing.T, c *cloud) { c.touch(t, "pki/server.key", 0o600, "-----BEGIN PRIVATE KEY-----\n") }, `tls\.cert: cannot be used: .*\n\tfix: `},
+		"issuer key is noise": {func(t *testing.T, c *cloud) { c.touch(t, "cloud-issuer.key", 0o600, "noise") }, `issuer\.key: .*`},
 		"seed missing": {func(t *testing.T, c *cloud) {
-			c.edit(t, "state: state", "state: state\nseed: none.yaml\ncredentials: none.yaml")
+			c.edit(t, "state: cloud", "state: cloud\nseed: none.yaml\ncredentials: none.yaml")
 		}, `seed: .*none\.yaml: no such file.*\n\tfix: `},
-		"seed without keys": {func(t *testing.T, c *cloud) { c.edit(t, "state: state", "state: state\nseed: none.yaml") }, `credentials: is missing.*\n\tfix: `},
+		"seed without keys": {func(t *testing.T, c *cloud) { c.edit(t, "state: cloud", "state: cloud\nseed: none.yaml") }, `credentials: is missing.*\n\tfix: `},
 		"owner of no type": {func(t *testing.T, c *cloud) {
-			c.edit(t, "state: state", "state: state\nowner: {objectId: 0fc863aa-eb51-4704-a312-7d635d70e000, objectIdType: DeviceId}")
+			c.edit(t, "state: cloud", "state: cloud\nowner: {objectId: 0fc863aa-eb51-4704-a312-7d635d70e000, objectIdType: DeviceId}")
 		}, `owner\.objectIdType: .*\n\tfix: write UserId`},
 		"credentials are open": {func(t *testing.T, c *cloud) {
 			c.touch(t, "credentials.yaml", 0o644, "")
-			c.edit(t, "state: state", "state: state\ncredentials: credentials.yaml")
+			c.edit(t, "state: cloud", "state: cloud\ncredentials: credentials.yaml")
 		}, `credentials: .*every user.*\n\tfix: chmod 0600`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -218,14 +189,14 @@ func TestBadFiles(t *testing.T) {
 
 func (c *cloud) touch(t *testing.T, name string, mode os.FileMode, text string) {
 	t.Helper()
-	file := filepath.Join(c.dir, name)
+	file := c.File(name)
 	if err := os.WriteFile(file, []byte(text), mode); err != nil {
 		t.Fatal(err)
 	}
 	c.chmod(t, file, mode)
 }
 
-func (c *cloud) open(t *testing.T, name string) { c.chmod(t, filepath.Join(c.dir, name), 0o644) }
+func (c *cloud) open(t *testing.T, name string) { c.chmod(t, c.File(name), 0o644) }
 
 func (c *cloud) chmod(t *testing.T, file string, mode os.FileMode) {
 	t.Helper()
@@ -240,22 +211,28 @@ func (c *cloud) expire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.certificate(t, old, time.Now().Add(-48*time.Hour))
+	server, err := old.Server(time.Now().Add(-48*time.Hour), 24*time.Hour, "localhost", "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := site.WritePair(server, c.PKI("server.pem"), c.PKI("server.key")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestPortTaken(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", c.port))
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", c.Ports.API))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	ended(t, c.start(t), 1, fmt.Sprintf(`listen: 127.0.0.1:%d is taken by another process`, c.port))
+	ended(t, c.start(t), 1, fmt.Sprintf(`listen: 127.0.0.1:%d is taken by another process`, c.Ports.API))
 	hub := newCloud(t)
-	hub.edit(t, "state: state", fmt.Sprintf("state: state\nhubHost: hub.example\nhub: {listen: \"127.0.0.1:%d\"}", c.port))
+	hub.edit(t, "state: cloud", fmt.Sprintf("state: cloud\nhubHost: hub.example\nhub: {listen: \"127.0.0.1:%d\"}", c.Ports.API))
 	p := hub.start(t)
-	ended(t, p, 1, fmt.Sprintf(`hub\.listen: 127.0.0.1:%d is taken by another process`, c.port))
+	ended(t, p, 1, fmt.Sprintf(`hub\.listen: 127.0.0.1:%d is taken by another process`, c.Ports.API))
 	if strings.Contains(p.Text(), "serves") {
 		t.Errorf("it says that it serves, without its hub:\n%s", p.Text())
 	}
@@ -284,7 +261,7 @@ func TestLife(t *testing.T) {
 			}
 		}
 	}
-	raw, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", c.port))
+	raw, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", c.Ports.API))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,12 +274,12 @@ func TestLife(t *testing.T) {
 		t.Errorf("it panicked:\n%s", e2e.Tail(p.Text(), 30))
 	}
 	p.Kill()
-	key, err := os.ReadFile(filepath.Join(c.dir, "issuer.key"))
+	key, err := os.ReadFile(c.File("cloud-issuer.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	p = c.up(t)
-	if again, err := os.ReadFile(filepath.Join(c.dir, "issuer.key")); err != nil || string(again) != string(key) {
+	if again, err := os.ReadFile(c.File("cloud-issuer.key")); err != nil || string(again) != string(key) {
 		t.Errorf("the signing key changed over a kill (%v)", err)
 	}
 	p.Signal(t, syscall.SIGTERM)

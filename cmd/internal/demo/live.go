@@ -3,12 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,12 +15,13 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/gateway/admin"
 )
 
 // live runs the whole system until ctx ends.
-func live(ctx context.Context, bin, dir, seedFile string, p ports) (err error) {
+func live(ctx context.Context, bin, dir, seedFile string, p site.Ports) (err error) {
 	st := styleFor(os.Stdout)
 	for _, want := range []struct {
 		port int
@@ -65,8 +64,8 @@ func live(ctx context.Context, bin, dir, seedFile string, p ports) (err error) {
 }
 
 // performers are the devices that publish in the live demo.
-func performers(s *site) []string {
-	ids := slices.Concat(s.building.Devices(device.AuthSelfSigned), s.building.Devices(device.AuthCA), s.building.Devices(device.AuthSAS))
+func performers(s *site.Site) []string {
+	ids := slices.Concat(s.Building.Devices(device.AuthSelfSigned), s.Building.Devices(device.AuthCA), s.Building.Devices(device.AuthSAS))
 	slices.Sort(ids)
 	return ids
 }
@@ -87,7 +86,7 @@ func sensorOf(id string) string {
 }
 
 // perform plays one device: it connects, publishes at a steady rate, and comes back when it was refused.
-func perform(ctx context.Context, s *site, id string) {
+func perform(ctx context.Context, s *site.Site, id string) {
 	pause := func(d time.Duration) bool {
 		select {
 		case <-time.After(d):
@@ -97,7 +96,7 @@ func perform(ctx context.Context, s *site, id string) {
 		}
 	}
 	for pause(time.Duration(rand.IntN(2000)) * time.Millisecond) {
-		c, err := connect(ctx, s.endpoint(id))
+		c, err := connect(ctx, endpointOf(s, id))
 		if err != nil {
 			if !pause(10 * time.Second) { // the refused ones show what a refusal looks like
 				return
@@ -110,7 +109,7 @@ func perform(ctx context.Context, s *site, id string) {
 				sensor = children[n/2%len(children)]
 			}
 			value := fmt.Sprintf(`{"SensorValue":"%.1f"}`, 18+6*rand.Float64())
-			if err := c.publish(ctx, s.topic(id, sensor), []byte(value)); err != nil || !pause(time.Second) {
+			if err := c.publish(ctx, site.Telemetry(id, sensor), []byte(value)); err != nil || !pause(time.Second) {
 				break
 			}
 		}
@@ -123,7 +122,7 @@ func perform(ctx context.Context, s *site, id string) {
 
 // tour prints what to try.
 func tour(sys *system, st style, bin string) {
-	s, p := sys.site, sys.site.Ports
+	s, p := sys.Site, sys.Ports
 	rel := func(f string) string {
 		if wd, err := os.Getwd(); err == nil {
 			if r, err := filepath.Rel(wd, f); err == nil && !strings.HasPrefix(r, "..") {
@@ -133,10 +132,10 @@ func tour(sys *system, st style, bin string) {
 		return f
 	}
 	ctl := rel(filepath.Join(bin, "gatehousectl")) + " --socket " + rel(filepath.Join(s.Dir, "admin.sock"))
-	pki := rel(s.pki(""))
+	pki := rel(s.PKI(""))
 	pub := func(id, topic, text string) string {
 		return fmt.Sprintf("mosquitto_pub -h localhost -p %d --cafile %s/ca.pem --cert %s/%s.pem --key %s/%s.key -i %s -u '%s' -q 1 \\\n      -t '%s' -m '%s'",
-			p.MQTT, pki, pki, id, pki, id, id, s.endpoint(id).username, topic, text)
+			p.MQTT, pki, pki, id, pki, id, id, site.Username(id), topic, text)
 	}
 	section := func(title string) { fmt.Println("\n  " + st.bold(title)) }
 	line := func(text string) { fmt.Println("    " + st.cyan(text)) }
@@ -146,24 +145,19 @@ func tour(sys *system, st style, bin string) {
 	line(ctl + " status")
 	line(ctl + " audit --follow")
 	section("Publish as a registered device (takes over from the simulated one, which comes back)")
-	line(pub("ups-1", s.topic("ups-1", "ups-1-charge"), `{"SensorValue":"98"}`))
+	line(pub("ups-1", site.Telemetry("ups-1", "ups-1-charge"), `{"SensorValue":"98"}`))
 	section("Be refused: another device's topic, with the reason in the audit")
-	line(pub("ups-1", s.topic("door-1", "door-1-lock"), `{"SensorValue":"open"}`))
-	line(ctl + " explain ups-1 publish '" + s.topic("door-1", "door-1-lock") + "'")
+	line(pub("ups-1", site.Telemetry("door-1", "door-1-lock"), `{"SensorValue":"open"}`))
+	line(ctl + " explain ups-1 publish '" + site.Telemetry("door-1", "door-1-lock") + "'")
 	section("Ask who may do what")
 	line(ctl + " who-can 'Create Sensor' door-1")
 	line(ctl + " what-can gateway-1")
 	section("Give reader-1 the right to publish, then take it away (it tries all the time)")
 	line(ctl + " audit --principal reader-1 --follow")
-	line(fmt.Sprintf(`TOKEN=$(curl -s --cacert %s/ca.pem -d 'grant_type=password&username=alice@harbour.example&password=alice&client_id=demo&scope=%s/.default' %s | sed 's/.*"access_token":"\([^"]*\).*/\1/')`, pki, managementResource, sys.api("/"+s.building.HomeTenant.String()+"/oauth2/v2.0/token")))
-	line(fmt.Sprintf(`ID=$(curl -s --cacert %s/ca.pem -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %s -d '{"roleId":"d4c69766-e9bd-4e61-bfc1-d8b6e686c7a8","objectId":"de71ce00-0000-4000-8000-000000000020","objectIdType":"DeviceId","path":"%s"}' | tr -d '"'); echo "$ID"`, pki, sys.api(apiPath+"/roleassignments"), s.path("kitchen")))
-	line(fmt.Sprintf(`curl -s --cacert %s/ca.pem -H "Authorization: Bearer $TOKEN" -X DELETE %s/"$ID"`, pki, sys.api(apiPath+"/roleassignments")))
+	line(fmt.Sprintf(`TOKEN=$(curl -s --cacert %s/ca.pem -d 'grant_type=password&username=alice@harbour.example&password=alice&client_id=demo&scope=%s/.default' %s | sed 's/.*"access_token":"\([^"]*\).*/\1/')`, pki, site.Management, s.TokenURL()))
+	line(fmt.Sprintf(`ID=$(curl -s --cacert %s/ca.pem -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %s -d '{"roleId":"d4c69766-e9bd-4e61-bfc1-d8b6e686c7a8","objectId":"de71ce00-0000-4000-8000-000000000020","objectIdType":"DeviceId","path":"%s"}' | tr -d '"'); echo "$ID"`, pki, s.URL(site.API+"/roleassignments"), s.Path("kitchen")))
+	line(fmt.Sprintf(`curl -s --cacert %s/ca.pem -H "Authorization: Bearer $TOKEN" -X DELETE %s/"$ID"`, pki, s.URL(site.API+"/roleassignments")))
 	fmt.Printf("\n  %s\n\n", st.dim("logs: "+rel(filepath.Join(s.Dir, "log"))+"   ·   Ctrl-C stops everything"))
-}
-
-func (s *site) path(key string) string {
-	p, _ := s.building.Path(key)
-	return p.String()
 }
 
 // ticker prints what happens: one line that is rewritten on a terminal, red
@@ -183,8 +177,8 @@ func ticker(ctx context.Context, sys *system, st style) {
 			return
 		case <-tick.C:
 		}
-		if !sys.gateway.running() {
-			fmt.Printf("\n%s the gateway ended: %v\n%s\n", st.red("✗"), sys.gateway.err, tail(sys.gateway.log, 10))
+		if !sys.gateway.Running() {
+			fmt.Printf("\n%s the gateway ended: %v\n%s\n", st.red("✗"), sys.gateway.Err(), sys.gateway.tail(10))
 			return
 		}
 		var now admin.Status
@@ -248,21 +242,4 @@ func clipRunes(s string, room int) string {
 		return ""
 	}
 	return string(r[:room-1]) + "…"
-}
-
-// status reads the gateway's status document.
-func (s *system) status(ctx context.Context, into *admin.Status) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.page("/v1/status"), nil)
-	if err != nil {
-		return err
-	}
-	res, err := s.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return errors.New(res.Status)
-	}
-	return json.NewDecoder(res.Body).Decode(into)
 }

@@ -1,32 +1,13 @@
 package main
 
 import (
-	"os"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
-	"github.com/gatehouse/gatehouse/device/credential/x509"
 	"github.com/gatehouse/gatehouse/gateway/admin"
 )
-
-// A folder whose certificates have ended is not mended in half: its store holds their thumbprints.
-func TestOldFolderIsRefused(t *testing.T) {
-	s := &site{Dir: t.TempDir()}
-	if err := os.Mkdir(s.pki(""), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	old := func() (x509.Pair, error) {
-		return x509.NewSelfSigned("ups-1", time.Now().Add(-100*24*time.Hour), validity)
-	}
-	if _, err := s.pair("ups-1", old); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.pair("ups-1", old); err == nil || !strings.Contains(err.Error(), "make clean") {
-		t.Errorf("got %v", err)
-	}
-}
 
 // The live line is rewritten in place, so it never reaches the terminal's edge.
 func TestLineFits(t *testing.T) {

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 )
 
 const usage = `usage: demo run   [--bin DIR] [--dir DIR] [--base-port N]   the whole system, live, until Ctrl-C
@@ -50,7 +52,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	switch args[0] {
 	case "run":
-		p := ports{MQTT: *base, Hub: *base + 1, API: 8443, Page: 9090}
+		p := site.Ports{MQTT: *base, Hub: *base + 1, API: 8443, Page: 9090}
 		if *base != 8883 {
 			p.API, p.Page = *base+2, *base+3
 		}

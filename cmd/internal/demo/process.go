@@ -6,123 +6,72 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gatehouse/gatehouse/cmd/internal/process"
 )
 
-// A process is one of our daemons, run as its operator would run it, with
-// its log in a file.
-type process struct {
-	name string
-	args []string
-	bin  string
-	log  string
-
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
-	err  error         // how it ended; read after done
+// A daemon is one of our two programs, with its log in a file. It can be started again after its end.
+type daemon struct {
+	bin, config, log string
+	*process.Process // of the last start; nil before the first
 }
 
-func newProcess(binDir, logDir, name string, args ...string) *process {
-	return &process{name: name, bin: filepath.Join(binDir, name), log: filepath.Join(logDir, name+".log"), args: args}
+func newDaemon(bin, name, dir string) *daemon {
+	return &daemon{
+		bin:    filepath.Join(bin, name),
+		config: filepath.Join(dir, name+".yaml"),
+		log:    filepath.Join(dir, "log", name+".log"),
+	}
 }
 
-// start runs the process and waits until ready answers true, the process
-// ends, or the deadline passes.
-func (p *process) start(ctx context.Context, ready func(context.Context) error) error {
-	f, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+// start runs the program and waits until ready answers nil; it is an error when the program ends first, or 20 s pass.
+func (d *daemon) start(ctx context.Context, ready func(context.Context) error) error {
+	f, err := os.OpenFile(d.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	cmd := exec.Command(p.bin, p.args...)
-	cmd.Stdout, cmd.Stderr = f, f
-	// Ctrl-C reaches the demo, which stops its children in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", p.name, err)
+	d.Process, err = process.Start(process.Command{
+		Path:   d.bin,
+		Args:   []string{"-config", d.config},
+		Output: f,
+		Orphan: syscall.SIGTERM,
+	})
+	if err != nil {
+		return err
 	}
-	p.cmd, p.done = cmd, make(chan struct{})
-	go func() {
-		p.err = cmd.Wait()
-		close(p.done)
-	}()
-	deadline, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	var last error
-	for {
-		if last = ready(deadline); last == nil {
-			return nil
-		}
-		select {
-		case <-p.done:
-			return fmt.Errorf("%s ended before it was ready (%w); the end of %s:\n%s", p.name, p.err, p.log, tail(p.log, 15))
-		case <-deadline.Done():
-			return fmt.Errorf("%s was not ready after 20 s (%w); the end of %s:\n%s", p.name, last, p.log, tail(p.log, 15))
-		case <-time.After(30 * time.Millisecond):
-		}
+	if err := d.Ready(ctx, 20*time.Second, ready); err != nil {
+		return fmt.Errorf("%w; the end of %s:\n%s", err, d.log, d.tail(15))
 	}
+	return nil
 }
 
-// running tells whether the process was started and has not ended.
-func (p *process) running() bool {
-	if p == nil || p.done == nil {
-		return false
+// stop asks the program to end, and returns how it ended.
+func (d *daemon) stop() error {
+	if err := d.Stop(10 * time.Second); err != nil {
+		return fmt.Errorf("%w; see %s", err, d.log)
 	}
-	select {
-	case <-p.done:
-		return false
-	default:
-		return true
-	}
+	return nil
 }
 
-// stop asks the process to end, and returns how it ended.
-func (p *process) stop() error {
-	if !p.running() {
-		return nil
-	}
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.done:
-		return p.err
-	case <-time.After(10 * time.Second):
-		p.kill()
-		return fmt.Errorf("%s did not stop within 10 s of SIGTERM and was killed; see %s", p.name, p.log)
-	}
-}
-
-// kill ends the process as a power cut would: without a word.
-func (p *process) kill() {
-	if !p.running() {
-		return
-	}
-	_ = p.cmd.Process.Kill()
-	<-p.done
-}
-
-func tail(file string, lines int) string {
-	b, err := os.ReadFile(file)
+func (d *daemon) tail(lines int) string {
+	b, err := os.ReadFile(d.log)
 	if err != nil {
 		return err.Error()
 	}
-	all := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
-	if len(all) > lines {
-		all = all[len(all)-lines:]
-	}
-	return "    " + strings.Join(all, "\n    ")
+	return process.Tail(string(b), lines)
 }
 
 // portFree says plainly when a port that `make run` wants is taken.
 func portFree(port int, what string) error {
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("port %d (%s) is taken; end what listens there (ss -ltnp 'sport = :%d' names it) "+
+			"or choose others: make run RUNFLAGS='--base-port 18883'", port, what, port)
+	}
 	if err != nil {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("port %d (%s) is taken; end what listens there (ss -ltnp 'sport = :%d' names it) or choose others: make run RUNFLAGS='--base-port 18883'", port, what, port)
-		}
 		return err
 	}
 	return l.Close()

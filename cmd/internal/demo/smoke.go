@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
+	"github.com/gatehouse/gatehouse/gateway/admin"
 	adminclient "github.com/gatehouse/gatehouse/gateway/admin/client"
 	"github.com/gatehouse/gatehouse/gateway/freeport"
 	"github.com/gatehouse/gatehouse/gateway/message"
@@ -30,7 +32,7 @@ func smoke(ctx context.Context, bin, seedFile string, keep bool) (err error) {
 	if err != nil {
 		return err
 	}
-	var p ports
+	var p site.Ports
 	for _, port := range []*int{&p.MQTT, &p.API, &p.Hub, &p.Page} {
 		if *port, err = freeport.Get(); err != nil {
 			return err
@@ -75,7 +77,7 @@ func smoke(ctx context.Context, bin, seedFile string, keep bool) (err error) {
 type trial struct {
 	ctx  context.Context
 	sys  *system
-	site *site
+	site *site.Site
 	f    *findings
 }
 
@@ -104,7 +106,7 @@ func (t *trial) eventually(d time.Duration, try func(context.Context) error) err
 // ready waits for the first policy.
 func (t *trial) ready() error {
 	return t.eventually(15*time.Second, func(ctx context.Context) error {
-		var st statusDocument
+		var st admin.Status
 		if err := t.sys.status(ctx, &st); err != nil {
 			return err
 		}
@@ -119,7 +121,7 @@ func (t *trial) ready() error {
 func (t *trial) device(id string) (*client, error) {
 	ctx, cancel := t.within(10 * time.Second)
 	defer cancel()
-	return connect(ctx, t.site.endpoint(id))
+	return connect(ctx, endpointOf(t.site, id))
 }
 
 // publish sends one reading and waits for the ack.

@@ -10,16 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 	"github.com/gatehouse/gatehouse/device/credential/sas"
 	"github.com/gatehouse/gatehouse/gateway/admin"
-)
-
-type statusDocument = admin.Status
-
-// The roles that the smoke test assigns.
-const (
-	roleGatewayDevice = "d4c69766-e9bd-4e61-bfc1-d8b6e686c7a8"
-	reader            = "de71ce00-0000-4000-8000-000000000020"
 )
 
 // telemetry is assert 1.
@@ -36,7 +30,7 @@ func (t *trial) telemetry() {
 			}
 			defer c.close()
 			payload := fmt.Sprintf(`{"SensorValue":"21.5","run":"%s"}`, d.id)
-			if err := t.publish(c, t.site.topic(d.id, sensorOf(d.id)), payload); err != nil {
+			if err := t.publish(c, site.Telemetry(d.id, sensorOf(d.id)), payload); err != nil {
 				return "", err
 			}
 			return "acknowledged, and at the hub as " + d.via, t.arrived(d.via, payload)
@@ -54,12 +48,12 @@ func (t *trial) commands() {
 	defer c.close()
 	ctx, cancel := t.within(10 * time.Second)
 	defer cancel()
-	twin := "/hub/twins/" + updated
+	twin := "/twins/" + updated
 	t.f.check("1", "a cloud-to-device message of the hub reaches the device", func() (string, error) {
 		if err := c.subscribe(ctx, "devices/"+updated+"/messages/devicebound/#"); err != nil {
 			return "", err
 		}
-		if _, err := t.sys.callAs(ctx, "", http.MethodPost, twin+"/messages", "close the valve", nil); err != nil {
+		if _, err := t.sys.CallHub(ctx, http.MethodPost, twin+"/messages", "close the valve", nil); err != nil {
 			return "", err
 		}
 		m, err := c.await(ctx, func(m received) bool { return strings.Contains(string(m.payload), "close the valve") })
@@ -82,7 +76,7 @@ func (t *trial) commands() {
 			Status  int             `json:"status"`
 			Payload json.RawMessage `json:"payload"`
 		}
-		if _, err := t.sys.callAs(ctx, "", http.MethodPost, twin+"/methods/reboot?timeout=5s", struct{}{}, &result); err != nil {
+		if _, err := t.sys.CallHub(ctx, http.MethodPost, twin+"/methods/reboot?timeout=5s", struct{}{}, &result); err != nil {
 			return "", err
 		}
 		if err := <-answered; err != nil {
@@ -97,7 +91,7 @@ func (t *trial) commands() {
 
 // refusals is assert 2.
 func (t *trial) refusals() {
-	e := t.site.endpoint
+	e := func(id string) endpoint { return endpointOf(t.site, id) }
 	t.f.check("2", "a device without an assignment is refused at CONNECT", func() (string, error) {
 		return t.refusedConnect(e("lobby-display"), "no-assignment")
 	})
@@ -112,7 +106,7 @@ func (t *trial) refusals() {
 	t.f.check("2", "a SAS token signed with a wrong key is refused", func() (string, error) {
 		claim := e("meter-main")
 		wrong, _ := base64.StdEncoding.DecodeString("d3JvbmcgZGV2aWNlIGtleSBvZiAzMiBieXRlcyEhISE=")
-		claim.password = sas.Issue(sas.Device(hubHost, "meter-main"), wrong, time.Now().Add(time.Hour))
+		claim.password = sas.Issue(sas.Device(site.HubHost, "meter-main"), wrong, time.Now().Add(time.Hour))
 		return t.refusedConnect(claim, "wrong-key")
 	})
 	t.f.check("2", "a publish to another device's topic is refused and never arrives", func() (string, error) {
@@ -121,7 +115,7 @@ func (t *trial) refusals() {
 			return "", err
 		}
 		defer c.close()
-		err = t.publish(c, t.site.topic("door-1", "door-1-lock"), `{"forged":true}`)
+		err = t.publish(c, site.Telemetry("door-1", "door-1-lock"), `{"forged":true}`)
 		if err == nil {
 			return "", errors.New("it was acknowledged")
 		}
@@ -165,7 +159,7 @@ func (t *trial) gatewayDevice() {
 		}
 		defer c.close()
 		payload := `{"SensorValue":"3.2","for":"pump-1"}`
-		if err := t.publish(c, t.site.topic("pump-1", "pump-1-pressure"), payload); err != nil {
+		if err := t.publish(c, site.Telemetry("pump-1", "pump-1-pressure"), payload); err != nil {
 			return "", err
 		}
 		return "arrived with its origin", t.arrived(gatewayID, payload)
@@ -176,7 +170,7 @@ func (t *trial) gatewayDevice() {
 			return "", err
 		}
 		defer c.close()
-		if err := t.publish(c, t.site.topic("meter-main", "meter-main-power"), `{"forged":true}`); err == nil {
+		if err := t.publish(c, site.Telemetry("meter-main", "meter-main-power"), `{"forged":true}`); err == nil {
 			return "", errors.New("it was acknowledged")
 		}
 		return "not-acting-for", t.audited("publish", gatewayID, "not-acting-for")
@@ -199,38 +193,38 @@ func (t *trial) liveRights() {
 		return
 	}
 	defer dashboard.close()
-	filter := "spaces" + t.site.path("lobby") + "/#"
+	filter := "spaces" + t.site.Path("lobby") + "/#"
 	var assignment string
 	t.f.check("4", "POST roleassignments: 201, and the live session gains the right", func() (string, error) {
-		if err := dashboard.subscribe(ctx, "spaces"+t.site.path("annex")+"/#"); !errors.Is(err, errRefused) {
+		if err := dashboard.subscribe(ctx, "spaces"+t.site.Path("annex")+"/#"); !errors.Is(err, errRefused) {
 			return "", fmt.Errorf("the dashboard may already read the annex: %w", cmpNil(err))
 		}
 		began := time.Now()
 		var err error
-		if assignment, err = t.sys.assign(ctx, roleGatewayDevice, "DeviceId", reader, t.site.path("kitchen")); err != nil {
+		if assignment, err = t.sys.Assign(ctx, model.GatewayDeviceRole, "DeviceId", site.Reader, t.site.Path("kitchen")); err != nil {
 			return "", err
 		}
 		posted := time.Since(began)
-		if err := t.inForce(ctx, "reader-1", t.site.topic("reader-1", "reader-1-badge"), true); err != nil {
+		if err := t.inForce(ctx, "reader-1", site.Telemetry("reader-1", "reader-1-badge"), true); err != nil {
 			return "", err
 		}
 		took := time.Since(began)
-		if err := t.publish(c, t.site.topic("reader-1", "reader-1-badge"), `{"badge":1}`); err != nil {
+		if err := t.publish(c, site.Telemetry("reader-1", "reader-1-badge"), `{"badge":1}`); err != nil {
 			return "", err
 		}
 		return fmt.Sprintf("id %s…, in force %.1f ms after the POST was sent (answered in %.1f)", assignment[:8], ms(took), ms(posted)), t.arrived(gatewayID, `{"badge":1}`)
 	})
 	t.f.check("4", "DELETE: 204, and the live session loses it, without reconnecting", func() (string, error) {
 		began := time.Now()
-		if err := t.sys.withdraw(ctx, assignment); err != nil {
+		if err := t.sys.Withdraw(ctx, assignment); err != nil {
 			return "", err
 		}
 		answered := time.Since(began)
-		if err := t.inForce(ctx, "reader-1", t.site.topic("reader-1", "reader-1-badge"), false); err != nil {
+		if err := t.inForce(ctx, "reader-1", site.Telemetry("reader-1", "reader-1-badge"), false); err != nil {
 			return "", err
 		}
 		took := time.Since(began)
-		if err := t.publish(c, t.site.topic("reader-1", "reader-1-badge"), `{"badge":2}`); err == nil {
+		if err := t.publish(c, site.Telemetry("reader-1", "reader-1-badge"), `{"badge":2}`); err == nil {
 			return "", errors.New("a publish was still acknowledged")
 		}
 		return fmt.Sprintf("gone %.1f ms after the DELETE was sent (answered in %.1f)", ms(took), ms(answered)), t.audited("publish", "reader-1", "role-lacks-operation")
@@ -244,11 +238,11 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // dashboard is the service principal, which reads the house by a bearer token.
 func (t *trial) dashboard(ctx context.Context) (*client, error) {
-	token, err := t.sys.token(ctx, gatewayResource, map[string][]string{"grant_type": {"client_credentials"}, "client_id": {"dashboard"}, "client_secret": {"dashboard-secret"}})
+	token, err := t.sys.Token(ctx, site.Gateway, "dashboard")
 	if err != nil {
 		return nil, err
 	}
-	e := t.site.endpoint("dashboard")
+	e := endpointOf(t.site, "dashboard")
 	e.clientID, e.username, e.password, e.tls.Certificates = "dashboard-1", "dashboard", token, nil
 	return connect(ctx, e)
 }
@@ -278,7 +272,7 @@ func (t *trial) subscriptionLost(ctx context.Context, dashboard *client, filter 
 		return "", err
 	}
 	defer door.close()
-	send := func(text string) error { return t.publish(door, t.site.topic("door-1", "door-1-contact"), text) }
+	send := func(text string) error { return t.publish(door, site.Telemetry("door-1", "door-1-contact"), text) }
 	is := func(text string) func(received) bool {
 		return func(m received) bool { return string(m.payload) == text }
 	}
@@ -289,7 +283,7 @@ func (t *trial) subscriptionLost(ctx context.Context, dashboard *client, filter 
 		return "", fmt.Errorf("before the withdrawal: %w", err)
 	}
 	// a5510000-…-10 gives the dashboard the User role at the house.
-	if err := t.sys.withdraw(ctx, "a5510000-0000-4000-8000-000000000010"); err != nil {
+	if err := t.sys.Withdraw(ctx, "a5510000-0000-4000-8000-000000000010"); err != nil {
 		return "", err
 	}
 	if err := dashboard.disconnected(ctx); err != nil {
@@ -302,9 +296,9 @@ func (t *trial) subscriptionLost(ctx context.Context, dashboard *client, filter 
 		return "", errors.New("a message was delivered after the withdrawal")
 	}
 	var created string
-	status, err := t.sys.call(ctx, http.MethodPost, "/roleassignments", map[string]string{
+	status, err := t.sys.Call(ctx, http.MethodPost, "/roleassignments", map[string]string{
 		"roleId": "b1ffdb77-c635-4e7e-ad25-948237d85b30", "objectId": "5e4c1ce0-0000-4000-8000-000000000002", "objectIdType": "ServicePrincipalId",
-		"tenantId": t.site.building.HomeTenant.String(), "path": sitePath}, &created)
+		"tenantId": t.site.Building.HomeTenant.String(), "path": site.GatewaySpace}, &created)
 	if err != nil {
 		return "", err
 	}

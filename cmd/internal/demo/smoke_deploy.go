@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	adminclient "github.com/gatehouse/gatehouse/gateway/admin/client"
 	"github.com/gatehouse/gatehouse/gateway/message"
@@ -20,13 +21,6 @@ const updated = "meter-main"
 
 // azureContributor is what gives the Device Update service principal its rights on the hub.
 const azureContributor = "a2510000-0000-4000-8000-000000000001"
-
-// explain asks the gateway over its admin socket.
-func (s *system) explain(ctx context.Context, q admin.Question) (admin.Explanation, error) {
-	c := adminclient.New(filepath.Join(s.site.Dir, "admin.sock"))
-	defer c.Close()
-	return c.Explain(ctx, q)
-}
 
 // deployments is assert 6.
 func (t *trial) deployments() {
@@ -55,7 +49,7 @@ func (t *trial) deployments() {
 		if err := c.publish(ctx, "$iothub/twin/PATCH/properties/reported/?$rid=failed", []byte(failed)); err != nil {
 			return "", err
 		}
-		if status, err := t.sys.call(ctx, http.MethodDelete, azure, nil, nil); err != nil || status != http.StatusNoContent {
+		if status, err := t.sys.Call(ctx, http.MethodDelete, azure, nil, nil); err != nil || status != http.StatusNoContent {
 			return "", fmt.Errorf("DELETE %s: %d %w", azure, status, err)
 		}
 		if err := t.contributor(ctx, false); err != nil {
@@ -80,10 +74,10 @@ func (t *trial) deployments() {
 	})
 	t.f.check("6", "the role is given back: the next deployment passes", func() (string, error) {
 		body := map[string]any{"name": azureContributor, "properties": map[string]any{
-			"roleDefinitionId": hubScope + "/providers/Microsoft.Authorization/roleDefinitions/" + contrib,
-			"principalId":      "5e4c1ce0-0000-4000-8000-000000000003", "principalType": "ServicePrincipal", "scope": hubScope,
+			"roleDefinitionId": site.HubScope + "/providers/Microsoft.Authorization/roleDefinitions/" + model.IotHubDataContributorRole,
+			"principalId":      "5e4c1ce0-0000-4000-8000-000000000003", "principalType": "ServicePrincipal", "scope": site.HubScope,
 		}}
-		if _, err := t.sys.call(ctx, http.MethodPut, azure, body, nil); err != nil {
+		if _, err := t.sys.Call(ctx, http.MethodPut, azure, body, nil); err != nil {
 			return "", err
 		}
 		if err := t.contributor(ctx, true); err != nil {
@@ -102,7 +96,7 @@ func (t *trial) deployments() {
 // contributor waits until the gateway decides as expected for the service principal.
 func (t *trial) contributor(ctx context.Context, want bool) error {
 	return t.eventually(5*time.Second, func(context.Context) error {
-		x, err := t.sys.explain(ctx, admin.Question{Principal: "ServicePrincipalId:5e4c1ce0-0000-4000-8000-000000000003", Operation: "Microsoft.Devices/IotHubs/twins/write", At: hubScope})
+		x, err := t.sys.explain(ctx, admin.Question{Principal: "ServicePrincipalId:5e4c1ce0-0000-4000-8000-000000000003", Operation: "Microsoft.Devices/IotHubs/twins/write", At: site.HubScope})
 		if err != nil {
 			return err
 		}
@@ -120,7 +114,7 @@ func (t *trial) auditedDeployment(text string) error {
 
 // refusal waits for a refusal in the gateway's audit.
 func (t *trial) refusal(q adminclient.AuditQuery, is func(message.AuditRecord) bool) error {
-	cl := adminclient.New(filepath.Join(t.site.Dir, "admin.sock"))
+	cl := t.sys.adminClient()
 	defer cl.Close()
 	q.Denied, q.Limit = true, 2000
 	return t.eventually(5*time.Second, func(ctx context.Context) error {
@@ -149,12 +143,12 @@ type deployer struct {
 func (d *deployer) create(ctx context.Context, id, version string, tamper bool) error {
 	body := map[string]any{"id": id, "version": version, "manufacturer": "Contoso", "model": "Meter", "tamper": tamper,
 		"url": "http://demo--update.b.nlu.dl.adu.microsoft.com/firmware-" + version + ".bin"}
-	_, err := d.t.sys.callAs(ctx, "", http.MethodPost, "/hub/twins/"+updated+"/deployments", body, nil)
+	_, err := d.t.sys.CallHub(ctx, http.MethodPost, "/twins/"+updated+"/deployments", body, nil)
 	return err
 }
 
 func (d *deployer) post(ctx context.Context, action string) error {
-	_, err := d.t.sys.callAs(ctx, "", http.MethodPost, "/hub/twins/"+updated+"/deployments"+action, struct{}{}, nil)
+	_, err := d.t.sys.CallHub(ctx, http.MethodPost, "/twins/"+updated+"/deployments"+action, struct{}{}, nil)
 	return err
 }
 

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 )
 
 // publishers of assert 5: both kinds of credential, and more than one device at a time.
@@ -37,7 +39,7 @@ func (t *trial) offline() {
 		return fmt.Sprintf("%d devices, by the cached assignments", len(publishers)), nil
 	})
 	t.f.check("5", "rights are still decided: a device without an assignment is refused", func() (string, error) {
-		return t.refusedConnect(t.site.endpoint("dishwasher-1"), "no-assignment")
+		return t.refusedConnect(endpointOf(t.site, "dishwasher-1"), "no-assignment")
 	})
 	t.f.check("5", "the gateway is killed with SIGKILL while devices publish", func() (string, error) {
 		return t.killed(acked)
@@ -59,7 +61,7 @@ func (t *trial) offline() {
 				return "", fmt.Errorf("%s: %w", id, err)
 			}
 		}
-		if _, err := t.refusedConnect(t.site.endpoint("dishwasher-1"), "no-assignment"); err != nil {
+		if _, err := t.refusedConnect(endpointOf(t.site, "dishwasher-1"), "no-assignment"); err != nil {
 			return "", err
 		}
 		return fmt.Sprintf("up after %d ms, all %d publish, the refused one is refused", up.Milliseconds(), len(publishers)), nil
@@ -75,7 +77,7 @@ func (t *trial) offline() {
 // numbered publishes one reading with an id of its own, and notes the ack.
 func (t *trial) numbered(c *client, id, phase string, n int, s *stream) error {
 	payload := fmt.Sprintf("%s/%s/%06d", id, phase, n)
-	if err := t.publish(c, t.site.topic(id, sensorOf(id)), payload); err != nil {
+	if err := t.publish(c, site.Telemetry(id, sensorOf(id)), payload); err != nil {
 		s.failed.Add(1)
 		return err
 	}
@@ -123,7 +125,7 @@ func (t *trial) killed(acked map[string]*stream) (string, error) {
 		return nil
 	})
 	killing.Store(true)
-	t.sys.gateway.kill()
+	t.sys.gateway.Kill()
 	cancel()
 	wg.Wait()
 	mu.Lock()

@@ -1,16 +1,17 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
@@ -50,47 +51,31 @@ func (h *House) NewGateway(t testing.TB, s Settings) *Gateway {
 // Fill replaces names in capitals: HOUSE is the directory of the house, PORT the
 // cloud's port, MQTT and PAGE this gateway's, TENANT and SITE those of the building.
 func (g *Gateway) Fill(text string) string {
-	return strings.NewReplacer("HOUSE", g.House.Dir, "PORT", fmt.Sprint(g.House.port), "TENANT", g.House.Topology.HomeTenant.String(),
-		"MQTT", fmt.Sprint(g.MQTT), "PAGE", fmt.Sprint(g.Page), "SITE", Site).Replace(text)
+	return strings.NewReplacer(
+		"HOUSE", g.House.Dir,
+		"PORT", fmt.Sprint(g.House.Ports.API),
+		"TENANT", g.House.Building.HomeTenant.String(),
+		"MQTT", fmt.Sprint(g.MQTT),
+		"PAGE", fmt.Sprint(g.Page),
+		"SITE", site.GatewaySpace,
+	).Replace(text)
 }
 
 // Config is the configuration with these settings, filled in.
 func (g *Gateway) Config(s Settings) string {
-	if s.State == "" {
-		s.State = "{dir: state, minFree: 16 MiB}"
+	if s.Door != "" {
+		s.Door = "    " + s.Door
 	}
-	sections := strings.NewReplacer("STATE", s.State, "DOOR", s.Door, "LISTENERS", s.Listeners, "SECTIONS", s.Sections)
-	return g.Fill(sections.Replace(`instance:
-  tenant: TENANT
-  site: SITE
-  hub: {host: demo-hub.azure-devices.net}
-listeners:
-  - name: mqtts
-    address: 127.0.0.1:MQTT
-    tls: {cert: HOUSE/pki/server.pem, key: HOUSE/pki/server.key}
-    limits: {ratePerAddress: 1000}
-    DOOR
-LISTENERS
-identity:
-  tenants:
-    - {id: TENANT, issuers: ["https://localhost:PORT/TENANT/v2.0"], verifiedDomains: [harbour.example]}
-  audiences: {mqtt: ["api://gatehouse"]}
-  jwks: {url: "https://localhost:PORT/TENANT/discovery/v2.0/keys", ca: HOUSE/pki/ca.pem}
-cloud:
-  management:
-    url: https://localhost:PORT/management/api/v1.0
-    ca: HOUSE/pki/ca.pem
-    credential:
-      kind: client-secret
-      tokenUrl: https://localhost:PORT/TENANT/oauth2/v2.0/token
-      clientId: gatehoused
-      clientSecret: HOUSE/gatehoused.secret
-      scope: https://management.demo.example/.default
-state: STATE
-admin: {socket: admin.sock, address: "127.0.0.1:PAGE"}
-log: {level: info, format: json}
-SECTIONS
-`))
+	return g.House.GatewayConfig(site.Daemon{
+		MQTT:      g.MQTT,
+		Page:      g.Page,
+		Files:     g.House.Dir + "/",
+		Listener:  g.Fill(s.Door),
+		Listeners: g.Fill(strings.Trim(s.Listeners, "\n")),
+		State:     cmp.Or(s.State, "{dir: state, minFree: 16 MiB}"),
+		LogFormat: "json",
+		Sections:  g.Fill(s.Sections),
+	})
 }
 
 // Write replaces the configuration file.
@@ -144,11 +129,7 @@ func (g *Gateway) Status() (admin.Status, error) {
 
 // Get reads from the loopback page.
 func (g *Gateway) Get(path string, into any) error {
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", g.Page, path), nil)
-	if err != nil {
-		return err
-	}
-	return fetch(http.DefaultClient, req, into)
+	return g.House.Get(context.Background(), fmt.Sprintf("http://127.0.0.1:%d%s", g.Page, path), into)
 }
 
 // Stop asks it to end as systemd would, and returns the exit code.
@@ -164,7 +145,7 @@ func (g *Gateway) Serves(t testing.TB) {
 	if !g.Running() {
 		t.Fatalf("the gateway ended:\n%s", Tail(g.Text(), 30))
 	}
-	if out, err := g.Pub(g.Device("ups-1"), Telemetry("ups-1", "ups-1-charge"), "still here"); err != nil {
+	if out, err := g.Pub(g.Device("ups-1"), site.Telemetry("ups-1", "ups-1-charge"), "still here"); err != nil {
 		t.Fatalf("the gateway no longer serves: %v\n%s", err, out)
 	}
 }

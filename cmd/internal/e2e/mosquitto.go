@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/gatehouse/gatehouse/cmd/internal/site"
 )
 
 // Peer is how somebody connects with mosquitto's own clients.
@@ -18,9 +20,9 @@ type Peer struct {
 
 // Device is a device of the building with its own credential.
 func (g *Gateway) Device(id string) Peer {
-	p := Peer{ID: id, User: HubHost + "/" + id + "/?api-version=2021-04-12"}
-	if _, ok := g.House.sas[id]; ok {
-		p.Password = g.House.SAS(id)
+	p := Peer{ID: id, User: site.Username(id)}
+	if token, ok := g.House.SAS(id); ok {
+		p.Password = token
 	} else {
 		p.Cert = id
 	}
@@ -40,11 +42,6 @@ func (p Peer) Five() Peer { p.V5 = true; return p }
 func (p Peer) With(args ...string) Peer {
 	p.Args = append(p.Args[:len(p.Args):len(p.Args)], args...)
 	return p
-}
-
-// Telemetry is the topic of a sensor's reading.
-func Telemetry(device, sensor string) string {
-	return "devices/" + device + "/messages/events/DigitalTwins-Telemetry=1.0&DigitalTwins-SensorHardwareId=" + sensor
 }
 
 func (g *Gateway) args(p Peer) []string {
