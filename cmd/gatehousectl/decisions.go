@@ -8,7 +8,7 @@ import (
 
 type explainCmd struct {
 	Principal string `arg:"" help:"A device id, a key as \"sessions\" prints it, or {type}:{id}."`
-	What      string `arg:"" help:"connect, publish, subscribe, will or receive; or an operation such as \"Read Device\" or an Azure data action."`
+	What      string `arg:"" help:"connect, publish, subscribe, will or receive; or an operation (\"Read Device\") or an Azure data action."`
 	Where     string `arg:"" optional:"" help:"The topic or filter; or a space path, device id or ARM scope."`
 	Tree      bool   `help:"As a tree."`
 }

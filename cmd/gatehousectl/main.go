@@ -115,7 +115,7 @@ func fail(stderr io.Writer, err error) int {
 	case errors.As(err, &no):
 		return exitNo
 	case errors.Is(err, syscall.EPIPE):
-		return 0 // the reader of our output has seen enough
+		return 0 // standard output was closed by its reader (EPIPE), such as head
 	case !errors.As(err, &e):
 		e = &admin.Error{What: err.Error()}
 	}

@@ -54,14 +54,39 @@ func answers() admin.Sources {
 	}}
 	records := []message.AuditRecord{
 		{Time: noon, Event: "publish", Allowed: true, Principal: "device:a", Topic: "devices/a/messages/events/", Reason: "granted", Count: 1},
-		{Time: noon.Add(time.Second), Event: "publish", Principal: "device:\x1b[31mred", Topic: "devices/b/messages/events/", Reason: "not-acting-for", Detail: "b does not name it", Count: 7},
+		{
+			Time:      noon.Add(time.Second),
+			Event:     "publish",
+			Principal: "device:\x1b[31mred",
+			Topic:     "devices/b/messages/events/",
+			Reason:    "not-acting-for",
+			Detail:    "b does not name it",
+			Count:     7,
+		},
 	}
 	return admin.Sources{
 		Status: func(context.Context) (admin.Status, error) {
 			return admin.Status{
-				Build: admin.Build{Version: "1.2.3", Revision: "abc"}, Site: "/", UptimeSeconds: 3700, Health: health,
-				Cache:    admin.CacheState{Version: "1.42", AgeSeconds: 3661, Stage: "stale", Roles: 9, Assignments: 30},
-				Messages: admin.MessageCounts{Accepted: 100, Denied: 7, ForUpstream: 95, Forwarded: 90, NotForwarded: map[string]uint64{"expired": 2}, Dropped: 2, DeniedByReason: map[string]uint64{"not-acting-for": 7}},
+				Build:         admin.Build{Version: "1.2.3", Revision: "abc"},
+				Site:          "/",
+				UptimeSeconds: 3700,
+				Health:        health,
+				Cache: admin.CacheState{
+					Version:     "1.42",
+					AgeSeconds:  3661,
+					Stage:       "stale",
+					Roles:       9,
+					Assignments: 30,
+				},
+				Messages: admin.MessageCounts{
+					Accepted:       100,
+					Denied:         7,
+					ForUpstream:    95,
+					Forwarded:      90,
+					NotForwarded:   map[string]uint64{"expired": 2},
+					Dropped:        2,
+					DeniedByReason: map[string]uint64{"not-acting-for": 7},
+				},
 				Outbox:   admin.OutboxState{Messages: 3, Bytes: 4096, OldestSeconds: 12},
 				Upstream: admin.LinkState{State: "down", Target: "demo-hub.azure-devices.net", Detail: "connection refused", Since: noon},
 				Sync:     admin.LinkState{State: "connected"},
@@ -72,11 +97,33 @@ func answers() admin.Sources {
 			if q.Principal == "nobody" {
 				return nil, nil
 			}
-			return []admin.Session{{Principal: "device:a", Name: "Thermostat", ClientID: "a", Connected: true, Protocol: "5", Credential: "sas", Subscriptions: []string{"x"}, Received: 4, Denied: 1}}, nil
+			return []admin.Session{{
+				Principal:     "device:a",
+				Name:          "Thermostat",
+				ClientID:      "a",
+				Connected:     true,
+				Protocol:      "5",
+				Credential:    "sas",
+				Subscriptions: []string{"x"},
+				Received:      4,
+				Denied:        1,
+			}}, nil
 		},
 		Explain: func(_ context.Context, q admin.Question) (admin.Explanation, error) {
-			x := admin.Explanation{Question: q, Reason: "no-assignment", Version: "1.42", AgeSeconds: 5, Stage: "fresh",
-				Nearest: []admin.Miss{{Grant: admin.Grant{Role: "Device Administrator", Identity: "DeviceId:1", Scope: "/x"}, Why: "its path does not cover /y"}}, Needs: "Read Device at /; Create Sensor at /y", WouldNeed: []string{"Device Administrator", "Gateway Device"}}
+			x := admin.Explanation{
+				Question:   q,
+				Reason:     "no-assignment",
+				Version:    "1.42",
+				AgeSeconds: 5,
+				Stage:      "fresh",
+				Nearest: []admin.Miss{{Grant: admin.Grant{
+					Role:     "Device Administrator",
+					Identity: "DeviceId:1",
+					Scope:    "/x",
+				}, Why: "its path does not cover /y"}},
+				Needs:     "Read Device at /; Create Sensor at /y",
+				WouldNeed: []string{"Device Administrator", "Gateway Device"},
+			}
 			if q.Topic == "devices/a/messages/events/" || q.Operation == "Read Device" {
 				x.Allowed, x.Reason, x.Nearest, x.WouldNeed = true, "granted", nil, nil
 				x.Steps = []admin.Step{{Check: "acts for", At: "b"}, {Row: "telemetry", OK: true},
@@ -92,7 +139,13 @@ func answers() admin.Sources {
 			if who != "b" {
 				return nil, nil
 			}
-			return []admin.Grant{{Identity: "DeviceId:2", Role: "Gateway Device", Scope: "/x", Operations: "CR Sensor; R Device", Assignment: "id-3"}}, nil
+			return []admin.Grant{{
+				Identity:   "DeviceId:2",
+				Role:       "Gateway Device",
+				Scope:      "/x",
+				Operations: "CR Sensor; R Device",
+				Assignment: "id-3",
+			}}, nil
 		},
 		Assignments: func(context.Context, admin.AssignmentQuery) ([]admin.Assignment, error) { return nil, nil },
 		Audit: func(n int, match func(*message.AuditRecord) bool) []message.AuditRecord {
@@ -107,7 +160,12 @@ func answers() admin.Sources {
 		Follow: func() admin.Follower { return ended{} },
 		Sync: func(_ context.Context, r admin.SyncRequest) (admin.SyncResult, error) {
 			if r.Full {
-				return admin.SyncResult{}, &admin.Error{Status: http.StatusServiceUnavailable, What: "the management API does not answer", Where: "https://localhost:9443", Next: "is managementd running?"}
+				return admin.SyncResult{}, &admin.Error{
+					Status: http.StatusServiceUnavailable,
+					What:   "the management API does not answer",
+					Where:  "https://localhost:9443",
+					Next:   "is managementd running?",
+				}
 			}
 			return admin.SyncResult{From: "1.41", To: "1.42", Changes: 2, Seconds: 0.0123}, nil
 		},
@@ -119,7 +177,16 @@ func answers() admin.Sources {
 		},
 		Config: func(context.Context) ([]byte, error) { return []byte("log:\n  level: info\n"), nil },
 		Doctor: func(context.Context) ([]admin.Finding, error) {
-			return []admin.Finding{{Name: "clock", State: "ok", Text: "in step"}, {Name: "certificate", State: "fail", Text: "expires tomorrow", Next: "renew it"}}, nil
+			return []admin.Finding{{
+				Name:  "clock",
+				State: "ok",
+				Text:  "in step",
+			}, {
+				Name:  "certificate",
+				State: "fail",
+				Text:  "expires tomorrow",
+				Next:  "renew it",
+			}}, nil
 		},
 	}
 }

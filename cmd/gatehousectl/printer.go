@@ -119,7 +119,7 @@ func withoutEmpty(head []string, rows [][]cell) ([]string, [][]cell) {
 	return heads, out
 }
 
-// problem tells what failed, where, and what to do next.
+// problem writes an error: what failed, where, and what to do next.
 func (p *printer) problem(e *admin.Error) {
 	p.line(in(red, "error:"), text("%s", e.What))
 	if e.Where != "" {
@@ -130,7 +130,7 @@ func (p *printer) problem(e *admin.Error) {
 	}
 }
 
-// clean replaces what a terminal would obey instead of showing.
+// clean replaces control characters, which a terminal would obey instead of showing.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == utf8.RuneError || unicode.Is(unicode.Cf, r) {

@@ -29,7 +29,7 @@ func (c sessionsCmd) Run(e *env) error {
 				state = in(green, "on")
 			}
 			name := s.Principal
-			if s.Name != "" && !strings.HasSuffix(s.Principal, ":"+s.Name) { // a device's key says it already
+			if s.Name != "" && !strings.HasSuffix(s.Principal, ":"+s.Name) { // a device's key ends with its name
 				name += " (" + s.Name + ")"
 			}
 			rows[i] = []cell{state, text("%s", name), text("%s", s.ClientID), text("%s", s.Remote), text("%s", s.Protocol), text("%s", s.Credential),
@@ -99,7 +99,13 @@ type auditCmd struct {
 }
 
 func (c auditCmd) Run(e *env) error {
-	q := client.AuditQuery{Limit: c.Limit, Principal: c.Principal, Event: c.Event, Reason: c.Reason, Denied: c.Denied}
+	q := client.AuditQuery{
+		Limit:     c.Limit,
+		Principal: c.Principal,
+		Event:     c.Event,
+		Reason:    c.Reason,
+		Denied:    c.Denied,
+	}
 	if c.Follow {
 		enc := json.NewEncoder(e.out.w)
 		return e.client.Follow(e.ctx, q, func(r message.AuditRecord) error {

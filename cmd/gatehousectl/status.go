@@ -32,7 +32,8 @@ func printStatus(p *printer, s *admin.Status) {
 		version = "none yet"
 	}
 	p.field("cache", text("version %s, %s old,", version, seconds(s.Cache.AgeSeconds)), in(stateColour(s.Cache.Stage), "%s", s.Cache.Stage))
-	p.field("", in(dim, "%d roles, %d assignments, %d devices, %d sensors, %d spaces", s.Cache.Roles, s.Cache.Assignments, s.Cache.Devices, s.Cache.Sensors, s.Cache.Spaces))
+	p.field("", in(dim, "%d roles, %d assignments, %d devices, %d sensors, %d spaces", s.Cache.Roles, s.Cache.Assignments,
+		s.Cache.Devices, s.Cache.Sensors, s.Cache.Spaces))
 	p.field("sessions", text("%d connected, %d kept, %d subscriptions", s.Sessions.Connected, s.Sessions.Total, s.Sessions.Subscriptions))
 	p.field("messages", text("%d accepted, %d denied, %d dropped", s.Messages.Accepted, s.Messages.Denied, s.Messages.Dropped))
 	for _, reason := range slices.Sorted(maps.Keys(s.Messages.DeniedByReason)) {
@@ -42,7 +43,8 @@ func printStatus(p *printer, s *admin.Status) {
 	if s.Outbox.Messages > 0 {
 		oldest = ", oldest " + seconds(s.Outbox.OldestSeconds)
 	}
-	p.field("for upstream", text("%d = %d forwarded + %d waiting + %d dropped", s.Messages.ForUpstream, s.Messages.Forwarded, s.Outbox.Messages, s.Messages.Lost()))
+	p.field("for upstream", text("%d = %d forwarded + %d waiting + %d dropped", s.Messages.ForUpstream, s.Messages.Forwarded,
+		s.Outbox.Messages, s.Messages.Lost()))
 	for _, reason := range slices.Sorted(maps.Keys(s.Messages.NotForwarded)) {
 		p.field("", in(dim, "dropped %s: %d", reason, s.Messages.NotForwarded[reason]))
 	}

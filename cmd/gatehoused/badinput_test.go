@@ -45,8 +45,12 @@ func refused(t *testing.T, g *e2e.Gateway, code int, wants ...string) string {
 // TestBrokenConfiguration: every mistake of every kind at once, with its line and its remedy.
 func TestBrokenConfiguration(t *testing.T) {
 	t.Parallel()
-	g := house.NewGateway(t, e2e.Settings{State: "{dir: state, minFree: lots}", Door: "on_denied_publish: shrug", Listeners: "  - {name: two, address: \"127.0.0.1:0\", tls: {cert: none.pem, key: none.key}}",
-		Sections: "offline: {stale: 2 fortnights}\nacess: {}\nupstream: {mode: pigeon}"})
+	g := house.NewGateway(t, e2e.Settings{
+		State:     "{dir: state, minFree: lots}",
+		Listener:  "on_denied_publish: shrug",
+		Listeners: "  - {name: two, address: \"127.0.0.1:0\", tls: {cert: none.pem, key: none.key}}",
+		Sections:  "offline: {stale: 2 fortnights}\nacess: {}\nupstream: {mode: pigeon}",
+	})
 	text := refused(t, g, config.ExitCode,
 		`gatehoused\.yaml:\d+: state\.minFree: .*\n\tfix: `,
 		`gatehoused\.yaml:\d+: listeners\[0\]\.on_denied_publish: .*\n\tfix: `,
@@ -63,8 +67,8 @@ func TestBrokenConfiguration(t *testing.T) {
 	}
 }
 
-// TestBadFiles: what a good configuration names is bad, all of it at once. What
-// is wrong with certificates of listeners is said beside it.
+// TestBadFiles: the configuration is good and the files that it names are bad. All mistakes are reported
+// at once; what is wrong with certificates of listeners is a warning beside them.
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
 	g := house.NewGateway(t, e2e.Settings{
@@ -75,7 +79,11 @@ func TestBadFiles(t *testing.T) {
   - {name: open, address: "127.0.0.1:0", tls: {cert: HOUSE/pki/server.pem, key: open.key}}
   - {name: gone, address: "127.0.0.1:0", tls: {cert: HOUSE/pki/server.pem, key: gone.key}}
   - {name: folder, address: "127.0.0.1:0", tls: {cert: HOUSE/pki/server.pem, key: HOUSE/pki}}`,
-		Sections: "access: {map: topics.yaml}\nupstream: {mode: mqtt, mqtt: {url: \"mqtts://127.0.0.1:1\", clientId: x, ca: taken, cert: old.pem, key: HOUSE/pki/server.key}, routes: [{name: all, filter: \"a/#/b\"}]}",
+		Sections: `access: {map: topics.yaml}
+upstream:
+  mode: mqtt
+  mqtt: {url: "mqtts://127.0.0.1:1", clientId: x, ca: taken, cert: old.pem, key: HOUSE/pki/server.key}
+  routes: [{name: all, filter: "a/#/b"}]`,
 	})
 	old, err := house.CA.Server(time.Now().Add(-48*time.Hour), 24*time.Hour, "localhost")
 	if err != nil {
@@ -87,7 +95,9 @@ func TestBadFiles(t *testing.T) {
 	key := read(t, house.PKI("server.key"))
 	put(t, filepath.Join(g.Dir, "open.key"), 0o644, key)
 	put(t, filepath.Join(g.Dir, "taken"), 0o600, "")
-	put(t, filepath.Join(g.Dir, "topics.yaml"), 0o600, "rows:\n  - {name: a, topic: devices/x, publish: {anyOf: [Update Device]}}\n  - {name: b, topic: b, scope: /, publish: {anyOf: [Paint Device]}}\n")
+	put(t, filepath.Join(g.Dir, "topics.yaml"), 0o600,
+		"rows:\n  - {name: a, topic: devices/x, publish: {anyOf: [Update Device]}}\n"+
+			"  - {name: b, topic: b, scope: /, publish: {anyOf: [Paint Device]}}\n")
 	text := refused(t, g, config.ExitCode,
 		`listeners\[1\]\.tls\.cert: warning: expired on .*\n\tfix: renew it`,
 		`listeners\[2\]\.tls\.cert: warning: cannot be used: .*private key does not match.*\n\tfix: `,
@@ -167,7 +177,7 @@ func TestStopWhileTheConfigurationIsRead(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("it waits for the pipe")
 	}
-	// Somebody writes after all, so that nothing is left reading.
+	// The test writes to the pipe, so that no reader stays behind.
 	w, err := os.OpenFile(fifo, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)

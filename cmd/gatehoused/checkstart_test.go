@@ -14,8 +14,8 @@ import (
 
 const configs = "testdata/configs"
 
-// configured is a gateway with a configuration of the directory: what base.yaml
-// says, except for the sections that the file has itself, and all of files beside it.
+// configured is a gateway with one configuration of testdata/configs: the sections of the file, those of
+// base.yaml that the file lacks, and a copy of testdata/configs/files beside it.
 func configured(t *testing.T, file string) *e2e.Gateway {
 	t.Helper()
 	g := house.NewGateway(t, e2e.Settings{})
@@ -41,7 +41,7 @@ func configured(t *testing.T, file string) *e2e.Gateway {
 	return g
 }
 
-// left is every file below a directory, with its mode and the time of its last change.
+// left lists every file below a directory, with its mode and the time of its last change.
 func left(t *testing.T, dir string) string {
 	t.Helper()
 	var list strings.Builder

@@ -24,7 +24,7 @@ const topicMap = `rows:
   - {name: samples, topic: 'samples/{sensor}/+', publish: {anyOf: [Create Sensor]}, subscribe: {anyOf: [Read Sensor]}}
 `
 
-// conversing is a gateway with operator rows, for conversations that built-in rows do not have.
+// conversing is a gateway with a topic map of its own, for topics that the built-in map does not have.
 func conversing(t *testing.T, s e2e.Settings) *e2e.Gateway {
 	t.Helper()
 	s.Sections += "access: {map: topics.yaml}\n"
@@ -73,7 +73,8 @@ func TestCredentials(t *testing.T) {
 	for _, c := range wrong {
 		for _, five := range []bool{false, true} {
 			c.peer.V5 = five
-			if out, err := g.Pub(c.peer, site.Telemetry(c.peer.ID, ""), "forged"); err == nil || !regexp.MustCompile("refused|not authori|Not authori|Bad User Name").MatchString(out) {
+			if out, err := g.Pub(c.peer, site.Telemetry(c.peer.ID, ""), "forged"); err == nil ||
+				!regexp.MustCompile("refused|not authori|Not authori|Bad User Name").MatchString(out) {
 				t.Errorf("%s, five=%v: %v %s", c.name, five, err, out)
 			}
 		}
@@ -123,9 +124,9 @@ func TestQueuesSurviveAKill(t *testing.T) {
 	}
 }
 
-// TestWills: a will is sent when the network is lost, also with the gateway, and
-// not when its right is. The topics are operator rows: nothing but the decision
-// keeps a will from whoever listens.
+// TestWills: a will is sent when the connection is lost, also when the gateway was killed, and not when
+// the device has lost the right to publish it. The topics are rows of the operator's topic map that
+// everybody may subscribe to, so that only the decision on the will itself can withhold it.
 func TestWills(t *testing.T) {
 	g := conversing(t, e2e.Settings{}) // not parallel: it changes the building
 	g.Synced(t)
@@ -220,7 +221,7 @@ func TestSharedSubscription(t *testing.T) {
 			t.Errorf("member %d had no share", i)
 		}
 	}
-	// A member of a group over a private row would steal what is another's.
+	// A shared subscription to private topics would take messages away from the device that they are for.
 	p := g.Ask(t, g.Device("ups-1").Five(), "$share/crew/$iothub/methods/POST/#")
 	p.Line(t, "denied")
 }
@@ -232,15 +233,22 @@ func TestWebSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := serving(t, e2e.Settings{Listeners: "  - {name: wss, kind: websocket, path: /mqtt, address: \"127.0.0.1:" + itoa(port) + "\", tls: {cert: HOUSE/pki/server.pem, key: HOUSE/pki/server.key}}"})
+	g := serving(t, e2e.Settings{Listeners: "  - {name: wss, kind: websocket, path: /mqtt, address: \"127.0.0.1:" + itoa(port) + "\", " +
+		"tls: {cert: HOUSE/pki/server.pem, key: HOUSE/pki/server.key}}"})
 	dashboard := g.Sub(t, g.Person(t, "dashboard", "dash"), "spaces"+site.GatewaySpace+"/#")
 	pair, err := tls.LoadX509KeyPair(house.PKI("door-1.pem"), house.PKI("door-1.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	connect := func(path string) error {
-		c := paho.NewClient(paho.NewClientOptions().AddBroker("wss://localhost:" + itoa(port) + path).SetClientID("door-1").SetUsername(g.Device("door-1").User).
-			SetTLSConfig(&tls.Config{RootCAs: house.Pool, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}).SetAutoReconnect(false).SetProtocolVersion(4))
+		secure := &tls.Config{
+			RootCAs:      house.Pool,
+			Certificates: []tls.Certificate{pair},
+			MinVersion:   tls.VersionTLS12,
+		}
+		c := paho.NewClient(paho.NewClientOptions().AddBroker("wss://localhost:" + itoa(port) + path).
+			SetClientID("door-1").SetUsername(g.Device("door-1").User).
+			SetTLSConfig(secure).SetAutoReconnect(false).SetProtocolVersion(4))
 		if tk := c.Connect(); !tk.WaitTimeout(e2e.Patience) || tk.Error() != nil {
 			return fmt.Errorf("connect: %w", tk.Error())
 		}

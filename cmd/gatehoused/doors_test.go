@@ -18,7 +18,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
-// asked is the health that the admin socket tells.
+// asked is the health as the admin socket reports it.
 func asked(t *testing.T, g *e2e.Gateway) (h admin.Health, err error) {
 	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -36,7 +36,7 @@ func asked(t *testing.T, g *e2e.Gateway) (h admin.Health, err error) {
 	return h, json.NewDecoder(res.Body).Decode(&h)
 }
 
-// named is the warning of that name that the admin socket tells.
+// named is the warning of that name as the admin socket reports it.
 func named(t *testing.T, g *e2e.Gateway, name string) admin.Warning {
 	t.Helper()
 	h, err := asked(t, g)
@@ -51,8 +51,8 @@ func named(t *testing.T, g *e2e.Gateway, name string) admin.Warning {
 	return admin.Warning{}
 }
 
-// TestPortTaken: a port that somebody else has costs that one door and no other, and
-// nobody has to come when it is free again.
+// TestPortTaken: when another process has the port of one listener, every other listener serves, and
+// the daemon opens that one by itself once the port is free.
 func TestPortTaken(t *testing.T) {
 	t.Parallel()
 	for name, warning := range map[string]string{"mqtt": "listener-mqtts", "page": "status-page"} {
@@ -101,8 +101,8 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
-// TestAdminSocketTaken: without operators the building is still served, and they are let in when
-// whoever has their socket is gone.
+// TestAdminSocketTaken: while another process has the admin socket, devices are served; the daemon
+// opens the socket by itself once that process is gone.
 func TestAdminSocketTaken(t *testing.T) {
 	t.Parallel()
 	g := house.NewGateway(t, e2e.Settings{})
@@ -123,9 +123,9 @@ func TestAdminSocketTaken(t *testing.T) {
 	})
 }
 
-// TestCertificatesThatTimeMends: what is expired is served; what is missing, open to
-// everybody or mismatched keeps that listener shut and no other. All of it is named, and is taken up when
-// the files are good.
+// TestCertificatesThatTimeMends: an expired certificate is served. One that is missing, mismatched or
+// whose key every user can read keeps its listener closed, and only that one. Health names each case,
+// and the daemon takes the files up once they are good.
 func TestCertificatesThatTimeMends(t *testing.T) {
 	t.Parallel()
 	names := []string{"old", "mixed", "open", "gone", "folder"}
@@ -192,7 +192,7 @@ func TestCertificatesThatTimeMends(t *testing.T) {
 	if strings.Contains(g.Text(), "PRIVATE") || strings.Contains(g.Text(), strings.Split(key, "\n")[1]) {
 		t.Error("the key is in the log")
 	}
-	// Somebody, or something, mends the files; nobody tells the daemon.
+	// The files are repaired; the daemon gets no signal and has to see it by itself.
 	if err := site.WritePair(newServer(t, "renewed.example"), file("old.pem"), file("old.key")); err != nil {
 		t.Fatal(err)
 	}
@@ -221,8 +221,8 @@ func TestCertificatesThatTimeMends(t *testing.T) {
 	}
 }
 
-// TestCheckWarnsOfWhatTimeMends: the daemon would start, so -check says "good", and
-// says what will be wrong then.
+// TestCheckWarnsOfWhatTimeMends: a certificate that cannot be served yet does not keep the daemon from
+// starting, so -check says "good" and adds a warning.
 func TestCheckWarnsOfWhatTimeMends(t *testing.T) {
 	t.Parallel()
 	g := house.NewGateway(t, e2e.Settings{Listeners: `

@@ -19,7 +19,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
-// shout writes to a door and reads until it is closed or says nothing for a while.
+// shout writes to a connection and reads until the peer closes it or sends nothing for a while.
 func shout(t *testing.T, c net.Conn, err error, parts ...[]byte) {
 	t.Helper()
 	if err != nil {
@@ -37,21 +37,27 @@ func shout(t *testing.T, c net.Conn, err error, parts ...[]byte) {
 	_, _ = io.Copy(io.Discard, c)
 }
 
-// TestGarbage: every door of the running binary gets what it cannot understand, and the daemon goes on.
+// TestGarbage: every listener, the admin socket and the status page get bytes that are no valid request, and the daemon goes on.
 func TestGarbage(t *testing.T) {
 	t.Parallel()
 	port, err := freeport.Get()
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := serving(t, e2e.Settings{Listeners: "  - {name: wss, kind: websocket, address: \"127.0.0.1:" + itoa(port) + "\", tls: {cert: HOUSE/pki/server.pem, key: HOUSE/pki/server.key}}"})
+	g := serving(t, e2e.Settings{Listeners: "  - {name: wss, kind: websocket, address: \"127.0.0.1:" + itoa(port) + "\", " +
+		"tls: {cert: HOUSE/pki/server.pem, key: HOUSE/pki/server.key}}"})
 	random := rand.NewChaCha8([32]byte{7})
 	noise := func(n int) []byte { b := make([]byte, n); _, _ = random.Read(b); return b }
 	pair, err := tls.LoadX509KeyPair(house.PKI("ups-1.pem"), house.PKI("ups-1.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	secure := &tls.Dialer{Config: &tls.Config{RootCAs: house.Pool, ServerName: "localhost", Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}}
+	secure := &tls.Dialer{Config: &tls.Config{
+		RootCAs:      house.Pool,
+		ServerName:   "localhost",
+		Certificates: []tls.Certificate{pair},
+		MinVersion:   tls.VersionTLS12,
+	}}
 	plain := &net.Dialer{}
 	type door interface {
 		DialContext(context.Context, string, string) (net.Conn, error)
@@ -61,9 +67,11 @@ func TestGarbage(t *testing.T) {
 		c, err := d.DialContext(t.Context(), network, address)
 		shout(t, c, err, parts...)
 	}
-	mqtts, page, wss, socket := "127.0.0.1:"+itoa(g.MQTT), "127.0.0.1:"+itoa(g.Page), "127.0.0.1:"+itoa(port), filepath.Join(g.Dir, "admin.sock")
+	mqtts, page, wss := "127.0.0.1:"+itoa(g.MQTT), "127.0.0.1:"+itoa(g.Page), "127.0.0.1:"+itoa(port)
+	socket := filepath.Join(g.Dir, "admin.sock")
 	user := g.Device("ups-1").User
-	connect := append([]byte{0x10, byte(10 + 2 + 5 + 2 + len(user)), 0, 4, 'M', 'Q', 'T', 'T', 4, 0x82, 0, 60, 0, 5, 'u', 'p', 's', '-', '1', 0, byte(len(user))}, user...)
+	connect := append([]byte{0x10, byte(10 + 2 + 5 + 2 + len(user)), 0, 4, 'M', 'Q', 'T', 'T', 4, 0x82, 0, 60,
+		0, 5, 'u', 'p', 's', '-', '1', 0, byte(len(user))}, user...)
 	for _, b := range [][]byte{noise(64), noise(4096), {}, []byte("GET / HTTP/1.1\r\n\r\n"), {0x16, 3, 1, 0xff, 0xff, 1}} {
 		say(plain, "tcp", mqtts, b)
 		say(plain, "tcp", page, b)
@@ -79,10 +87,12 @@ func TestGarbage(t *testing.T) {
 		say(secure, "tcp", mqtts, connect, short, noise(8))
 		say(secure, "tcp", mqtts, connect, broken)
 	}
-	for _, path := range []string{"/v1/explain?principal=%00&verb=publish", "/v1/assignments?path=../..", "/v1/sessions?limit=-1", "/v1/audit?since=x", "/../../etc/passwd", "/" + strings.Repeat("a", 9000)} {
+	for _, path := range []string{"/v1/explain?principal=%00&verb=publish", "/v1/assignments?path=../..", "/v1/sessions?limit=-1",
+		"/v1/audit?since=x", "/../../etc/passwd", "/" + strings.Repeat("a", 9000)} {
 		_ = g.Get(path, nil)
 	}
-	for _, topic := range []string{"$iothub/twin/PATCH/properties/reported/?$rid=1", "$iothub/twin/GET/?$rid=", "$iothub/methods/res/9999999999/?$rid=x", "deviceupdate/devices/ups-1/get", "registry/devices/ups-1/get"} {
+	for _, topic := range []string{"$iothub/twin/PATCH/properties/reported/?$rid=1", "$iothub/twin/GET/?$rid=",
+		"$iothub/methods/res/9999999999/?$rid=x", "deviceupdate/devices/ups-1/get", "registry/devices/ups-1/get"} {
 		for _, doc := range []string{"{", "null", `{"a":` + strings.Repeat("[", 2000), `{"$version":"x","a":1}`, "\xff\xfe", `{"a":1,"a":2}`} {
 			_, _ = g.Pub(g.Device("ups-1").Five(), topic, doc)
 		}
@@ -103,7 +113,8 @@ func TestGarbageFromTheCloud(t *testing.T) {
 	if code := g.Stop(t); code != exitOK {
 		t.Fatalf("exit code %d", code)
 	}
-	answers := []string{"", "null", "{", "<html>", "[]", `[{"id":1}]`, `[{"id":"` + strings.Repeat("x", 1<<16) + `"}]`, strings.Repeat("[", 1<<16), `{"epoch":-1,"from":"x","to":[],"changes":{}}`, "\x00\xff"}
+	answers := []string{"", "null", "{", "<html>", "[]", `[{"id":1}]`, `[{"id":"` + strings.Repeat("x", 1<<16) + `"}]`,
+		strings.Repeat("[", 1<<16), `{"epoch":-1,"from":"x","to":[],"changes":{}}`, "\x00\xff"}
 	codes := []int{200, 200, 410, 200, 200, 410, 200, 200, 410, 200, 500, 429}
 	var turn, asked atomic.Int64
 	bad := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -119,12 +130,14 @@ func TestGarbageFromTheCloud(t *testing.T) {
 	bad.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	bad.StartTLS()
 	t.Cleanup(bad.Close)
-	g.Write(t, strings.Replace(read(t, g.File), "url: "+house.URL("/management"), strings.Replace("url: "+bad.URL+"/management", "127.0.0.1", "localhost", 1), 1))
+	g.Write(t, strings.Replace(read(t, g.File), "url: "+house.URL("/management"),
+		strings.Replace("url: "+bad.URL+"/management", "127.0.0.1", "localhost", 1), 1))
 	g.Launch(t)
 	g.Ready(t)
-	admin := &http.Client{Timeout: e2e.Patience, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	overSocket := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(g.Dir, "admin.sock"))
-	}}}
+	}
+	admin := &http.Client{Timeout: e2e.Patience, Transport: &http.Transport{DialContext: overSocket}}
 	t.Cleanup(admin.CloseIdleConnections)
 	for i := range codes {
 		turn.Store(int64(i))
@@ -156,7 +169,7 @@ func TestGarbageFromTheCloud(t *testing.T) {
 	}
 }
 
-// TestGarbageFromTheHub: an upstream that speaks IoT Hub's topics and sends twins that are none.
+// TestGarbageFromTheHub: an upstream publishes documents that are no twins to IoT Hub's topics, and the gateway goes on.
 func TestGarbageFromTheHub(t *testing.T) {
 	t.Parallel()
 	b := newCloudBroker(t)
@@ -164,7 +177,12 @@ func TestGarbageFromTheHub(t *testing.T) {
 	b.up(t)
 	g := serving(t, e2e.Settings{Sections: fmt.Sprintf(`upstream:
   mode: iothub
-  iothub: {host: localhost, address: "127.0.0.1:%d", ca: HOUSE/pki/ca.pem, perDevice: true, gatewayDevice: {id: gateway-1, cert: HOUSE/pki/gateway-1.pem, key: HOUSE/pki/gateway-1.key}}
+  iothub:
+    host: localhost
+    address: 127.0.0.1:%d
+    ca: HOUSE/pki/ca.pem
+    perDevice: true
+    gatewayDevice: {id: gateway-1, cert: HOUSE/pki/gateway-1.pem, key: HOUSE/pki/gateway-1.key}
   routes: [{name: telemetry, filter: "devices/+/messages/events/#"}]
 `, b.port)})
 	hub := e2e.Peer{ID: "hub"}
@@ -174,9 +192,12 @@ func TestGarbageFromTheHub(t *testing.T) {
 	meter := g.Ask(t, g.Device("meter-main"), "$iothub/twin/res/#", "$iothub/twin/PATCH/properties/desired/#")
 	meter.Line(t, "Subscribed (mid:")
 	asked.Line(t, "MSG $iothub/twin/GET/") // the gateway looks at the twin of a device that is here
-	for i, doc := range []string{"", "{", "null", "[]", `{"desired":7}`, `{"desired":{"deviceUpdate":{"service":"x","workflow":[]}},"reported":null}`,
-		`{"desired":{"deviceUpdate":{"service":{"workflow":{"action":3,"id":"` + strings.Repeat("x", 9000) + `"}}}}}`, strings.Repeat(`{"a":`, 3000), "\xff\x01"} {
-		for _, topic := range []string{"$iothub/twin/res/200/?$rid=" + itoa(i), "$iothub/twin/res/x/?$rid", "$iothub/twin/PATCH/properties/desired/?$version=" + itoa(i), "$iothub/twin/PATCH/properties/desired/?$version=z",
+	for i, doc := range []string{"", "{", "null", "[]", `{"desired":7}`,
+		`{"desired":{"deviceUpdate":{"service":"x","workflow":[]}},"reported":null}`,
+		`{"desired":{"deviceUpdate":{"service":{"workflow":{"action":3,"id":"` + strings.Repeat("x", 9000) + `"}}}}}`,
+		strings.Repeat(`{"a":`, 3000), "\xff\x01"} {
+		for _, topic := range []string{"$iothub/twin/res/200/?$rid=" + itoa(i), "$iothub/twin/res/x/?$rid",
+			"$iothub/twin/PATCH/properties/desired/?$version=" + itoa(i), "$iothub/twin/PATCH/properties/desired/?$version=z",
 			"$iothub/methods/POST/x/?$rid=", "$iothub/methods/POST//?%zz", "devices/meter-main/messages/devicebound/%zz=1&&"} {
 			at.MustPub(t, hub, topic, doc)
 		}

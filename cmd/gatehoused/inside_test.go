@@ -113,7 +113,8 @@ func TestOfflineStages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in.Write(t, strings.Replace(read(t, in.File), "url: "+house.URL("/management"), fmt.Sprintf("url: https://localhost:%d/management", nobody), 1))
+	in.Write(t, strings.Replace(read(t, in.File), "url: "+house.URL("/management"),
+		fmt.Sprintf("url: https://localhost:%d/management", nobody), 1))
 	in.run(t)
 	in.stage(t, "fresh")
 	here := in.Sub(t, in.Device("thermostat-101"), "devices/thermostat-101/messages/devicebound/#")
@@ -155,7 +156,7 @@ func TestOfflineStages(t *testing.T) {
 	}
 }
 
-// TestNoRoom: a disk that fills up and has room again, without a file system of our own.
+// TestNoRoom: a disk fills up and has room again; the free space that the daemon sees is injected.
 func TestNoRoom(t *testing.T) {
 	leaves(t)
 	in := &inside{Gateway: house.NewGateway(t, e2e.Settings{Sections: uplinkTo(1) + "outbox: {refuseAfter: 1s}\n"})}

@@ -1,6 +1,6 @@
-// Command gatehoused is the edge gateway daemon. It reads its configuration,
-// says everything that is wrong with it at once, and otherwise runs until it
-// is told to stop.
+// Command gatehoused is the edge gateway daemon. It reads its configuration and
+// runs until it is told to stop. When the configuration has mistakes, it prints
+// all of them and does not start.
 //
 // Exit codes: 0 stopped as asked; 1 it could not run or could not go on;
 // 64 wrong arguments (EX_USAGE); 78 broken configuration (EX_CONFIG), which a
@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, "gatehoused", version)
 		return exitOK
 	}
-	// Before anything takes time: until then a SIGHUP would be the end.
+	// Before anything that takes time: a SIGHUP that comes before this line ends the process.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	cfg, problems := found.cfg, found.problems
-	if *check || len(problems) > 0 { // the daemon's own log and health have them otherwise
+	if *check || len(problems) > 0 { // otherwise the daemon puts the warnings into its log and its health
 		for _, w := range found.warnings {
 			fmt.Fprintln(stderr, w)
 		}
@@ -86,8 +86,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	err := gateway.Run(ctx, cfg, gateway.Options{
-		Version: version, Built: builtAt(), Stderr: os.Stderr,
-		Reload: hangup, Load: func() (config.Config, []config.Problem) { return config.Load(*file) },
+		Version: version,
+		Built:   builtAt(),
+		Stderr:  os.Stderr,
+		Reload:  hangup,
+		Load:    func() (config.Config, []config.Problem) { return config.Load(*file) },
 	})
 	if err != nil {
 		fmt.Fprintln(stderr, "gatehoused:", err)
@@ -96,15 +99,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// configuration is one that was read, and what was found in it.
+// configuration is a configuration file that was read, with the mistakes found in it.
 type configuration struct {
 	cfg                config.Config
 	problems, warnings []config.Problem
 }
 
-// load reads the configuration and all that it names. Some of it may be a pipe that nobody
-// writes to: being told to stop ends the wait. check: this process is not the service, so
-// what it lacks of the service's credentials and rights is no mistake of the file.
+// load reads the configuration and every file that it names. One of these may be a pipe that nobody
+// writes to; the end of ctx ends that wait. With check this process is not the service: a credential
+// or a right that only the service has is then a warning and no mistake of the file.
 func load(ctx context.Context, file string, check bool) (found configuration, stopped bool) {
 	done := make(chan configuration, 1)
 	go func() {
@@ -129,7 +132,8 @@ func load(ctx context.Context, file string, check bool) (found configuration, st
 	}
 }
 
-// builtAt is the floor of the daemon's clock; the zero time when the build does not say.
+// builtAt is when this program was built, the earliest time that the daemon's clock may show. It is
+// the zero time when the build did not set it.
 func builtAt() time.Time {
 	seconds, err := strconv.ParseInt(built, 10, 64)
 	if err != nil {

@@ -54,17 +54,19 @@ func TestOperatorsSeeWhatHappened(t *testing.T) {
 	})
 
 	text := scrape(t, g)
-	for _, want := range []string{"gatehouse_messages_accepted_total 3", "gatehouse_messages_delivered_total 3", "gatehouse_messages_forwarded_total 0",
+	for _, want := range []string{
+		"gatehouse_messages_accepted_total 3", "gatehouse_messages_delivered_total 3", "gatehouse_messages_forwarded_total 0",
 		`gatehouse_connects_total{result="no-assignment"} 1`, `gatehouse_connects_total{result="accepted"} 4`,
 		// Every built-in role of both models; the demo building defines none of its own.
 		fmt.Sprintf("gatehouse_roles %d", len(model.SystemRoles())+len(model.AzureBuiltInRoles())),
-		"gatehouse_frames_refused_total 0", "gatehouse_queued_messages 0", `go="go1`} {
+		"gatehouse_frames_refused_total 0", "gatehouse_queued_messages 0", `go="go1`,
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("/metrics lacks %s", want)
 		}
 	}
 
-	// By its key one session; by a device's id, as everywhere, all of that device.
+	// A session key names one session; a device id names all sessions of that device.
 	for name, r := range map[string]admin.DisconnectRequest{"a session": {Session: "nobody's"}, "a principal": {Principal: "nobody"}} {
 		if _, err := ask.Disconnect(ctx, r); err == nil || !strings.Contains(err.Error(), "nobody") {
 			t.Errorf("%s that is not here: %v", name, err)
@@ -115,7 +117,8 @@ func TestOperatorsAreToldWhy(t *testing.T) {
 		t.Errorf("%d steps name what grants them: %+v", granted, x.Steps)
 	}
 	x, err = ask.Explain(ctx, admin.Question{Principal: "ups-1", Verb: "publish", Topic: site.Telemetry("door-1", "")})
-	if err != nil || x.Allowed || !slices.ContainsFunc(x.Steps, func(s admin.Step) bool { return s.Check == "acts for" && s.At == "door-1" && !s.OK }) {
+	if err != nil || x.Allowed || !slices.ContainsFunc(x.Steps,
+		func(s admin.Step) bool { return s.Check == "acts for" && s.At == "door-1" && !s.OK }) {
 		t.Errorf("%+v, %v", x, err)
 	}
 	x, err = ask.Explain(ctx, admin.Question{Principal: "lobby-display", Operation: "Read Device", At: "lobby-display"})
@@ -123,7 +126,8 @@ func TestOperatorsAreToldWhy(t *testing.T) {
 		t.Errorf("the roles that would do are named: %+v, %v", x, err)
 	}
 	held, err := ask.WhatCan(ctx, "gateway-1")
-	if err != nil || len(held) != 1 || !strings.HasSuffix(held[0].Identity, " (gateway-1)") || !strings.HasPrefix(held[0].Operations, "Read Device, ") || !strings.Contains(held[0].Operations, "Create,Read Sensor") {
+	if err != nil || len(held) != 1 || !strings.HasSuffix(held[0].Identity, " (gateway-1)") ||
+		!strings.HasPrefix(held[0].Operations, "Read Device, ") || !strings.Contains(held[0].Operations, "Create,Read Sensor") {
 		t.Errorf("%+v, %v", held, err)
 	}
 	for name, fails := range map[string]func() error{
@@ -149,8 +153,8 @@ func TestOperatorsAreToldWhy(t *testing.T) {
 	}
 }
 
-// A device that asks before the cloud has ever answered is told to come again, not that nobody knows it:
-// many give up for good on the latter.
+// Before the first policy has arrived, a CONNECT is answered with "server unavailable" and not with "bad
+// user name or password": many devices never try again after the latter.
 func TestBeforeTheFirstPolicy(t *testing.T) {
 	t.Parallel()
 	g := house.NewGateway(t, e2e.Settings{})

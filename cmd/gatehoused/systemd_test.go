@@ -27,12 +27,12 @@ func TestLifeUnderSystemd(t *testing.T) {
 	if !ready.Has("STATUS=") || !strings.Contains(ready.Text, "serving; policy") {
 		t.Errorf("ready with %q", ready.Text)
 	}
-	// Ready means served: nothing else has to be waited for.
+	// After READY=1 a client is served at once.
 	if err := g.Get("/healthz", nil); err != nil && !strings.Contains(err.Error(), "503") {
 		t.Errorf("after READY=1: %v", err)
 	}
-	// One at the start and then at most one in a third of the interval; that it is
-	// no less is for a clock that no busy machine holds up (gateway/systemd).
+	// The daemon sends one ping at the start and then at most one in a third of the interval. That it
+	// sends no fewer is tested in gateway/systemd with an injected clock: here a busy machine would decide.
 	const pings = 6
 	for range pings {
 		g.Supervisor.Await(t, "WATCHDOG=1")
@@ -50,8 +50,8 @@ func TestLifeUnderSystemd(t *testing.T) {
 	}
 }
 
-// TestWatchdogNeedsTheRoundTrip: a daemon whose process runs but whose round trip does not
-// finish is not pinged for. It is stopped in the middle of its life, as a hang is.
+// TestWatchdogNeedsTheRoundTrip: the watchdog gets no ping while the daemon cannot finish its self-test,
+// a message through its own broker. SIGSTOP stands for the hang.
 func TestWatchdogNeedsTheRoundTrip(t *testing.T) {
 	t.Parallel()
 	g := house.NewGateway(t, e2e.Settings{})
@@ -60,7 +60,7 @@ func TestWatchdogNeedsTheRoundTrip(t *testing.T) {
 	g.Supervisor.Await(t, "WATCHDOG=1")
 	g.Signal(t, syscall.SIGSTOP)
 	e2e.Eventually(t, "every thread of the daemon is stopped", func() error { return stopped(g.PID()) })
-	for { // what was on its way
+	for { // pings that were sent before the stop
 		if _, more := g.Supervisor.Next(time.Millisecond); !more {
 			break
 		}
@@ -90,13 +90,13 @@ func stopped(pid int) error {
 	return nil
 }
 
-// TestSocketActivation: systemd's own tool hands over the MQTT port, and the first device that
-// knocks is served.
+// TestSocketActivation: systemd's own tool hands over the MQTT port, and the first device that connects is served.
 func TestSocketActivation(t *testing.T) {
 	t.Parallel()
 	g := house.NewGateway(t, e2e.Settings{})
 	address := "127.0.0.1:" + itoa(g.MQTT)
-	g.Process = e2e.Start(t, nil, "systemd-socket-activate", "-l", address, "--fdname=mqtts", "-E", "NOTIFY_SOCKET="+strings.TrimPrefix(g.Supervisor.Env()[0], "NOTIFY_SOCKET="),
+	g.Process = e2e.Start(t, nil, "systemd-socket-activate", "-l", address, "--fdname=mqtts",
+		"-E", "NOTIFY_SOCKET="+strings.TrimPrefix(g.Supervisor.Env()[0], "NOTIFY_SOCKET="),
 		house.Bin("gatehoused"), "-config", g.File)
 	g.Line(t, "Listening on "+address)
 	// The tool starts the daemon at the first connection, which waits in the queue of the socket.
@@ -110,7 +110,8 @@ func TestSocketActivation(t *testing.T) {
 	}
 }
 
-// TestSocketOfNobody: a socket under a name that the configuration does not know is a silent outage, so it is an error.
+// TestSocketOfNobody: a socket whose name is no listener of the configuration is an error, because
+// nobody would accept its connections.
 func TestSocketOfNobody(t *testing.T) {
 	t.Parallel()
 	g := house.NewGateway(t, e2e.Settings{})
@@ -119,7 +120,8 @@ func TestSocketOfNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := "127.0.0.1:" + itoa(port)
-	p := e2e.Start(t, nil, "systemd-socket-activate", "-l", address, "--fdname=mqtt-old", "-E", "NOTIFY_SOCKET=", house.Bin("gatehoused"), "-config", g.File)
+	p := e2e.Start(t, nil, "systemd-socket-activate", "-l", address, "--fdname=mqtt-old", "-E", "NOTIFY_SOCKET=",
+		house.Bin("gatehoused"), "-config", g.File)
 	p.Line(t, "Listening on")
 	g.MQTT = port
 	_, _ = g.Pub(g.Device("ups-1"), "x", "knock")
@@ -146,9 +148,11 @@ func TestReload(t *testing.T) {
 		}
 	}
 	install("localhost")
-	good := strings.NewReplacer(house.PKI("server.pem"), pem, house.PKI("server.key"), key).Replace(g.Config(e2e.Settings{Sections: "access: {map: topics.yaml}"}))
+	own := strings.NewReplacer(house.PKI("server.pem"), pem, house.PKI("server.key"), key)
+	good := own.Replace(g.Config(e2e.Settings{Sections: "access: {map: topics.yaml}"}))
 	topics := filepath.Join(g.Dir, "topics.yaml")
-	put(t, topics, 0o600, "rows:\n  - {name: a, topic: 'first/{sensor}', publish: {anyOf: [Create Sensor]}, subscribe: {anyOf: [Read Sensor]}}\n")
+	put(t, topics, 0o600, "rows:\n"+
+		"  - {name: a, topic: 'first/{sensor}', publish: {anyOf: [Create Sensor]}, subscribe: {anyOf: [Read Sensor]}}\n")
 	g.Write(t, good)
 	g.Up(t)
 	installer := g.Device("ups-1").Five()
@@ -173,7 +177,7 @@ func TestReload(t *testing.T) {
 		return strings.Join(g.Lines()[before:], "\n")
 	}
 
-	// Broken in two places, and a new certificate and map beside it: nothing changes.
+	// A file with two mistakes changes nothing, though certificate and map beside it are new and good.
 	install("renewed.example")
 	put(t, topics, 0o600, "rows:\n  - {name: b, topic: 'second/{sensor}', publish: {anyOf: [Create Sensor]}}\n")
 	g.Write(t, strings.Replace(good, "level: info", "level: loud", 1)+"\nnonsense: 1\n")
@@ -187,7 +191,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("health does not say that the reload was refused:\n%s", said)
 	}
 
-	// Good: certificate, map and log level are new, the state directory is named as waiting.
+	// A good file: certificate, map and log level change, and health says that the new state settings need a restart.
 	g.Write(t, strings.Replace(strings.Replace(good, "level: info", "level: debug", 1), "minFree: 16 MiB", "minFree: 17 MiB", 1))
 	hup()
 	if got := servedName(t, g); got != "renewed.example" {
@@ -196,7 +200,8 @@ func TestReload(t *testing.T) {
 	if warned(t, g, "reload") != "" {
 		t.Error("the refused reload is still in health")
 	}
-	if w := warned(t, g, "restart-needed"); !strings.Contains(w, "state.minFree") || strings.Contains(w, "level") || strings.Contains(w, "tls") {
+	if w := warned(t, g, "restart-needed"); !strings.Contains(w, "state.minFree") || strings.Contains(w, "level") ||
+		strings.Contains(w, "tls") {
 		t.Errorf("waiting for a restart: %q, want state.minFree alone", w)
 	}
 	insecure := installer.With("--insecure") // the name of the new certificate is not localhost
@@ -204,7 +209,7 @@ func TestReload(t *testing.T) {
 	if _, err := g.Pub(insecure, "first/ups-1-load", "3"); err == nil {
 		t.Error("a row that the new map does not have still grants")
 	}
-	// The session that was there before goes on, and hears what comes after.
+	// The session from before the reload goes on and receives what is published after it.
 	g.MustPub(t, insecure, site.Telemetry("ups-1", "ups-1-load"), "after the reload")
 	live.Line(t, "after the reload")
 	for _, m := range withdrawn.Messages() {
@@ -214,7 +219,7 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// warned is the text of a warning of health, "" without it.
+// warned is the text of the named warning in the gateway's health, "" when there is none.
 func warned(t *testing.T, g *e2e.Gateway, name string) string {
 	t.Helper()
 	s, err := g.Status()
@@ -229,8 +234,8 @@ func warned(t *testing.T, g *e2e.Gateway, name string) string {
 	return ""
 }
 
-// TestReloadOfTokenKeys: a signing key that is no longer in the file ends the sessions that it
-// proved, and lets nobody in; the others stay.
+// TestReloadOfTokenKeys: when a signing key is removed from the file, sessions that were authenticated
+// by a token of that key end, and such tokens are refused from then on. Other sessions stay.
 func TestReloadOfTokenKeys(t *testing.T) {
 	t.Parallel()
 	g := house.NewGateway(t, e2e.Settings{})

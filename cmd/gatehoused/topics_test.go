@@ -10,8 +10,9 @@ import (
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
 )
 
-// everything lets every topic of the site pass, watched and not enforced.
-const everything = "rows:\n  - {name: site, topic: \"site/#\", scope: /, publish: {anyOf: [Update Space]}, subscribe: {anyOf: [Update Space]}, report_only: true}\n"
+// everything is a topic map that lets every topic of the site pass: its row only reports.
+const everything = "rows:\n" +
+	"  - {name: site, topic: \"site/#\", scope: /, publish: {anyOf: [Update Space]}, subscribe: {anyOf: [Update Space]}, report_only: true}\n"
 
 // bridged is a gateway whose site/… is the broker's plant7/…, both ways.
 func bridged(t *testing.T, b *cloudBroker) *e2e.Gateway {
@@ -55,7 +56,8 @@ func TestTopicsUpAndDown(t *testing.T) {
 	b := newCloudBroker(t)
 	b.up(t)
 	g := bridged(t, b)
-	above := e2e.Start(t, nil, "stdbuf", "-oL", "mosquitto_sub", "-p", itoa(b.port), "-q", "1", "-d", "-F", "MSG %t %q %p", "-t", "plant7/#", "-t", "site/#")
+	above := e2e.Start(t, nil, "stdbuf", "-oL", "mosquitto_sub", "-p", itoa(b.port), "-q", "1", "-d", "-F", "MSG %t %q %p",
+		"-t", "plant7/#", "-t", "site/#")
 	above.Line(t, "Subscribed (mid:")
 	here := g.Sub(t, g.Device("reader-1"), "site/#")
 
@@ -64,7 +66,8 @@ func TestTopicsUpAndDown(t *testing.T) {
 	g.MustPub(t, device, "site/alarms/fire/2", "loud")
 	g.MustPub(t, device, "site/a/b", "plain")
 	above.Line(t, "plain")
-	if got, want := lines(above), []string{"MSG plant7/chatter/x 0 quiet", "MSG plant7/alarm 1 loud", "MSG plant7/a/b 1 plain"}; !slices.Equal(got, want) {
+	want := []string{"MSG plant7/chatter/x 0 quiet", "MSG plant7/alarm 1 loud", "MSG plant7/a/b 1 plain"}
+	if got := lines(above); !slices.Equal(got, want) {
 		t.Errorf("above: %q, want %q", got, want)
 	}
 
@@ -80,7 +83,7 @@ func TestTopicsUpAndDown(t *testing.T) {
 		t.Errorf("here, where what went up must not come back: %q, want %q", got, want)
 	}
 
-	// Who comes later is sent what is retained above, and not what was deleted there.
+	// A later subscriber receives what the broker retains, and nothing that was deleted there.
 	later := g.Sub(t, g.Device("thermostat-101"), "site/lamp", "site/door", "site/last")
 	g.MustPub(t, device, "site/last", "end")
 	later.Line(t, "end")
@@ -112,7 +115,8 @@ func TestLoopIsRefused(t *testing.T) {
         - {filter: "plant7/#", from: plant7/, to: site/}
   routes: [{name: site, filter: "site/#"}]
 `})
-	text := refused(t, g, 78, `gatehoused\.yaml:\d+: upstream\.mqtt\.topics\.down\[0\]\.filter: is a loop: the route site sends up to plant7/#.*\n\tfix: .*upstream\.mqtt\.bridge: on`)
+	text := refused(t, g, 78, `gatehoused\.yaml:\d+: upstream\.mqtt\.topics\.down\[0\]\.filter: is a loop: `+
+		`the route site sends up to plant7/#.*\n\tfix: .*upstream\.mqtt\.bridge: on`)
 	if check := e2e.Start(t, nil, house.Bin("gatehoused"), "-config", g.File, "-check"); check.Exit(t) != 78 || check.Text() != text {
 		t.Errorf("-check says\n%s\nand the daemon\n%s", check.Text(), text)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
-// cloudBroker is Debian's mosquitto as what is upstream, with its own memory.
+// cloudBroker is Debian's mosquitto in the place of the upstream broker; it persists its sessions.
 type cloudBroker struct {
 	*e2e.Process
 	conf string
@@ -29,7 +29,8 @@ func newCloudBroker(t *testing.T) *cloudBroker {
 		t.Fatal(err)
 	}
 	b := &cloudBroker{conf: filepath.Join(dir, "mosquitto.conf"), port: port}
-	put(t, b.conf, 0o644, fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nuser root\nlog_dest stderr\n", port, dir))
+	put(t, b.conf, 0o644, fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\n"+
+		"persistence true\npersistence_location %s/\nuser root\nlog_dest stderr\n", port, dir))
 	return b
 }
 
@@ -39,9 +40,8 @@ func (b *cloudBroker) up(t *testing.T) {
 	b.Line(t, "running")
 }
 
-// end stops it as an operator does: it saves what it has acknowledged, and the
-// subscription of watch, which would else miss what the gateway sends before it
-// is back.
+// end stops the broker by SIGTERM, on which it saves the messages that it has acknowledged and the
+// subscription of watch. After a SIGKILL watch would miss messages that arrive before it subscribes again.
 func (b *cloudBroker) end(t *testing.T) {
 	t.Helper()
 	b.Signal(t, syscall.SIGTERM)
@@ -51,7 +51,8 @@ func (b *cloudBroker) end(t *testing.T) {
 // watch has a persistent subscription, so that nothing is missed between two looks.
 func (b *cloudBroker) watch(t *testing.T) *e2e.Process {
 	t.Helper()
-	s := e2e.Start(t, nil, "stdbuf", "-oL", "mosquitto_sub", "-p", itoa(b.port), "-i", "watch", "-c", "-q", "1", "-d", "-F", "MSG %t %q %r %p", "-t", "site/#")
+	s := e2e.Start(t, nil, "stdbuf", "-oL", "mosquitto_sub", "-p", itoa(b.port), "-i", "watch", "-c", "-q", "1", "-d",
+		"-F", "MSG %t %q %r %p", "-t", "site/#")
 	s.Line(t, "Subscribed (mid:")
 	return s
 }
@@ -104,7 +105,7 @@ func TestUplinkLosesNothing(t *testing.T) {
 			t.Errorf("arrived elsewhere: %q", line)
 		}
 	}
-	// What people read adds up, over the link's loss and the kill.
+	// The counts of the status document add up, also after the loss of the link and the kill.
 	e2e.Eventually(t, "everything is forwarded", func() error {
 		s, err := g.Status()
 		if m := s.Messages; err == nil && (m.ForUpstream != m.Forwarded+uint64(s.Outbox.Messages)+m.Lost() || m.Forwarded != 12) {
@@ -131,7 +132,7 @@ func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	g := house.NewGateway(t, e2e.Settings{State: "{dir: state, minFree: 16 MiB}", Sections: uplinkTo(1) + "outbox: {refuseAfter: 1s}\n"})
 	smallDisk(t, filepath.Join(g.Dir, "state"), "160m")
-	g.Up(t, "WATCHDOG_USEC=1500000") // the self-test, which health hears from, at its rhythm
+	g.Up(t, "WATCHDOG_USEC=1500000") // sets the interval of the self-test, which reports to health
 	topic := site.Telemetry("ups-1", "ups-1-load")
 	g.MustPub(t, g.Device("ups-1").Five(), topic, "room")
 	filler := filepath.Join(g.Dir, "state", "filler")

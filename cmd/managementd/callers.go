@@ -56,7 +56,7 @@ func (c *callers) authenticate(r *http.Request) (management.Caller, error) {
 	return management.Caller{Subject: identity.Subject(claims), Name: claims.Object.String()}, nil
 }
 
-// identities is how the development hub looks devices up.
+// identities is the development hub's look-up of devices, in the management API's store.
 func identities(api *management.Server) func(hub.ID) (hub.Identity, bool) {
 	return func(id hub.ID) (hub.Identity, bool) {
 		d, ok := api.DeviceByHubID(id.Device)

@@ -13,8 +13,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/config"
 )
 
-// check looks at the files that valid settings name, so that whatever would
-// fail later is said with everything else. It makes nothing.
+// check looks at the files that the settings name, so that a bad file is reported together with the
+// mistakes of the settings instead of at its first use. It creates nothing.
 func (s *settings) check(src *config.Source, now time.Time) []config.Problem {
 	var problems []config.Problem
 	wrong := func(field, message, hint string) {
@@ -79,7 +79,7 @@ func certificate(cert, key []byte, now time.Time) (message, hint string) {
 	return "", ""
 }
 
-// reason is what is wrong, without the path that the problem names anyway.
+// reason is the text of an error without the file's path, which the problem names already.
 func reason(err error) error {
 	if e := (*fs.PathError)(nil); errors.As(err, &e) {
 		return e.Err

@@ -104,10 +104,10 @@ func load(file string) (settings, []config.Problem) {
 	s := defaults()
 	src, problems := config.DecodeSource(file, &s)
 	if len(problems) == 1 && problems[0].Field == "" {
-		return s, problems // nothing was read: every "missing" would be noise
+		return s, problems // nothing was read, so every key would be reported as missing
 	}
 	wrong := func(field, message, hint string) {
-		if !src.Unread(field) { // what it holds could not be read, and that is said already
+		if !src.Unread(field) { // otherwise its value could not be read, which is reported already
 			problems = append(problems, src.Problem(field, message, hint))
 		}
 	}
@@ -130,16 +130,19 @@ func load(file string) (settings, []config.Problem) {
 		wrong("issuer.management", "is missing", "name the audience of tokens for this API")
 	}
 	if s.Seed != "" && s.Credentials == "" {
-		wrong("credentials", "is missing, so that the seed's devices could not prove themselves", "name the file with their keys and thumbprints, or remove seed once the store is filled")
+		wrong("credentials", "is missing, so that the seed's devices could not prove themselves",
+			"name the file with their keys and thumbprints, or remove seed once the store is filled")
 	}
-	if kind, err := model.ParseIdentityKind(s.Owner.Type); !s.Owner.ObjectID.IsZero() && (err != nil || kind != model.UserID && kind != model.ServicePrincipalID) {
+	if kind, err := model.ParseIdentityKind(s.Owner.Type); !s.Owner.ObjectID.IsZero() &&
+		(err != nil || kind != model.UserID && kind != model.ServicePrincipalID) {
 		wrong("owner.objectIdType", "is no type that an owner can have", "write UserId or ServicePrincipalId")
 	}
 	if s.Hub.Listen != "" {
 		if _, _, err := net.SplitHostPort(s.Hub.Listen); err != nil {
 			wrong("hub.listen", "is no host:port", "write for example 127.0.0.1:8884")
 		} else if !loopback(s.Listen) || !loopback(s.Hub.Listen) {
-			wrong("hub.listen", "opens the development hub beyond this machine", "its back end authenticates nobody: bind listen and hub.listen to 127.0.0.1")
+			wrong("hub.listen", "opens the development hub beyond this machine",
+				"its back end authenticates nobody: bind listen and hub.listen to 127.0.0.1")
 		}
 		if s.HubHost == "" {
 			wrong("hubHost", "is missing", "write the hub's host name as devices spell it")

@@ -118,7 +118,7 @@ func ended(t *testing.T, p *e2e.Process, code int, wants ...string) {
 	}
 }
 
-// TestBrokenConfiguration: everything that is wrong at once, with line and remedy, and nothing started.
+// TestBrokenConfiguration: all mistakes are reported at once, with line and remedy, and nothing starts.
 func TestBrokenConfiguration(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
@@ -126,7 +126,8 @@ func TestBrokenConfiguration(t *testing.T) {
 	c.edit(t, "tenant:", "tennant:")
 	c.edit(t, "id: gatehoused, ", "")
 	c.edit(t, "state: cloud", "hub: {listen: 0.0.0.0:1}")
-	ended(t, c.start(t), config.ExitCode, `managementd\.yaml:1: listen: is no host:port\n\tfix: write`, `managementd\.yaml:4: tennant: .*\n\tfix: did you mean tenant`,
+	ended(t, c.start(t), config.ExitCode, `managementd\.yaml:1: listen: is no host:port\n\tfix: write`,
+		`managementd\.yaml:4: tennant: .*\n\tfix: did you mean tenant`,
 		`tenant: is missing\n\tfix: `, `state: is missing\n\tfix: `, `issuer\.accounts\[0\]: needs id, secret and objectId\n\tfix: `,
 		`hub\.listen: opens the development hub beyond this machine\n\tfix: `, `nothing was started`)
 	if made, _ := filepath.Glob(c.File("cloud-issuer.key")); len(made) > 0 {
@@ -153,23 +154,27 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// TestBadFiles: what a good configuration names is bad; each is said with what helps.
+// TestBadFiles: the configuration is good and a file that it names is bad; the report names the remedy.
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
 	for name, a := range map[string]struct {
 		spoil func(*testing.T, *cloud)
 		want  string
 	}{
-		"state is a file":     {func(t *testing.T, c *cloud) { c.touch(t, "cloud", 0o600, "") }, `state: .*cannot be used: not a directory\n\tfix: `},
-		"certificate missing": {func(t *testing.T, c *cloud) { c.edit(t, "cert: pki/server.pem", "cert: none.pem") }, `tls\.cert: .*none\.pem: no such file.*\n\tfix: `},
+		"state is a file": {func(t *testing.T, c *cloud) { c.touch(t, "cloud", 0o600, "") },
+			`state: .*cannot be used: not a directory\n\tfix: `},
+		"certificate missing": {func(t *testing.T, c *cloud) { c.edit(t, "cert: pki/server.pem", "cert: none.pem") },
+			`tls\.cert: .*none\.pem: no such file.*\n\tfix: `},
 		"certificate expired": {func(t *testing.T, c *cloud) { c.expire(t) }, `tls\.cert: expired on .*\n\tfix: renew it`},
 		"key for everyone":    {func(t *testing.T, c *cloud) { c.open(t, "pki/server.key") }, `tls\.key: .*every user.*\n\tfix: chmod 0600`},
-		"key of another":      {func(t *testing.T, c *cloud) { c.touch(t, "pki/server.key", 0o600, "-----BEGIN PRIVATE KEY-----\n") }, `tls\.cert: cannot be used: .*\n\tfix: `},
+		"key of another": {func(t *testing.T, c *cloud) { c.touch(t, "pki/server.key", 0o600, "-----BEGIN PRIVATE KEY-----\n") },
+			`tls\.cert: cannot be used: .*\n\tfix: `},
 		"issuer key is noise": {func(t *testing.T, c *cloud) { c.touch(t, "cloud-issuer.key", 0o600, "noise") }, `issuer\.key: .*`},
 		"seed missing": {func(t *testing.T, c *cloud) {
 			c.edit(t, "state: cloud", "state: cloud\nseed: none.yaml\ncredentials: none.yaml")
 		}, `seed: .*none\.yaml: no such file.*\n\tfix: `},
-		"seed without keys": {func(t *testing.T, c *cloud) { c.edit(t, "state: cloud", "state: cloud\nseed: none.yaml") }, `credentials: is missing.*\n\tfix: `},
+		"seed without keys": {func(t *testing.T, c *cloud) { c.edit(t, "state: cloud", "state: cloud\nseed: none.yaml") },
+			`credentials: is missing.*\n\tfix: `},
 		"owner of no type": {func(t *testing.T, c *cloud) {
 			c.edit(t, "state: cloud", "state: cloud\nowner: {objectId: 0fc863aa-eb51-4704-a312-7d635d70e000, objectIdType: DeviceId}")
 		}, `owner\.objectIdType: .*\n\tfix: write UserId`},
@@ -238,7 +243,7 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
-// TestUnreadIsNotMissing: one mistake is said once.
+// TestUnreadIsNotMissing: a value that cannot be read is reported once, and not as missing too.
 func TestUnreadIsNotMissing(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
@@ -252,7 +257,9 @@ func TestLife(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
 	p := c.up(t)
-	for _, path := range []string{"/management/api/v1.0/roleassignments", "/management/api/v1.0/devices?includes=%00", "/management/api/v1.0/gateway/changes?since=x.y&wait=-1", "/7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e1001/oauth2/v2.0/token", "/hub/telemetry", "/../x"} {
+	for _, path := range []string{"/management/api/v1.0/roleassignments", "/management/api/v1.0/devices?includes=%00",
+		"/management/api/v1.0/gateway/changes?since=x.y&wait=-1", "/7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e1001/oauth2/v2.0/token",
+		"/hub/telemetry", "/../x"} {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete, "BREW"} {
 			for _, body := range []string{"", "{", "null", strings.Repeat("[", 4096), "\xff\x00"} {
 				if err := c.ask(t, method, path, body, 0); err != nil {

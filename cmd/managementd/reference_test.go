@@ -19,7 +19,8 @@ var updateDocs = flag.Bool("update-docs", false, "write what is made from the se
 const referenceIntro = `# Configuration of managementd
 
 Made from the program by ` + "`make docs`" + `; a test holds the two equal.
-` + "`managementd -config FILE -check`" + ` reports every mistake at once. Values are written as in [the configuration of gatehoused](configuration.md).`
+` + "`managementd -config FILE -check`" + ` reports every mistake at once. ` +
+	`Values are written as in [the configuration of gatehoused](configuration.md).`
 
 const exampleHead = `# managementd: the cloud side on one machine (management API, development
 # token issuer, development IoT Hub), for trying and testing Gatehouse.

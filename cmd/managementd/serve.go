@@ -52,7 +52,11 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 		return err
 	}
 	api, err := management.New(management.Options{
-		Store: kvStore{kv}, HomeTenant: s.Tenant, HubHost: s.HubHost, Authenticate: callers.authenticate, Log: log,
+		Store:        kvStore{kv},
+		HomeTenant:   s.Tenant,
+		HubHost:      s.HubHost,
+		Authenticate: callers.authenticate,
+		Log:          log,
 	})
 	if err != nil {
 		return err
@@ -78,7 +82,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		defer func() { _ = hubListener.Close() }() // the hub closes it too, if it comes so far
+		defer func() { _ = hubListener.Close() }() // for a start that fails before the hub takes it over
 		devHub, err := newHub(s, api, tlsConfig, hubListener, log)
 		if err != nil {
 			return err
@@ -87,9 +91,12 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 		group.Go(func() error { return devHub.Run(ctx) })
 	}
 	server := &http.Server{
-		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	group.Go(func() error {
 		err := server.Serve(tls.NewListener(listener, tlsConfig.Clone()))
@@ -108,11 +115,12 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 		}
 		return nil
 	})
-	log.Info("managementd serves", "api", "https://"+s.Listen+"/management/api/v1.0", "hub", s.Hub.Listen, "version", version, "policy", api.Version().String())
+	log.Info("managementd serves", "api", "https://"+s.Listen+"/management/api/v1.0", "hub", s.Hub.Listen, "version", version,
+		"policy", api.Version().String())
 	return group.Wait()
 }
 
-// listen opens what a setting names; a port that is taken is said plainly.
+// listen opens the address of a setting. When another process has the port, the error says so and names the setting.
 func listen(ctx context.Context, field, address string) (net.Listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -168,7 +176,7 @@ func writeSecret(file string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone once it has been renamed
+	defer func() { _ = os.Remove(f.Name()) }() // fails when the file has been renamed, as it should
 	if _, err := f.Write(b); err != nil {
 		f.Close()
 		return err
@@ -189,7 +197,10 @@ func newHub(s settings, api *management.Server, tlsConfig *tls.Config, listener 
 	return hub.New(hub.Options{
 		Host:   s.HubHost,
 		Listen: func() (net.Listener, error) { return listener, nil },
-		TLS:    hubTLS, Lookup: identities(api), Signer: authority, Log: log,
+		TLS:    hubTLS,
+		Lookup: identities(api),
+		Signer: authority,
+		Log:    log,
 	}), nil
 }
 
@@ -215,7 +226,7 @@ func loadAuthority(s settings) (*manifesttest.Authority, error) {
 	return authority, err
 }
 
-// kvStore is the embedded store as the management API wants it.
+// kvStore adapts the embedded store to the interface of the management API.
 type kvStore struct{ kv *store.KV }
 
 func (k kvStore) Load(yield func(string, []byte) error) error { return k.kv.Load(yield) }

@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/cmd/internal/site"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/gateway/admin"
@@ -98,7 +99,7 @@ func perform(ctx context.Context, s *site.Site, id string) {
 	for pause(time.Duration(rand.IntN(2000)) * time.Millisecond) {
 		c, err := connect(ctx, endpointOf(s, id))
 		if err != nil {
-			if !pause(10 * time.Second) { // the refused ones show what a refusal looks like
+			if !pause(10 * time.Second) { // a refused device tries again, so that the demo shows refusals too
 				return
 			}
 			continue
@@ -134,12 +135,13 @@ func tour(sys *system, st style, bin string) {
 	ctl := rel(filepath.Join(bin, "gatehousectl")) + " --socket " + rel(filepath.Join(s.Dir, "admin.sock"))
 	pki := rel(s.PKI(""))
 	pub := func(id, topic, text string) string {
-		return fmt.Sprintf("mosquitto_pub -h localhost -p %d --cafile %s/ca.pem --cert %s/%s.pem --key %s/%s.key -i %s -u '%s' -q 1 \\\n      -t '%s' -m '%s'",
-			p.MQTT, pki, pki, id, pki, id, id, site.Username(id), topic, text)
+		who := fmt.Sprintf("--cert %s/%s.pem --key %s/%s.key -i %s -u '%s'", pki, id, pki, id, id, site.Username(id))
+		return fmt.Sprintf("mosquitto_pub -h localhost -p %d --cafile %s/ca.pem %s -q 1 \\\n      -t '%s' -m '%s'", p.MQTT, pki, who, topic, text)
 	}
 	section := func(title string) { fmt.Println("\n  " + st.bold(title)) }
 	line := func(text string) { fmt.Println("    " + st.cyan(text)) }
-	fmt.Printf("\n%s  %s\n", st.green("●"), st.bold("Gatehouse guards Harbour House: 20 devices (one speaks for four others), 60 sensors, six people"))
+	fmt.Printf("\n%s  %s\n", st.green("●"),
+		st.bold("Gatehouse guards Harbour House: 20 devices (one speaks for four others), 60 sensors, six people"))
 	section("Look")
 	line(sys.page("/") + st.dim("   the status page"))
 	line(ctl + " status")
@@ -154,9 +156,15 @@ func tour(sys *system, st style, bin string) {
 	line(ctl + " what-can gateway-1")
 	section("Give reader-1 the right to publish, then take it away (it tries all the time)")
 	line(ctl + " audit --principal reader-1 --follow")
-	line(fmt.Sprintf(`TOKEN=$(curl -s --cacert %s/ca.pem -d 'grant_type=password&username=alice@harbour.example&password=alice&client_id=demo&scope=%s/.default' %s | sed 's/.*"access_token":"\([^"]*\).*/\1/')`, pki, site.Management, s.TokenURL()))
-	line(fmt.Sprintf(`ID=$(curl -s --cacert %s/ca.pem -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' %s -d '{"roleId":"d4c69766-e9bd-4e61-bfc1-d8b6e686c7a8","objectId":"de71ce00-0000-4000-8000-000000000020","objectIdType":"DeviceId","path":"%s"}' | tr -d '"'); echo "$ID"`, pki, s.URL(site.API+"/roleassignments"), s.Path("kitchen")))
-	line(fmt.Sprintf(`curl -s --cacert %s/ca.pem -H "Authorization: Bearer $TOKEN" -X DELETE %s/"$ID"`, pki, s.URL(site.API+"/roleassignments")))
+	curl := "curl -s --cacert " + pki + "/ca.pem"
+	asOwner := curl + ` -H "Authorization: Bearer $TOKEN"`
+	assignments := s.URL(site.API + "/roleassignments")
+	line("TOKEN=$(" + curl + " -d 'grant_type=password&username=alice@harbour.example&password=alice&client_id=demo&scope=" +
+		site.Management + "/.default' " + s.TokenURL() + ` | sed 's/.*"access_token":"\([^"]*\).*/\1/')`)
+	line("ID=$(" + asOwner + " -H 'Content-Type: application/json' " + assignments + fmt.Sprintf(
+		` -d '{"roleId":"%s","objectId":"%s","objectIdType":"DeviceId","path":"%s"}' | tr -d '"'); echo "$ID"`,
+		model.GatewayDeviceRole, site.Reader, s.Path("kitchen")))
+	line(asOwner + " -X DELETE " + assignments + `/"$ID"`)
 	fmt.Printf("\n  %s\n\n", st.dim("logs: "+rel(filepath.Join(s.Dir, "log"))+"   ·   Ctrl-C stops everything"))
 }
 
@@ -199,10 +207,10 @@ func ticker(ctx context.Context, sys *system, st style) {
 	}
 }
 
-// line says what happened since the start, in one line of the terminal: a
-// longer one could not be rewritten. The reasons of the denials are cut first.
+// line is what happened since the start, no longer than the terminal is wide, because a line that wraps
+// could not be rewritten. The reasons of the denials are cut first.
 func line(st style, at time.Time, now *admin.Status, fresh bool, width int) string {
-	_, policy, _ := strings.Cut(now.Cache.Version, ".") // its number; the epoch before it says nothing to people
+	_, policy, _ := strings.Cut(now.Cache.Version, ".") // epoch.number: the number is enough for people
 	before := fmt.Sprintf("  %s  ● accepted %d · ", at.Format(time.TimeOnly), now.Messages.Accepted)
 	denied := fmt.Sprintf("denied %d", now.Messages.Denied)
 	after := fmt.Sprintf(" · for upstream %d = forwarded %d + waiting %d + dropped %d · policy %s, %.0f s old, %s",

@@ -64,7 +64,7 @@ func (d *daemon) tail(lines int) string {
 	return process.Tail(string(b), lines)
 }
 
-// portFree says plainly when a port that `make run` wants is taken.
+// portFree is an error that names the port and the remedy when another process listens on it.
 func portFree(port int, what string) error {
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if errors.Is(err, syscall.EADDRINUSE) {

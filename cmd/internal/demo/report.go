@@ -57,11 +57,17 @@ type findings struct {
 	rows []finding
 }
 
-// check runs one check and keeps its row.
+// check runs one check, prints its row and keeps it.
 func (f *findings) check(assert, what string, run func() (string, error)) {
 	began := time.Now()
 	detail, err := run()
-	row := finding{assert: assert, what: what, err: err, detail: detail, took: time.Since(began)}
+	row := finding{
+		assert: assert,
+		what:   what,
+		err:    err,
+		detail: detail,
+		took:   time.Since(began),
+	}
 	f.rows = append(f.rows, row)
 	f.print(row)
 }
@@ -71,7 +77,8 @@ func (f *findings) print(r finding) {
 	if r.err != nil {
 		mark = f.st.red("FAIL")
 	}
-	fmt.Fprintf(f.out, "  %s %s  %s %s\n", mark, r.assert, pad(r.what, 74), f.st.dim(fmt.Sprintf("%5d ms  %s", r.took.Milliseconds(), r.detail)))
+	fmt.Fprintf(f.out, "  %s %s  %s %s\n", mark, r.assert, pad(r.what, 74),
+		f.st.dim(fmt.Sprintf("%5d ms  %s", r.took.Milliseconds(), r.detail)))
 	if r.err != nil {
 		fmt.Fprintf(f.out, "         %s\n", f.st.red(r.err.Error()))
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
+// asserts are what the smoke test shows. Each check belongs to one, by its number.
 var asserts = [][2]string{
 	{"1", "X.509 and SAS devices connect and publish; it arrives upstream, and back"},
 	{"2", "what has no right is refused, each with its reason in the audit"},
@@ -23,8 +24,8 @@ var asserts = [][2]string{
 	{"6", "deployments pass only while authorised, and only with a good signature"},
 }
 
-// smoke runs the six asserts of the main job against both daemons as separate
-// processes, on free ports, in a folder of its own.
+// smoke checks the six asserts against both daemons as separate processes, on free ports, in a folder of
+// its own.
 func smoke(ctx context.Context, bin, seedFile string, keep bool) (err error) {
 	began := time.Now()
 	st := styleFor(os.Stdout)
@@ -81,7 +82,7 @@ type trial struct {
 	f    *findings
 }
 
-// within bounds one wait.
+// within is the context of one wait.
 func (t *trial) within(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(t.ctx, d)
 }

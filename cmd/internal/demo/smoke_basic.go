@@ -16,7 +16,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/admin"
 )
 
-// telemetry is assert 1.
+// telemetry checks assert 1: devices connect, publish, and their messages arrive upstream.
 func (t *trial) telemetry() {
 	for _, d := range []struct{ what, id, via string }{
 		{"a device with a registered X.509 certificate publishes", "lobby-thermostat", gatewayID},
@@ -38,7 +38,8 @@ func (t *trial) telemetry() {
 	}
 }
 
-// commands: what the hub sends down, decided as the link's principal.
+// commands checks assert 1 the other way: messages and methods of the hub, which the gateway decides as
+// upstream.as, reach the device.
 func (t *trial) commands() {
 	c, err := t.device(updated)
 	if err != nil {
@@ -89,7 +90,7 @@ func (t *trial) commands() {
 	})
 }
 
-// refusals is assert 2.
+// refusals checks assert 2.
 func (t *trial) refusals() {
 	e := func(id string) endpoint { return endpointOf(t.site, id) }
 	t.f.check("2", "a device without an assignment is refused at CONNECT", func() (string, error) {
@@ -150,7 +151,7 @@ func (t *trial) refusals() {
 	})
 }
 
-// gatewayDevice is assert 3.
+// gatewayDevice checks assert 3.
 func (t *trial) gatewayDevice() {
 	t.f.check("3", "gateway-1 publishes for pump-1, which names it in gatewayId", func() (string, error) {
 		c, err := t.device(gatewayID)
@@ -177,7 +178,7 @@ func (t *trial) gatewayDevice() {
 	})
 }
 
-// liveRights is assert 4.
+// liveRights checks assert 4.
 func (t *trial) liveRights() {
 	c, err := t.device("reader-1")
 	if err != nil {
@@ -212,7 +213,8 @@ func (t *trial) liveRights() {
 		if err := t.publish(c, site.Telemetry("reader-1", "reader-1-badge"), `{"badge":1}`); err != nil {
 			return "", err
 		}
-		return fmt.Sprintf("id %s…, in force %.1f ms after the POST was sent (answered in %.1f)", assignment[:8], ms(took), ms(posted)), t.arrived(gatewayID, `{"badge":1}`)
+		detail := fmt.Sprintf("id %s…, in force %.1f ms after the POST was sent (answered in %.1f)", assignment[:8], ms(took), ms(posted))
+		return detail, t.arrived(gatewayID, `{"badge":1}`)
 	})
 	t.f.check("4", "DELETE: 204, and the live session loses it, without reconnecting", func() (string, error) {
 		began := time.Now()
@@ -227,7 +229,8 @@ func (t *trial) liveRights() {
 		if err := t.publish(c, site.Telemetry("reader-1", "reader-1-badge"), `{"badge":2}`); err == nil {
 			return "", errors.New("a publish was still acknowledged")
 		}
-		return fmt.Sprintf("gone %.1f ms after the DELETE was sent (answered in %.1f)", ms(took), ms(answered)), t.audited("publish", "reader-1", "role-lacks-operation")
+		detail := fmt.Sprintf("gone %.1f ms after the DELETE was sent (answered in %.1f)", ms(took), ms(answered))
+		return detail, t.audited("publish", "reader-1", "role-lacks-operation")
 	})
 	t.f.check("4", "a subscription loses its messages when the right is withdrawn", func() (string, error) {
 		return t.subscriptionLost(ctx, dashboard, filter)
@@ -236,7 +239,7 @@ func (t *trial) liveRights() {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// dashboard is the service principal, which reads the house by a bearer token.
+// dashboard connects the service principal that may read the whole house, with a bearer token.
 func (t *trial) dashboard(ctx context.Context) (*client, error) {
 	token, err := t.sys.Token(ctx, site.Gateway, "dashboard")
 	if err != nil {
@@ -261,8 +264,8 @@ func (t *trial) inForce(ctx context.Context, principal, topic string, want bool)
 	})
 }
 
-// subscriptionLost: the dashboard reads the lobby by one assignment at the
-// house; that is withdrawn while door-1 publishes, and given back.
+// subscriptionLost withdraws the one assignment by which the dashboard reads the lobby, while door-1
+// publishes there, and gives it back.
 func (t *trial) subscriptionLost(ctx context.Context, dashboard *client, filter string) (string, error) {
 	if err := dashboard.subscribe(ctx, filter); err != nil {
 		return "", err
@@ -297,8 +300,12 @@ func (t *trial) subscriptionLost(ctx context.Context, dashboard *client, filter 
 	}
 	var created string
 	status, err := t.sys.Call(ctx, http.MethodPost, "/roleassignments", map[string]string{
-		"roleId": "b1ffdb77-c635-4e7e-ad25-948237d85b30", "objectId": "5e4c1ce0-0000-4000-8000-000000000002", "objectIdType": "ServicePrincipalId",
-		"tenantId": t.site.Building.HomeTenant.String(), "path": site.GatewaySpace}, &created)
+		"roleId":       "b1ffdb77-c635-4e7e-ad25-948237d85b30",
+		"objectId":     "5e4c1ce0-0000-4000-8000-000000000002",
+		"objectIdType": "ServicePrincipalId",
+		"tenantId":     t.site.Building.HomeTenant.String(),
+		"path":         site.GatewaySpace,
+	}, &created)
 	if err != nil {
 		return "", err
 	}
@@ -307,7 +314,7 @@ func (t *trial) subscriptionLost(ctx context.Context, dashboard *client, filter 
 
 var errGranted = errors.New("it was granted")
 
-// cmpNil is what happened instead of a refusal.
+// cmpNil is the error that came instead of a refusal; errGranted when there was none.
 func cmpNil(err error) error {
 	if err == nil {
 		return errGranted

@@ -19,10 +19,10 @@ import (
 // The device of assert 6: it has a twin of its own at the hub.
 const updated = "meter-main"
 
-// azureContributor is what gives the Device Update service principal its rights on the hub.
+// azureContributor is the Azure role assignment that gives Device Update's service principal its rights on the hub.
 const azureContributor = "a2510000-0000-4000-8000-000000000001"
 
-// deployments is assert 6.
+// deployments checks assert 6.
 func (t *trial) deployments() {
 	c, err := t.device(updated)
 	if err != nil {
@@ -45,7 +45,8 @@ func (t *trial) deployments() {
 	azure := "/gateway/azure/roleassignments/" + azureContributor
 	t.f.check("6", "its IoT Hub role is withdrawn: retry is stopped at the gateway", func() (string, error) {
 		// The device says that deploy-1 failed: from here on a retry would be due.
-		failed := `{"deviceUpdate":{"__t":"c","agent":{"state":255,"workflow":{"action":3,"id":"deploy-1"},"lastInstallResult":{"resultCode":0}}}}`
+		failed := `{"deviceUpdate":{"__t":"c","agent":{"state":255,"workflow":{"action":3,"id":"deploy-1"},` +
+			`"lastInstallResult":{"resultCode":0}}}}`
 		if err := c.publish(ctx, "$iothub/twin/PATCH/properties/reported/?$rid=failed", []byte(failed)); err != nil {
 			return "", err
 		}
@@ -58,19 +59,22 @@ func (t *trial) deployments() {
 		if err := dep.post(ctx, "/retry"); err != nil {
 			return "", err
 		}
-		return "audited; the device never sees a retry", errors.Join(t.auditedDeployment("retry deploy-1"), dep.sees(ctx, "deploy-1", `"retryTimestamp":"`))
+		return "audited; the device never sees a retry", errors.Join(t.auditedDeployment("retry deploy-1"),
+			dep.sees(ctx, "deploy-1", `"retryTimestamp":"`))
 	})
 	t.f.check("6", "create is stopped", func() (string, error) {
 		if err := dep.create(ctx, "deploy-2", "1.1.0", false); err != nil {
 			return "", err
 		}
-		return "audited; the device never sees it, in PATCH or GET", errors.Join(t.auditedDeployment("create deploy-2"), dep.sees(ctx, "deploy-1", "deploy-2"))
+		return "audited; the device never sees it, in PATCH or GET", errors.Join(t.auditedDeployment("create deploy-2"),
+			dep.sees(ctx, "deploy-1", "deploy-2"))
 	})
 	t.f.check("6", "cancel is stopped", func() (string, error) {
 		if err := dep.post(ctx, "/cancel"); err != nil {
 			return "", err
 		}
-		return "audited; the device keeps seeing deploy-1", errors.Join(t.auditedDeployment("cancel nodeployment"), dep.sees(ctx, "deploy-1", "nodeployment"))
+		return "audited; the device keeps seeing deploy-1", errors.Join(t.auditedDeployment("cancel nodeployment"),
+			dep.sees(ctx, "deploy-1", "nodeployment"))
 	})
 	t.f.check("6", "the role is given back: the next deployment passes", func() (string, error) {
 		body := map[string]any{"name": azureContributor, "properties": map[string]any{
@@ -89,14 +93,19 @@ func (t *trial) deployments() {
 		if err := dep.create(ctx, "deploy-tampered", "1.0.2", true); err != nil {
 			return "", err
 		}
-		return "audited; the device keeps seeing deploy-3", errors.Join(t.auditedDeployment("create deploy-tampered"), dep.sees(ctx, "deploy-3", "deploy-tampered"))
+		return "audited; the device keeps seeing deploy-3", errors.Join(t.auditedDeployment("create deploy-tampered"),
+			dep.sees(ctx, "deploy-3", "deploy-tampered"))
 	})
 }
 
 // contributor waits until the gateway decides as expected for the service principal.
 func (t *trial) contributor(ctx context.Context, want bool) error {
 	return t.eventually(5*time.Second, func(context.Context) error {
-		x, err := t.sys.explain(ctx, admin.Question{Principal: "ServicePrincipalId:5e4c1ce0-0000-4000-8000-000000000003", Operation: "Microsoft.Devices/IotHubs/twins/write", At: site.HubScope})
+		x, err := t.sys.explain(ctx, admin.Question{
+			Principal: "ServicePrincipalId:5e4c1ce0-0000-4000-8000-000000000003",
+			Operation: "Microsoft.Devices/IotHubs/twins/write",
+			At:        site.HubScope,
+		})
 		if err != nil {
 			return err
 		}

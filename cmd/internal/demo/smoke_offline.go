@@ -15,7 +15,7 @@ import (
 // publishers of assert 5: both kinds of credential, and more than one device at a time.
 var publishers = []string{"lobby-thermostat", "thermostat-101", "thermostat-104", "ups-1", "meter-main", "door-1"}
 
-// offline is assert 5.
+// offline checks assert 5.
 func (t *trial) offline() {
 	acked := map[string]*stream{}
 	for _, id := range publishers {
@@ -74,7 +74,7 @@ func (t *trial) offline() {
 	})
 }
 
-// numbered publishes one reading with an id of its own, and notes the ack.
+// numbered publishes one reading with a number of its own and records its acknowledgement in s.
 func (t *trial) numbered(c *client, id, phase string, n int, s *stream) error {
 	payload := fmt.Sprintf("%s/%s/%06d", id, phase, n)
 	if err := t.publish(c, site.Telemetry(id, sensorOf(id)), payload); err != nil {
@@ -170,7 +170,8 @@ func (t *trial) complete(acked map[string]*stream) (string, error) {
 				last = at
 			}
 			if len(missing) > 0 {
-				return fmt.Errorf("%s: %d of %d acknowledged are missing upstream: %s", id, len(missing), len(s.acknowledged()), clip(strings.Join(missing, " "), 120))
+				return fmt.Errorf("%s: %d of %d acknowledged are missing upstream: %s", id, len(missing), len(s.acknowledged()),
+					clip(strings.Join(missing, " "), 120))
 			}
 		}
 		detail = fmt.Sprintf("%d of %d acknowledged, %d sent twice", want, want, duplicates)

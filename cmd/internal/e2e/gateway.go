@@ -28,7 +28,7 @@ type Gateway struct {
 // Settings is the part of the configuration that tests vary, as YAML.
 type Settings struct {
 	Listeners string // further elements of listeners
-	Door      string // further keys of the listener mqtts
+	Listener  string // further keys of the listener mqtts
 	State     string // "{dir: state, minFree: 16 MiB}"
 	Sections  string // further sections
 }
@@ -63,14 +63,14 @@ func (g *Gateway) Fill(text string) string {
 
 // Config is the configuration with these settings, filled in.
 func (g *Gateway) Config(s Settings) string {
-	if s.Door != "" {
-		s.Door = "    " + s.Door
+	if s.Listener != "" {
+		s.Listener = "    " + s.Listener
 	}
 	return g.House.GatewayConfig(site.Daemon{
 		MQTT:      g.MQTT,
 		Page:      g.Page,
 		Files:     g.House.Dir + "/",
-		Listener:  g.Fill(s.Door),
+		Listener:  g.Fill(s.Listener),
 		Listeners: g.Fill(strings.Trim(s.Listeners, "\n")),
 		State:     cmp.Or(s.State, "{dir: state, minFree: 16 MiB}"),
 		LogFormat: "json",
@@ -100,7 +100,7 @@ func (g *Gateway) Up(t testing.TB, env ...string) {
 	g.Synced(t)
 }
 
-// Ready waits for READY=1; if the daemon ends instead, its words are the failure.
+// Ready waits for READY=1 and returns every notice up to it.
 func (g *Gateway) Ready(t testing.TB) []Notice {
 	t.Helper()
 	return g.Supervisor.Await(t, "READY=1")

@@ -1,9 +1,9 @@
 // Package e2e runs the real daemons for tests, as separate processes with
 // real files, sockets and clients, and the cloud of one demo building beside them.
 //
-// Nothing here sleeps to be in time: a gateway is up when its notify socket
-// hears READY=1, a message is there when its line is. Every wait is bounded,
-// and what was started is ended by its process id.
+// No wait is for a fixed time: a gateway is up when READY=1 arrives at its notify socket, a message has
+// arrived when mosquitto_sub has printed its line. Every wait ends with an error after Patience. A process
+// is signalled by its process id only.
 package e2e
 
 import (

@@ -131,9 +131,7 @@ identity:
       issuers: ["{{.Server}}/{{.Tenant}}/v2.0"]
       verifiedDomains: [harbour.example]
   audiences: {mqtt: ["api://gatehouse"]}
-  jwks:
-    url: {{.KeysURL}}
-    ca: {{.D.Files}}pki/ca.pem
+  jwks: {url: "{{.KeysURL}}", ca: {{.D.Files}}pki/ca.pem}
 cloud:
   management:
     url: {{.Server}}{{.API}}

@@ -199,7 +199,12 @@ func selfSigned(t *testing.T, cn string) tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: cn}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: cn},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -256,7 +261,11 @@ func user(id string) string { return host + "/" + id + "/?api-version=2021-04-12
 
 func sasOptions(id string) connectOptions {
 	device, module, _ := bytes.Cut([]byte(id), []byte("/"))
-	return connectOptions{clientID: id, username: user(id), password: Token(host, ID{string(device), string(module)}, []byte("secret"), time.Now().Add(time.Hour))}
+	return connectOptions{
+		clientID: id,
+		username: user(id),
+		password: Token(host, ID{string(device), string(module)}, []byte("secret"), time.Now().Add(time.Hour)),
+	}
 }
 
 func (w *world) connect(id string) *rawClient {

@@ -25,10 +25,16 @@ type conn struct {
 const outQueue = 1024
 
 func newConn(id ID, cl *mqtt.Client) *conn {
-	c := &conn{id: id, cl: cl, out: make(chan packets.Packet, outQueue), ended: make(chan struct{}), wait: map[uint16]uint64{}}
+	c := &conn{
+		id:    id,
+		cl:    cl,
+		out:   make(chan packets.Packet, outQueue),
+		ended: make(chan struct{}),
+		wait:  map[uint16]uint64{},
+	}
 	if w := cl.Properties.Will; w.Flag == 1 {
 		c.will = &w
-		// Taken out of the server's hands: it would publish it to subscribers.
+		// The server would publish the will to its own subscribers, so it must not see it.
 		cl.Properties.Will = mqtt.Will{}
 	}
 	return c
@@ -66,7 +72,7 @@ func (c *conn) send(topic string, payload []byte, qos byte, packetID uint16) {
 // close ends the connection from our side; its reader then runs OnDisconnect.
 func (c *conn) close() { c.cl.Stop(packets.ErrServerShuttingDown) }
 
-// stop waits for the writer; called once, when the reader has ended.
+// stop waits for the writer goroutine. It is called once, after the reader has ended.
 func (c *conn) stop() {
 	close(c.ended)
 	c.done.Wait()

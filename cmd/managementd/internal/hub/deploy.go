@@ -47,7 +47,7 @@ func (d Deployment) service(old strictjson.Value, retry strictjson.Value) strict
 		urls = urls.With(id, strictjson.StringValue(d.FileURLs[id]))
 	}
 	service := strictjson.ObjectValue(
-		member("workflow", strictjson.ObjectValue(member("action", strictjson.IntValue(3)), member("id", strictjson.StringValue(d.ID)), member("retryTimestamp", retry))),
+		member("workflow", workflow(3, d.ID, retry)),
 		member("updateManifest", strictjson.StringValue(d.Manifest)),
 		member("updateManifestSignature", strictjson.StringValue(d.Signature)),
 		member("fileUrls", urls))
@@ -58,7 +58,16 @@ func (d Deployment) service(old strictjson.Value, retry strictjson.Value) strict
 }
 
 func component(service strictjson.Value) strictjson.Value {
-	return strictjson.ObjectValue(member("deviceUpdate", strictjson.ObjectValue(member("__t", strictjson.StringValue("c")), member("service", service))))
+	return strictjson.ObjectValue(member("deviceUpdate", strictjson.ObjectValue(
+		member("__t", strictjson.StringValue("c")),
+		member("service", service))))
+}
+
+func workflow(action int64, id string, retry strictjson.Value) strictjson.Value {
+	return strictjson.ObjectValue(
+		member("action", strictjson.IntValue(action)),
+		member("id", strictjson.StringValue(id)),
+		member("retryTimestamp", retry))
 }
 
 // Deploy creates a deployment: the desired property appears and the device is notified.
@@ -101,6 +110,6 @@ func (h *Hub) Cancel(id ID) (int64, error) {
 	defer h.mu.Unlock()
 	null := strictjson.NullValue()
 	return h.patchDesired(h.entryOf(id), component(strictjson.ObjectValue(
-		member("workflow", strictjson.ObjectValue(member("action", strictjson.IntValue(255)), member("id", strictjson.StringValue("nodeployment")), member("retryTimestamp", null))),
+		member("workflow", workflow(255, "nodeployment", null)),
 		member("updateManifest", null), member("updateManifestSignature", null), member("fileUrls", null))))
 }

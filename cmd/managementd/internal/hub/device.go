@@ -22,7 +22,7 @@ func (h *Hub) attach(c *conn, clean bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	e := h.entryOf(c.id)
-	if e.conn != nil { // two at once: OnSessionEstablish of both saw neither
+	if e.conn != nil { // two connected at the same time, so that OnSessionEstablish of neither saw the other
 		e.conn.close()
 	}
 	e.conn = c
@@ -87,7 +87,7 @@ func (h *Hub) published(c *conn, topic string, payload []byte, retain bool) bool
 	defer h.mu.Unlock()
 	e := h.entryOf(c.id)
 	if e.conn != c {
-		return true // dropped meanwhile: nothing of it counts any more
+		return true // the connection was dropped meanwhile, so its packets are ignored
 	}
 	if bag, ok := eventsTopic(c.id, topic); ok {
 		props, ok := parseBag(bag)

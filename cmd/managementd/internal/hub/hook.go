@@ -11,9 +11,8 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// hook is where the server's conversation becomes the hub's. Every method runs
-// on the client's reader goroutine; each is guarded, because the server itself
-// recovers from nothing.
+// hook takes the events of the MQTT server and calls the hub. Every method runs on the client's reader
+// goroutine and recovers from a panic, because the server does not: a panic would end the process.
 type hook struct {
 	mqtt.HookBase
 	hub    *Hub
@@ -79,8 +78,8 @@ func (k *hook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) (allowe
 	return true
 }
 
-// OnSessionEstablish drops the connection that the identity already has, before
-// the server would say goodbye to it with a packet that 3.1.1 does not know.
+// OnSessionEstablish drops the connection that the identity already has. The server would otherwise take
+// the session over and send DISCONNECT to the old connection, which MQTT 3.1.1 does not allow.
 func (k *hook) OnSessionEstablish(cl *mqtt.Client, _ packets.Packet) {
 	defer k.guard("establish", cl)
 	if c := k.conn(cl); c != nil && k.hub.Drop(c.id) {

@@ -125,9 +125,12 @@ func (h *Hub) postDeployment(w http.ResponseWriter, r *http.Request) {
 func DemoUpdate(version, manufacturer, model string, created time.Time) manifesttest.Update {
 	return manifesttest.Update{
 		ID:           manifest.UpdateID{Provider: manufacturer, Name: model, Version: version},
-		Manufacturer: manufacturer, Model: model,
-		FileID: "f4a7e1c09b2d6358", FileName: "firmware-" + version + ".bin", Content: []byte("firmware " + version),
-		Created: created.UTC().Format(time.RFC3339Nano),
+		Manufacturer: manufacturer,
+		Model:        model,
+		FileID:       "f4a7e1c09b2d6358",
+		FileName:     "firmware-" + version + ".bin",
+		Content:      []byte("firmware " + version),
+		Created:      created.UTC().Format(time.RFC3339Nano),
 	}
 }
 

@@ -119,7 +119,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	c.MaximumPacketSize = 256<<10 + 4096 // device-to-cloud: 256 KB (docs/spec/device-update.md 5.4)
 	c.MaximumQos = 1
 	c.MinimumProtocolVersion = 4
-	c.MaximumClientWritesPending = 16 // its queue is not used: ours writes
+	c.MaximumClientWritesPending = 16 // small, because the server's queue is not used: conn writes
 	c.TopicAliasMaximum = 0
 	c.RetainAvailable = 0
 	server := mqtt.New(&mqtt.Options{

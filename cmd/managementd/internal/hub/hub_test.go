@@ -66,7 +66,8 @@ func TestTelemetry(t *testing.T) {
 		t.Errorf("PUBACK %v", f.body)
 	}
 	got, _ := w.hub.TelemetrySince(0, "", 0)
-	if len(got) != 1 || got[0].Device != "sas" || string(got[0].Payload) != "23.5" || got[0].Properties["a"] != "1 2" || got[0].Properties["$.ct"] != "application/json" {
+	if len(got) != 1 || got[0].Device != "sas" || string(got[0].Payload) != "23.5" || got[0].Properties["a"] != "1 2" ||
+		got[0].Properties["$.ct"] != "application/json" {
 		t.Fatalf("%+v", got)
 	}
 	_, more := w.hub.TelemetrySince(got[0].Seq, "", 0)
@@ -106,7 +107,8 @@ func TestRules(t *testing.T) {
 		t.Errorf("%d messages were recorded", n)
 	}
 	c = w.connect("sas")
-	codes := c.subscribe("#", "$iothub/#", "devices/sas2/messages/devicebound/#", "devices/+/messages/devicebound/#", "$iothub/twin/res/#", "devices/sas/messages/devicebound/#")
+	codes := c.subscribe("#", "$iothub/#", "devices/sas2/messages/devicebound/#", "devices/+/messages/devicebound/#",
+		"$iothub/twin/res/#", "devices/sas/messages/devicebound/#")
 	if want := []byte{0x80, 0x80, 0x80, 0x80, 1, 1}; string(codes) != string(want) {
 		t.Errorf("SUBACK %v, want %v", codes, want)
 	}
@@ -142,7 +144,8 @@ func TestTwin(t *testing.T) {
 	}
 	a.publish("$iothub/twin/GET/?$rid=r3", "", 0, 0)
 	topic, body, _ = a.wantPublish()
-	if topic != "$iothub/twin/res/200/?$rid=r3" || string(body) != `{"desired":{"interval":5,"$version":2},"reported":{"fw":"1.0","$version":2}}` {
+	if topic != "$iothub/twin/res/200/?$rid=r3" ||
+		string(body) != `{"desired":{"interval":5,"$version":2},"reported":{"fw":"1.0","$version":2}}` {
 		t.Errorf("%s %s", topic, body)
 	}
 	b.publish("$iothub/twin/GET/?$rid=r4", "", 0, 0)
@@ -203,7 +206,8 @@ func TestCloudToDevice(t *testing.T) {
 	c, _ := w.dial(o)
 	c.subscribe("devices/sas/messages/devicebound/#")
 	topic, body, pid := c.wantPublish()
-	if !strings.HasPrefix(topic, "devices/sas/messages/devicebound/%24.mid=") || !strings.Contains(topic, "&k=v%20w") || string(body) != "one" || pid == 0 {
+	if !strings.HasPrefix(topic, "devices/sas/messages/devicebound/%24.mid=") || !strings.Contains(topic, "&k=v%20w") ||
+		string(body) != "one" || pid == 0 {
 		t.Fatalf("%s %s %d", topic, body, pid)
 	}
 	_ = c.conn.Close() // without acknowledging

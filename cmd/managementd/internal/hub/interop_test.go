@@ -93,7 +93,11 @@ func (l *linked) send(_ string, m *message.Message) int {
 	l.got = append(l.got, m.Topic+" "+string(m.Payload))
 	l.mu.Unlock()
 	if rid, ok := strings.CutPrefix(m.Topic, "$iothub/methods/POST/reboot/?$rid="); ok {
-		answer := &message.Message{Payload: []byte(`"rebooting"`), Via: message.Route{Handling: message.MethodResponse, Request: rid, Status: 202}}
+		answer := &message.Message{Payload: []byte(`"rebooting"`), Via: message.Route{
+			Handling: message.MethodResponse,
+			Request:  rid,
+			Status:   202,
+		}}
 		go l.twins.Handle(behind, "", answer, func(byte) {})
 	}
 	return 1
@@ -118,7 +122,9 @@ func link(t *testing.T, w *world) *linked {
 	l := &linked{t: t, denied: map[update.Action]bool{}, store: &bucket{values: map[string][]byte{}}}
 	var err error
 	l.link, err = iothub.New(iothub.Options{
-		Host: host, Address: w.addr, TLS: &tls.Config{InsecureSkipVerify: true}, // the hub's identity is not the subject here
+		Host:    host,
+		Address: w.addr,
+		TLS:     &tls.Config{InsecureSkipVerify: true}, // the hub's identity is not the subject here
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, w.addr)
 		},
@@ -143,7 +149,13 @@ func link(t *testing.T, w *world) *linked {
 	}
 	l.guard = update.New(update.Options{Authorizer: l, Journal: twins.Journal{Bucket: &bucket{values: map[string][]byte{}}},
 		Verifier: manifest.NewVerifier(manifest.Options{Roots: signer().Roots()}), Recheck: func(d string) { l.twins.Recheck(d) }})
-	l.twins = twins.New(twins.Options{Upstream: l, Store: l.store, Guard: l.guard, Send: l.send, Present: func(string) bool { return true }})
+	l.twins = twins.New(twins.Options{
+		Upstream: l,
+		Store:    l.store,
+		Guard:    l.guard,
+		Send:     l.send,
+		Present:  func(string) bool { return true },
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { _ = l.twins.Run(ctx) })
@@ -196,7 +208,8 @@ func TestDeploymentsThroughAGateway(t *testing.T) {
 	eventually(t, "the refusal of the cancel", refused(`"action":255`))
 	l.twins.Handle(behind, "", &message.Message{Via: message.Route{Handling: message.TwinGet, Request: "g"}}, func(byte) {})
 	eventually(t, "the twin", func() bool { return l.saw("$iothub/twin/res/200/?$rid=g") })
-	for _, never := range []string{`"id":"tampered"},"updateManifest`, `"id":"denied"},"updateManifest`, `"service":{"workflow":{"action":255`} {
+	for _, never := range []string{`"id":"tampered"},"updateManifest`, `"id":"denied"},"updateManifest`,
+		`"service":{"workflow":{"action":255`} {
 		if l.saw(never) {
 			t.Errorf("the device saw %s", never)
 		}
@@ -215,7 +228,8 @@ func TestMethodThroughAGateway(t *testing.T) {
 	var body []byte
 	eventually(t, "the link's subscription", func() bool {
 		var err error
-		status, body, err = w.hub.Invoke(t.Context(), ID{"sas", ""}, "reboot", nil, 2*time.Second) // before its probe is back the link cannot answer
+		// Before its probe is back the link cannot answer.
+		status, body, err = w.hub.Invoke(t.Context(), ID{"sas", ""}, "reboot", nil, 2*time.Second)
 		return err == nil
 	})
 	if status != 202 || string(body) != `"rebooting"` {

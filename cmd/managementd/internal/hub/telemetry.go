@@ -12,7 +12,7 @@ type Telemetry struct {
 	Payload    []byte            `json:"payload"`
 }
 
-// telemetry is the hub's memory of it; guarded by Hub.mu.
+// telemetry keeps the last messages and counts all; guarded by Hub.mu.
 type telemetry struct {
 	kept  []Telemetry // oldest first
 	keep  int

@@ -142,7 +142,14 @@ func (i *Issuer) home(r *http.Request) bool {
 }
 
 func tokenFor(a Account, audience string) jwt.Mint {
-	m := jwt.Mint{Kind: jwt.ServicePrincipal, Object: a.ObjectID, Audience: audience, Name: a.ID, Groups: a.Groups, Life: lifetime}
+	m := jwt.Mint{
+		Kind:     jwt.ServicePrincipal,
+		Object:   a.ObjectID,
+		Audience: audience,
+		Name:     a.ID,
+		Groups:   a.Groups,
+		Life:     lifetime,
+	}
 	if a.User {
 		m.Kind, m.UPN, m.Guest = jwt.User, a.ID, a.Guest
 	}
