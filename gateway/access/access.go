@@ -12,11 +12,11 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// Options of a Control. The providers are asked on every question and must not
-// wait; nil, or a nil snapshot, denies everything.
+// Options of a Control. Facts and Stage are called for every question and must not wait.
+// Without Facts, or while either snapshot is nil, everything is denied.
 type Options struct {
-	// Facts are policy and registry, always of one version: a new assignment
-	// beside the old place of a device could grant what neither version grants.
+	// Facts returns policy and registry of the same version. With different versions, a new
+	// assignment could meet a device at its old place and grant what neither version grants.
 	Facts func() (*authz.Index, *device.Topology)
 	Stage func() offline.Stage // nil: always offline.Fresh
 
@@ -42,7 +42,7 @@ type Control struct {
 	mu       sync.Mutex // serialises the making of the next env; never held over a provider
 }
 
-// settings are the parts that do not change while the gateway runs.
+// settings are the options that do not change while the gateway runs.
 type settings struct {
 	limits        topic.Limits
 	site          space.Path
@@ -51,8 +51,8 @@ type settings struct {
 	selfGrant     bool
 }
 
-// env is one consistent set of snapshots. Generations number the snapshots,
-// so that a cache can tell two apart without keeping the old one alive.
+// env is one consistent set of snapshots. Each snapshot has a number, so that a cache can tell
+// whether it changed without keeping the old snapshot in memory.
 type env struct {
 	set      *settings
 	policy   *authz.Index
@@ -61,12 +61,12 @@ type env struct {
 	stage    offline.Stage
 
 	epoch    epoch
-	ready    bool // both snapshots are there
+	ready    bool // policy and topology are not nil
 	policies uint64
 }
 
-// epoch is what a session's cache is valid for, next to the rights version of
-// its principal.
+// epoch names the state for which a session's cache is valid, together with the version of its
+// principal's rights.
 type epoch struct {
 	topology, topicMap uint64
 	stage              offline.Stage
@@ -88,15 +88,15 @@ func New(o Options) *Control {
 	return c
 }
 
-// SetTopicMap replaces the topic map. Every decision from now on is made by it;
-// the caller has live sessions decided again.
+// SetTopicMap replaces the topic map for all decisions from now on. The caller must have the
+// connected sessions decided again.
 func (c *Control) SetTopicMap(t *TopicMap) { c.topicMap.Store(t) }
 
-// TopicMap is the topic map in force.
+// TopicMap returns the topic map in force.
 func (c *Control) TopicMap() *TopicMap { return c.topicMap.Load() }
 
-// env is the present set of snapshots. It waits for nobody but another
-// goroutine that is writing down the same change.
+// env returns the current set of snapshots. It waits at most for another goroutine that is
+// storing the same change.
 func (c *Control) env() *env {
 	stage, topicMap := c.stage(), c.topicMap.Load()
 	policy, topology := c.facts()
@@ -116,8 +116,8 @@ func (c *Control) env() *env {
 	next.ready = policy != nil && topology != nil
 	if cur = c.current.Load(); cur != nil {
 		next.policies, next.epoch = cur.policies, cur.epoch
-		// A goroutine that was late may bring back an older set; it gets a
-		// number of its own then, which only costs a cache.
+		// A goroutine that was delayed may store an older snapshot again. It then gets a new number,
+		// which costs only a cache.
 		if cur.policy != policy {
 			next.policies++
 		}
@@ -151,14 +151,14 @@ func (c *Control) stage() offline.Stage {
 	return min(s, offline.Expired)
 }
 
-// OpenOption is how a listener treats a session.
+// OpenOption changes how the rights of a session are decided, according to its listener.
 type OpenOption func(*Rights)
 
-// Filtered accepts filters that are wider than what the principal may read;
-// each delivery is decided, as always.
+// Filtered accepts filters that match more than the principal may read. What it may not read is
+// then withheld delivery by delivery.
 func Filtered() OpenOption { return func(r *Rights) { r.filtered = true } }
 
-// Open gives the rights of a principal for one session: cheap, without I/O.
+// Open returns the rights of a principal for one session. It is cheap and does no I/O.
 func (c *Control) Open(p *principal.Principal, options ...OpenOption) *Rights {
 	r := &Rights{control: c, p: p}
 	for _, o := range options {
@@ -167,10 +167,10 @@ func (c *Control) Open(p *principal.Principal, options ...OpenOption) *Rights {
 	return r
 }
 
-// Known tells whether the registry still has the principal's device, module or
-// function in a state that may connect; true for everybody else. What a
-// deleted or disabled publisher left behind (wills, retained messages) is to
-// be deleted, not only hidden. Without a registry nothing is known to be gone.
+// Known reports whether the registry still holds the principal's device, module or function in
+// a state in which it may connect. It is true for every other kind of principal, and while
+// there is no registry. The wills and retained messages of a publisher that is no longer known
+// must be deleted, not only withheld.
 func (c *Control) Known(p *principal.Principal) bool {
 	e := c.env()
 	if e.topology == nil {

@@ -10,9 +10,10 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Class 1: an id that looks like a wildcard or a separator widens nothing, at
-// any place where an id meets a topic. The registry refuses such records; this
-// is what holds if one slips through, or a principal claims such a name.
+// An id that looks like a wildcard or a separator never makes a topic or filter match more,
+// wherever an id becomes part of a topic (docs/spec/broker-boundary.md class 1). The registry
+// refuses records with such ids. This test holds the second defence: such a record exists, or a
+// principal claims such a name.
 func TestIdsNeverWidenATopic(t *testing.T) {
 	for _, evil := range []string{"+", "#", "a/#", "dev1/messages", "dev1\x00", "\xc0\xaf", "", ".", "$iothub", "dev1 ", "DEV1"} {
 		w := newWorld(t)
@@ -45,7 +46,7 @@ func TestIdsNeverWidenATopic(t *testing.T) {
 				}
 			}
 		}
-		// And as a sensor's name, by a device in good standing.
+		// The same id as a sensor's hardware id, published by a device that has its rights.
 		v := m.Open(devicePrincipal(1, "dev1")).Publish("devices/dev1/messages/events/"+sensorKey+"="+strings.ReplaceAll(evil, "/", "%2F"), nil)
 		if v.Allowed {
 			t.Errorf("a reading of sensor %q was taken: %+v", evil, v.Route)
@@ -59,8 +60,8 @@ func topicCovers(filter, evil string) bool {
 		filter == "own/#" || filter == "#" || filter == "$iothub/#"
 }
 
-// Class 6: each filter of a SUBSCRIBE is decided by itself; a granted one
-// opens no other.
+// Each filter of a SUBSCRIBE is decided by itself: granting one does not open another (attack
+// class 6).
 func TestFiltersAreDecidedOneByOne(t *testing.T) {
 	w := newWorld(t)
 	w.assign(userIdentity(0x31), model.UserRole, room1Path)
@@ -72,7 +73,8 @@ func TestFiltersAreDecidedOneByOne(t *testing.T) {
 	}
 }
 
-// docs/spec/broker-boundary.md class 11 and B28: what is deep or long is refused before anything walks it.
+// Topics with too many levels or bytes are refused before their levels are walked
+// (docs/spec/broker-boundary.md class 11 and B28).
 func TestDeepAndLongTopicsCostNothing(t *testing.T) {
 	w := newWorld(t)
 	w.assign(userIdentity(0x31), model.SpaceAdministratorRole, sitePath)
@@ -97,7 +99,7 @@ func TestDeepAndLongTopicsCostNothing(t *testing.T) {
 	}
 }
 
-// Class 18: names and paths that begin alike are different things.
+// Names and paths with a common beginning are told apart (attack class 18).
 func TestPrefixesAreNotMatches(t *testing.T) {
 	w := newWorld(t)
 	w.assign(deviceIdentity(1), model.SpaceAdministratorRole, room1Path)
@@ -111,7 +113,8 @@ func TestPrefixesAreNotMatches(t *testing.T) {
 	w.want(dev1.Subscribe("spaces"+floor1Path.String()+"/#"), false, "outside-scope", "the floor above")
 }
 
-// A refusal that rests on more than the topic is not remembered under the topic.
+// A refusal that depends on more than the topic, such as a wrong response topic, is not cached
+// for the topic.
 func TestARefusedRequestMayBeMended(t *testing.T) {
 	w := newWorld(t)
 	w.azure(0x31, "Device Update Deployments Administrator", instanceScope)
@@ -127,8 +130,8 @@ func TestARefusedRequestMayBeMended(t *testing.T) {
 	w.want(r.Publish(name, answered("deviceupdate/responses/r2")), true, Granted, "a good request after a bad one")
 }
 
-// A device commands only those for whom it acts, whatever it may update; a
-// module commands nobody: not its siblings, not its own device.
+// A device sends commands only to devices that it acts for, even if it holds Update Device on
+// others. A module sends none, not even to its own device.
 func TestDevicesCommandOnlyThoseTheyActFor(t *testing.T) {
 	w := newWorld(t)
 	for _, n := range []byte{1, 3} {

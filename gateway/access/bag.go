@@ -7,8 +7,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// sensorKey is the property that names the sensor of a reading
-// (docs/spec/management-api.md 5.1, "DigitalTwins-SensorHardwareId").
+// sensorKey is the key in the property bag that names a reading's sensor by its hardware id
+// ("DigitalTwins-SensorHardwareId", docs/spec/management-api.md 5.1).
 const sensorKey = "DigitalTwins-SensorHardwareId"
 
 func parseBag(s string) ([]message.UserProperty, error) {
@@ -18,10 +18,10 @@ func parseBag(s string) ([]message.UserProperty, error) {
 	return topic.ParseBag(make([]message.UserProperty, 0, strings.Count(s, "&")+1), s)
 }
 
-// reservedKey is the first property that a client may not set, or "": what the hub
-// stamps itself ($.cdid, $.cmid, iothub-connection-*), a module's output ($.on),
-// and another spelling of the sensor's name, which a reader further up
-// might take for it. Case does not help.
+// reservedKey returns the first property that a client may not set, or "". Reserved are, in any
+// letter case: what IoT Hub stamps itself ($.cdid, $.cmid, iothub-connection-*), the name of a
+// module's output ($.on), and any other spelling of sensorKey, which a reader upstream could
+// take for the sensor's name.
 func reservedKey(bag []message.UserProperty) string {
 	const prefix = "iothub-connection-"
 	for _, p := range bag {
@@ -35,7 +35,7 @@ func reservedKey(bag []message.UserProperty) string {
 	return ""
 }
 
-// sensorIn is the hardware id that the bag names; false if it names none.
+// sensorIn returns the hardware id that the bag names; false if it names none.
 func sensorIn(bag []message.UserProperty) (string, bool) {
 	for _, p := range bag {
 		if p.Key == sensorKey {
@@ -45,8 +45,9 @@ func sensorIn(bag []message.UserProperty) (string, bool) {
 	return "", false
 }
 
-// canonical is the topic with its property bag re-encoded from its parsed
-// form; head is everything before the bag. What is canonical already is kept.
+// canonical returns the topic with its property bag decoded and encoded again, so that every
+// reader parses it alike. head is everything before the bag. A topic that is canonical already
+// is returned unchanged, without an allocation.
 func canonical(name, head, raw string, bag []message.UserProperty) string {
 	if topic.CanonicalBag(raw) && len(name) == len(head)+len(raw) {
 		return name
@@ -55,7 +56,7 @@ func canonical(name, head, raw string, bag []message.UserProperty) string {
 	return string(topic.AppendBag(append(b, head...), bag))
 }
 
-// plainID tells whether s can be put back into a topic and a query as it is.
+// plainID reports whether s can be put into a topic and into a query without escaping.
 func plainID(s string) bool {
 	if s == "" || len(s) > 128 {
 		return false
@@ -70,7 +71,7 @@ func plainID(s string) bool {
 	return true
 }
 
-// requestID is the $rid of a ?$rid=… level.
+// requestID returns the $rid of a topic level "?$rid=…".
 func requestID(query string) (string, bool) {
 	bag, err := parseBag(strings.TrimPrefix(query, "?"))
 	if err != nil || !strings.HasPrefix(query, "?") {

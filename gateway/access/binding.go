@@ -9,29 +9,29 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// capture is what a level of a pattern is bound to: a text, or every text that
-// there may ever be.
+// capture is the value that a level of a pattern is bound to: one text, or (any) every text
+// that a topic may hold there, now or later.
 type capture struct {
 	text  string
 	any   bool
 	bound bool
 }
 
-// binding is a row with its captures filled in, from a topic name (nothing is
-// any) or from a filter (a representative of the topics that it can match).
+// binding is a row with its captures filled in. Bound to a topic name, no capture is any. Bound
+// to a filter, it is a representative of the topics that the filter can match.
 type binding struct {
 	row                       *row
 	device, module            capture
 	sensor, space, bag, query capture
 	name, action              capture
 	status                    int
-	path                      space.Path // of a mirror: the path, or the known head of every path
-	pathAny                   bool       // path is only the head
+	path                      space.Path // of a mirror topic: the path, or the part before the first wildcard
+	pathAny                   bool       // path is only the part before the first wildcard
 }
 
-// bind fills in one level. It refuses a text that no topic of the row can
-// ever hold there; operator rows resolve theirs later, since what they cannot
-// resolve must deny instead of falling through to the next row.
+// bind binds one level, and refuses a text that no topic of a built-in row can hold there. It
+// does not check the captures of an operator's row: those are resolved when the row is decided,
+// because one that cannot be resolved must deny instead of falling through to the next row.
 func (b *binding) bind(s seg, text string, any bool) bool {
 	c := capture{text, any, true}
 	switch s.kind {
@@ -67,7 +67,7 @@ func (b *binding) bind(s seg, text string, any bool) bool {
 	return true
 }
 
-// matchName binds a topic name to a pattern. It allocates only for a mirror's path.
+// matchName binds a topic name to a pattern. It allocates only for the path of a mirror topic.
 func (b *binding) matchName(pattern []seg, name string) bool {
 	rest, more := name, true
 	for _, s := range pattern {
@@ -93,7 +93,8 @@ func (b *binding) matchName(pattern []seg, name string) bool {
 	return !more
 }
 
-// matchPath takes the levels up to "devices" as a path in canonical form.
+// matchPath reads the levels before "devices" as a space path in canonical form, and returns
+// what follows.
 func (b *binding) matchPath(name, rest string) (string, bool) {
 	end := strings.Index(rest, "devices/")
 	if end == 0 {
@@ -113,7 +114,7 @@ func (b *binding) matchPath(name, rest string) (string, bool) {
 	return rest[end:], true
 }
 
-// valid tells whether a topic with these captures can ever be published.
+// valid reports whether a topic with these captures can ever be published.
 func (b *binding) valid() bool {
 	ok := func(c capture) bool { return !c.bound || c.any || device.CheckID(c.text) == nil }
 	if !ok(b.device) || !ok(b.module) || !ok(b.sensor) {
@@ -132,10 +133,10 @@ func (b *binding) valid() bool {
 	return true
 }
 
-// bindPath takes the levels of a mirror's path from a filter: the path, or its
-// head up to the first wildcard. An assignment covers all below its path, so
-// the right to read the head is the right to read all that begins with it,
-// and as no assignment names a space that is yet to come, nothing less is.
+// bindPath reads the space path of a mirror topic from a filter, up to the first wildcard (the
+// head). To read everything below the head it is sufficient to hold the right at the head,
+// because an assignment covers its path and all below. It is also necessary: no assignment can
+// name a space that does not exist yet.
 func (b *binding) bindPath(levels []string) bool {
 	b.path = space.Root
 	for _, l := range levels {

@@ -8,15 +8,15 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Bounds of a session's memory. A cache that is full starts again from
-// nothing: topics that never repeat cost what they cost without a cache.
+// The most entries that one session caches. A full cache is emptied, so that a client whose
+// topics never repeat costs a bounded amount of memory.
 const (
 	maxPublished = 128
 	maxDelivered = 512
 )
 
-// cache remembers decisions of one session for one epoch. Both maps are made
-// when they are first needed: most sessions only publish or only read.
+// cache holds the decisions of one session for one epoch. Both maps are guarded by mu, and made
+// when they are first needed, because most sessions only publish or only read.
 type cache struct {
 	mu        sync.RWMutex
 	publishes map[string]message.Verdict
@@ -26,11 +26,11 @@ type cache struct {
 type deliverKey struct {
 	topic     string
 	publisher *principal.Principal
-	via       string // of a mirrored reading: the topic by which its publisher is judged
+	via       string // of a mirrored reading: its original topic, by which the publisher's right is decided
 }
 
-// delivery is a decision and the publisher's rights version that it rests on,
-// seen under the policy numbered policies.
+// delivery is a cached decision. publisher is the version of the publisher's rights on which it
+// was made, and policies the number of the policy in which that version was last confirmed.
 type delivery struct {
 	ok        bool
 	policies  uint64
@@ -49,7 +49,7 @@ func (c *cache) keepPublished(topic string, v message.Verdict) {
 	if c.publishes == nil || len(c.publishes) >= maxPublished {
 		c.publishes = map[string]message.Verdict{}
 	}
-	// The topic may be part of a frame's buffer, which must not live on.
+	// The topic may point into a frame's buffer, which the cache must not keep alive.
 	c.publishes[strings.Clone(topic)] = v
 	c.mu.Unlock()
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// filterLevels is a topic filter taken apart: rest is its trailing '#'.
+// filterLevels is a topic filter split into its levels. rest reports a trailing '#', which is
+// not among the levels.
 type filterLevels struct {
 	levels []string
 	rest   bool
@@ -22,7 +23,7 @@ func split(filter string) filterLevels {
 	return filterLevels{levels, false}
 }
 
-// at is the filter's word at level i: a literal, or any.
+// at returns level i of the filter: its text, or any for a wildcard.
 func (f *filterLevels) at(i int) (text string, any bool) {
 	if i >= len(f.levels) || f.levels[i] == "+" {
 		return "", true
@@ -30,16 +31,15 @@ func (f *filterLevels) at(i int) (text string, any bool) {
 	return f.levels[i], false
 }
 
-// fits tells whether names of n levels can match.
+// fits reports whether the filter can match topic names of n levels.
 func (f *filterLevels) fits(n int) bool {
 	return n == len(f.levels) || f.rest && n >= len(f.levels)
 }
 
-// representatives yields, for every row and length of topic that the filter
-// can match, one binding in which every wildcard stands for all values, until
-// yield says stop. Only possible topics are represented, and only rows that
-// are reached: an operator's row shadowed by an earlier one for all of
-// these topics is left out.
+// representatives calls yield for every row and topic length that the filter can match, with
+// one binding in which each wildcard stands for all values, until yield returns false. It
+// leaves out topics that can never be published, and an operator's row of which an earlier row
+// takes all of these topics.
 func (e *env) representatives(filter string, yield func(*binding) bool) {
 	f := split(filter)
 	for _, r := range e.topicMap.builtin {
@@ -59,10 +59,10 @@ func (e *env) representatives(filter string, yield func(*binding) bool) {
 	}
 }
 
-// expand walks over the lengths of a pattern. index is the row's place in the
-// topic map, -1 for a built-in row. A stretch of levels without bound is followed
-// beyond everything that the filter or a row can tell apart: longer topics
-// only repeat the answer.
+// expand calls represent for each topic length of a pattern. index is the row's position in the
+// table, -1 for a built-in row. A segment of unlimited length (segPath, segRest) is followed up
+// to the longest topic that the filter or any row can tell apart from a longer one; beyond it
+// the answer repeats.
 func (e *env) expand(f *filterLevels, r *row, pattern []seg, index int, yield func(*binding) bool) bool {
 	fixed, stretch := len(pattern), -1
 	for i, s := range pattern {
@@ -93,17 +93,18 @@ func (e *env) expand(f *filterLevels, r *row, pattern []seg, index int, yield fu
 	return true
 }
 
-// represent binds one pattern of fixed length to the filter and yields it if
-// such a topic is possible and reaches the row.
+// represent binds a pattern of fixed length to the filter, and yields the binding if such a
+// topic is possible and no earlier row takes it.
 func (e *env) represent(f *filterLevels, r *row, pattern []seg, index int, yield func(*binding) bool) bool {
 	b := binding{row: r}
 	path := make([]string, 0, 8)
-	met := make([]string, len(pattern)) // the topics represented, as a filter
+	met := make([]string, len(pattern)) // the represented topics, written as a filter
 	for i, s := range pattern {
 		text, any := f.at(i)
 		switch {
 		case any && s.kind == segLiteral:
-			// A wildcard in front never stands for a level with '$' (4.7.2).
+			// A wildcard in the first level does not match a level that begins with '$' (OASIS MQTT 5.0,
+			// 4.7.2).
 			if i == 0 && strings.HasPrefix(s.text, "$") {
 				return true
 			}
@@ -129,8 +130,8 @@ func (e *env) represent(f *filterLevels, r *row, pattern []seg, index int, yield
 	return yield(&b)
 }
 
-// shadowed tells whether an earlier row takes every one of these topics. For
-// topics of one length that is so exactly if a single row takes them all.
+// shadowed reports whether earlier rows take all of these topics. They have one length, and
+// then this is the case exactly when a single earlier row takes them all.
 func (e *env) shadowed(met []string, index int) bool {
 	one := strings.Join(met, "/")
 	for _, r := range e.topicMap.rows[:index] {
@@ -141,15 +142,16 @@ func (e *env) shadowed(met []string, index int) bool {
 	return false
 }
 
-// subscribe decides a filter. filtered accepts a wide one of which every
-// delivery is decided; an exact filter is not wide.
+// subscribe decides a filter and returns the row that decided. If filtered, a filter with
+// wildcards is accepted although the principal may not read all that it matches, because each
+// delivery is decided; a filter without wildcards never is.
 func (d *decider) subscribe(filter string, shared, filtered bool) (outcome, *row) {
 	out, at := refuse(NoTopic, "no topic that can ever be published matches"), (*row)(nil)
 	wide := !topic.IsExact(filter)
 	watched, watchedAt := outcome{}, (*row)(nil)
 	d.representatives(filter, func(b *binding) bool {
 		if b.row.kind == kindModuleTelemetry && d.p.Kind == principal.Module {
-			return true // never delivered to modules, whatever they ask for
+			return true // never delivered to modules, so it cannot make a filter unreadable
 		}
 		if shared && b.row.private {
 			out, at = refuse(SharedPrivate, "row "+b.row.name), b.row
@@ -166,7 +168,7 @@ func (d *decider) subscribe(filter string, shared, filtered bool) (outcome, *row
 		case filtered && wide:
 			switch {
 			case out.ok:
-			case got.reason == NeverRead: // waiting for what is never delivered is no subscription
+			case got.reason == NeverRead: // nothing would ever be delivered
 				out, at = got, b.row
 			default:
 				out, at = outcome{ok: true, reason: FilteredLater}, b.row

@@ -9,22 +9,23 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// outcome is the answer before report-only and wording are applied.
+// outcome is the answer to a question before report-only mode is applied and before it becomes
+// a message.Verdict.
 type outcome struct {
 	ok     bool
 	reason string
 	detail string
-	code   byte // 0: the usual one
+	code   byte // MQTT 5 reason code; 0: NotAuthorized
 }
 
 func refuse(reason, detail string) outcome { return outcome{reason: reason, detail: detail} }
 
-// decider answers questions about one principal on one set of snapshots. It
-// lives on the stack of the question.
+// decider answers questions about one principal on one set of snapshots. It is made for one
+// question and does not outlive it.
 type decider struct {
 	*env
 	p     *principal.Principal
-	trace *trace // nil on the hot path
+	trace *trace // collects the steps for Explain; nil for a real operation
 }
 
 // decide asks the policy whether the principal may do op at the place.
@@ -38,8 +39,8 @@ func (d *decider) decide(op model.Operation, at place) (bool, string, authz.Deci
 	return dec.Allowed, dec.Reason.String(), dec
 }
 
-// selfGranted is device_self_grant: an Active device has Read Device, Read and
-// Create Sensor on itself and its own sensors, and nowhere else.
+// selfGranted implements access.device_self_grant: a device with status Active may do Read
+// Device, Read Sensor and Create Sensor on itself and its own sensors, and on nothing else.
 func (d *decider) selfGranted(op model.Operation, at place) bool {
 	if !d.set.selfGrant || at.node.IsZero() || at.node != d.p.Node {
 		return false
@@ -57,7 +58,7 @@ func (d *decider) selfGranted(op model.Operation, at place) bool {
 	return ok && dev.Status == device.Active
 }
 
-// meets tells whether the need is met at every one of the places.
+// meets decides whether the principal holds what is needed at every one of the places.
 func (d *decider) meets(n need, places ...place) outcome {
 	if n.never() {
 		return refuse(NeverPublish, "")
@@ -90,15 +91,17 @@ func miss(n need, at place, dec authz.Decision) string {
 	return s
 }
 
-// actsFor is "acts for" of docs/spec/semantics.md 3.2: only devices do.
+// actsFor decides whether the principal acts for the device (docs/spec/semantics.md 3.2): it is
+// the device itself, or a gateway above it in the chain that the devices' records name. Only a
+// device can act for one.
 func (d *decider) actsFor(dev *device.Device) bool {
 	ok := d.p.Kind == principal.Device && d.topology.ActsFor(d.p.Node, dev)
 	d.trace.note("acts for", dev.HubID, ok)
 	return ok
 }
 
-// self is the device, or the module's device, that the principal is, if it may
-// be connected at all.
+// self returns the principal's own device (of a module: the device that it belongs to), or a
+// refusal if the registry does not let it connect.
 func (d *decider) self() (*device.Device, outcome) {
 	if d.p.Kind != principal.Device && d.p.Kind != principal.Module {
 		return nil, refuse(NotOwn, "only a device or module has a twin, methods and messages of its own")
@@ -126,7 +129,8 @@ func (d *decider) sensorPlace(s *device.Sensor) place {
 	return place{d.topology.SensorPath(s), s.Device}
 }
 
-// ownRight decides the rows that ask for the own identity and Read Device.
+// ownRight decides the rows that need only the principal's own identity and Read Device on its
+// own device.
 func (d *decider) ownRight() outcome {
 	dev, out := d.self()
 	if !out.ok {
@@ -135,7 +139,7 @@ func (d *decider) ownRight() outcome {
 	return d.meets(readDevice, d.devicePlace(dev))
 }
 
-// ownModule tells whether the principal is exactly the module of the topic.
+// ownModule reports whether the principal is exactly the module that the topic names.
 func (d *decider) ownModule(b *binding) bool {
 	return d.p.Kind == principal.Module && !b.device.any && !b.module.any &&
 		b.device.text == d.p.DeviceID && b.module.text == d.p.ModuleID
@@ -146,7 +150,7 @@ func (d *decider) connect() outcome {
 	switch d.p.Kind {
 	case principal.Gateway:
 		return outcome{ok: true, reason: ItsGateway}
-	case principal.Upstream: // never at a listener: the link's own settings are its CONNECT
+	case principal.Upstream: // does not connect to a listener; the configuration of its link admits it
 		return outcome{ok: true, reason: Granted}
 	case principal.Device, principal.Module:
 		return d.ownRight()
@@ -180,9 +184,9 @@ func (d *decider) anyGrant(s *model.Subject) bool {
 	return ok
 }
 
-// named tells whether a grant names the principal itself, and not only a
-// group, tenant or domain that it said it belongs to: in the restricted stage
-// nobody can tell any more whether it still does.
+// named reports whether a grant names the principal itself, and not only its tenant or its
+// domain. In the restricted stage nothing can confirm that the principal still belongs to
+// those, or to a group, so they do not count.
 func (d *decider) named() bool {
 	own := model.Subject{Object: d.p.Subject.Object, GroupsKnown: true}
 	for _, i := range d.p.Subject.Identities {
@@ -202,7 +206,8 @@ func (d *decider) functionID() (id space.ID) {
 	return id
 }
 
-// acting is the device that the topic names, if the principal acts for it.
+// acting returns the device that the topic names, or a refusal if the principal does not act
+// for it.
 func (d *decider) acting(b *binding) (*device.Device, outcome) {
 	if b.device.any {
 		return nil, refuse(NotActingFor, "the filter covers every device")

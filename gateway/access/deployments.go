@@ -14,14 +14,14 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Deployments decides the actions of Device Update (docs/spec/semantics.md 5); it is the
-// deployment guard's update.Authorizer. Who asks for what:
+// Deployments decides the deployment actions of Device Update (docs/spec/semantics.md 5). It is
+// the deployment guard's update.Authorizer. There are two kinds of initiator:
 //
-//   - A local user or service principal is asked about at the Device Update
-//     instance, by the identities that Initiator recorded.
-//   - The Device Update service speaks through desired properties of the hub,
-//     which name nobody. Its service principal, known by configuration, is
-//     asked about at the hub.
+//   - A local user or service principal needs its rights at the Device Update
+//     instance. It is decided by the identities that Initiator recorded.
+//   - The Device Update service acts through desired properties that the IoT hub
+//     sends, in which no principal is named. The configured service principal
+//     stands for it, and needs its rights at the hub.
 //
 // It decides on the Control's snapshots and never waits. Safe for concurrent use.
 type Deployments struct {
@@ -32,16 +32,16 @@ type Deployments struct {
 
 var _ update.Authorizer = (*Deployments)(nil)
 
-// Deployments makes the Authorizer over the Control's policy, stage and scopes.
-// service is the Device Update service principal in the home tenant; without an
-// object id every action of the service is refused, because there is no
-// default to fall back to. now is the clock by which recorded groups end.
+// Deployments returns the Authorizer over the Control's policy, stage and scopes. service is
+// the Device Update service principal in the home tenant. Without its object id every action of
+// the service is refused: there is no default to fall back to. now is the clock by which
+// recorded group memberships expire.
 func (c *Control) Deployments(service model.Identity, now func() time.Time) *Deployments {
 	return &Deployments{control: c, service: service, now: now}
 }
 
-// May implements update.Authorizer. The device does not matter: Azure RBAC
-// gives these rights at the hub or at the instance, never at one device.
+// May implements update.Authorizer. It ignores the device: Azure RBAC assigns these rights at
+// the hub or at the instance, never at one device.
 func (a *Deployments) May(_ context.Context, who update.Initiator, action update.Action, _ string) update.Decision {
 	subject, err := a.subject(who)
 	if err != nil {
@@ -63,22 +63,22 @@ func (a *Deployments) May(_ context.Context, who update.Initiator, action update
 	return meetsAll(e.policy, subject, deploymentNeeds(who.Hub, action, e.set))
 }
 
-// beginsWork tells whether the action starts something on a device. Such
-// actions wait while the cloud is out of sight (stage restricted). To cancel
-// what no device has been shown yet begins nothing and stays possible.
+// beginsWork reports whether the action starts something on a device. Such actions wait while
+// the offline stage is restricted. Cancelling what no device has been shown yet starts nothing,
+// and stays possible.
 func beginsWork(action update.Action) bool {
 	return action == update.Create || action == update.Retry || action == update.CancelReleased
 }
 
-// actionNeed is a right that an action needs: one of the data actions, at an ARM scope.
+// actionNeed is one right that an action needs: any of the data actions, at an ARM scope.
 type actionNeed struct {
 	scope string
 	anyOf []string
 }
 
-// deploymentNeeds is the only mapping from a deployment action to Azure RBAC:
-// every need in the answer must be met (docs/spec/semantics.md 5). hub tells the Device
-// Update service from a local initiator.
+// deploymentNeeds returns the Azure RBAC rights that a deployment action needs; all of them
+// must be held (docs/spec/semantics.md 5). It is the only place that maps actions to rights.
+// hub is true for the Device Update service and false for a local initiator.
 func deploymentNeeds(hub bool, action update.Action, at *settings) []actionNeed {
 	switch {
 	case !hub && action == update.Get:
@@ -97,7 +97,8 @@ func deploymentNeeds(hub bool, action update.Action, at *settings) []actionNeed 
 	}
 }
 
-// meetsAll is the decision about the first need that is not met, or about the last one.
+// meetsAll returns the decision about the first need that is refused, or else about the last
+// one.
 func meetsAll(ix *authz.Index, s *model.Subject, needs []actionNeed) update.Decision {
 	var last update.Decision
 	for _, n := range needs {
@@ -111,8 +112,8 @@ func meetsAll(ix *authz.Index, s *model.Subject, needs []actionNeed) update.Deci
 	return last
 }
 
-// ask finds a data action of the need that is allowed; if none is, it answers
-// with the refusal of the last.
+// ask returns the first data action of the need that is allowed, or else the refusal of the
+// last one.
 func (n actionNeed) ask(ix *authz.Index, s *model.Subject) (action string, dec authz.Decision) {
 	for _, action = range n.anyOf {
 		if dec = ix.DecideAction(s, action, n.scope); dec.Allowed {
@@ -122,7 +123,7 @@ func (n actionNeed) ask(ix *authz.Index, s *model.Subject) (action string, dec a
 	return action, dec
 }
 
-// subject is whose rights are asked about.
+// subject returns the identities by which the initiator's rights are decided.
 func (a *Deployments) subject(who update.Initiator) (*model.Subject, error) {
 	if who.Hub {
 		if a.service.Object.IsZero() {
@@ -141,19 +142,19 @@ func (a *Deployments) subject(who update.Initiator) (*model.Subject, error) {
 	return &recorded.Subject, nil
 }
 
-// recordedInitiator is what a deployment's journal record keeps of a local
-// initiator, so that the same identities are asked about again at release.
-// Groups come from a token and count only while it lives (docs/spec/semantics.md 2.2).
+// recordedInitiator is how a deployment's journal record keeps a local initiator, so that the
+// same identities are decided again when the deployment is released to a device. Groups come
+// from a token and count only until it expires (docs/spec/semantics.md 2.2).
 type recordedInitiator struct {
 	model.Subject
 	GroupsUntil time.Time
 }
 
-// Initiator records who asks for a local action.
+// Initiator returns the record of the principal that asks for a local action.
 func Initiator(p *principal.Principal) update.Initiator {
 	ids, err := json.Marshal(recordedInitiator{p.Subject, p.Expires})
 	if err != nil {
-		return update.Initiator{Name: p.Name} // without identities nothing is allowed
+		return update.Initiator{Name: p.Name} // without identities every action is refused
 	}
 	return update.Initiator{Name: p.Name, Identities: ids}
 }

@@ -20,9 +20,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// initiators is a policy of Azure assignments, and who may start what: the
-// rights behind the deployment guard. "adu" is the configured principal of
-// the Device Update service.
+// initiators is a scenario: a policy of Azure role assignments, and which deployment actions
+// each initiator may start under it. "adu" names the configured service principal of the Device
+// Update service.
 type initiators struct {
 	scenario.Head `yaml:",inline"`
 	World         struct {
@@ -168,7 +168,7 @@ func (h *initiatorHouse) principal(t *testing.T, text string) *principal.Princip
 	return p
 }
 
-// What is recorded with a deployment is enough to ask again, and nothing else is believed.
+// An initiator whose recorded identities cannot be read may do nothing.
 func TestUnreadableInitiatorMayNothing(t *testing.T) {
 	h := initiatorHouse{ids: map[string]space.ID{}, now: time.Unix(1_800_000_000, 0)}
 	var s initiators

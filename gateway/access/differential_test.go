@@ -19,7 +19,7 @@ import (
 // ever be published in it is written down, present and future, and asked one
 // by one, by rules that share no code with the map under test.
 
-// oracle answers for one principal.
+// oracle decides for one principal by rules that share no code with the map under test.
 type oracle struct {
 	w    *world
 	p    *principal.Principal
@@ -59,7 +59,7 @@ func (o *oracle) ownDevice() bool {
 	return o.p.Kind == principal.Device || o.p.Kind == principal.Module
 }
 
-// readable is the right-hand column of the map, read aloud.
+// readable implements the read column of the topic map's table in the specification.
 func (o *oracle) readable(name string) bool {
 	l := strings.Split(name, "/")
 	bagPath := func(bag, hub string) space.Path {
@@ -105,8 +105,8 @@ func (o *oracle) readable(name string) bool {
 	return readable
 }
 
-// operator is the first row that takes the topic: may it ever be published,
-// and may the principal read it.
+// operator finds the first operator's row that takes the topic, and reports whether the topic
+// can ever be published and whether the principal may read it.
 func (o *oracle) operator(l []string) (possible, readable bool) {
 	for _, r := range o.rows {
 		pattern := strings.Split(r.Topic, "/")
@@ -170,8 +170,8 @@ func rowTakes(pattern, l []string) bool {
 	return len(pattern) == len(l)
 }
 
-// universe writes down every topic of the world, with one of everything that
-// is yet to come, and with everything that the given words may name.
+// universe returns every topic of the test world: those of the records that exist, those of one
+// more record of each kind that may be added, and those of the words in extra.
 func (o *oracle) universe(extra ...string) []string {
 	var all []string
 	names := append([]string{"unheard"}, extra...)
@@ -231,7 +231,7 @@ func (o *oracle) universe(extra ...string) []string {
 	return all
 }
 
-// named are the words of a filter that something may be called.
+// named returns the words of a filter that could be the name of a record.
 func named(filter string) []string {
 	var words []string
 	for _, l := range strings.Split(filter, "/") {
@@ -242,9 +242,9 @@ func named(filter string) []string {
 	return words
 }
 
-// spoken is every topic that the filter matches and an operator's row carries:
-// all words that a row can tell apart on the first levels, and any word
-// behind them, where all rows read alike.
+// spoken returns every topic on an operator's row that the filter matches. The first levels
+// hold all words that a row can tell apart; behind them one word is enough, because no row
+// looks at it.
 func (o *oracle) spoken(filter string) []string {
 	const told = 3 // levels before the '#' of a drawn row
 	words := []string{"a", "b", "unheard", "dev1", "future", "temp1", "far1", room1.String(), id(0x7f).String(),
@@ -339,7 +339,8 @@ func TestContainmentAgainstEnumeration(t *testing.T) {
 	}
 }
 
-// drawFilter widens, narrows or bends a topic of the world.
+// drawFilter draws a filter: a topic of the world with some levels made wider, narrower or
+// different.
 func drawFilter(t *rapid.T, universe []string) string {
 	for {
 		l := strings.Split(rapid.SampledFrom(universe).Draw(t, "topic"), "/")

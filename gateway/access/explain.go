@@ -9,23 +9,23 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Step is one thing that was asked while deciding.
+// Step is one check that was made on the way to a decision.
 type Step struct {
-	Row      string        `json:"row,omitempty"`   // the row that is decided from here on
-	Check    string        `json:"check,omitempty"` // a relation: acts for, any grant, publisher
+	Row      string        `json:"row,omitempty"`   // the row to which the following steps belong
+	Check    string        `json:"check,omitempty"` // a relation that was checked: "acts for", "any grant"
 	Needs    string        `json:"needs,omitempty"` // an operation or data action
-	At       string        `json:"at,omitempty"`    // a path, an ARM id, or who the relation is with
+	At       string        `json:"at,omitempty"`    // space path, ARM id, or the other party of the relation
 	OK       bool          `json:"ok"`
 	Reason   string        `json:"reason,omitempty"`
 	Decision *authz.Record `json:"decision,omitempty"`
 }
 
-// Explanation is a decision with everything that led to it.
+// Explanation is a decision with the steps that led to it.
 type Explanation struct {
 	Principal  string        `json:"principal"`
 	Operation  string        `json:"operation"`
 	Topic      string        `json:"topic,omitempty"`
-	Row        string        `json:"row,omitempty"` // the row that decided: the last that was asked
+	Row        string        `json:"row,omitempty"` // the row that decided: that of the last step
 	Allowed    bool          `json:"allowed"`
 	ReportOnly bool          `json:"reportOnly,omitempty"`
 	Reason     string        `json:"reason"`
@@ -36,9 +36,9 @@ type Explanation struct {
 	Route      message.Route `json:"-"`
 }
 
-// Explain decides a hypothetical operation of the principal: op is connect,
-// publish, will, subscribe or receive (deliver is the same). It is decided
-// by the same code as a real one, without a cache, and changes nothing.
+// Explain decides a hypothetical operation of the principal: op is connect, publish, will,
+// subscribe or receive (deliver means the same as receive). It runs the code that decides real
+// operations, but without a cache, and changes nothing.
 func (c *Control) Explain(p *principal.Principal, op, name string) (Explanation, error) {
 	t := &trace{}
 	d := decider{env: c.env(), p: p, trace: t}
@@ -73,7 +73,8 @@ func (c *Control) Explain(p *principal.Principal, op, name string) (Explanation,
 	return x, nil
 }
 
-// receiveVerdict is the receiver's half of a delivery.
+// receiveVerdict decides the subscriber's side of a delivery; the publisher's side is not known
+// here.
 func (d *decider) receiveVerdict(name string) message.Verdict {
 	var b binding
 	if err := d.set.limits.Name(name); err != nil {
@@ -87,7 +88,7 @@ func (d *decider) receiveVerdict(name string) message.Verdict {
 	return verdict(b.row, out, out.watchable())
 }
 
-// trace collects steps; a nil trace collects nothing, at no cost.
+// trace collects steps. A nil trace collects nothing.
 type trace struct{ steps []Step }
 
 const maxSteps = 256 // a wide filter asks about every row

@@ -4,8 +4,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// find is the row that a topic name belongs to, with its captures; false if
-// none. The name has passed the checks.
+// find binds a topic name to the row that it belongs to; false if there is none. The name must
+// have passed topic.Limits.Name.
 func (e *env) find(name string, b *binding) bool {
 	first, _, _ := topic.Cut(name)
 	if reserved(first) {

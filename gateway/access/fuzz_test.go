@@ -9,8 +9,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// fuzzMap has every right there is for device gw, so that nothing hides behind
-// an early refusal, and an operator's table with each kind of level.
+// fuzzMap returns a map in which device gw holds every right, so that no early refusal hides a
+// fault, and an operator's table with each kind of level.
 func fuzzMap(t tb) *Control {
 	w := newWorld(t)
 	w.assign(deviceIdentity(3), model.SpaceAdministratorRole, sitePath)
@@ -26,8 +26,8 @@ func fuzzMap(t tb) *Control {
 	return m
 }
 
-// FuzzPublish: whatever the text, an allowed publish has a route that a second
-// reader understands in the same way.
+// FuzzPublish: whatever the topic, a publish that is allowed has a route that parses to the
+// same route again.
 func FuzzPublish(f *testing.F) {
 	for _, s := range []string{
 		hotTopic, "devices/gw/messages/events/", "devices/gw/messages/events/%24.ct=x&a=%2F",
@@ -70,8 +70,8 @@ func FuzzPublish(f *testing.F) {
 	})
 }
 
-// FuzzSubscribe: a granted filter never matches a publishable topic that may
-// not be read.
+// FuzzSubscribe: a filter that is granted never matches a possible topic that the principal may
+// not read.
 func FuzzSubscribe(f *testing.F) {
 	for _, s := range [][2]string{
 		{"spaces" + floor1Path.String() + "/#", "spaces" + room1Path.String() + "/devices/dev1/events"}, {"a/+/#", "a/gw/childtemp"},

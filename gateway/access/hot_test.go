@@ -22,8 +22,8 @@ func hotWorld(t tb) (*Control, *Rights, *Rights, *message.Message) {
 
 const hotTopic = "devices/dev1/messages/events/DigitalTwins-SensorHardwareId=temp1&$.ct=application%2Fjson"
 
-// What a session asks again and again costs no memory; what it asks for the
-// first time costs the route (properties, mirror topic) and its place in the cache.
+// A question that a session repeats allocates nothing. Its first time allocates the route
+// (properties, mirror topic) and the cache entry.
 func TestHotPathAllocations(t *testing.T) {
 	_, dev1, user, reading := hotWorld(t)
 	m := &message.Message{}
@@ -109,8 +109,8 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// Class 22: questions while rights come and go, under the race detector. After
-// a revocation has been swapped in, a question that begins then is refused.
+// Questions are asked while rights are granted and revoked, under the race detector. A question
+// that begins after a revocation is in force is refused (attack class 22).
 func TestRevocationRacesQuestions(t *testing.T) {
 	w := newWorld(t)
 	w.assign(deviceIdentity(1), model.GatewayDeviceRole, room1Path)

@@ -8,25 +8,25 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Live opens the rights of connected sessions for the broker. They differ from
-// Rights in one answer: a session may stay connected only as long as the
-// credential that proved its principal would still do so. A key that was rolled
-// ends the connections that used it.
+// Live opens the rights of connected sessions for the broker. They differ from Rights in
+// Connect, which also requires that the credential by which the principal connected would still
+// be accepted. Rolling a key thereby ends the connections that used it.
 type Live struct {
 	Control *Control
-	// Still is nil while the principal's credential would be accepted, or why it
-	// would not be any more. It does not wait.
+	// Still returns nil while the principal's credential would be accepted, and otherwise why not.
+	// It must not wait.
 	Still func(*principal.Principal) *principal.Refusal
-	// Decided is told how long one publish in sampleEvery took to decide.
+	// Decided is given the duration of one publish decision out of sampleEvery.
 	Decided func(time.Duration)
 
 	asked atomic.Uint64
 }
 
-// sampleEvery keeps the clock away from most decisions.
+// sampleEvery limits how often a decision is timed, because reading the clock costs a good part
+// of a decision.
 const sampleEvery = 64
 
-// Open gives the rights of a connected principal: cheap, without I/O.
+// Open returns the rights of a connected principal. It is cheap and does no I/O.
 func (l *Live) Open(p *principal.Principal) *LiveRights {
 	return &LiveRights{Rights: l.Control.Open(p), live: l}
 }
@@ -37,9 +37,10 @@ type LiveRights struct {
 	live *Live
 }
 
-// Connect decides whether the principal may stay connected. A right that was lost is
-// said before an expiry: a session whose credential merely expired keeps its
-// will and its stored state, and one whose right was withdrawn does not.
+// Connect decides whether the principal may stay connected. If both a right and the
+// credential's validity were lost, the lost right is reported: a session whose credential
+// merely expired keeps its will and its stored state, and a session whose right was withdrawn
+// must not.
 func (r *LiveRights) Connect() message.Verdict {
 	v := r.Rights.Connect()
 	lost := r.live.Still(r.p)
@@ -49,7 +50,7 @@ func (r *LiveRights) Connect() message.Verdict {
 	return message.Verdict{Reason: lost.Reason, Detail: lost.Detail, Code: lost.Code}
 }
 
-// Publish decides a PUBLISH, and measures some.
+// Publish decides a PUBLISH, and times one in sampleEvery.
 func (r *LiveRights) Publish(topic string, m *message.Message) message.Verdict {
 	if r.live.asked.Add(1)%sampleEvery != 0 {
 		return r.Rights.Publish(topic, m)
@@ -60,8 +61,8 @@ func (r *LiveRights) Publish(topic string, m *message.Message) message.Verdict {
 	return v
 }
 
-// Subscribe decides a filter. A refusal also says whether a listener that
-// filters deliveries one by one may accept it.
+// Subscribe decides a filter. A refusal also states (Filterable) whether a listener that
+// decides every delivery may accept the filter nevertheless.
 func (r *LiveRights) Subscribe(filter string) message.Verdict {
 	v := r.Rights.Subscribe(filter)
 	if !v.Allowed {

@@ -9,8 +9,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// A session stays connected only while its principal has the right to and its
-// credential would be accepted; a lost right is said before an expiry.
+// A session stays connected only while its principal holds the right to connect and its
+// credential would be accepted. If both are lost, the lost right is reported, not the expiry.
 func TestLiveRightsEndWithTheCredential(t *testing.T) {
 	w := newWorld(t)
 	grant := w.assign(deviceIdentity(1), model.GatewayDeviceRole, sitePath)
@@ -39,8 +39,7 @@ func TestLiveRightsEndWithTheCredential(t *testing.T) {
 	}
 }
 
-// A refused filter says whether a filtering listener may take it; each
-// delivery is then decided.
+// A refused filter is Filterable if a listener that decides each delivery may accept it.
 func TestLiveRightsSayWhatAFilteringListenerMayTake(t *testing.T) {
 	w := newWorld(t)
 	w.assign(userIdentity(9), model.UserRole, room1Path)
@@ -54,7 +53,7 @@ func TestLiveRightsSayWhatAFilteringListenerMayTake(t *testing.T) {
 	}
 }
 
-// A queued create is kept while it cannot be decided, and only then.
+// A queued create is held while it cannot be decided, and in no other case.
 func TestCreateAgainHoldsWhatCannotBeDecided(t *testing.T) {
 	w := newWorld(t)
 	gw := devicePrincipal(3, "gw")

@@ -11,10 +11,10 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// maxRows bounds an operator's map: a SUBSCRIBE is decided against each row.
+// maxRows bounds an operator's table, because each SUBSCRIBE is decided against every row.
 const maxRows = 256
 
-// tableText is a topic map as it is written.
+// tableText is the topic map file as it is decoded.
 type tableText struct {
 	ReportOnly []string  `yaml:"report_only"`
 	Rows       []rowText `yaml:"rows"`
@@ -35,8 +35,8 @@ type needText struct {
 	AllOf []string `yaml:"allOf"`
 }
 
-// LoadTopicMap reads a topic map. All errors are reported at once; with any of
-// them there is no topic map, and whoever has an older one in force keeps it.
+// LoadTopicMap reads a topic map file. It reports all errors at once. If there is any, it
+// returns no table, and the caller keeps the one in force.
 func LoadTopicMap(file string) (*TopicMap, []config.Problem) {
 	var text tableText
 	src, problems := config.DecodeSource(file, &text)
@@ -59,7 +59,8 @@ func (l *loader) report(field, message, hint string) {
 	l.problems = append(l.problems, l.src.Problem(field, message, hint))
 }
 
-// missing is report, unless what is missing is there and could not be read.
+// missing reports that a key is absent, unless the key is present and its value has been
+// reported as unreadable.
 func (l *loader) missing(field, key, message, hint string) {
 	for _, p := range l.problems {
 		if strings.HasPrefix(p.Field, field+key) {

@@ -7,8 +7,8 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// need is what a row asks for: any of the operations, or all of them. The
-// zero need is never met.
+// need is what a row requires: any one of the operations, or (all) all of them. The zero need
+// is never met.
 type need struct {
 	ops []model.Operation
 	all bool
@@ -40,13 +40,14 @@ var (
 	readSystem   = need{ops: []model.Operation{{Access: model.Read, Type: model.System}}}
 )
 
-// place is where a need must be met.
+// place is where a need must be met: a path in the space model.
 type place struct {
 	path space.Path
-	// node is the device that the resource is, or belongs to; zero if none or
-	// unknown. device_self_grant looks at it.
+	// node is the device that the resource is or belongs to, for device_self_grant; zero if there
+	// is none or it is unknown.
 	node space.ID
 }
 
-// anywhere is where what is unknown counts as lying.
+// anywhere is the place of a resource that is unknown: at "/", where only a right on everything
+// counts.
 var anywhere = place{path: space.Root}

@@ -7,19 +7,19 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// rule is what an operator's row says beyond its topic.
+// rule is the part of an operator's row that a built-in row does not have.
 type rule struct {
 	publish, subscribe need
 	onBehalf           bool
-	scope              space.Path // of a row without captures
-	filter             string     // the topic with every capture as '+'
+	scope              space.Path // where the need must be met, of a row without captures
+	filter             string     // the topic with every capture replaced by '+'
 	line               int
 }
 
-// publishOperator: the row's need at every place that the topic names. A row
-// with {device} or {sensor} also asks that the publisher acts for it, unless
-// the row says on_behalf and the publisher is no device. What cannot be
-// resolved denies.
+// publishOperator decides a publish on an operator's row: its need must be met at every place
+// that the topic names. If the row has {device} or {sensor}, the publisher must also act for
+// that device; on_behalf waives this for publishers that are not devices or modules. A capture
+// that names nothing known is refused.
 func (d *decider) publishOperator(b *binding, r *message.Route) outcome {
 	u := b.row.rule
 	r.Handling, r.Sensor, r.Origin = message.Fanout, b.sensor.text, b.device.text
@@ -72,8 +72,8 @@ func (d *decider) publishOperator(b *binding, r *message.Route) outcome {
 	return d.meets(u.publish, places...)
 }
 
-// readOperator: the row's need at every place that the topic names; what is
-// unknown, now or for ever, counts as lying at "/".
+// readOperator decides reading on an operator's row: its need must be met at every place that
+// the topic names. A wildcard, and a name that is not known, count as lying at "/".
 func (d *decider) readOperator(b *binding) outcome {
 	u := b.row.rule
 	if u.subscribe.never() {
@@ -104,7 +104,7 @@ func (d *decider) readOperator(b *binding) outcome {
 
 func (d *decider) spacePath(text string) (space.Path, bool) {
 	id, err := space.ParseID(text)
-	if err != nil || id.String() != text { // one spelling, one place
+	if err != nil || id.String() != text { // only the canonical spelling of a GUID names a space
 		return space.Path{}, false
 	}
 	s, ok := d.topology.Space(id)
@@ -132,7 +132,7 @@ func (d *decider) sensorOrAnywhere(c capture) place {
 	return anywhere
 }
 
-// known turns a record whose space is not known into one that lies anywhere.
+// known returns the place, or "/" if the record's space is not known.
 func known(at place) place {
 	if at.path.IsZero() {
 		at.path = space.Root

@@ -10,9 +10,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// publish decides whether the principal may publish here, and what the
-// publish is for. The route is filled in as far as it is known, also when refused:
-// a row in report-only mode lets it through with what there is.
+// publish decides whether the principal may publish on this topic, and fills in the route. A
+// refused publish has a route as well, as far as it is known, because a row in report-only mode
+// lets the publish pass.
 func (d *decider) publish(b *binding, name string, m *message.Message, r *message.Route) outcome {
 	r.Topic = name
 	r.Device, r.Module = b.device.text, b.module.text
@@ -25,7 +25,7 @@ func (d *decider) publish(b *binding, name string, m *message.Message, r *messag
 	case kindDevicebound:
 		return d.publishDevicebound(b, name, r)
 	case kindModuleInbound:
-		// No client speaks to a module; the hub does, through its link.
+		// Only the IoT hub sends to a module, through the upstream link.
 		if d.p.Kind != principal.Upstream {
 			return refuse(NeverPublish, "")
 		}
@@ -47,7 +47,9 @@ func (d *decider) closedToUpstream(name string) bool {
 		strings.HasPrefix(name, "deviceupdate/")
 }
 
-// publishTelemetry: acts for D; Create or Update on Sensor at the sensor's own path.
+// publishTelemetry decides telemetry of a device: the publisher must act for the device that
+// the topic names, and hold Create Sensor or Update Sensor at the path of the sensor that the
+// property bag names (of the device, if it names none).
 func (d *decider) publishTelemetry(b *binding, name string, r *message.Route) outcome {
 	r.Handling = message.Telemetry
 	bag, err := parseBag(b.bag.text)
@@ -58,7 +60,7 @@ func (d *decider) publishTelemetry(b *binding, name string, r *message.Route) ou
 		return outcome{reason: ReservedKey, detail: k, code: message.TopicNameInvalid}
 	}
 	head := name[:len(name)-len(b.bag.text)]
-	if !b.bag.bound { // devices/{D}/messages/events: the bag's '/' is missing
+	if !b.bag.bound { // devices/{D}/messages/events, without the '/' before the bag
 		head += "/"
 	}
 	r.Properties, r.Topic = bag, canonical(name, head, b.bag.text, bag)
@@ -96,7 +98,8 @@ func (d *decider) publishTelemetry(b *binding, name string, r *message.Route) ou
 	return d.meets(feedSensor, at)
 }
 
-// mirror is spaces/{path}/devices/{S}/events.
+// mirror returns the topic on which a reading is also published:
+// spaces/{path}/devices/{owner}/events.
 func mirror(at place, owner *device.Device) string {
 	var usual [320]byte // stays on the stack
 	b := append(usual[:0], "spaces"...)
@@ -107,9 +110,10 @@ func mirror(at place, owner *device.Device) string {
 	return string(append(b, "/events"...))
 }
 
-// publishDevicebound: Update Device at D's path, on D's behalf. The row is
-// open to who acts for no device; a device must act for D here as anywhere,
-// and a module acts for none.
+// publishDevicebound decides a cloud-to-device message: the publisher needs Update Device at
+// the path of the device that the topic names. A user, a service or a link need not act for the
+// device. A publisher that is a device must, as on every other row; a module acts for no
+// device, so it is refused.
 func (d *decider) publishDevicebound(b *binding, name string, r *message.Route) outcome {
 	r.Handling, r.Origin = message.CloudToDevice, b.device.text
 	r.OnBehalf = d.p.Kind != principal.Device && d.p.Kind != principal.Module
@@ -135,7 +139,8 @@ func (d *decider) publishDevicebound(b *binding, name string, r *message.Route) 
 	return d.meets(updateDevice, d.devicePlace(dev))
 }
 
-// publishOwn: a device's or module's own twin and method answers.
+// publishOwn decides a request for the device's or module's own twin, and its answer to a
+// direct method.
 func (d *decider) publishOwn(b *binding, r *message.Route) outcome {
 	r.Device, r.Module, r.Origin = d.p.DeviceID, d.p.ModuleID, d.p.DeviceID
 	r.Status = b.status
@@ -155,7 +160,8 @@ func (d *decider) publishOwn(b *binding, r *message.Route) outcome {
 	return d.ownRight()
 }
 
-// publishRegistry: what the Gateway Device role is for.
+// publishRegistry decides a request to the registry: get needs Read Device, create needs Create
+// Sensor, both at the device's path. The Gateway Device role grants both.
 func (d *decider) publishRegistry(b *binding, m *message.Message, r *message.Route) outcome {
 	r.Handling, r.Name = message.Registry, "get"
 	n := readDevice
@@ -179,8 +185,9 @@ func (d *decider) publishRegistry(b *binding, m *message.Message, r *message.Rou
 	return d.meets(n, d.devicePlace(dev))
 }
 
-// publishDeployment: the Device Update operations of a local user or service
-// principal, at the instance (docs/spec/semantics.md 5.1). A device holds nothing there.
+// publishDeployment decides a deployment action of a local user or service principal, by its
+// rights at the Device Update instance (docs/spec/semantics.md 5.1). A device has no rights
+// there.
 func (d *decider) publishDeployment(b *binding, m *message.Message, r *message.Route) outcome {
 	r.Handling, r.Name, r.Object = message.Deployment, b.action.text, b.name.text
 	if b.row.kind == kindDeploymentGet {
@@ -203,8 +210,8 @@ func (d *decider) publishDeployment(b *binding, m *message.Message, r *message.R
 		return refuse(UnknownDevice, b.device.text)
 	}
 	r.Origin = dev.HubID
-	// A cancel passes here: only the guard knows whether the device has been
-	// shown what would end, and asks again for update.CancelReleased if it has.
+	// A cancel passes here. If the device has been shown the deployment already, which only the
+	// guard knows, the guard asks again for update.CancelReleased.
 	if d.stage >= offline.Restricted && beginsWork(action) {
 		return refuse(StageRefused, "a new deployment action")
 	}
@@ -218,9 +225,9 @@ func (d *decider) publishDeployment(b *binding, m *message.Message, r *message.R
 	return outcome{ok: true, reason: Granted}
 }
 
-// answerTo finds where the answer goes: the MQTT 5 response topic, which must
-// be one of the private ones, or the $rid of the topic. Both at once could
-// disagree.
+// answerTo finds where the answer goes: to the MQTT 5 response topic, which must be a private
+// one (head followed by a request id), or to the $rid in the topic. A request with both is
+// refused, because they could disagree.
 func answerTo(b *binding, m *message.Message, head string, r *message.Route) outcome {
 	var response string
 	if m != nil {

@@ -1,26 +1,26 @@
 package access
 
-// The stable reason codes of a verdict. They go to the audit, never with a
-// role's name in them. A refusal of the policy itself carries the policy's own code.
+// The stable reason codes of a verdict. They are written to the audit and never contain a
+// role's name. A refusal by the policy carries the policy's own code instead.
 const (
 	Granted        = "granted"
-	SelfGrant      = "self-grant"       // device_self_grant
-	PrivateAnswer  = "private"          // a topic on which each session gets only its own
-	ItsGateway     = "gateway"          // the gateway's own traffic
-	FilteredLater  = "filtered"         // accepted wider than readable; each delivery is decided
-	NoPolicy       = "no-policy"        // no snapshot: nothing can be decided
-	CacheExpired   = "cache-expired"    // stage expired
-	StageRefused   = "stage-restricted" // refused while the cloud is out of sight
-	NotConnectable = "not-connectable"  // the right to be connected is missing
-	NoGrant        = "no-grant"         // not one effective grant here
+	SelfGrant      = "self-grant"       // by access.device_self_grant
+	PrivateAnswer  = "private"          // a private topic: each session receives only what is meant for it
+	ItsGateway     = "gateway"          // published by the gateway itself
+	FilteredLater  = "filtered"         // the filter matches more than is readable; each delivery is decided
+	NoPolicy       = "no-policy"        // there is no policy or no registry yet
+	CacheExpired   = "cache-expired"    // the offline stage is expired
+	StageRefused   = "stage-restricted" // refused in the offline stage restricted
+	NotConnectable = "not-connectable"  // the principal lacks the right to connect
+	NoGrant        = "no-grant"         // the principal has no effective grant on this site
 	UnknownDevice  = "unknown-device"
 	InactiveDevice = "not-active"
 	UnknownModule  = "unknown-module"
-	UnknownSensor  = "unknown-sensor" // or ambiguous
+	UnknownSensor  = "unknown-sensor" // or two sensors have this hardware id
 	UnknownSpace   = "unknown-space"
 	UnknownFunc    = "unknown-function"
 	UnknownKind    = "unknown-kind"
-	ForeignSensor  = "foreign-sensor" // the sensor's device is not served by this device
+	ForeignSensor  = "foreign-sensor" // the publishing device does not act for the sensor's device
 	NotActingFor   = "not-acting-for"
 	NotOwn         = "not-own-identity"
 	NoRow          = "no-row"
@@ -34,7 +34,7 @@ const (
 	ReservedKey    = "reserved-property"
 	BadRequest     = "bad-request"
 	BadResponse    = "bad-response-topic"
-	NoInstance     = "no-instance" // Device Update is not configured
+	NoInstance     = "no-instance" // deviceUpdate.armScope is not configured
 	NotInitiator   = "not-an-initiator"
 	NoTopic        = "no-possible-topic"
 	SharedPrivate  = "shared-private"

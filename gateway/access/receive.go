@@ -5,8 +5,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// receive decides whether the principal may read the topics that the binding
-// stands for. A value that nobody has, now or yet, counts as lying at "/".
+// receive decides whether the principal may read the topics that the binding stands for. A
+// device, sensor or space that does not exist, or not yet, counts as lying at "/".
 func (d *decider) receive(b *binding) outcome {
 	switch b.row.kind {
 	case kindTelemetry, kindModuleTelemetry:
@@ -32,15 +32,16 @@ func (d *decider) receive(b *binding) outcome {
 	return refuse(NeverRead, "")
 }
 
-// receiveTelemetry: acts for D; Read Sensor at the sensor's path, or D's where
-// the bag names none.
+// receiveTelemetry decides reading a device's telemetry: the principal must act for the device
+// that the topic names, and hold Read Sensor at the path of the sensor that the property bag
+// names (of the device, if it names none).
 func (d *decider) receiveTelemetry(b *binding) outcome {
 	dev, out := d.acting(b)
 	if !out.ok {
 		return out
 	}
 	if b.bag.any {
-		return d.meets(readSensor, anywhere) // it may name a sensor that is yet to come
+		return d.meets(readSensor, anywhere) // the bag may name a sensor that does not exist yet
 	}
 	bag, err := parseBag(b.bag.text)
 	if err != nil {
@@ -60,8 +61,8 @@ func (d *decider) receiveAsDevice(b *binding, n need) outcome {
 	return d.meets(n, known(d.devicePlace(dev)))
 }
 
-// readable tells whether a message with this topic may be handed to the
-// principal now, the publisher's side included.
+// readable decides whether this message may be handed to the principal, apart from the
+// publisher's right (stands).
 func (d *decider) readable(b *binding, m *message.Message) outcome {
 	if b.row.private && !d.isFor(m) {
 		return refuse(NotOwn, "a private topic of another session")
@@ -69,9 +70,9 @@ func (d *decider) readable(b *binding, m *message.Message) outcome {
 	return d.receive(b)
 }
 
-// isFor tells whether a private message is this principal's. What is spoken
-// to a device names it in its route; an answer to a request has been given to
-// the broker for one principal's sessions.
+// isFor reports whether a message on a private topic is meant for this principal. On $iothub/
+// the message's route names the device or module. Answers to requests need no check here: the
+// broker hands them only to the session, or the sessions of the principal, that asked.
 func (d *decider) isFor(m *message.Message) bool {
 	if m.Publisher.Kind != principal.Gateway && m.Publisher.Kind != principal.Upstream {
 		return false

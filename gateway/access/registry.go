@@ -6,11 +6,10 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// CreateAgain decides a queued sensor create again before it is carried to the
-// cloud: as the publish that it was, by the identities of then and the policy
-// of now. A principal that may no longer be connected may publish nothing,
-// either. hold tells that a refusal is for now only and that the create, which
-// was acknowledged, must be kept.
+// CreateAgain decides a queued sensor create again before it is sent to the cloud. It is
+// decided as a publish, by the identities that the principal had when it asked and by the
+// policy in force now; a principal that may no longer connect is refused. hold is true for a
+// refusal that may not last: the create has been acknowledged, so it must be kept.
 func (c *Control) CreateAgain(p *principal.Principal, deviceID, hardwareID string) (v message.Verdict, hold bool) {
 	v = c.Open(p).Publish("registry/devices/"+deviceID+"/sensors/"+hardwareID+"/create", nil)
 	switch v.Reason {
@@ -20,8 +19,8 @@ func (c *Control) CreateAgain(p *principal.Principal, deviceID, hardwareID strin
 	return v, hold
 }
 
-// MayReadSensor decides whether an answer about a device shows the sensor:
-// Read Sensor at the sensor's own path, or device_self_grant.
+// MayReadSensor decides whether an answer about a device lists the sensor: the principal needs
+// Read Sensor at the sensor's path, or the right by device_self_grant.
 func (c *Control) MayReadSensor(p *principal.Principal, s *device.Sensor) bool {
 	e := c.env()
 	if !e.ready {

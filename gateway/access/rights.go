@@ -9,10 +9,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Rights answers the questions about one session. Safe for concurrent use.
-// Every question besides Connect is refused while its principal may not be
-// connected: between the loss of that right and the end of the connection
-// nothing more passes.
+// Rights answers the questions about one session. Safe for concurrent use. While the principal
+// may not be connected, every other question is refused as well, so that nothing passes between
+// the loss of that right and the end of the connection.
 type Rights struct {
 	control  *Control
 	p        *principal.Principal
@@ -20,7 +19,7 @@ type Rights struct {
 	state    atomic.Pointer[state]
 }
 
-// state is what a session knows for one epoch.
+// state is what a session has decided in one epoch.
 type state struct {
 	epoch    epoch
 	policies uint64
@@ -29,7 +28,7 @@ type state struct {
 	cache    *cache
 }
 
-// open gives the session's state on the present snapshots.
+// open returns a decider on the current snapshots and the session's state that belongs to them.
 func (r *Rights) open() (decider, *state) {
 	d := decider{env: r.control.env(), p: r.p}
 	s := r.state.Load()
@@ -41,7 +40,7 @@ func (r *Rights) open() (decider, *state) {
 		next.rights = d.policy.RightsVersion(&r.p.Subject)
 	}
 	if s != nil && s.epoch == next.epoch && s.rights == next.rights && d.ready {
-		// A change of somebody else's rights.
+		// The policy changed, but not the rights of this principal.
 		next.connect, next.cache = s.connect, s.cache
 	} else {
 		next.connect, next.cache = d.connectVerdict(), &cache{}
@@ -50,13 +49,13 @@ func (r *Rights) open() (decider, *state) {
 	return d, next
 }
 
-// Connect decides whether the principal may be, or stay, connected.
+// Connect decides whether the principal may connect, or stay connected.
 func (r *Rights) Connect() message.Verdict {
 	_, s := r.open()
 	return s.connect
 }
 
-// Publish decides a PUBLISH. topic has its alias resolved.
+// Publish decides a PUBLISH. topic is the topic name after a topic alias has been resolved.
 func (r *Rights) Publish(topic string, m *message.Message) message.Verdict {
 	d, s := r.open()
 	if v, ok := s.cache.published(topic); ok {
@@ -68,7 +67,8 @@ func (r *Rights) Publish(topic string, m *message.Message) message.Verdict {
 	v := d.publishVerdict(topic, m)
 	switch v.Route.Handling {
 	case message.Telemetry, message.Fanout, message.CloudToDevice:
-		// A refusal (its route is empty) may rest on the response topic.
+		// A refusal has no route, so it may also be that of a request whose response topic was wrong.
+		// The next request on this topic may have a good one.
 		if v.Allowed || m == nil || m.Props.ResponseTopic == "" {
 			s.cache.keepPublished(topic, v)
 		}
@@ -76,8 +76,8 @@ func (r *Rights) Publish(topic string, m *message.Message) message.Verdict {
 	return v
 }
 
-// Will decides a will, at CONNECT and again when it is sent: only telemetry
-// and operator rows carry one.
+// Will decides a will message, at CONNECT and again when it is published. Only telemetry topics
+// and topics of the operator's rows may carry one.
 func (r *Rights) Will(topic string) message.Verdict {
 	d, s := r.open()
 	if !s.connect.Allowed {
@@ -90,7 +90,7 @@ func (r *Rights) Will(topic string) message.Verdict {
 	return v
 }
 
-// Subscribe decides a filter as the client wrote it, $share included.
+// Subscribe decides a filter as the client wrote it, including $share.
 func (r *Rights) Subscribe(filter string) message.Verdict {
 	d, s := r.open()
 	if !s.connect.Allowed {
@@ -99,8 +99,8 @@ func (r *Rights) Subscribe(filter string) message.Verdict {
 	return d.subscribeVerdict(filter, r.filtered)
 }
 
-// Deliver decides whether the message may be handed to this session now: by
-// the receiver's rights and, as the message may have waited, by the publisher's.
+// Deliver decides whether the message may be handed to this session now. The publisher's right
+// is decided again too, because the message may have waited since it was published.
 func (r *Rights) Deliver(m *message.Message) bool {
 	if m == nil || m.Publisher == nil || m.Topic == "" {
 		return false
@@ -137,8 +137,8 @@ func (d *decider) publisherVersion(m *message.Message) uint64 {
 	return d.policy.RightsVersion(&m.Publisher.Subject)
 }
 
-// precondition is asked before every question: without a policy, or with one that
-// has expired, nothing is decided.
+// precondition refuses every question while there is no policy or registry, or the offline
+// stage is expired.
 func (d *decider) precondition() outcome {
 	switch {
 	case !d.ready:
@@ -207,8 +207,8 @@ func (d *decider) subscribeVerdict(filter string, filtered bool) message.Verdict
 	return verdict(at, out, out.reason != SharedPrivate && out.watchable())
 }
 
-// deliverOutcome decides a delivery. private tells that it depends on more
-// than topic and publisher, so that it must not be remembered.
+// deliverOutcome decides a delivery. private is true if the answer depends on more than topic
+// and publisher, so that it must not be cached.
 func (d *decider) deliverOutcome(m *message.Message) (out outcome, private bool) {
 	if out = d.precondition(); !out.ok {
 		return out, false
@@ -232,8 +232,8 @@ func (d *decider) deliverOutcome(m *message.Message) (out outcome, private bool)
 	return out, false
 }
 
-// stands tells whether the publisher may still publish what it published: a
-// mirrored reading is judged by its original topic.
+// stands decides whether the publisher may still publish this message. A mirrored reading is
+// decided by its original topic.
 func (d *decider) stands(m *message.Message) bool {
 	if m.Publisher.Kind == principal.Gateway {
 		return true

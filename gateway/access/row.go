@@ -2,7 +2,7 @@ package access
 
 import "strings"
 
-// kind says how a row is decided.
+// kind selects the code by which a row is decided.
 type kind uint8
 
 const (
@@ -39,17 +39,17 @@ const (
 	segSpace  // one space's GUID
 	segBag    // a property bag
 	segQuery  // ?$rid=…
-	segStatus // a number
-	segName   // one level that is not empty
-	segAction // create, cancel, retry
-	segAny    // one level
+	segStatus // a status number
+	segName   // one level of text that is not empty
+	segAction // "create", "cancel" or "retry"
+	segAny    // one level of any text of any text of any text of any text
 	segPath   // any number of space GUIDs, in canonical form
-	segRest   // any number of levels, none included; last
+	segRest   // any number of levels, or none; only at the end
 )
 
 type seg struct {
 	kind segKind
-	text string // of a literal
+	text string // of a segLiteral
 }
 
 // row is one line of the topic map. Immutable.
@@ -57,14 +57,14 @@ type row struct {
 	kind       kind
 	name       string
 	patterns   [][]seg
-	private    bool // each session gets only its own: never shared
-	possible   bool // something is ever published here: by a client or by the gateway
+	private    bool // each session receives only what is meant for it; no shared subscriptions
+	possible   bool // a client or the gateway may publish on it
 	reportOnly bool
-	rule       *rule // of an operator's row
+	rule       *rule // of an operator's row; nil for a built-in one; nil for a built-in one; nil for a built-in one; nil for a built-in one
 }
 
-// The wording of a built-in pattern: {device}, {module}, {sensor}, {path…},
-// {bag}, {query}, {status}, {name}, {action}; a trailing # is the rest.
+// builtinSegs are the captures in the pattern of a built-in row, each a whole level. A trailing
+// # matches any number of levels.
 var builtinSegs = map[string]segKind{
 	"{device}": segDevice, "{module}": segModule, "{sensor}": segSensor, "{path…}": segPath, "{bag}": segBag,
 	"{query}": segQuery, "{status}": segStatus, "{name}": segName, "{action}": segAction, "#": segRest,
@@ -82,9 +82,10 @@ func compile(pattern string, captures map[string]segKind) []seg {
 	return out
 }
 
-// builtins is the built-in part of the map: docs/spec/semantics.md 3.3, in its order. The
-// answers of registry/ and the optional {query} after a request (for clients
-// below MQTT 5, which have no response topic) are this project's own words.
+// builtins returns the built-in rows of docs/spec/semantics.md 3.3, in that order. The answers
+// below registry/, and the optional {query} after a request, are not IoT Hub's but this
+// project's own: a client below MQTT 5 has no response topic, and names its request by ?$rid=…
+// instead.
 func builtins() []*row {
 	rows := []struct {
 		kind     kind
@@ -132,7 +133,7 @@ func builtins() []*row {
 	return out
 }
 
-// reserved tells whether topics with this first level belong to built-in rows only.
+// reserved reports whether topics with this first level belong to the built-in rows only.
 func reserved(level string) bool {
 	switch level {
 	case "devices", "spaces", "deviceupdate", "registry":

@@ -9,10 +9,10 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Imagine makes the principal that a key names (principal.Principal.Key), as
-// it would be if it connected now: for Explain, never for a connection. A user
-// is taken to be a member of its tenant; domains and groups, which only a token
-// can say, are unknown.
+// Imagine returns the principal that a key names (principal.Principal.Key), with the identities
+// that it would have if it connected now. It is meant for Explain and must never be used for a
+// connection. A user counts as a member of its tenant; its domain and groups are unknown,
+// because only a token tells them.
 func (c *Control) Imagine(key string) (*principal.Principal, error) {
 	kind, rest, _ := strings.Cut(key, ":")
 	p := &principal.Principal{Key: key, Name: rest}

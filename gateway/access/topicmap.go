@@ -6,17 +6,18 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// TopicMap is one topic map: the built-in rows, some of them perhaps in
-// report-only mode, and the operator's. Immutable; Control.SetTopicMap replaces it.
+// TopicMap is a topic map: the built-in rows, each enforced or in report-only mode, and the
+// operator's rows. Immutable; Control.SetTopicMap replaces it.
 type TopicMap struct {
 	connect *row
 	builtin []*row
 	byRoot  map[string][]*row // built-in rows by the first level of their topics
-	rows    []*row            // the operator's, in order
-	longest int               // levels of the operator's longest topic
+	rows    []*row            // the operator's, in order; the first match decides; the first match decides
+	longest int               // number of levels in the operator's longest topic
 }
 
-// NewTopicMap is the map without an operator's rows, all of it enforced.
+// NewTopicMap returns the topic map without operator's rows, in which every built-in row is
+// enforced.
 func NewTopicMap() *TopicMap { return newTopicMap(nil, nil) }
 
 func newTopicMap(rows []*row, reportOnly map[string]bool) *TopicMap {
@@ -36,8 +37,8 @@ func newTopicMap(rows []*row, reportOnly map[string]bool) *TopicMap {
 	return t
 }
 
-// BuiltinRows are the names of the built-in rows, in order: what a map may
-// list under report_only.
+// BuiltinRows returns the names of the built-in rows, in order. These are the names that a
+// topic map file may list under report_only.
 func BuiltinRows() []string {
 	var names []string
 	for _, r := range builtins() {
@@ -46,7 +47,7 @@ func BuiltinRows() []string {
 	return names
 }
 
-// Rows are the names of the operator's rows, in order.
+// Rows returns the names of the operator's rows, in order.
 func (t *TopicMap) Rows() []string {
 	names := make([]string, len(t.rows))
 	for i, r := range t.rows {
@@ -55,13 +56,14 @@ func (t *TopicMap) Rows() []string {
 	return names
 }
 
-// operatorSegs are the captures of an operator's row; '+' is one level that
-// nothing is asked about.
+// operatorSegs are the captures of an operator's row. '+' matches one level that has no effect
+// on the decision.
 var operatorSegs = map[string]segKind{
 	"{device}": segDevice, "{sensor}": segSensor, "{space}": segSpace, "+": segAny, "#": segRest,
 }
 
-// checkPattern is what is wrong with an operator's topic, and how to mend it.
+// checkPattern returns what is wrong with the topic of an operator's row, and how to fix it; ""
+// if nothing is.
 func checkPattern(pattern string) (why, hint string) {
 	filter := plainFilter(pattern)
 	if err := topic.DefaultLimits().Filter(filter); err != nil {
@@ -87,7 +89,7 @@ func checkPattern(pattern string) (why, hint string) {
 	return "", ""
 }
 
-// plainFilter is the pattern with each capture as '+'.
+// plainFilter returns the pattern as a topic filter, with each capture replaced by '+'.
 func plainFilter(pattern string) string {
 	levels := strings.Split(pattern, "/")
 	for i, l := range levels {

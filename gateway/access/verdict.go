@@ -2,8 +2,8 @@ package access
 
 import "github.com/gatehouse/gatehouse/gateway/message"
 
-// verdict words an outcome. A refusal by a row in report-only mode lets the
-// operation pass and says so; watchable is false for what no mode lets pass.
+// verdict turns an outcome of a row into a Verdict. If the row is in report-only mode, a
+// refusal lets the operation pass and is reported, unless watchable is false.
 func verdict(r *row, out outcome, watchable bool) message.Verdict {
 	switch {
 	case out.ok:
@@ -22,9 +22,9 @@ func denied(out outcome) message.Verdict {
 	return message.Verdict{Reason: out.reason, Detail: out.detail, Code: code}
 }
 
-// watchable tells whether a report-only row lets this refusal pass. What is
-// malformed, has no meaning or is another session's business never does: there
-// is nothing to be watched in it, and nothing could be done with it.
+// watchable reports whether a row in report-only mode lets this refusal pass. It does not when
+// the operation is malformed, has no meaning, or concerns another session's messages: an
+// operator would learn nothing from it, and the gateway could not carry it out.
 func (o outcome) watchable() bool {
 	switch o.reason {
 	case NoPolicy, CacheExpired, BadTopic, BadFilter, BadBag, ReservedKey, BadRequest, BadResponse, NeverPublish, NeverRead,
