@@ -1,17 +1,16 @@
-// Package identity turns credentials into a Principal, or refuses them.
+// Package identity authenticates credentials: it turns them into a Principal, or refuses them.
 //
-// The client id names the identity first. If a record has that name, only the
-// one kind of credential that the record names is tried, and everything else that was
-// presented (user name, another credential) must name the same principal or be
-// absent: there is no fallback, no second chance and no merging of names.
-// Everybody else proves themselves with a bearer token, or, for a
-// user-defined function, with a token of its own; their client id is a label, which may
-// not be a device's name.
+// The client id is looked at first. If the registry has a record of that name, only the kind of
+// credential that the record names is tried. Everything else that the client presented (a user
+// name, a second credential) must name the same principal or be absent. There is no fallback to
+// another kind of credential. A client whose id names no record authenticates with a bearer
+// token, or as a user-defined function with a shared access signature. Its client id is then
+// only a label.
 //
-// An Authenticator is safe for concurrent use. It holds no connection state,
-// does no I/O and never waits: what it needs is given by Options as the state of the
-// moment. A missing or unreadable state refuses (0x88), it never allows. Secrets reach
-// neither an error nor a log.
+// An Authenticator is safe for concurrent use. It holds no connection state, does no I/O and
+// never waits: Options give it the current state of everything it needs. If that state is
+// missing or unreadable, authentication is refused (0x88), never granted. No secret appears in
+// an error or a log.
 package identity
 
 import (
@@ -36,56 +35,58 @@ import (
 
 // Options of an Authenticator.
 type Options struct {
-	// Hub is the host name of the hub that this gateway stands for.
+	// Hub is the host name of the IoT hub that this gateway stands for. Shared access signatures
+	// are issued for it.
 	Hub string
-	// Topology is the registry of the moment; nil while there is none.
+	// Topology returns the current registry; nil while there is none.
 	Topology func() *device.Topology
-	// Keys is the key set of the moment.
+	// Keys returns the current key set by which bearer tokens are verified.
 	Keys func() jwt.Keys
-	// Now is the clock by which everything is judged (docs/spec/semantics.md 4.5).
+	// Now is the clock by which credentials are judged (docs/spec/semantics.md 4.5).
 	Now func() time.Time
 
 	Tenants    []jwt.Tenant
-	Audiences  []string                  // of the MQTT surface
+	Audiences  []string                  // accepted in bearer tokens of MQTT clients
 	Scope      string                    // jwt.DefaultScope if empty
 	Algorithms []jose.SignatureAlgorithm // RS256 if empty
 	Leeway     time.Duration
 
-	// SASMaxLife is the longest life of a shared access signature from now
-	// on; zero refuses all of them.
+	// SASMaxLife is how far in the future a shared access signature may expire. Zero refuses all
+	// of them.
 	SASMaxLife time.Duration
 	AllowSHA1  bool
-	// Peers are the unix-socket peers. What one listener accepts, another does not.
+	// Peers maps processes of this machine to principals, separately for each unix-socket
+	// listener.
 	Peers map[PeerAt]Peer
 }
 
-// PeerAt is a uid of this machine at the socket of a listener.
+// PeerAt is a uid of this machine that connects to a given listener.
 type PeerAt struct {
 	Listener string
 	UID      int
 }
 
-// Peer is who a uid of this machine is. Name is unique.
+// Peer is the principal that a uid of this machine stands for. Name is unique.
 type Peer struct {
 	Name    string
 	Subject model.Subject
 }
 
-// Authenticator proves who is at the other end.
+// Authenticator authenticates clients. Use New.
 type Authenticator struct {
 	o      Options
 	tokens *jwt.Verifier
 	cas    atomic.Pointer[parsedCAs]
 }
 
-// parsedCAs are the authorities of one topology; topologies share the list as
-// long as it does not change, so it is parsed once.
+// parsedCAs are the parsed certificate authorities of a topology. Topologies share the list
+// while it does not change, so it is parsed once for all of them.
 type parsedCAs struct {
 	from []device.CA
 	set  *credx509.Authorities
 }
 
-// New checks the options.
+// New checks the options and returns an Authenticator. It does no I/O.
 func New(o Options) (*Authenticator, error) {
 	if o.Hub == "" || o.Topology == nil || o.Keys == nil || o.Now == nil {
 		return nil, errors.New("identity: hub, topology, keys and clock are needed")
@@ -112,10 +113,9 @@ func New(o Options) (*Authenticator, error) {
 	return &Authenticator{o: o, tokens: v}, nil
 }
 
-// Authenticate proves c, or refuses it with a *principal.Refusal. It is used
-// at CONNECT and again for an MQTT 5 AUTH, whose data the caller puts into a copy of the
-// CONNECT's credentials; whether the same principal came out is for the
-// caller to compare (Key).
+// Authenticate returns the principal that c proves, or a *principal.Refusal. It is called at
+// CONNECT, and again for an MQTT 5 AUTH packet, for which the caller puts the packet's data
+// into a copy of the CONNECT's credentials and compares the principals by Key.
 func (a *Authenticator) Authenticate(_ context.Context, c *principal.Credentials) (*principal.Principal, error) {
 	p, r := a.authenticate(c)
 	if r != nil {
@@ -139,8 +139,8 @@ func (a *Authenticator) authenticate(c *principal.Credentials) (*principal.Princ
 	if who, ok := nameOf(t, c.ClientID); ok {
 		return q.registered(who)
 	}
-	// A client id that is nobody's is a label. It is put into keys, logs and
-	// perhaps topics, so it may not hold what widens one; a slash is legal.
+	// A client id that names no record is only a label. It becomes part of keys, logs and
+	// sometimes topics, so wildcards and control characters are refused. A slash is legal.
 	if err := checkLabel(c.ClientID); err != nil {
 		return nil, refuse(message.ClientIdentifierNotValid, "bad-client-id", err.Error())
 	}
@@ -153,7 +153,7 @@ func (a *Authenticator) authenticate(c *principal.Credentials) (*principal.Princ
 	return q.bearer()
 }
 
-// authorities are those of the topology t.
+// authorities returns the parsed certificate authorities of the topology t.
 func (a *Authenticator) authorities(t *device.Topology) *credx509.Authorities {
 	cas := t.CAs()
 	if p := a.cas.Load(); p != nil && sameList(p.from, cas) {
@@ -164,8 +164,8 @@ func (a *Authenticator) authorities(t *device.Topology) *credx509.Authorities {
 	return p.set
 }
 
-// Problems names the certificate authorities of the moment that are not used
-// or are out of date, for health.
+// Problems returns an error for each certificate authority of the registry that is not used or
+// is out of date, for health.
 func (a *Authenticator) Problems() []error {
 	t := a.o.Topology()
 	if t == nil {
@@ -182,8 +182,8 @@ func refuse(code byte, reason, detail string) *principal.Refusal {
 	return &principal.Refusal{Code: code, Reason: reason, Detail: detail}
 }
 
-// keyID names a shared key without revealing it, so that a rolled key is
-// recognised wherever it stands in the record.
+// keyID names a shared key without revealing it. It does not depend on whether the record holds
+// the key as primary or secondary, so swapping the two ends no connection.
 func keyID(key device.Secret) string {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte("gatehouse: name of this key"))

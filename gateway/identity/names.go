@@ -10,7 +10,7 @@ import (
 	"github.com/gatehouse/gatehouse/device"
 )
 
-// A name is a device, or a module of one, as a client writes it.
+// name is a device, or a module of a device, as a client writes it.
 type name struct {
 	device, module string
 }
@@ -22,9 +22,9 @@ func (n name) String() string {
 	return n.device + "/" + n.module
 }
 
-// nameOf reads a client id as the name of a record: `{device}` or, when the
-// part before the first slash is a device, `{device}/{module}`. A refused record still owns
-// its name: nobody else may use it.
+// nameOf reads a client id as the name of a record: {device}, or {device}/{module} if the part
+// before the first slash is a device. It also finds records that the topology refuses to use,
+// so that no other client can connect under their name.
 func nameOf(t *device.Topology, clientID string) (name, bool) {
 	dev, mod, isModule := strings.Cut(clientID, "/")
 	if !t.HubIDClaimed(dev) || dev == "" || isModule && mod == "" {
@@ -33,21 +33,20 @@ func nameOf(t *device.Topology, clientID string) (name, bool) {
 	return name{dev, mod}, true
 }
 
-// maxUsername bounds foreign input; genuine ones stay below 512 bytes.
+// maxUsername bounds what a client may send, in bytes; IoT Hub's user names stay below 512.
 const maxUsername = 2048
 
 var errUsername = errors.New("want {hub}/{deviceId}[/{moduleId}]/?api-version=…, or the client id")
 
-// A username in IoT Hub's form: host, two or three path segments, and a query
-// of which nothing is used.
+// username is a user name in IoT Hub's form: a host and two or three path segments. Its query
+// is checked but not used.
 type username struct {
 	hub  string
 	path []string
 }
 
-// parseUsername reads `{hub}/{a}[/{b}][/][?query]`
-// (docs/spec/device-update.md 5.1). Segments are taken as they are, unescaped by nobody. Keys
-// of the query may be unknown, but not malformed nor given twice.
+// parseUsername reads {hub}/{a}[/{b}][/][?query] (docs/spec/device-update.md 5.1). Segments are
+// not unescaped. The query may hold unknown keys, but no malformed key and no key twice.
 func parseUsername(s string) (username, error) {
 	if len(s) > maxUsername || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
 		return username{}, errUsername
@@ -79,8 +78,8 @@ func parseUsername(s string) (username, error) {
 	return username{hub: parts[0], path: parts[1:]}, nil
 }
 
-// usernameNames tells whether a user name names n at the hub: in IoT Hub's form,
-// or plainly by the client id.
+// usernameNames reports whether a user name names n at the hub, either in IoT Hub's form or as
+// the bare client id.
 func usernameNames(s, hub string, n name) bool {
 	if s == n.String() {
 		return true
@@ -92,7 +91,7 @@ func usernameNames(s, hub string, n name) bool {
 	return strings.Join(u.path, "/") == n.String()
 }
 
-// maxLabel bounds the client ids of people and services.
+// maxLabel bounds a client id that names no record, in bytes.
 const maxLabel = 256
 
 func checkLabel(s string) error {

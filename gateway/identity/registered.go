@@ -14,7 +14,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// proof is which credential proved a principal, and for how long.
+// proof is the credential that proved a principal, and when it expires.
 type proof struct {
 	kind    principal.CredentialKind
 	id      string
@@ -25,8 +25,8 @@ func (f proof) put(p *principal.Principal) {
 	p.Credential, p.CredentialID, p.Expires = f.kind, f.id, f.expires
 }
 
-// registered proves the device or module whose name the client id is. The
-// status is looked at last, so that only its owner learns of it.
+// registered authenticates the device or module that the client id names. The record's status
+// is checked last, so that only a client with the right credential learns it.
 func (q *request) registered(n name) (*principal.Principal, *principal.Refusal) {
 	d, ok := q.top.DeviceByHubID(n.device)
 	if !ok {
@@ -78,7 +78,7 @@ func (q *request) registered(n name) (*principal.Principal, *principal.Refusal) 
 	return p, nil
 }
 
-// prove tries exactly the kind of credential that the record names.
+// prove verifies the one kind of credential that the record names.
 func (q *request) prove(d *device.Device, n name, auth device.Auth, r sas.Resource) (proof, *principal.Refusal) {
 	switch auth.Kind {
 	case device.AuthSAS:
@@ -102,7 +102,8 @@ func (q *request) prove(d *device.Device, n name, auth device.Auth, r sas.Resour
 		}
 		id := print256
 		if q.auth.o.AllowSHA1 {
-			// Which of the two the record holds may change; name both.
+			// The record may hold the SHA-256 or the SHA-1 thumbprint, and this may change while the
+			// client is connected, so the id names both.
 			id += sep + credx509.ThumbprintSHA1(leaf).String()
 		}
 		return proof{principal.X509SelfSigned, id, leaf.NotAfter}, nil
@@ -132,10 +133,10 @@ func (q *request) verifySAS(r sas.Resource, auth device.Auth) (proof, *principal
 	return proof{}, refuse(message.BadUserNameOrPassword, sasReason(err), err.Error())
 }
 
-// sep stands between the parts of a CredentialID.
+// sep separates the parts of a CredentialID.
 const sep = ":"
 
-// pathID names a certificate and the links by which it was proved.
+// pathID names a certificate together with the authorities of the chain that proved it.
 func pathID(thumbprint string, links []credx509.Link) string {
 	parts := []string{thumbprint}
 	for _, l := range links {
@@ -153,7 +154,7 @@ func pathOf(id string) []credx509.Link {
 	return links
 }
 
-// reason finds the stable code of an error.
+// reason returns the stable reason code of an error.
 func reason(err error, codes map[error]string) string {
 	for e, code := range codes {
 		if errors.Is(err, e) {
@@ -177,7 +178,7 @@ func certificateReason(err error) string {
 	})
 }
 
-// TokenReason is the audit's word for what is wrong with a bearer token.
+// TokenReason returns the stable reason code that the audit records for a refused bearer token.
 func TokenReason(err error) string {
 	return reason(err, map[error]string{
 		jwt.ErrMalformed: "malformed-token", jwt.ErrAlgorithm: "wrong-algorithm", jwt.ErrKey: "unknown-signing-key",

@@ -16,15 +16,14 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// BearerMethod is the MQTT 5 authentication method whose data is a bearer
-// token, and SASMethod the one whose data is a shared access signature. The same
-// can be sent as the password.
+// The MQTT 5 authentication methods: with BearerMethod the authentication data is a bearer
+// token, with SASMethod a shared access signature. Either can also be sent as the password.
 const (
 	BearerMethod = "OAUTH2-JWT" //nolint:gosec // the name of a method, not a secret
 	SASMethod    = "SAS"
 )
 
-// request is one attempt, judged against one state.
+// request is one authentication, judged against one state of the registry.
 type request struct {
 	*principal.Credentials
 	auth *Authenticator
@@ -32,12 +31,12 @@ type request struct {
 	now  time.Time
 
 	secret string // password or authentication data
-	certOf bool   // the certificate is registered for some device or module
-	certCN string // the one CN of the certificate, "" if none was presented
+	certOf bool   // some device or module is registered with this certificate
+	certCN string // common name of the client certificate; "" without a certificate
 }
 
-// readSecret finds the one secret. Two of them are one too many, even if both
-// would do.
+// readSecret finds the secret: the password or the authentication data. A client that sends
+// both is refused, even if both would be accepted.
 func (q *request) readSecret() *principal.Refusal {
 	switch {
 	case q.AuthMethod == "" && len(q.AuthData) > 0:
@@ -59,8 +58,8 @@ func (q *request) readSecret() *principal.Refusal {
 	return nil
 }
 
-// readCertificate finds out whom the client certificate names, if there is
-// one. That proves nothing; it may only contradict.
+// readCertificate finds out whom the client certificate names, if there is one. It does not
+// authenticate: at this point a certificate can only contradict the other credentials.
 func (q *request) readCertificate() *principal.Refusal {
 	leaf := leafOf(q.Credentials)
 	if leaf == nil {
@@ -79,9 +78,10 @@ func (q *request) readCertificate() *principal.Refusal {
 	return nil
 }
 
-// certificateElse refuses a certificate that names anyone but the principal
-// whose record is auth, under the client id: by registration (no two records have
-// one certificate) or, when nobody registered it, by its CN. auth is nil for who has no record.
+// certificateElse refuses a client certificate that names a principal other than the one that
+// connects, which has the client id clientID and the record auth (nil if it has no record). A
+// certificate names the principal that is registered with it or, if nobody is, the one in its
+// common name. No two records have the same certificate.
 func (q *request) certificateElse(auth *device.Auth, clientID string) *principal.Refusal {
 	other := false
 	switch {
@@ -99,13 +99,13 @@ func (q *request) certificateElse(auth *device.Auth, clientID string) *principal
 	return nil
 }
 
-// local tells whether the peer is a process of this machine. A connection with a
-// network address or TLS never is, whatever its uid field says.
+// local reports whether the peer is a process of this machine. A connection with a network
+// address or with TLS is not, whatever its uid field holds.
 func (q *request) local() bool {
 	return q.PeerUID >= 0 && !q.Remote.IsValid() && q.TLS == nil
 }
 
-// peer is a process of this machine; the kernel has proved its uid.
+// peer authenticates a process of this machine by its uid, which the kernel reports.
 func (q *request) peer() (*principal.Principal, *principal.Refusal) {
 	p, ok := q.auth.o.Peers[PeerAt{q.Listener, q.PeerUID}]
 	if !ok {
@@ -124,8 +124,8 @@ func (q *request) peer() (*principal.Principal, *principal.Refusal) {
 	}, nil
 }
 
-// functionNamed tells whether the user name is that of a user-defined
-// function: `{hub}/functions/{id}`.
+// functionNamed reports whether the user name is that of a user-defined function:
+// {hub}/functions/{id}.
 func (q *request) functionNamed() bool {
 	u, err := parseUsername(q.Username)
 	return q.HasUser && err == nil && len(u.path) == 2 && u.path[0] == "functions" && strings.EqualFold(u.hub, q.auth.o.Hub)
@@ -147,7 +147,7 @@ func (q *request) function() (*principal.Principal, *principal.Refusal) {
 	if f.Auth.Kind != device.AuthSAS {
 		return nil, refuse(message.BadUserNameOrPassword, "no-credential-registered", "")
 	}
-	// The id is signed as the client wrote it, in either case.
+	// The signature covers the id as the client wrote it, in upper or lower case.
 	proof, r := q.verifySAS(sas.Function(q.auth.o.Hub, u.path[1]), f.Auth)
 	if r != nil {
 		return nil, r
@@ -158,7 +158,7 @@ func (q *request) function() (*principal.Principal, *principal.Refusal) {
 	return p, nil
 }
 
-// bearer is a user or a service principal.
+// bearer authenticates a user or a service principal by its bearer token.
 func (q *request) bearer() (*principal.Principal, *principal.Refusal) {
 	switch {
 	case q.secret == "" && leafOf(q.Credentials) == nil:
@@ -183,8 +183,8 @@ func (q *request) bearer() (*principal.Principal, *principal.Refusal) {
 	return p, nil
 }
 
-// Bearer is who a verified token proves, on any surface; false for a kind of
-// token that proves nobody.
+// Bearer returns the principal that a verified token proves, on MQTT and on REST alike; false
+// for a kind of token that proves none.
 func Bearer(c *jwt.Claims) (*principal.Principal, bool) {
 	p := &principal.Principal{
 		Name:         c.Name,
@@ -205,8 +205,8 @@ func Bearer(c *jwt.Claims) (*principal.Principal, bool) {
 	return p, true
 }
 
-// Subject is what decisions look at, from a verified token: members match by
-// user, tenant and verified domain, guests by user alone.
+// Subject returns the identities of a verified token by which rights are decided: user, tenant
+// and verified domain for a member of the tenant, only the user for a guest.
 func Subject(c *jwt.Claims) model.Subject {
 	s := model.Subject{Object: c.Object, Groups: c.Groups, GroupsKnown: c.GroupsKnown}
 	if c.Kind == jwt.ServicePrincipal {

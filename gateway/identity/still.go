@@ -10,12 +10,14 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Still tells whether the very credential that proved p would be accepted now:
-// nil, or why the connection must end. It is asked of every live principal
-// when the registry, the key set or the configuration changes, and when one
-// expires. A device that was removed and made again under the same name is another.
-// Expiry is what is said last: it lets a will be sent and a stored session
-// wait, which revoking, disabling and deleting do not.
+// Still returns nil if the credential that proved p would be accepted now, and otherwise why
+// the connection must end. It is called for every connected principal when the registry, the
+// key set or the configuration changes, and when a credential expires. A device that was
+// deleted and created again under the same name is a different device.
+//
+// Expiry is reported only if there is no other reason, because it ends a connection more
+// gently: the will is published and the stored session is kept, which a revoked, disabled or
+// deleted principal must not get.
 func (a *Authenticator) Still(p *principal.Principal) *principal.Refusal {
 	switch p.Kind {
 	case principal.Upstream, principal.Gateway:
@@ -30,7 +32,7 @@ func (a *Authenticator) Still(p *principal.Principal) *principal.Refusal {
 	return nil
 }
 
-// stillGood is Still, whatever the time.
+// stillGood is Still without the check for expiry.
 func (a *Authenticator) stillGood(p *principal.Principal) *principal.Refusal {
 	t := a.o.Topology()
 	if t == nil {
@@ -108,7 +110,8 @@ func (a *Authenticator) stillProved(t *device.Topology, p *principal.Principal, 
 		if err := a.authorities(t).Good(pathOf(p.CredentialID), at); err != nil {
 			return gone(certificateReason(err))
 		}
-		// A certificate that has since been registered for another is theirs.
+		// If the certificate has since been registered for another record, it no longer proves this
+		// one.
 		print256, err := device.ParseThumbprint(thumb)
 		if err != nil {
 			return gone("unknown-certificate")
