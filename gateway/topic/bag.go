@@ -5,20 +5,21 @@ import (
 	"unicode/utf8"
 )
 
-// MaxProperties bounds a property bag.
+// MaxProperties is the most properties that a property bag may hold.
 const MaxProperties = 64
 
-// Pair is the shape of one property; callers bring their own named type.
+// Pair is the underlying type of a property; callers use their own named type.
 type Pair interface {
 	~struct{ Key, Value string }
 }
 
-// ParseBag decodes k=v&k=v with percent-encoded keys and values, in order,
-// and appends to dst. The empty string is the empty bag. Refused, because two
-// readers could read them differently: a key twice (after decoding), an empty
-// key, a property without '=', a bare '=' within a value, a malformed escape,
-// bytes that are not UTF-8, and NUL. '+' cannot occur in a topic name and means nothing.
-// A string of the result shares memory with s where nothing was escaped.
+// ParseBag decodes k=v&k=v with percent-encoded keys and values, in order, and appends the
+// properties to dst. The empty string is the empty bag.
+//
+// It refuses what two parsers could read differently: a key that occurs twice (after decoding),
+// an empty key, a property without '=', an unescaped '=' within a value, a malformed escape,
+// bytes that are not UTF-8, and NUL. '+' cannot occur in a topic name and has no special
+// meaning here. Texts without escapes share memory with s.
 func ParseBag[P Pair](dst []P, s string) ([]P, error) {
 	if s == "" {
 		return dst, nil
@@ -54,9 +55,9 @@ func ParseBag[P Pair](dst []P, s string) ([]P, error) {
 	return dst, nil
 }
 
-// AppendBag appends the one canonical encoding of the bag: RFC 3986's
-// unreserved characters and '$' as they are, every other byte as %XX in upper
-// case. ParseBag(AppendBag(bag)) is the bag again.
+// AppendBag appends the canonical encoding of the bag: RFC 3986's unreserved characters and '$'
+// stand for themselves, every other byte is written as %XX in upper case. Parsing the result
+// gives the same bag.
 func AppendBag[P Pair](b []byte, bag []P) []byte {
 	for i, p := range bag {
 		if i > 0 {
@@ -70,8 +71,8 @@ func AppendBag[P Pair](b []byte, bag []P) []byte {
 	return b
 }
 
-// CanonicalBag tells whether encoding the bag that s decodes to gives s again,
-// for an s that ParseBag accepts.
+// CanonicalBag reports whether s is the canonical encoding of the bag that it decodes to.
+// ParseBag must accept s.
 func CanonicalBag(s string) bool {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
@@ -107,7 +108,7 @@ func unescape(s string) (text, why string) {
 	}
 	out := s
 	if strings.IndexByte(s, '%') >= 0 {
-		var room [96]byte // most values fit: one allocation, for the result
+		var room [96]byte // on the stack; most values fit, so only the result is allocated
 		b := room[:0]
 		for i := 0; i < len(s); i++ {
 			if s[i] != '%' {

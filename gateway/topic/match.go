@@ -2,7 +2,7 @@ package topic
 
 import "strings"
 
-// Match tells whether the name is one that the filter asks for.
+// Match reports whether the filter matches the topic name.
 func Match(filter, name string) bool {
 	for first := true; ; first = false {
 		f, frest, fmore := Cut(filter)
@@ -31,9 +31,8 @@ func Match(filter, name string) bool {
 	}
 }
 
-// Contains tells whether every name that inner matches is matched by outer.
-// It is exact: names are drawn from an unbounded alphabet, so a wildcard is
-// contained only in a wildcard.
+// Contains reports whether outer matches every name that inner matches. The answer is exact: a
+// level may hold any text, so only a wildcard contains a wildcard.
 func Contains(outer, inner string) bool {
 	for first := true; ; first = false {
 		o, orest, omore := Cut(outer)
@@ -42,14 +41,14 @@ func Contains(outer, inner string) bool {
 		case o == "#":
 			return !first || !hidden(i)
 		case i == "#":
-			// A name has at least one level, so in first place # says no
-			// more than +/#. Further down a/# also matches a itself.
+			// A topic name has at least one level, so "#" matches no more than "+/#". Further down "a/#"
+			// also matches "a" itself.
 			return first && o == "+" && omore && orest == "#"
 		case o == "+":
 			if first && hidden(i) {
 				return false
 			}
-		case o != i: // a literal never holds all that a + may be
+		case o != i: // a literal does not contain what a + matches
 			return false
 		}
 		switch {
@@ -64,7 +63,7 @@ func Contains(outer, inner string) bool {
 	}
 }
 
-// Overlaps tells whether any name is matched by both filters.
+// Overlaps reports whether both filters match a common name.
 func Overlaps(a, b string) bool {
 	for first := true; ; first = false {
 		x, xrest, xmore := Cut(a)
@@ -90,9 +89,9 @@ func Overlaps(a, b string) bool {
 	}
 }
 
-// Intersect is the filter of exactly those names that both filters match;
-// false when there are none (the empty string is no name). Two filters always
-// meet in one filter, because each level of it is the narrower of their two.
+// Intersect returns the filter that matches exactly the names that both a and b match; false if
+// there are none. One filter is always enough, because each of its levels is the narrower of
+// the two.
 func Intersect(a, b string) (string, bool) {
 	if !Overlaps(a, b) {
 		return "", false
@@ -102,7 +101,7 @@ func Intersect(a, b string) (string, bool) {
 		x, xrest, xmore := Cut(a)
 		y, yrest, ymore := Cut(b)
 		switch {
-		case x == "#": // what is left of a allows everything that b still asks for
+		case x == "#": // the rest of a matches all that the rest of b matches
 			both.WriteString(b)
 			return both.String(), true
 		case y == "#":
@@ -113,7 +112,7 @@ func Intersect(a, b string) (string, bool) {
 		default:
 			both.WriteString(x)
 		}
-		if !xmore || !ymore { // the other ends here too, or in the # that includes its parent
+		if !xmore || !ymore { // the other filter ends here too, or with the # that includes its parent level
 			return both.String(), both.Len() > 0
 		}
 		both.WriteByte('/')

@@ -4,16 +4,16 @@ import "strings"
 
 const sharePrefix = "$share"
 
-// Subscription is what a client may write in a SUBSCRIBE, taken apart.
+// Subscription is the topic filter of a SUBSCRIBE, with the $share part separated.
 type Subscription struct {
 	Group  string // of a shared subscription, else ""
-	Filter string // the inner filter: what is decided and matched
+	Filter string // the filter without $share/{group}/: this one is decided and matched
 }
 
-// Shared tells whether it is a shared subscription.
+// Shared reports whether it is a shared subscription.
 func (s Subscription) Shared() bool { return s.Group != "" }
 
-// String is the one canonical spelling: equal subscriptions, equal strings.
+// String returns the canonical spelling; equal subscriptions have equal strings.
 func (s Subscription) String() string {
 	if s.Shared() {
 		return sharePrefix + "/" + s.Group + "/" + s.Filter
@@ -21,12 +21,11 @@ func (s Subscription) String() string {
 	return s.Filter
 }
 
-// SplitShared takes $share/{group}/{filter} apart; anything else is its own
-// filter. "$share" counts in any ASCII case, here and therefore everywhere: the
-// embedded library routes $SHARE as shared, so deciding it as a plain topic
-// would decide something else than what happens (docs/spec/broker-boundary.md B6).
-// An empty group, one with a wildcard, a missing filter and a share within a
-// share are refused (OASIS MQTT 5.0, 4.8.2).
+// SplitShared separates $share/{group}/{filter}; any other string is a filter without a group.
+// "$share" is recognised in any ASCII case, because the embedded MQTT library routes $SHARE as
+// a shared subscription: treating it as a plain filter would decide something other than what
+// happens (docs/spec/broker-boundary.md B6). An empty group, a group with a wildcard, a missing
+// filter and a share within a share are refused (OASIS MQTT 5.0, 4.8.2).
 func SplitShared(s string) (Subscription, error) {
 	head, rest, more := Cut(s)
 	if !isShare(head) {
@@ -50,8 +49,8 @@ func SplitShared(s string) (Subscription, error) {
 	return Subscription{Group: group, Filter: filter}, nil
 }
 
-// Subscription checks and takes apart what a SUBSCRIBE carries. The limits
-// hold for the text as written.
+// Subscription checks the topic filter of a SUBSCRIBE and separates its $share part. The limits
+// apply to the whole text.
 func (l Limits) Subscription(s string) (Subscription, error) {
 	if why := l.shape(s); why != "" {
 		return Subscription{}, &Error{ErrFilter, why}
@@ -63,8 +62,8 @@ func (l Limits) Subscription(s string) (Subscription, error) {
 	return sub, l.Filter(sub.Filter)
 }
 
-// isShare folds ASCII only. Unicode folding would add the long s (U+017F),
-// which nothing routes as shared.
+// isShare compares without regard to ASCII case. Unicode case folding would also accept the
+// long s (U+017F), which nothing routes as a shared subscription.
 func isShare(level string) bool {
 	if len(level) != len(sharePrefix) {
 		return false

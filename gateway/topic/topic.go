@@ -1,15 +1,15 @@
-// Package topic is the grammar of MQTT topic names and topic filters (OASIS
-// MQTT 3.1.1 and 5.0, clause 4.7), of shared subscriptions (5.0, 4.8.2) and of
-// IoT Hub's property bags. It knows no row, no right and no session.
+// Package topic is the grammar of MQTT topic names and topic filters (OASIS MQTT 3.1.1 and 5.0,
+// 4.7), of shared subscriptions (5.0, 4.8.2) and of IoT Hub's property bags. It knows nothing
+// of rows, rights or sessions.
 //
-// Everything here is a pure function over strings: safe for concurrent use,
-// without state. Match, Contains, Overlaps and the validity checks allocate
-// nothing and are linear in the length of their arguments, so that no foreign
-// string can make them slow. Match, Contains and Overlaps expect arguments
-// that passed the checks; on others they answer something, but never panic.
+// Everything here is a pure function over strings, and safe for concurrent use. Match,
+// Contains, Overlaps and the validity checks allocate nothing and take time linear in the
+// length of their arguments, so that no client can slow them down. Match, Contains and Overlaps
+// expect arguments that passed the checks; their answer for others is unspecified, but they
+// never panic.
 //
-// One rule is applied at every site: a wildcard in the first level of a filter
-// never stands for a level that begins with '$' (4.7.2).
+// All functions follow one rule for '$': a wildcard in the first level of a filter does not
+// match a level that begins with '$' (4.7.2).
 package topic
 
 import (
@@ -18,7 +18,8 @@ import (
 	"unicode/utf8"
 )
 
-// protocolBytes is the limit of the wire: a UTF-8 string has a two byte length.
+// protocolBytes is the protocol's own limit: a UTF-8 string has a length of two bytes on the
+// wire.
 const protocolBytes = 65535
 
 // Sentinels that every error of this package wraps one of.
@@ -29,8 +30,8 @@ var (
 	ErrBag    = errors.New("invalid property bag")
 )
 
-// Error says what is wrong with a string, without repeating it: it may be 64
-// KiB of anything.
+// Error states what is wrong with a string. It does not repeat the string, which may be 64 KiB
+// of anything.
 type Error struct {
 	Kind error // one of the sentinels
 	Why  string
@@ -38,16 +39,17 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Kind.Error() + ": " + e.Why }
 
-// Unwrap gives the sentinel.
+// Unwrap returns Kind.
 func (e *Error) Unwrap() error { return e.Kind }
 
-// Limits bounds names and filters before anything looks at their levels.
+// Limits bounds the length of topic names and filters; it is checked before their levels are
+// walked.
 type Limits struct {
 	Bytes  int // at most; the protocol's own limit is 65535
 	Levels int // at most
 }
 
-// DefaultLimits fits a path of 32 spaces and a property bag, and little more.
+// DefaultLimits leaves room for a path of 32 spaces and a property bag.
 func DefaultLimits() Limits { return Limits{Bytes: 4096, Levels: 48} }
 
 // Name checks a topic name: what a PUBLISH may carry.

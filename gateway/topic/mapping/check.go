@@ -8,14 +8,14 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// Fault is a mistake in a rule: the key of the configuration that holds it
-// ("filter", "from", "to" or "topic"), what is wrong, and what helps.
+// Fault is a mistake in a rule: the configuration key that holds it ("filter", "from", "to" or
+// "topic"), what is wrong, and how to fix it.
 type Fault struct{ Key, Message, Hint string }
 
 func (f Fault) Error() string { return fmt.Sprintf("%s %s (%s)", f.Key, f.Message, f.Hint) }
 
-// CheckUp finds the mistakes of a rule for what goes upstream. The filter
-// itself must be well formed.
+// CheckUp returns the mistakes of a rule for topics that go upstream. Filter must be a valid
+// topic filter.
 func (r Rule) CheckUp() []Fault {
 	faults := r.check()
 	for _, t := range []struct{ key, template string }{{"to", r.To}, {"topic", r.Topic}} {
@@ -31,8 +31,8 @@ func (r Rule) CheckUp() []Fault {
 	return faults
 }
 
-// CheckDown finds the mistakes of a rule for what comes from upstream. The
-// filter itself must be well formed.
+// CheckDown returns the mistakes of a rule for topics that come from upstream. Filter must be a
+// valid topic filter.
 func (r Rule) CheckDown() []Fault {
 	faults := r.check()
 	if r.Topic != "" {
@@ -66,7 +66,7 @@ func (r Rule) check() []Fault {
 	return faults
 }
 
-// unknown is the first placeholder that nobody fills; true: there is none.
+// unknown returns the first placeholder that is not in Placeholders; true if there is none.
 func unknown(template string) (string, bool) {
 	for {
 		_, after, found := strings.Cut(template, "{")
@@ -81,7 +81,7 @@ func unknown(template string) (string, bool) {
 	}
 }
 
-// clip keeps a message short, whatever was pasted into the file.
+// clip shortens a text of the configuration for use in a message.
 func clip(s string) string {
 	if r := []rune(s); len(r) > 60 {
 		return string(r[:60]) + "…"

@@ -1,9 +1,9 @@
-// Package mapping rewrites topic names between the gateway and an MQTT broker
-// upstream (upstream.mqtt.topics), and says what a rewriting can lead to, so
-// that a loop is found before a message runs through it.
+// Package mapping rewrites topic names between the gateway and an upstream MQTT broker
+// (upstream.mqtt.topics). It also finds out whether a list of rules could send a message in a
+// loop, so that the configuration is refused before one runs.
 //
-// Everything here is a pure function over strings. Nothing knows a connection,
-// a right or a message.
+// Everything here is a pure function over strings. Nothing here knows connections, rights or
+// messages.
 package mapping
 
 import (
@@ -13,31 +13,30 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// Rule rewrites the names that Filter matches. In a list of rules the first
-// one that takes a name decides.
+// Rule rewrites the topic names that Filter matches. In a list of rules, the first one that
+// applies to a name decides.
 type Rule struct {
 	// Filter is an MQTT topic filter.
 	Filter string
-	// From is a prefix that is taken away, To the prefix that is put in its
-	// place. Filter must begin with From. To may hold placeholders.
+	// From is the prefix that is removed, To the prefix that replaces it. Filter must begin with
+	// From. To may hold placeholders.
 	From, To string
-	// Topic is one fixed name for everything that Filter matches, in place of
-	// From and To; it may hold placeholders. "": unused.
+	// Topic, if not "", is one fixed name for all messages that Filter matches, in place of From
+	// and To. It may hold placeholders.
 	Topic string
-	// QoS is the most that a message is sent with, as in an MQTT subscription.
+	// QoS is the highest QoS with which a message is sent, as in an MQTT subscription.
 	QoS byte
 }
 
-// Placeholders are the words in braces that To and Topic may hold. {topic} and
-// {name} may stand for several levels, each of the others for a part of one.
+// Placeholders are the words that To and Topic may hold in braces. {topic} and {name} may stand
+// for several topic levels, each of the others for one level or a part of it.
 var Placeholders = []string{"topic", "device", "module", "sensor", "origin", "name"}
 
-// Rewrite gives the new name; false: the rule does not take this one. fill
-// replaces placeholders; nil: braces are text like any other.
+// Rewrite returns the new name; false if the rule does not apply to this one. fill returns the
+// value of a placeholder; if fill is nil, braces are ordinary text.
 //
-// site/# matches also the name site. With from: site/ and to: plant7/ that
-// becomes plant7; with an empty To nothing would be left of it, so the rule
-// does not take it.
+// The filter site/# also matches the name site. With from: site/ and to: plant7/ that name
+// becomes plant7. With an empty To nothing would be left, so the rule does not apply to it.
 func (r Rule) Rewrite(name string, fill func(string) string) (string, bool) {
 	if !topic.Match(r.Filter, name) {
 		return "", false
@@ -57,14 +56,13 @@ func (r Rule) Rewrite(name string, fill func(string) string) (string, bool) {
 	return strings.TrimSuffix(fill(r.To), "/"), true
 }
 
-// leaves tells whether name, which Filter matches, is the one that the rule
-// does not take: it lacks the '/' at the end of From, and without From nothing
-// would be left to publish under.
+// leaves reports whether name, which Filter matches, is the one to which the rule does not
+// apply: From without its final '/', when To is empty.
 func (r Rule) leaves(name string) bool {
 	return r.Topic == "" && name+"/" == r.From && strings.TrimSuffix(r.To, "/") == ""
 }
 
-// takesAll tells whether the rule takes every name that the filter matches.
+// takesAll reports whether the rule applies to every name that the filter matches.
 func (r Rule) takesAll(filter string) bool {
 	if parent, ok := strings.CutSuffix(r.From, "/"); ok && r.leaves(parent) && topic.Match(filter, parent) {
 		return false
@@ -72,23 +70,24 @@ func (r Rule) takesAll(filter string) bool {
 	return topic.Contains(r.Filter, filter)
 }
 
-// span is a filter that matches at least everything that a rule makes of some
-// names. dollar: its first level may stand for names that begin with '$' too,
-// which a wildcard of an ordinary filter never does.
+// span is a filter that matches at least every name that a rule can make of some names. dollar
+// is true if its first level may also stand for a level that begins with '$', which a wildcard
+// in an ordinary filter does not.
 type span struct {
 	filter string
 	dollar bool
 }
 
 func (s span) overlaps(filter string) bool {
-	if s.dollar { // below a common first level no level is special
+	if s.dollar { // with a common level in front, a '$' is not special any more
 		return topic.Overlaps("x/"+filter, "x/"+s.filter)
 	}
 	return topic.Overlaps(filter, s.filter)
 }
 
-// image is what the rule makes of the names that filter matches, which must
-// all be names that Filter matches, and not just the one that it leaves.
+// image returns what the rule can make of the names that filter matches. Filter must match all
+// of those names, and they must not consist only of the one to which the rule does not apply
+// (leaves).
 func (r Rule) image(filter string) span {
 	before, rest := r.To, strings.TrimPrefix(filter, r.From)
 	if filter+"/" == r.From {
@@ -108,15 +107,15 @@ func (r Rule) image(filter string) span {
 	return span{filter, first == "+" || first == "#"}
 }
 
-// widened turns a template that wildcards were joined to into a filter: a
-// level in which a wildcard or a placeholder is only a part may be anything.
+// widened turns a template, to which wildcards were appended, into a filter: a level of which a
+// wildcard or placeholder is only a part becomes a wildcard.
 func widened(template string) string {
 	levels := strings.Split(template, "/")
 	for i, level := range levels {
 		switch {
 		case level == "+" || level == "#":
 		case strings.Contains(level, "{topic}"), strings.Contains(level, "{name}"), strings.Contains(level, "#"):
-			return strings.Join(append(levels[:i:i], "#"), "/") // it may be any number of levels
+			return strings.Join(append(levels[:i:i], "#"), "/") // the placeholder may stand for any number of levels
 		case strings.ContainsAny(level, "{+"):
 			levels[i] = "+"
 		}
@@ -124,21 +123,21 @@ func widened(template string) string {
 	return strings.Join(levels, "/")
 }
 
-// Source is a filter by which messages go upstream, with the name of its route.
+// Source is a filter whose messages go upstream, with the name of the route that sends them.
 type Source struct{ Name, Filter string }
 
-// Loop is a way on which what goes up comes down again. Up and Down are the
-// indices of the rules; Up is -1 for messages that no rule renames.
+// Loop is a way for a message that was sent upstream to come down again. Up and Down are
+// indices of the rules; Up is -1 if no rule renames the message.
 type Loop struct {
 	Source   string
 	Up, Down int
-	Sends    string // what goes up matches this filter
+	Sends    string // filter of the messages that go up
 }
 
-// Loops finds every pair of a source with its upward rule and a downward rule
-// by which a message that was sent up could be taken down again. It is judged
-// by the names upstream. It may report a way that no message ever takes, where
-// only several rules together cover a filter; it misses none.
+// Loops returns every combination of a source, its upward rule and a downward rule by which a
+// message that was sent up could come down again, judged by the names upstream. It never misses
+// a loop. It may report one that no message takes, when only several rules together cover a
+// filter.
 func Loops(sources []Source, up, down []Rule) []Loop {
 	var found []Loop
 	for _, s := range sources {
@@ -167,16 +166,17 @@ func Loops(sources []Source, up, down []Rule) []Loop {
 	return found
 }
 
-// Shadowed is the index of an earlier rule that takes everything that rule i
-// could take, so that rule i never decides; -1: none.
+// Shadowed returns the index of an earlier rule that applies to everything that rule i could
+// apply to, so that rule i is never used; -1 if there is none.
 func Shadowed(rules []Rule, i int) int {
 	return slices.IndexFunc(rules[:i], func(r Rule) bool { return r.takesAll(rules[i].Filter) })
 }
 
-// reserved are the names that nothing from upstream may carry (docs/spec/semantics.md 3.10).
+// reserved are the first levels of names that no message from upstream may have
+// (docs/spec/semantics.md 3.10).
 var reserved = [...]string{"$", "spaces/", "registry/", "deviceupdate/"}
 
-// Reserved tells whether nothing that comes from upstream may have this name.
+// Reserved reports whether a message from upstream may not have this name.
 func Reserved(name string) bool {
 	for _, p := range reserved {
 		if strings.HasPrefix(name, p) || name+"/" == p {
