@@ -5,8 +5,8 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// ParseIdentity reads {type}:{id}. A type that needs a tenant and is written
-// without one (UserId:{guid} for UserId:{guid}/{tenant}) gets the home tenant.
+// ParseIdentity reads {type}:{id}. The tenant of an identity that needs one may be left out
+// (UserId:{guid} for UserId:{guid}/{tenant}); it is then the home tenant.
 func ParseIdentity(text string, home space.ID) (model.Identity, error) {
 	i, err := model.ParseIdentity(text)
 	if err != nil {
@@ -17,9 +17,9 @@ func ParseIdentity(text string, home space.ID) (model.Identity, error) {
 	return i, err
 }
 
-// Holder is a principal that matches exactly one identity, and no group. It is
-// for questions and for peers of a unix socket, never for a token: what else a
-// token would say of its user is not known.
+// Holder returns a principal with exactly one identity and no groups. It stands for a
+// unix-socket peer, or for somebody of whom an operator asks. It must not stand for the owner
+// of a token, which states further identities.
 func Holder(name string, i model.Identity) *Principal {
 	p := &Principal{
 		Kind:    User,

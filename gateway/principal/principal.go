@@ -1,5 +1,5 @@
-// Package principal holds who is at the other end of a connection: the
-// credentials as they arrived, and the Principal that they proved. Values only.
+// Package principal holds who is at the other end of a connection: the credentials as they
+// arrived, and the Principal that they proved. It holds values only.
 package principal
 
 import (
@@ -37,7 +37,7 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// CredentialKind says what proved the principal.
+// CredentialKind is the kind of credential that proved the principal.
 type CredentialKind uint8
 
 // The credential kinds.
@@ -59,39 +59,40 @@ func (k CredentialKind) String() string {
 	return "none"
 }
 
-// Principal is an authenticated party. Immutable once handed out.
+// Principal is an authenticated party. It is immutable once it has been handed out.
 type Principal struct {
 	Kind Kind
-	// Key owns sessions and queued messages: it names the principal and
-	// nothing of its credential, is unique across kinds, and survives
-	// restarts. "device:{hub device id}", "module:{d}/{m}", "user:{tid}/{oid}",
-	// "sp:{tid}/{oid}", "function:{guid}", "upstream:{name}", "local:{name}".
+	// Key is the name under which sessions and queued messages are owned. It does not depend on
+	// the credential, is unique across kinds, and survives restarts: "device:{hub device id}",
+	// "module:{device}/{module}", "user:{tenant}/{object}", "sp:{tenant}/{object}",
+	// "function:{guid}", "upstream:{name}" or "local:{name}".
 	Key string
-	// Name is for people: logs, status, audit. Never decides anything.
+	// Name is for people (logs, status, audit). Nothing is decided by it.
 	Name string
-	// DeviceID is the hub device id (exact bytes) of a device or module.
+	// DeviceID is the hub device id of a device, or of a module's device. It is compared byte by
+	// byte.
 	DeviceID string
 	// ModuleID is the module id of a module.
 	ModuleID string
-	// Node is the topology GUID of a device, or of a module's device.
+	// Node is the GUID in the registry of a device, or of a module's device.
 	Node space.ID
-	// Subject is what decisions look at.
+	// Subject holds the identities by which rights are decided.
 	Subject model.Subject
 
 	Credential CredentialKind
-	// CredentialID names the very credential without revealing it
-	// (thumbprint, "primary", kid), so that revoking it finds the connection.
+	// CredentialID names the credential without revealing it (a thumbprint, a key's name, a
+	// token's kid), so that the connections of a revoked credential can be found.
 	CredentialID string
 	// Expires is when the credential stops being valid; zero: never.
 	Expires time.Time
 }
 
-// Credentials is what a connection presented, before anything is believed.
+// Credentials is what a client presented, none of it verified yet.
 type Credentials struct {
 	Listener   string
 	Remote     netip.AddrPort
 	TLS        *tls.ConnectionState // nil on a plain listener
-	PeerUID    int                  // unix socket peer; -1 elsewhere
+	PeerUID    int                  // uid of a unix-socket peer; -1 on any other listener
 	Version    byte                 // MQTT protocol level: 4 (3.1.1) or 5
 	ClientID   string
 	Username   string

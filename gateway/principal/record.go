@@ -6,10 +6,10 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// OfRecord tells whether p is the device or module with this name and this
-// device record. name is "{device}", which its modules belong to as well, or
-// "{device}/{module}". A principal of the same name and another record is
-// somebody else: two records can claim one name, and when one of them goes, the other stays.
+// OfRecord reports whether p is the device or module of this name that belongs to this device
+// record. The name {device} includes the device's modules; {device}/{module} is one module. The
+// record must match too, because two records can claim the same name: when one is deleted, the
+// principals of the other must stay.
 func (p *Principal) OfRecord(name string, record space.ID) bool {
 	if p.Node != record || p.Kind != Device && p.Kind != Module {
 		return false

@@ -1,10 +1,10 @@
 package principal
 
-// Refusal is why credentials proved nobody. Code is the MQTT 5 reason code
-// that the client gets; Reason and Detail are for the audit only.
+// Refusal is why credentials were refused. Code is the MQTT 5 reason code for the client.
+// Reason and Detail are only for the audit.
 type Refusal struct {
 	Code   byte
-	Reason string // stable: "unknown-device", "wrong-key", "expired", …
+	Reason string // stable code: "unknown-device", "wrong-key", "expired", …
 	Detail string
 }
 
