@@ -1,7 +1,6 @@
-// Package message holds what is carried: an application message, the verdict
-// under which it is carried, the record that an audit keeps of a decision,
-// and the MQTT reason codes. Values only; everything here is immutable once
-// it has been handed to another package.
+// Package message holds what the gateway carries: an application message, the verdict by which
+// it is carried, the audit record of a decision, and the MQTT reason codes. It holds values
+// only, which are immutable once they have been handed to another package.
 package message
 
 import (
@@ -25,25 +24,25 @@ type Properties struct {
 
 // Message is one application message.
 type Message struct {
-	// ID is unique within this gateway and rises with acceptance order.
+	// ID is unique within this gateway. A message that was accepted later has a higher one.
 	ID      uint64
 	Topic   string
 	Payload []byte
 	QoS     byte
 	Retain  bool
 	Props   Properties
-	// Expires is the end of the message expiry interval; zero: never.
+	// Expires is when the message expiry interval ends; zero: never.
 	Expires  time.Time
 	Accepted time.Time
-	// Publisher is who published it, with the identity set of that moment
-	// (docs/spec/semantics.md 3.9: queued and retained messages keep it). Never nil.
+	// Publisher is who published the message, with the identities that it had then, also while the
+	// message is queued or retained (docs/spec/semantics.md 3.9). Never nil.
 	Publisher *principal.Principal
-	// Via is what access resolved when it allowed the publish.
+	// Via is the route that the topic map found when it allowed the publish.
 	Via Route
 }
 
-// Size is what the message holds in memory, roughly and in bytes, everything
-// that its publisher chose included: what quotas count.
+// Size returns roughly how much memory the message takes, in bytes, including everything of a
+// size that its publisher chose. Quotas count this.
 func (m *Message) Size() int64 {
 	n := len(m.Topic) + len(m.Payload) + len(m.Props.ContentType) + len(m.Props.ResponseTopic) + len(m.Props.CorrelationData)
 	for i := range m.Props.User {
@@ -55,7 +54,7 @@ func (m *Message) Size() int64 {
 	return int64(n)
 }
 
-// Handling says who a publish is for.
+// Handling is what is done with an allowed publish.
 type Handling uint8
 
 // The kinds of handling. Fanout goes to subscribers (and upstream when a
@@ -72,34 +71,36 @@ const (
 	CloudToDevice
 )
 
-// Route is what the topic map made of a publish.
+// Route is what the topic map found out about a publish.
 type Route struct {
 	Handling Handling
-	// Device is the hub device id in the topic, Module its module or "".
+	// Device is the hub device id in the topic; Module is the module id in it, or "".
 	Device, Module string
-	// Sensor is the hardwareId named in the property bag, "" if none.
+	// Sensor is the hardware id that the property bag names; "" if it names none.
 	Sensor string
-	// Origin is the hub device id that owns the sensor (S in docs/spec/semantics.md 3.5); Device when no sensor is named.
+	// Origin is the hub device id of the device that owns the sensor (S in docs/spec/semantics.md
+	// 3.5), or Device when no sensor is named.
 	Origin string
-	// Topic is the topic re-encoded from its parsed form: what is forwarded.
+	// Topic is the topic in canonical encoding, as it is forwarded.
 	Topic string
-	// Mirror is the topic spaces/{path}/devices/{S}/events at which a
-	// reading is republished; "" when it is not.
+	// Mirror is the topic spaces/{path}/devices/{S}/events on which a reading is also published;
+	// "" if it is not.
 	Mirror string
-	// Properties is the decoded property bag, in order, of telemetry.
+	// Properties is the decoded property bag of telemetry, in order.
 	Properties []UserProperty
-	// Request is the $rid (or response id) of a request; Name the method,
-	// action (create, cancel, retry, get) or deployment id parts.
+	// Request is the $rid (or response id) of a request. Name is the method, or the action
+	// (create, cancel, retry, get). Object is the deployment id, or the hardware id of a sensor to
+	// be created.
 	Request, Name, Object string
 	// Status is the status of a method response.
 	Status int
-	// OnBehalf: the publisher does not act for the device or sensor that the
-	// topic names; an on_behalf row let it speak in its name. Whoever forwards
-	// the message stamps who it really was (Message.Publisher).
+	// OnBehalf is true if the publisher does not act for the device or sensor that the topic
+	// names, but was allowed to publish in its name. Whoever forwards the message must state the
+	// real publisher (Message.Publisher).
 	OnBehalf bool
 }
 
-// Verdict is the answer of access to one question.
+// Verdict is the topic map's answer to one question.
 type Verdict struct {
 	Allowed bool
 	// Reason is the stable code of docs/spec/semantics.md 2.4: "granted",
@@ -109,12 +110,12 @@ type Verdict struct {
 	Detail string
 	// Code is the MQTT 5 reason code for the client.
 	Code byte
-	// ReportOnly: the topic map row is watched, not enforced. Allowed is then
-	// true and Reason says what enforcement would have answered.
+	// ReportOnly is true if a row in report-only mode would have refused. Allowed is then true,
+	// and Reason is that of the refusal.
 	ReportOnly bool
-	// Filterable, of a refused SUBSCRIBE: a filtered listener may accept it all the
-	// same, because the filter is only wider than what is readable and each
-	// delivery is decided (docs/spec/semantics.md 3.7).
+	// Filterable, on a refused SUBSCRIBE, is true if the filter only matches more than the
+	// principal may read. A listener that decides every delivery may then accept it
+	// (docs/spec/semantics.md 3.7).
 	Filterable bool
 	Route      Route
 }

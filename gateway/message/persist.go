@@ -8,8 +8,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Refused is the error of a message that was not taken: nothing of it is
-// kept. Code is the MQTT 5 reason code for the publisher.
+// Refused is the error for a message that was not accepted; nothing of it is kept. Code is the
+// MQTT 5 reason code for the publisher.
 type Refused struct {
 	Code   byte
 	Reason string // "outbox-full", "disk-full", "store-failed", …
@@ -17,11 +17,11 @@ type Refused struct {
 
 func (r *Refused) Error() string { return fmt.Sprintf("%s (0x%02x)", r.Reason, r.Code) }
 
-// Passing tells whether the same message may be taken another time: a queue or
-// a disk was full, a part was not there.
+// Passing reports whether the same message may be accepted later: a queue or a disk was full,
+// or a part of the gateway was not ready.
 func (r *Refused) Passing() bool { return Passing(r.Code) }
 
-// Passing tells whether a reason code refuses a message for now only.
+// Passing reports whether the reason code refuses a message only for now.
 func Passing(code byte) bool {
 	switch code {
 	case QuotaExceeded, ServerBusy, ServerUnavailable, ImplementationSpecificError, UnspecifiedError, MessageRateTooHigh:
@@ -30,9 +30,9 @@ func Passing(code byte) bool {
 	return false
 }
 
-// Final tells whether err is the last word on a message, so that its sender may
-// forget it: nil, because it was taken, or a Refused that does not pass. Any other
-// error says nothing about what became of the message.
+// Final reports whether the sender of a message may forget it: it was accepted (err is nil), or
+// refused for good (a Refused that does not pass). Any other error leaves open what became of
+// the message.
 func Final(err error) bool {
 	var r *Refused
 	return err == nil || errors.As(err, &r) && !r.Passing()
@@ -48,7 +48,7 @@ type Subscription struct {
 	ID                uint32 // subscription identifier, 0: none
 }
 
-// StoredSession is what survives of a session: enough to resume it, and to
+// StoredSession is the part of a session that survives a restart: enough to resume it and to
 // decide everything in it again.
 type StoredSession struct {
 	Key       string // unique: principal key and client id
@@ -56,12 +56,12 @@ type StoredSession struct {
 	Principal *principal.Principal // the owner, with its identity set
 	Version   byte                 // MQTT protocol level
 	Expiry    time.Duration        // session expiry interval; negative: never
-	// DisconnectedAt is when it lost its connection; zero while connected
-	// (after a crash: the time of the restart counts).
+	// DisconnectedAt is when the session lost its connection; zero while it is connected. After a
+	// crash it is the time of the restart.
 	DisconnectedAt time.Time
 	Subscriptions  []Subscription
-	// InboundQoS2 holds the packet ids received (PUBREC sent) and not yet
-	// released. It changes with every QoS 2 publish and is kept apart.
+	// InboundQoS2 holds the packet ids for which PUBREC was sent and PUBREL has not arrived. It is
+	// stored separately, because it changes with every QoS 2 publish.
 	InboundQoS2 []uint16
 }
 
@@ -72,24 +72,24 @@ type StoredDelivery struct {
 	QoS     byte // granted QoS of this delivery
 	Retain  bool // retain flag of this delivery
 	SubIDs  []uint32
-	// PacketID is non-zero once it has been sent and is unacknowledged;
-	// Released once its PUBREC has been received.
+	// PacketID is not zero once the message has been sent and until it is acknowledged. Released
+	// is true once its PUBREC has arrived.
 	PacketID uint16
 	Released bool
 }
 
-// StoredWill is what a client leaves behind, from its CONNECT until it has been
-// sent or is void.
+// StoredWill is a client's will message, kept from its CONNECT until it is published or
+// discarded.
 type StoredWill struct {
-	ID        uint64               // of the connection; rises, also across restarts
-	Session   string               // its key
+	ID        uint64               // of the connection; later connections have higher ones, also after a restart
+	Session   string               // StoredSession.Key
 	Principal *principal.Principal // who left it, with its identity set
 	Topic     string
 	Payload   []byte
 	QoS       byte
 	Retain    bool
 	Props     Properties
-	Expiry    time.Duration // message expiry interval, once it is sent
-	Expires   bool          // whether there is one; it may be 0
+	Expiry    time.Duration // message expiry interval, counted from when the will is published
+	Expires   bool          // whether there is an Expiry, which may be 0
 	Delay     time.Duration
 }
