@@ -13,7 +13,7 @@ LINT_VERSION := v2.15.0
 DEBIAN_RUN  := mosquitto-clients:mosquitto_pub
 DEBIAN_TEST := $(DEBIAN_RUN) mosquitto:mosquitto systemd:systemd-socket-activate chromium:chromium dpkg-dev:dpkg-deb
 
-.PHONY: help run smoke test race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-once lines vulncheck release-check docs clean
+.PHONY: help run smoke test power race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-once lines vulncheck release-check docs clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ lint: $(LINT) ## golangci-lint with the project's configuration
 	$(LINT) run ./...
 
 check: test lint race bench-once smoke ## what has to pass before a change lands, on a machine where nothing was installed by hand
+
+CUTS ?= 200
+power: deps ## CUTS power cuts below the store's file system (`make test` does 10); takes /dev/fuse, and root or fusermount3
+	CUTS=$(CUTS) $(GO) test -count=1 -timeout 2h -run PowerCut -v ./gateway/store
 
 FUZZTIME ?= 10s
 fuzz: ## every fuzz target for FUZZTIME

@@ -28,6 +28,8 @@ var onlyHere = []rule{
 		"an MQTT client belongs to the uplink, the simulators and the smoke test"},
 	{"github.com/prometheus/...", []string{"gateway/metrics/..."},
 		"rooms count in plain values; one room speaks Prometheus"},
+	{"github.com/hanwen/go-fuse/v2/...", []string{"gateway/store/internal/powerfs"},
+		"a file system for tests is no part of a daemon"},
 	{"github.com/coreos/go-systemd/v22/...", []string{"gateway/systemd/..."},
 		"one room speaks to the service manager"},
 }

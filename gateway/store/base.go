@@ -74,7 +74,7 @@ type summary struct {
 func badgerOptions(dir string, size int64, o Options) badger.Options {
 	b := badger.DefaultOptions(dir)
 	b.Logger = badgerLog{o.Log}
-	b.SyncWrites = true
+	b.SyncWrites = !o.unsynced
 	b.DetectConflicts = false // one writer
 	b.MetricsEnabled = false
 	b.CompactL0OnClose = false // it would need free space, just when there may be none

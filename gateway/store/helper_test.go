@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("STORE_DRAIN_CHILD"); dir != "" {
 		drainChild(dir)
 	}
+	if dir := os.Getenv(powerChildEnv); dir != "" {
+		powerChild(dir)
+	}
 	goleak.VerifyTestMain(m,
 		// badger leaves these two behind when it fails to open a damaged directory; no handle to stop them is ever returned.
 		goleak.IgnoreTopFunction("github.com/dgraph-io/badger/v4.(*DB).monitorCache"),

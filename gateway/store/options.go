@@ -38,6 +38,8 @@ type Options struct {
 	Now func() time.Time
 
 	disk *disk
+	// unsynced commits without a sync: how a test shows that it would see one missing.
+	unsynced bool
 }
 
 // disk is what the directories of one store, which are on the same disk, share.
