@@ -1,9 +1,11 @@
 // Command gatehousectl is the operator's command. It speaks to a running gatehoused
-// over its admin socket and keeps no state of its own.
+// over its admin socket and keeps no state of its own. Its subcommand bench is a
+// load tool instead: it speaks MQTT to any broker, and needs no daemon.
 //
 // Exit codes: 0 done; 1 it failed (standard error says what, where, and what
 // to do next); 2 the command line is wrong; 3 it was answered, and the answer
-// is no: explain says denied, health is not ok, doctor found a failure.
+// is no: explain says denied, health is not ok, doctor found a failure,
+// bench saw something lost that had been acknowledged, or a connection refused.
 package main
 
 import (
@@ -15,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -59,6 +62,7 @@ type cli struct {
 	ResetClock  resetClockCmd  `cmd:"" name:"reset-clock" help:"Believe this machine's clock: a wrong time was believed before."`
 	Config      configCmd      `cmd:"" help:"The configuration in force, without secrets."`
 	Doctor      doctorCmd      `cmd:"" help:"Look for what is misconfigured or broken."`
+	Bench       benchCmd       `cmd:"" help:"Put load on a broker, this gateway or any other, and account for every message."`
 	Version     versionCmd     `cmd:"" help:"The versions of this command and of the daemon."`
 }
 
@@ -96,7 +100,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		errors.problem(&admin.Error{What: err.Error(), Where: "command line", Next: "gatehousectl --help, or gatehousectl COMMAND --help"})
 		return exitUsage
 	}
-	if k.Command() != "audit" || !c.Audit.Follow {
+	if long := k.Command() == "audit" && c.Audit.Follow || strings.HasPrefix(k.Command(), "bench "); !long {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.Timeout)
 		defer cancel()
