@@ -215,6 +215,9 @@ func (b *Broker) Sessions() []SessionInfo {
 			Inflight:       i.Inflight,
 			Queued:         i.Queued,
 			QueuedBytes:    i.Bytes,
+			LostOldest:     i.Lost.Oldest,
+			LostNewest:     i.Lost.Newest,
+			Overflowing:    i.Losing,
 			Persistent:     i.Persistent,
 			CredentialEnds: i.Principal.Expires,
 		}

@@ -192,8 +192,14 @@ func TestPropertiesCount(t *testing.T) {
 			pub.Publish("a", "", 1, id+1, 0, user(20<<10))
 			pub.Expect(fmt.Sprintf("40:%04x", id+1))
 		}
+		if n := h.Stats().Dropped["session-overflow-oldest"]; n != 0 {
+			t.Errorf("%d lost", n)
+		}
 		pub.Publish("a", "", 1, 9, 0, user(20<<10))
-		pub.Expect("40:000997")
+		pub.Expect("40:0009")
+		if n := h.Stats().Dropped["session-overflow-oldest"]; n != 1 {
+			t.Errorf("%d lost", n)
+		}
 	})
 	t.Run("retained", func(t *testing.T) {
 		t.Parallel()
@@ -204,7 +210,10 @@ func TestPropertiesCount(t *testing.T) {
 			pub.ExpectType(4)
 		}
 		pub.Publish("b", "x", 1, 9, 1, user(20<<10))
-		pub.Expect("40:000997")
+		pub.Expect("40:0009")
+		if st := h.Stats(); st.Retained >= 4 {
+			t.Errorf("%d are kept", st.Retained)
+		}
 	})
 }
 
@@ -309,8 +318,8 @@ func TestB20ManySlowReceivers(t *testing.T) {
 	})
 }
 
-// A publish that a full queue refuses is not kept as retained either.
-func TestRefusedIsNotRetained(t *testing.T) {
+// A receiver without room keeps no publish from being retained.
+func TestFullReceiverAndRetained(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
 	h := start(t, func(o *broker.Options) { o.Vault, o.QueueMessages = v, 1 })
@@ -320,8 +329,8 @@ func TestRefusedIsNotRetained(t *testing.T) {
 	pub.Publish("a/1", "x", 1, 1, 1)
 	pub.Expect("40:0001")
 	pub.Publish("a/2", "x", 1, 2, 1)
-	pub.Expect("40:000297")
-	if n := h.Stats().Retained; n != 1 || v.retains("a/2") {
+	pub.Expect("40:0002")
+	if n := h.Stats().Retained; n != 2 || !v.retains("a/2") {
 		t.Errorf("%d retained", n)
 	}
 }

@@ -50,6 +50,7 @@ type Broker struct {
 	count  counters
 	nextID atomic.Uint64
 	ready  chan struct{}
+	losing chan struct{}   // has an element when a session's loss of deliveries has begun or ended
 	ctx    context.Context // of Run
 
 	// Connections and their writers, which stop waits for. A goroutine that is not
@@ -91,14 +92,15 @@ func New(o Options) (*Broker, error) {
 		o.Auditor = silent{}
 	}
 	b := &Broker{
-		o:     o,
-		shape: frame.Limits{UserProperties: o.MaxUserProperties, Filters: o.MaxFilters},
-		names: topic.Limits{Bytes: o.MaxTopic, Levels: o.MaxLevels},
-		ready: make(chan struct{}),
-		ctx:   context.Background(),
-		live:  map[*conn]struct{}{},
-		wills: map[string]*pendingWill{},
-		ends:  map[*session.Session]*timer{},
+		o:      o,
+		shape:  frame.Limits{UserProperties: o.MaxUserProperties, Filters: o.MaxFilters},
+		names:  topic.Limits{Bytes: o.MaxTopic, Levels: o.MaxLevels},
+		ready:  make(chan struct{}),
+		losing: make(chan struct{}, 1),
+		ctx:    context.Background(),
+		live:   map[*conn]struct{}{},
+		wills:  map[string]*pendingWill{},
+		ends:   map[*session.Session]*timer{},
 	}
 	// Message ids rise with acceptance order, also across restarts: loadWills raises
 	// this further if the clock has been set back.
@@ -120,7 +122,11 @@ func New(o Options) (*Broker, error) {
 		Index:           b.plane,
 		QueueMessages:   o.QueueMessages,
 		QueueBytes:      o.QueueBytes,
+		PrincipalBytes:  o.PrincipalBytes,
 		TotalQueueBytes: o.TotalQueueBytes,
+		Overflow:        o.Overflow,
+		End:             b.endOverfull,
+		Overflowed:      b.overflowed,
 		MaxSessions:     o.MaxSessions,
 	})
 	return b, nil
@@ -144,6 +150,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	close(b.ready)
 	b.conns.Go(func() { b.awaitPolicy(ctx) })
+	b.conns.Go(func() { b.tellOverflows(ctx) })
 	b.sys(ctx)
 	<-ctx.Done()
 	b.stop()

@@ -18,7 +18,7 @@ func TestExpiredTakesNoRoom(t *testing.T) {
 	second := []byte{2, 0, 0, 0, 1}
 	for _, retain := range []byte{0, 1} {
 		const room = 8
-		h := start(t, func(o *broker.Options) { o.QueueMessages, o.MaxRetained = room, room })
+		h := start(t, func(o *broker.Options) { o.QueueMessages, o.MaxRetained, o.Overflow = room, room, broker.DropNewest })
 		if retain == 0 {
 			sub := h.connect(kept(5, "sub"))
 			sub.Subscribe(1, "#", 1)
@@ -29,25 +29,28 @@ func TestExpiredTakesNoRoom(t *testing.T) {
 			pubs = append(pubs, h.client(5, fmt.Sprint("pub", i)))
 		}
 		id := uint16(0)
-		publish := func(props ...[]byte) byte {
+		publish := func(props ...[]byte) (kept bool) {
 			id++
 			pub := pubs[id%room]
-			pub.Publish(fmt.Sprint("t/", id), "x", 1, id, retain, props...)
-			if p := pub.ExpectType(4); len(p.Body) > 2 {
-				return p.Body[2]
+			lost := func() uint64 {
+				d := h.Stats().Dropped
+				return d["session-overflow-newest"] + d["retained-full"]
 			}
-			return 0
+			before := lost()
+			pub.Publish(fmt.Sprint("t/", id), "x", 1, id, retain, props...)
+			finish(pub, 1, id)
+			return lost() == before
 		}
 		for i := range room - 2 {
-			if code := publish(); code != 0 {
-				t.Fatalf("the %dth gets %02x", i, code)
+			if !publish() {
+				t.Fatalf("the %dth is lost", i)
 			}
 		}
-		if publish(second) != 0 || publish([]byte{2, 0, 0, 1, 0}) != 0 || publish() != 0x97 {
+		if !publish(second) || !publish([]byte{2, 0, 0, 1, 0}) || publish() {
 			t.Fatal("it is not full")
 		}
-		h.until("one has expired", func() bool { return publish() == 0 })
-		if publish() != 0x97 {
+		h.until("one has expired", func() bool { return publish() })
+		if publish() {
 			t.Error("more than the expired one went")
 		}
 		if retain == 0 {

@@ -102,7 +102,9 @@ type Options struct {
 	Inflight          int           // unacknowledged deliveries to one client, 512
 	QueueMessages     int           // waiting deliveries of one session, 10,000
 	QueueBytes        int           // 16 MiB
+	PrincipalBytes    int64         // of all sessions of one principal, an eighth of TotalQueueBytes, at least QueueBytes
 	TotalQueueBytes   int64         // of all sessions, 256 MiB
+	Overflow          Overflow      // what is given up when a delivery finds no room there, DropOldest
 	MaxRetained       int           // retained messages, 100,000; beyond half of either limit one publisher may have a quarter
 	MaxRetainedBytes  int64         // 128 MiB
 	Buffer            int           // bytes encoded ahead for one connection, 64 KiB
@@ -114,6 +116,10 @@ type Options struct {
 	RefuseHold        time.Duration // a refused 3.1.1 publisher is held this long, then closed, 5 s
 	SuspendFor        time.Duration // a lost subscription may come back, 60 s
 	SysInterval       time.Duration // of $SYS, 60 s
+
+	// Overflowing, if set, is told which sessions lose deliveries for want of room,
+	// whenever one begins to and when one has ended; an empty list says that none does.
+	Overflowing func([]SessionOverflow)
 
 	// PolicyKnown is closed when the first attempt since the start to fetch the
 	// present policy has ended, with or without success; nil means that the
@@ -139,6 +145,8 @@ func (o Options) withDefaults() Options {
 	def(&o.QueueMessages, 10_000)
 	def(&o.QueueBytes, 16<<20)
 	def(&o.TotalQueueBytes, 256<<20)
+	def(&o.PrincipalBytes, o.TotalQueueBytes/8)
+	o.PrincipalBytes = max(o.PrincipalBytes, int64(o.QueueBytes))
 	def(&o.MaxRetained, 100_000)
 	def(&o.MaxRetainedBytes, 128<<20)
 	def(&o.Buffer, 64<<10)

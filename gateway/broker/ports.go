@@ -18,6 +18,15 @@ type (
 	Vault = session.Vault
 	// Auditor keeps records of decisions.
 	Auditor = session.Auditor
+	// Overflow is what a session without room gives up.
+	Overflow = session.Overflow
+)
+
+// The policies of Overflow.
+const (
+	DropOldest = session.DropOldest
+	DropNewest = session.DropNewest
+	EndSession = session.Disconnect
 )
 
 // Authenticator proves who is at the other end.

@@ -39,8 +39,21 @@ type SessionInfo struct {
 	Inflight       int
 	Queued         int
 	QueuedBytes    int
+	LostOldest     uint64 // deliveries dropped from its queue to make room, since the session was opened or loaded
+	LostNewest     uint64 // deliveries that found no room
+	Overflowing    bool   // it loses deliveries at the moment
 	Persistent     bool
 	CredentialEnds time.Time
+}
+
+// SessionOverflow is a session that loses deliveries for want of room.
+type SessionOverflow struct {
+	Key       string
+	Principal string // its key
+	ClientID  string
+	Connected bool
+	Since     time.Time
+	Lost      uint64 // since then
 }
 
 // Stats are counters since start, but for the gauges in the first block.

@@ -13,9 +13,7 @@
 //
 // Durability. A publisher's Ack is done when the outbox has it, when every
 // persistent session that gets it with QoS 1 or 2 has it, and when it is
-// stored as retained. A message that a full queue refuses, or a shared
-// subscription whose members are all full, is refused as a whole, before
-// anybody got it.
+// stored as retained. It never depends on a receiver that has no room.
 package plane
 
 import (

@@ -25,9 +25,8 @@ type Source struct {
 
 // target is one receiver of a publish.
 type target struct {
-	s        *session.Session // nil: it may not have the message
-	d        session.Delivery
-	reserved bool // quota of s has been taken for it (Session.Reserve)
+	s *session.Session // nil: it may not have the message, or there is no room for it
+	d session.Delivery
 }
 
 // pick is the member of a share that gets the message; its session is nil while
@@ -52,8 +51,10 @@ type work struct {
 var works = sync.Pool{New: func() any { return new(work) }}
 
 // Publish delivers m, which its publisher may publish, to everybody who may receive
-// it now, and stores it if it is to be retained. A code other than success refuses
-// it: then nobody has got it. ack, which may be nil, waits for what must be durable.
+// it now, and stores it if it is to be retained and there is room. A code other than
+// success is only given for Source.Receiver: then nobody has got it. ack, which may be
+// nil, waits for what must be durable. A receiver without room loses a delivery by its
+// own policy (session.Session.Admit), and nobody else learns of it.
 func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code byte) {
 	w := works.Get().(*work)
 	defer w.give()
@@ -66,21 +67,16 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 	if src.Receiver && !m.Retain && len(w.targets)+len(w.picks) == 0 {
 		return message.NoMatchingSubscribers
 	}
-	if m.QoS > 0 && !p.reserve(w, m) {
-		w.release()
-		p.c.Drop("queue-full-refused")
-		return message.QuotaExceeded
+	if m.QoS > 0 && !p.reserve(w, m) && src.Receiver && !m.Retain {
+		return message.QuotaExceeded // its sender keeps it, and tries again
 	}
-	if m.Retain { // after reserve: what a full queue refuses is not retained either
-		if code := p.retain(m, ack, func() {
+	if m.Retain {
+		p.retain(m, ack, func() {
 			w.note(m)
 			if p.index.Load() != index {
 				p.late(w, m)
 			}
-		}); code != message.Success {
-			w.release()
-			return code
-		}
+		})
 	}
 	for i := range w.targets {
 		if t := &w.targets[i]; t.s != nil {
@@ -127,7 +123,7 @@ func (p *Plane) late(w *work, m *message.Message) {
 				continue
 			}
 			found[sub.Session] = true
-			w.targets = append(w.targets, target{sub.Session, d, d.QoS > 0})
+			w.targets = append(w.targets, target{sub.Session, d})
 		}
 	})
 }
@@ -189,46 +185,38 @@ func (src Source) to(sub *session.Sub, m *message.Message) session.Delivery {
 }
 
 // reserve takes quota in every receiver's queue, and in that of one member of each
-// share; false if one is full, and then the caller releases what was taken. A full
-// receiver that may not have the message anyway is left out instead.
-func (p *Plane) reserve(w *work, m *message.Message) bool {
+// share. A receiver for which there is none is left out; false if that leaves nobody.
+func (p *Plane) reserve(w *work, m *message.Message) (any bool) {
 	for i := range w.targets {
 		t := &w.targets[i]
-		if t.d.QoS == 0 || p.reserveIn(w, t.s, m) {
-			t.reserved = t.d.QoS > 0
-			continue
+		if t.d.QoS > 0 && !p.reserveIn(w, t.s, m, true) {
+			t.s = nil
 		}
-		if t.s.MayReceive(m) {
-			return false
-		}
-		t.s = nil
+		any = any || t.s != nil
 	}
 	for i := range w.picks {
-		if !p.pick(w, &w.picks[i], m) {
-			return false
-		}
+		p.pick(w, &w.picks[i], m)
+		any = any || w.picks[i].s != nil
 	}
-	return true
+	return any
 }
 
-// pick chooses the member of a share that gets m and takes quota in its queue; false
-// if some members may have m and the queues of all of those are full. If no member
-// may have m, none is chosen.
-func (p *Plane) pick(w *work, k *pick, m *message.Message) bool {
-	full := false
-	for sub, offline := range k.members() {
-		d := w.src.to(sub, m)
-		if offline && d.QoS == 0 || !sub.Session.MayReceive(m) {
-			continue
+// pick chooses the member of a share that gets m and takes quota in its queue. A full
+// one is passed over while another has room; if all are full, the first one loses a
+// delivery by its policy. If no member may have m, none is chosen.
+func (p *Plane) pick(w *work, k *pick, m *message.Message) {
+	for _, must := range []bool{false, true} {
+		for sub, offline := range k.members() {
+			d := w.src.to(sub, m)
+			if offline && d.QoS == 0 || !sub.Session.MayReceive(m) {
+				continue
+			}
+			if d.QoS == 0 || p.reserveIn(w, sub.Session, m, must) {
+				k.target = target{sub.Session, d}
+				return
+			}
 		}
-		if d.QoS > 0 && !p.reserveIn(w, sub.Session, m) {
-			full = true
-			continue
-		}
-		k.target = target{sub.Session, d, d.QoS > 0}
-		return true
 	}
-	return !full
 }
 
 // members yields the connected members, beginning with the one whose turn it is, and
@@ -249,28 +237,14 @@ func (k *pick) members() iter.Seq2[*session.Sub, bool] {
 	}
 }
 
-// release gives back what reserve took.
-func (w *work) release() {
-	for i := range w.targets {
-		w.targets[i].release()
-	}
-	for i := range w.picks {
-		w.picks[i].release()
-	}
-}
-
-func (t *target) release() {
-	if t.reserved {
-		t.s.Release(t.d.Message)
-	}
-}
-
 // reserveIn takes quota in the queue of s. If s reads and falls behind, it first
-// holds the publisher up for a while.
-func (p *Plane) reserveIn(w *work, s *session.Session, m *message.Message) bool {
-	out, crowded := s.Crowded()
-	if crowded {
+// holds the publisher up for a while. must tells to make room by its policy.
+func (p *Plane) reserveIn(w *work, s *session.Session, m *message.Message, must bool) bool {
+	if out, crowded := s.Crowded(); crowded {
 		w.wait(out)
+	}
+	if must {
+		return s.Admit(m)
 	}
 	return s.Reserve(m) || s.Expire(time.Now()) && s.Reserve(m)
 }
@@ -327,40 +301,31 @@ func (p *Plane) Redeliver(gone *session.Sub, m *message.Message) {
 				continue
 			}
 			k := pick{g: g, turn: int(g.turn.Add(1))}
-			if p.pick(w, &k, m) {
-				p.deliverShared(w, &k, m, nil)
-				return
-			}
+			p.pick(w, &k, m)
+			p.deliverShared(w, &k, m, nil)
+			return
 		}
 	}
 	p.c.Drop("no-member-of-share")
 }
 
 // deliverShared delivers m to the member that was picked. If none was, or that one
-// cannot have m any more, it goes to another member that may receive it now, a
-// connected one first. If some may and the queues of all of those are full, ack is
-// told so: an acknowledgement would say that somebody has the message.
+// cannot have m any more, it goes to another member that may receive it now: a
+// connected one first, and one with room before one that loses a delivery for it.
 func (p *Plane) deliverShared(w *work, k *pick, m *message.Message, ack *session.Ack) {
 	if k.s != nil && p.deliver(w, k.s, k.d, ack) == session.Delivered {
 		return
 	}
-	full := false
-	for sub := range k.members() {
-		d := w.src.to(sub, m)
-		if sub.Session == k.s {
-			continue
-		}
-		if d.QoS > 0 && !p.reserveIn(w, sub.Session, m) {
-			full = full || sub.Session.MayReceive(m)
-			continue
-		}
-		if p.deliver(w, sub.Session, d, ack) == session.Delivered {
-			return
+	for _, must := range []bool{false, true} {
+		for sub := range k.members() {
+			d := w.src.to(sub, m)
+			if sub.Session == k.s || must && d.QoS == 0 || d.QoS > 0 && !p.reserveIn(w, sub.Session, m, must) {
+				continue
+			}
+			if p.deliver(w, sub.Session, d, ack) == session.Delivered {
+				return
+			}
 		}
 	}
 	p.c.Drop("no-member-of-share")
-	if full && ack != nil {
-		ack.Add()
-		ack.Done(message.QuotaExceeded)
-	}
 }

@@ -147,7 +147,8 @@ func (p *Plane) mostRetained() portion {
 // retain stores m as the retained message of its topic, or removes that one; ack
 // waits for the vault. then runs in the same step, with p.kept.mu held: no Replay
 // looks between the change and then.
-func (p *Plane) retain(m *message.Message, ack *session.Ack, then func()) byte {
+// If there is no room it is counted, and m is delivered and not kept.
+func (p *Plane) retain(m *message.Message, ack *session.Ack, then func()) {
 	keep := func() {
 		then()
 		var done func(error)
@@ -167,9 +168,7 @@ func (p *Plane) retain(m *message.Message, ack *session.Ack, then func()) byte {
 	}
 	if full != "" {
 		p.c.Drop(full)
-		return message.QuotaExceeded
 	}
-	return message.Success
 }
 
 // LoadRetained reads the retained messages from the vault. Publishers are not held

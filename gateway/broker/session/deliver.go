@@ -40,8 +40,8 @@ func sizeOf(m *message.Message) int64 {
 	return m.Size() + 256
 }
 
-// Reserve takes quota for one more delivery of QoS 1 or 2; false if the queue of
-// the session, or of all sessions together, is full.
+// Reserve takes quota for one more delivery of QoS 1 or 2; false if the queue of the
+// session is full, or those of its principal or of all sessions together are.
 func (s *Session) Reserve(m *message.Message) bool {
 	size, q := sizeOf(m), &s.store.c
 	if s.count.Add(1) > int64(q.QueueMessages) {
@@ -49,6 +49,12 @@ func (s *Session) Reserve(m *message.Message) bool {
 		return false
 	}
 	if s.bytes.Add(size) > int64(q.QueueBytes) {
+		s.bytes.Add(-size)
+		s.count.Add(-1)
+		return false
+	}
+	if s.owner.bytes.Add(size) > q.PrincipalBytes {
+		s.owner.bytes.Add(-size)
 		s.bytes.Add(-size)
 		s.count.Add(-1)
 		return false
@@ -65,6 +71,7 @@ func (s *Session) Release(m *message.Message) {
 	size := sizeOf(m)
 	s.count.Add(-1)
 	s.bytes.Add(-size)
+	s.owner.bytes.Add(-size)
 	s.store.queued.Add(-size)
 }
 
@@ -153,6 +160,7 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 		s.store.c.Vault.Enqueue(s.Key, e.stored(), done)
 	}
 	s.queue.push(e)
+	s.fair.add(e)
 	s.expires(e)
 	s.pump()
 	return Delivered
@@ -269,6 +277,7 @@ func (s *Session) number(first *Entry) {
 func (s *Session) identify(e *Entry) {
 	e.id = s.nextID()
 	s.ids[e.id] = e
+	s.fair.remove(e)
 	s.update(e)
 }
 
@@ -422,6 +431,10 @@ func (s *Session) finish(e *Entry) {
 	}
 	if e.id != 0 {
 		delete(s.ids, e.id)
+	}
+	s.fair.remove(e)
+	if s.fair != nil && len(s.fair.heap) == 0 {
+		s.fair = nil
 	}
 	s.Release(e.m)
 	if s.persistent {

@@ -19,6 +19,8 @@ type Info struct {
 	Inflight      int // deliveries that are sent and not acknowledged
 	Queued        int // deliveries that wait
 	Bytes         int // of both
+	Lost          Lost
+	Losing        bool // it loses deliveries at the moment, for want of room
 	Persistent    bool
 	Expiry        time.Duration
 }
@@ -36,6 +38,8 @@ func (s *Session) Info() Info {
 		Inflight:      s.sent,
 		Queued:        s.queue.len() + len(s.held),
 		Bytes:         int(s.bytes.Load()),
+		Lost:          s.lost,
+		Losing:        s.over != nil,
 		Persistent:    s.persistent,
 		Expiry:        s.expiry,
 	}

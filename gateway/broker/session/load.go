@@ -36,7 +36,9 @@ func (st *Store) load(r *message.StoredSession, now time.Time, open func(*messag
 		st.c.Vault.DeleteSession(r.Key, nil)
 		return nil
 	}
+	st.mu.Lock()
 	s := st.create(r.Key, r.ClientID)
+	st.mu.Unlock()
 	s.who, s.level, s.persistent, s.expiry = r.Principal, r.Version, true, r.Expiry
 	if s.offline = r.DisconnectedAt; s.offline.IsZero() {
 		s.offline = now // it was connected when the process ended
@@ -82,6 +84,7 @@ func (st *Store) load(r *message.StoredSession, now time.Time, open func(*messag
 		}
 		s.count.Add(1)
 		s.bytes.Add(e.size)
+		s.owner.bytes.Add(e.size)
 		st.queued.Add(e.size)
 		return nil
 	})

@@ -178,6 +178,7 @@ func (s *Session) discard(reason string, meant func(*Entry) bool) int {
 		}
 	}
 	s.queue.putBack(back)
+	s.settle()
 	s.pump()
 	return n
 }

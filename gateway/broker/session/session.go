@@ -67,8 +67,9 @@ type Session struct {
 	Key      string
 	ClientID string
 	store    *Store
+	owner    *holder
 
-	mu         sync.Mutex // guards the fields down to left
+	mu         sync.Mutex // guards the fields down to over
 	who        *principal.Principal
 	rights     Rights
 	level      byte
@@ -87,7 +88,10 @@ type Session struct {
 	soonest    time.Time            // the first expiry of what waits; zero if nothing expires
 	lastID     uint16
 	seq        uint64
-	left       []Left // once dead: see TakeLeft
+	left       []Left   // once dead: see TakeLeft
+	fair       *fair    // from the first overflow until the queue is empty, or nil
+	lost       Lost     // for want of room, since the session was opened or loaded
+	over       *Episode // while it loses deliveries for want of room, or nil
 
 	// What queue, held and window hold, and what Reserve has promised to publishers
 	// whose delivery has not come yet. Changed without mu.
@@ -118,6 +122,8 @@ type Entry struct {
 	dup      bool // it may have reached the client already, so it is sent with DUP
 	sent     bool // it is in the window
 	released bool // PUBREC came, or the delivery was given up: only a PUBREL is left to send
+	counted  bool // in Session.fair
+	gone     bool // it was taken out of the middle of the queue, and keeps its place there for a while
 	firm     bool // identifier and released are as durable as they must be before its next packet
 }
 

@@ -22,8 +22,17 @@ type Config struct {
 	Index Index
 
 	QueueMessages, QueueBytes int   // of one session
+	PrincipalBytes            int64 // of all sessions of one principal; 0: as TotalQueueBytes
 	TotalQueueBytes           int64 // of all
-	MaxSessions               int   // of one principal; 0: any number
+	Overflow                  Overflow
+	MaxSessions               int // of one principal; 0: any number
+
+	// End ends a session and its connection, by the policy Disconnect. It is called
+	// without a lock.
+	End func(*Session)
+	// Overflowed is told when an Episode begins and when it is over, with the
+	// session's mu held. It may be nil.
+	Overflowed func(Episode)
 }
 
 // Index is the subscription index. It is changed with the mu of the subscription's
@@ -39,14 +48,22 @@ type Store struct {
 	queued atomic.Int64  // bytes that wait or are unacknowledged, and reserved ones, of all sessions
 	gen    atomic.Uint64 // rises with every revocation: see Generation
 
-	mu       sync.Mutex                       // guards sessions and owned
-	sessions map[string]*Session              // by Session.Key
-	owned    map[string]map[*Session]struct{} // by principal key
+	mu       sync.Mutex          // guards sessions and owned
+	sessions map[string]*Session // by Session.Key
+	owned    map[string]*holder  // by principal key
+
+	losing losing
 }
 
 // NewStore makes an empty store.
 func NewStore(c Config) *Store {
-	s := &Store{c: c, sessions: map[string]*Session{}, owned: map[string]map[*Session]struct{}{}}
+	if c.PrincipalBytes == 0 {
+		c.PrincipalBytes = c.TotalQueueBytes
+	}
+	if c.Overflowed == nil {
+		c.Overflowed = func(Episode) {}
+	}
+	s := &Store{c: c, sessions: map[string]*Session{}, owned: map[string]*holder{}}
 	s.gen.Store(1)
 	return s
 }
@@ -127,7 +144,7 @@ func (st *Store) Open(r Request) Opened {
 		if o.Present {
 			return o
 		}
-	} else if st.c.MaxSessions > 0 && len(st.owned[r.Principal.Key]) >= st.c.MaxSessions {
+	} else if st.c.MaxSessions > 0 && len(st.held(r.Principal.Key)) >= st.c.MaxSessions {
 		return o
 	}
 	s := st.create(key, r.ClientID)
@@ -147,11 +164,16 @@ func (st *Store) enter(s *Session) {
 		st.leave(old)
 	}
 	st.sessions[s.Key] = s
-	owner := ownerOf(s.Key)
-	if st.owned[owner] == nil {
-		st.owned[owner] = map[*Session]struct{}{}
+	st.owned[s.owner.key] = s.owner // the session that left may have been its only one
+	s.owner.sessions[s] = struct{}{}
+}
+
+// held are the sessions of a principal; st.mu is held.
+func (st *Store) held(principalKey string) map[*Session]struct{} {
+	if h := st.owned[principalKey]; h != nil {
+		return h.sessions
 	}
-	st.owned[owner][s] = struct{}{}
+	return nil
 }
 
 // leave takes s out, if it is still the session of its key; st.mu is held.
@@ -160,10 +182,9 @@ func (st *Store) leave(s *Session) {
 		return
 	}
 	delete(st.sessions, s.Key)
-	owner := ownerOf(s.Key)
-	delete(st.owned[owner], s)
-	if len(st.owned[owner]) == 0 {
-		delete(st.owned, owner)
+	delete(s.owner.sessions, s)
+	if len(s.owner.sessions) == 0 {
+		delete(st.owned, s.owner.key)
 	}
 }
 
@@ -172,11 +193,17 @@ func ownerOf(key string) string {
 	return owner
 }
 
+// create makes a session that enter puts in its place; st.mu is held.
 func (st *Store) create(key, clientID string) *Session {
+	owner := st.owned[ownerOf(key)]
+	if owner == nil {
+		owner = &holder{key: ownerOf(key), sessions: map[*Session]struct{}{}}
+	}
 	return &Session{
 		Key:      key,
 		ClientID: clientID,
 		store:    st,
+		owner:    owner,
 		subs:     map[string]*Sub{},
 		inbound:  map[uint16]*Exchange{},
 		ids:      map[uint16]*Entry{},
@@ -222,6 +249,8 @@ func (s *Session) kill() {
 		}
 	}
 	s.queue, s.held, s.ids, s.sent = queue{}, nil, map[uint16]*Entry{}, 0
+	s.fair = nil
+	s.settle()
 	s.inbound = map[uint16]*Exchange{} // an Answer that comes later finds nothing of its own
 	s.store.c.Index.Remove(s.list()...)
 	s.subs = map[string]*Sub{}
@@ -297,7 +326,7 @@ func (st *Store) All() []*Session {
 func (st *Store) Of(principalKey string) []*Session {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	own := st.owned[principalKey]
+	own := st.held(principalKey)
 	list := make([]*Session, 0, len(own))
 	for s := range own {
 		list = append(list, s)

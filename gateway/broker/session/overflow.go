@@ -1,0 +1,234 @@
+package session
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+// Overflow is what is given up when a delivery finds no room (docs/spec/semantics.md 6.4).
+type Overflow uint8
+
+// The policies.
+const (
+	DropOldest Overflow = iota // the oldest delivery of the publisher that holds most of the queue
+	DropNewest                 // the delivery that finds no room
+	Disconnect                 // the session: it ends, and what it held is forgotten
+)
+
+// Reasons by which what is lost for want of room is counted.
+const (
+	lostOldest = "session-overflow-oldest"
+	lostNewest = "session-overflow-newest"
+)
+
+// Lost is how many deliveries a session lost for want of room.
+type Lost struct {
+	Oldest uint64 // dropped by DropOldest, to make room for later ones
+	Newest uint64 // that found no room, or were the last of a queue when another session needed the room
+}
+
+// Episode is a time in which a session loses deliveries for want of room: from the
+// first one until its queue is at most a quarter full, or the session ends.
+type Episode struct {
+	Session *Session
+	Owner   string // its principal's key
+	Since   time.Time
+	Lost    uint64 // since then
+	Over    bool
+}
+
+// Admit takes quota for one more delivery of QoS 1 or 2, as Reserve does. If there
+// is no room, somebody loses a delivery for it by the policy: the session itself; if
+// the share of its principal is used up, that principal's fullest session; if that of all
+// sessions is, the fullest session of the principal that holds most. It returns
+// false if the new delivery is the one that is lost, or if s may not have it anyway:
+// then nobody loses anything. No lock may be held, because the policy may end a session.
+func (s *Session) Admit(m *message.Message) bool {
+	st := s.store
+	if s.Reserve(m) || s.Expire(time.Now()) && s.Reserve(m) {
+		return true
+	}
+	if !s.MayReceive(m) {
+		return false
+	}
+	if sizeOf(m) > st.most() { // however much is dropped
+		s.loses(lostNewest)
+		return false
+	}
+	for !s.Reserve(m) {
+		if !st.makeRoom(s, sizeOf(m)) {
+			return false
+		}
+	}
+	return true
+}
+
+// most is the size of the largest delivery that an empty queue takes.
+func (st *Store) most() int64 {
+	return min(int64(st.c.QueueBytes), st.c.TotalQueueBytes)
+}
+
+// makeRoom drops one delivery, so that one of that size may fit into s; false if
+// the new one is lost instead.
+func (st *Store) makeRoom(s *Session, size int64) bool {
+	losers := st.losers(s, size)
+	for _, loser := range losers {
+		switch {
+		case st.c.Overflow == Disconnect:
+			loser.loses(lostNewest)
+			st.c.End(loser)
+			return loser != s
+		case st.c.Overflow == DropNewest && loser == s:
+			s.loses(lostNewest)
+			return false
+		case loser.shed(st.c.Overflow):
+			return true
+		}
+	}
+	if len(losers) == 0 {
+		return s.Alive() // room has come meanwhile
+	}
+	s.loses(lostNewest)
+	return false
+}
+
+// losers lists the sessions that may lose a delivery for one of that size to s, the
+// first one first. There is none if it fits.
+func (st *Store) losers(s *Session, size int64) []*Session {
+	c := &st.c
+	if s.count.Load() >= int64(c.QueueMessages) || s.bytes.Load()+size > int64(c.QueueBytes) {
+		return []*Session{s}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if s.owner.bytes.Load()+size > c.PrincipalBytes {
+		return s.owner.fullest()
+	}
+	if st.queued.Load()+size <= c.TotalQueueBytes {
+		return nil
+	}
+	// Everybody who holds more than an equal part, whoever holds most first. Nobody
+	// below an equal part loses for somebody else.
+	var above []*holder
+	equal := c.TotalQueueBytes / int64(max(1, len(st.owned)))
+	for _, h := range st.owned {
+		if h.bytes.Load() > equal || h == s.owner {
+			above = append(above, h)
+		}
+	}
+	slices.SortFunc(above, func(a, b *holder) int {
+		return cmp.Or(cmp.Compare(b.bytes.Load(), a.bytes.Load()), cmp.Compare(a.key, b.key))
+	})
+	var list []*Session
+	for _, h := range above {
+		list = append(list, h.fullest()...)
+	}
+	return list
+}
+
+// fullest lists the sessions of h, the one with most bytes first; Store.mu is held.
+func (h *holder) fullest() []*Session {
+	list := make([]*Session, 0, len(h.sessions))
+	for s := range h.sessions {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b *Session) int {
+		return cmp.Or(cmp.Compare(b.bytes.Load(), a.bytes.Load()), cmp.Compare(a.Key, b.Key))
+	})
+	return list
+}
+
+// shed drops one waiting delivery, by DropOldest or the last one; false if there is
+// none that may be dropped. What has a packet identifier stays: the client may have
+// it, and would take the next message with that identifier for a repetition.
+func (s *Session) shed(by Overflow) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead {
+		return false
+	}
+	var e *Entry
+	if by == DropOldest {
+		if s.fair == nil {
+			s.fair = newFair(s.queue.each(), s.held)
+		}
+		e = s.fair.oldest()
+	} else if all := s.queue.each(); len(all) > 0 && all[len(all)-1].id == 0 {
+		e = all[len(all)-1]
+	}
+	if e == nil {
+		return false
+	}
+	if i := slices.Index(s.held, e); i >= 0 {
+		s.held = slices.Delete(s.held, i, i+1)
+	} else {
+		s.queue.remove(e)
+	}
+	if by == DropOldest {
+		s.lose(lostOldest)
+	} else {
+		s.lose(lostNewest)
+	}
+	s.finish(e)
+	return true
+}
+
+// loses counts a delivery that is lost.
+func (s *Session) loses(reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lose(reason)
+}
+
+// lose is loses; s.mu is held.
+func (s *Session) lose(reason string) {
+	s.store.c.Drop(reason)
+	if s.dead {
+		return
+	}
+	if reason == lostOldest {
+		s.lost.Oldest++
+	} else {
+		s.lost.Newest++
+	}
+	if s.over == nil {
+		s.over = &Episode{Session: s, Owner: s.who.Key, Since: time.Now()}
+		s.store.losing.begin(s)
+		s.store.c.Overflowed(*s.over)
+	}
+	s.over.Lost++
+}
+
+// settle ends the episode, if there is one and its reason has gone; s.mu is held.
+func (s *Session) settle() {
+	c := &s.store.c
+	if s.over == nil || !s.dead &&
+		(s.count.Load()*4 > int64(c.QueueMessages) || s.bytes.Load()*4 > int64(c.QueueBytes) ||
+			s.owner.bytes.Load()*4 > c.PrincipalBytes*3 || s.store.queued.Load()*4 > c.TotalQueueBytes*3) {
+		return
+	}
+	e := *s.over
+	e.Over = true
+	s.over = nil
+	s.store.losing.end(s)
+	c.Overflowed(e)
+}
+
+// Losing lists the episodes that are not over, in order of the session's key. It
+// ends those first whose reason has gone without a delivery of their own leaving.
+func (st *Store) Losing() []Episode {
+	var list []Episode
+	for _, s := range st.losing.all() {
+		s.mu.Lock()
+		s.settle()
+		if s.over != nil {
+			list = append(list, *s.over)
+		}
+		s.mu.Unlock()
+	}
+	slices.SortFunc(list, func(a, b Episode) int { return cmp.Compare(a.Session.Key, b.Session.Key) })
+	return list
+}
