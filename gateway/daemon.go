@@ -261,6 +261,7 @@ func (d *daemon) buildMessages() error {
 		Listeners: d.doors.mqtt, Authenticator: d.identity, Access: liveAccess{&access.Live{Control: d.access, Still: d.identity.Still, Decided: d.metrics.Decided}},
 		Services: d, Outbox: routed{d}, Vault: d.store.Vault(), Auditor: d.ledger, Log: d.log,
 		QueueMessages: s.QueueMessages, QueueBytes: int(s.QueueBytes), TotalQueueBytes: int64(s.TotalBytes),
+		PrincipalBytes: int64(float64(s.TotalBytes) * s.PrincipalShare), Overflow: overflows[s.Overflow], Overflowing: d.sessionsOverflow,
 		MaxRetained: s.Retained, MaxRetainedBytes: int64(s.RetainedBytes), MaxSessionExpiry: s.MaxExpiry, RefuseHold: d.cfg.Outbox.RefuseAfter,
 	}
 	l := d.cfg.Limits

@@ -33,10 +33,19 @@ func (c sessionsCmd) Run(e *env) error {
 				name += " (" + s.Name + ")"
 			}
 			rows[i] = []cell{state, text("%s", name), text("%s", s.ClientID), text("%s", s.Remote), text("%s", s.Protocol), text("%s", s.Credential),
-				text("%d", len(s.Subscriptions)), text("%d", s.Queued), text("%d/%d", s.Received, s.Sent), denials(s.Denied)}
+				text("%d", len(s.Subscriptions)), text("%d", s.Queued), lost(&s), text("%d/%d", s.Received, s.Sent), denials(s.Denied)}
 		}
-		p.table([]string{"", "PRINCIPAL", "CLIENT", "FROM", "MQTT", "BY", "SUBS", "QUEUED", "IN/OUT", "DENIED"}, rows, "no sessions")
+		p.table([]string{"", "PRINCIPAL", "CLIENT", "FROM", "MQTT", "BY", "SUBS", "QUEUED", "LOST", "IN/OUT", "DENIED"}, rows, "no sessions")
 	})
+}
+
+// lost is how many messages a session lost for want of room, in red while it goes on.
+func lost(s *admin.Session) cell {
+	style := dim
+	if s.Overflowing {
+		style = red
+	}
+	return in(style, "%d", s.LostOldest+s.LostNewest)
 }
 
 func denials(n uint64) cell {

@@ -9,12 +9,14 @@ func Default() Config {
 	return Config{
 		Limits: DefaultLimits(),
 		Sessions: Sessions{
-			MaxExpiry:     7 * 24 * time.Hour,
-			QueueMessages: 1000,
-			QueueBytes:    4 * MiB,
-			TotalBytes:    256 * MiB,
-			Retained:      100000,
-			RetainedBytes: 64 * MiB,
+			MaxExpiry:      7 * 24 * time.Hour,
+			QueueMessages:  1000,
+			QueueBytes:     4 * MiB,
+			TotalBytes:     256 * MiB,
+			PrincipalShare: 0.125,
+			Overflow:       OverflowDropOldest,
+			Retained:       100000,
+			RetainedBytes:  64 * MiB,
 		},
 		Identity: Identity{
 			Scope: "user_impersonation",

@@ -112,6 +112,10 @@ type Sessions struct {
 	QueueBytes Size `yaml:"queueBytes"`
 	// What waits for all sessions together.
 	TotalBytes Size `yaml:"totalBytes"`
+	// The part of totalBytes that the sessions of one principal may hold, above 0 to 1; one full queue is always allowed.
+	PrincipalShare float64 `yaml:"principalShare" unit:"of totalBytes"`
+	// What is given up when there is no room: the oldest message of the publisher that holds most of the queue, the new message, or the session.
+	Overflow string `yaml:"overflow" choices:"drop-oldest,drop-newest,disconnect"`
 	// Retained messages; beyond half of either limit one publisher may have a quarter.
 	Retained int `yaml:"retained" unit:"messages"`
 	// The same, by size.

@@ -28,6 +28,21 @@ var retiredKeys = map[string]retired{
 		why:    "PROXY v2 is not served by this build",
 		hint:   "remove it: every client would be taken for the proxy",
 	},
+	"overflow": {
+		refuse: true,
+		why:    overflowWhy,
+		hint:   overflowHint,
+	},
+	"limits.overflow": {
+		refuse: true,
+		why:    overflowWhy,
+		hint:   overflowHint,
+	},
+	"listeners[].limits.overflow": {
+		refuse: true,
+		why:    overflowWhy,
+		hint:   overflowHint,
+	},
 	"listeners[].limits.maxPacket":         {to: "limits.maxPacket"},
 	"listeners[].limits.maxKeepAlive":      {to: "limits.maxKeepAlive"},
 	"listeners[].limits.receiveMaximum":    {to: "limits.receiveMaximum"},
@@ -37,6 +52,12 @@ var retiredKeys = map[string]retired{
 	"listeners[].limits.maxFilters":        {to: "limits.maxFilters"},
 	"listeners[].limits.writeBuffer":       {to: "limits.writeBuffer"},
 }
+
+// overflow is a setting of two sections, and was looked for in others.
+const (
+	overflowWhy  = "is no setting of this section: queues of clients and the outbox each have their own"
+	overflowHint = "write it into the section sessions: (drop-oldest, drop-newest or disconnect) or outbox: (refuse, drop-oldest or drop-newest)"
+)
 
 var indexes = regexp.MustCompile(`\[\d+\]`)
 

@@ -11,6 +11,7 @@ const (
 	OverflowRefuse     = "refuse"
 	OverflowDropOldest = "drop-oldest"
 	OverflowDropNewest = "drop-newest"
+	OverflowDisconnect = "disconnect" // of sessions only: the session ends
 )
 
 // Outbox bounds what waits for the upstream. drop-* is an explicit exemption

@@ -92,6 +92,9 @@ func (v *validator) limits() {
 	if s.TotalBytes < s.QueueBytes {
 		v.bad("sessions.totalBytes", "is smaller than the queue of one session", "write at least sessions.queueBytes")
 	}
+	if s.PrincipalShare <= 0 || s.PrincipalShare > 1 {
+		v.bad("sessions.principalShare", "must be above 0 and at most 1", "0.125 means that one principal may hold an eighth of sessions.totalBytes")
+	}
 	v.atLeast("sessions.retained", float64(s.Retained), 0, "")
 	b := v.c.Outbox
 	v.atLeast("outbox.maxBytes", float64(b.MaxBytes), float64(1*MiB), "bytes (1 MiB)")
