@@ -1,12 +1,13 @@
-// Package health holds what is wrong with the gateway right now: named
-// warnings, each with its severity, since when, and what an operator does next.
+// Package health holds what is wrong with the gateway now: named warnings, each with its
+// severity, the time since when it holds, and what an operator should do.
 //
-// A warning is a condition, not an event: raising it again changes its text
-// and keeps its beginning, clearing one that is not raised does nothing. The
-// names are stable; dashboards and tests refer to them. A Tracker may be used
-// by any number of goroutines; Report returns values that nobody changes.
-// Watchers see every change in order, called on the goroutine that made it,
-// outside the lock of readers; they must not call back into Set or Clear.
+// A warning is a condition, not an event: raising it again changes its text and keeps its start
+// time, and clearing one that is not raised does nothing. Names are stable, because dashboards
+// and tests refer to them.
+//
+// A Tracker is safe for concurrent use, and nobody changes the values that Report returns.
+// Watchers are called for every change, in order, on the goroutine that made the change and
+// without holding mu. They must not call Set, Raise or Clear, which would deadlock.
 package health
 
 import (
@@ -38,7 +39,7 @@ func (s Severity) String() string {
 	return "failing"
 }
 
-// MarshalText is String.
+// MarshalText implements encoding.TextMarshaler with String.
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // Warning is one condition.
@@ -57,19 +58,20 @@ type Report struct {
 	Warnings []Warning `json:"warnings"`
 }
 
-// Change is one step, for the log, the audit and systemd's status line.
+// Change is a warning that was raised or cleared, for the log, the audit and systemd's status
+// line.
 type Change struct {
 	Warning Warning
 	Raised  bool // false: cleared
 	State   string
 }
 
-// Tracker keeps the warnings.
+// Tracker holds the warnings. Use New.
 type Tracker struct {
 	now func() time.Time
 
-	// step serialises changes together with their notification, so that
-	// watchers see them in order; mu guards what readers look at.
+	// step is held over a change and the calls to its watchers, so that watchers see changes in
+	// order. It is locked before mu.
 	step sync.Mutex
 
 	mu       sync.Mutex
@@ -87,7 +89,7 @@ func New(now func() time.Time) *Tracker {
 	return &Tracker{now: now, warnings: map[string]Warning{}, since: now()}
 }
 
-// Watch has f called at each change from now on.
+// Watch has f called for each change from now on.
 func (t *Tracker) Watch(f func(Change)) {
 	t.mu.Lock()
 	t.watchers = append(slices.Clip(t.watchers), f)
@@ -109,7 +111,8 @@ func (t *Tracker) Raise(name string, severity Severity, text, next string) {
 			w.Since = old.Since
 		}
 		t.warnings[name] = w
-		// A new text alone ("stale for 61 min", "62 min") is no change to tell of.
+		// Only a new warning or severity is reported as a change, not a new text ("stale for 61 min",
+		// "62 min").
 		return Change{Warning: w, Raised: true}, !had || old.Severity != severity
 	})
 }
@@ -123,7 +126,8 @@ func (t *Tracker) Clear(name string) {
 	})
 }
 
-// Set raises or clears, for conditions that are looked at again and again.
+// Set raises the named warning if raised is true, and clears it otherwise. It is meant for
+// conditions that are checked repeatedly.
 func (t *Tracker) Set(raised bool, name string, severity Severity, text, next string) {
 	if raised {
 		t.Raise(name, severity, text, next)
