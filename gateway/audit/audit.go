@@ -1,17 +1,16 @@
-// Package audit keeps what was decided: the last records in memory for the
-// operator, all of them as JSON lines in a file that rotates and in the log,
-// and live for those who follow.
+// Package audit records decisions and events. It keeps the latest records in memory, writes all
+// of them as JSON lines to a file that rotates and to the log, and passes them to followers as
+// they happen.
 //
-// Audit never blocks and never does I/O: it takes one short lock. Records are
-// limited per principal; what is above the rate is not written one by one but
-// counted, and the count is written within seconds as one record whose Count
-// says how many it stands for. After Run has returned, the Counts of all
-// emitted records add up to the calls of Audit. A writer that cannot keep up,
-// or a full disk, loses lines of the file, never of the count: a record
-// "records-missed" says how many.
+// Audit never waits and does no I/O: it holds mu briefly. The rate of records is limited for
+// each principal. Records above the rate are counted, and the count is written within seconds
+// as one record whose Count says how many records it stands for. Once Run has returned, the
+// Counts of all records add up to the number of calls of Audit. If the file cannot be written
+// fast enough, or at all, lines are missing from the file but not from the counts: a record
+// with the reason "records-missed" says how many.
 //
-// A refused CONNECT has proved nobody, so its claimed name limits nothing: it
-// is limited by the address it came from.
+// A refused CONNECT proves no principal, and a client could claim a new name each time. Its
+// records are therefore limited by the address that it came from.
 package audit
 
 import (
@@ -33,19 +32,20 @@ type Options struct {
 	// old files stay (4).
 	MaxSize int64
 	Keep    int
-	// Rate is records a second for one principal (5); Burst how many at once (4*Rate, at least 10).
+	// Rate is how many records a second are written for one principal (default 5), and Burst how
+	// many at once (default 4*Rate, at least 10).
 	Rate  float64
 	Burst float64
 	Ring  int // records kept in memory (2048)
 	Now   func() time.Time
-	// FileError hears of the file: an error when writing begins to fail,
-	// nil when it works again. Called by Run's goroutine.
+	// FileError is called with an error when writing File begins to fail, and with nil when it
+	// works again. It is called by Run's goroutine.
 	FileError func(error)
 }
 
 const (
-	maxPrincipals = 8192 // limiters; beyond, newcomers share one
-	maxPending    = 32   // different suppressed records of one principal
+	maxPrincipals = 8192 // principals with a limiter of their own; the others share one
+	maxPending    = 32   // kinds of suppressed records that are counted separately for one principal
 	maxText       = 512  // bytes of a text that a client chose
 	queueLength   = 4096 // records between Audit and the writer
 	flushEvery    = time.Second
@@ -56,7 +56,7 @@ type Log struct {
 	o     Options
 	queue chan message.AuditRecord
 
-	missed     atomic.Uint64 // since the last record that said so
+	missed     atomic.Uint64 // since the last "records-missed" record
 	missedAll  atomic.Uint64
 	suppressed atomic.Uint64
 	total      atomic.Uint64
@@ -102,7 +102,7 @@ func New(o Options) *Log {
 	return l
 }
 
-// Audit takes one record.
+// Audit records r, or counts it if its principal is above the rate.
 func (l *Log) Audit(r message.AuditRecord) {
 	now := l.o.Now()
 	if r.Time.IsZero() {
@@ -125,7 +125,7 @@ func (l *Log) Audit(r message.AuditRecord) {
 	lim.suppress(r)
 }
 
-// subject is what a record is limited by.
+// subject returns what the rate of a record is limited by: its principal, or an address.
 func subject(r *message.AuditRecord) string {
 	if r.Event == "connect" && !r.Allowed {
 		if ap, err := netip.ParseAddrPort(r.Remote); err == nil {
@@ -149,7 +149,7 @@ func (l *Log) limiter(key string, now time.Time) *limiter {
 	return lim
 }
 
-// emit hands a record to memory, followers and the writer. mu is held.
+// emit passes a record to the ring, the followers and the writer's queue. mu is held.
 func (l *Log) emit(r message.AuditRecord) {
 	l.ring[l.next] = r
 	if l.next++; l.next == len(l.ring) {
@@ -166,7 +166,7 @@ func (l *Log) emit(r message.AuditRecord) {
 	}
 }
 
-// Run writes records until ctx ends, then what is left, and returns nil.
+// Run writes records until ctx ends, then writes those that are left and returns nil.
 func (l *Log) Run(ctx context.Context) error {
 	w := &writer{o: &l.o}
 	defer w.close()
@@ -195,8 +195,8 @@ func (l *Log) Run(ctx context.Context) error {
 	}
 }
 
-// flush emits the counts of what was suppressed: for principals that are
-// below their rate again, or for all at the end. Idle limiters are forgotten.
+// flush emits the counts of suppressed records: of principals that are below their rate again,
+// or (all) of every principal. It removes limiters that are idle.
 func (l *Log) flush(all bool) {
 	now := l.o.Now()
 	l.mu.Lock()
@@ -235,8 +235,8 @@ func (l *Log) reportMissed() {
 	}
 }
 
-// Counts says how many records there were, how many were counted instead of
-// written one by one, and how many the writer missed.
+// Counts are totals: records, those of them that were only counted because of the rate, and
+// those that the writer missed.
 type Counts struct{ Total, Suppressed, Missed uint64 }
 
 // Counts returns the totals since the start.

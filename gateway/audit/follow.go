@@ -6,15 +6,15 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Follower receives records as they are emitted. One that does not read loses
-// records, and Missed says how many; nobody ever waits for it.
+// Follower receives records as they are emitted. One that reads too slowly loses records, and
+// Missed says how many. No caller of Audit waits for it.
 type Follower struct {
 	c      chan message.AuditRecord
 	missed atomic.Uint64
 	log    *Log
 }
 
-// Follow begins to follow. Close it.
+// Follow returns a new Follower. The caller must close it.
 func (l *Log) Follow() *Follower {
 	f := &Follower{c: make(chan message.AuditRecord, 256), log: l}
 	l.mu.Lock()
@@ -23,10 +23,10 @@ func (l *Log) Follow() *Follower {
 	return f
 }
 
-// C delivers the records. It is closed by Close.
+// C returns the channel of records. Close closes it.
 func (f *Follower) C() <-chan message.AuditRecord { return f.c }
 
-// Missed returns how many records were lost since it was last asked.
+// Missed returns how many records were lost since the last call.
 func (f *Follower) Missed() uint64 { return f.missed.Swap(0) }
 
 // Close ends it; a second Close does nothing.
@@ -35,7 +35,7 @@ func (f *Follower) Close() {
 	defer f.log.mu.Unlock()
 	if _, open := f.log.followers[f]; open {
 		delete(f.log.followers, f)
-		close(f.c) // nobody sends without log.mu
+		close(f.c) // sends happen only with log.mu held
 	}
 }
 

@@ -13,9 +13,9 @@ type Counters interface {
 	Denied(reason string, n uint64)
 }
 
-// Ledger is where every room's records arrive: each is counted by its reason,
-// then written to the log. The totals of refusals are also kept here, for the
-// status page. Safe for concurrent use.
+// Ledger receives the audit records of all parts of the gateway. It counts each by its reason,
+// then writes it to the log. It also keeps the totals of refusals for the status page. Safe for
+// concurrent use.
 type Ledger struct {
 	log      *Log
 	counters Counters
@@ -25,16 +25,17 @@ type Ledger struct {
 	denied map[string]uint64 // by reason; guarded by mu; bounded by maxDeniedReasons
 }
 
-// maxDeniedReasons bounds the map: reasons are ours, but a bug must not grow it.
+// maxDeniedReasons bounds denied. Reasons are constants of this program, but a bug must not
+// make the map grow without end.
 const maxDeniedReasons = 128
 
-// NewLedger counts with counters and writes to log. version is the policy
-// version in force, noted with each record that names none.
+// NewLedger returns a Ledger that counts with counters and writes to log. version returns the
+// policy version in force, which is set in each record that states none.
 func NewLedger(log *Log, counters Counters, version func() string) *Ledger {
 	return &Ledger{log: log, counters: counters, version: version, denied: map[string]uint64{}}
 }
 
-// Audit takes one record. A record with a Count stands for that many events.
+// Audit records r, which stands for r.Count events (one if that is 0).
 func (l *Ledger) Audit(r message.AuditRecord) {
 	if r.Version == "" {
 		r.Version = l.version()
@@ -63,7 +64,7 @@ func (l *Ledger) deny(reason string, n uint64) {
 	l.denied[reason] += n
 }
 
-// DeniedByReason is a copy of the totals since the start.
+// DeniedByReason returns a copy of the totals of refusals since the start.
 func (l *Ledger) DeniedByReason() map[string]uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

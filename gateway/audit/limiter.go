@@ -6,13 +6,13 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// limiter is a token bucket together with what it suppressed. All fields are
+// limiter is a token bucket, with counts of the records that it suppressed. All fields are
 // guarded by Log.mu.
 type limiter struct {
 	tokens  float64
 	last    time.Time
 	pending map[kind]*message.AuditRecord
-	order   []kind // of pending, in which they were first suppressed
+	order   []kind // keys of pending, in the order in which they were first suppressed
 }
 
 // kind is what suppressed records are counted by.
@@ -21,13 +21,13 @@ type kind struct {
 	allowed       bool
 }
 
-// remainder collects the kinds beyond maxPending.
+// remainder counts the suppressed records beyond maxPending kinds.
 var remainder = kind{event: "other"}
 
 func newLimiter(burst float64, now time.Time) *limiter { return &limiter{tokens: burst, last: now} }
 
 func (l *limiter) refill(now time.Time, rate, burst float64) {
-	if d := now.Sub(l.last); d > 0 { // a clock that jumps back takes nothing away
+	if d := now.Sub(l.last); d > 0 { // a clock that was set back must not remove tokens
 		l.tokens = min(burst, l.tokens+d.Seconds()*rate)
 	}
 	l.last = now
@@ -47,8 +47,8 @@ func (l *limiter) full(now time.Time, rate, burst float64) bool {
 	return l.tokens >= burst
 }
 
-// suppress counts r; the record that is emitted later is the latest of its
-// kind, standing for all of them.
+// suppress counts r. The record that is emitted later is the latest one of its kind, with the
+// count of all of them.
 func (l *limiter) suppress(r message.AuditRecord) {
 	k := kind{r.Event, r.Reason, r.Allowed}
 	old := l.pending[k]

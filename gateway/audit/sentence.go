@@ -9,7 +9,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// decisions are the events in which somebody asked for something; every other event happened to the gateway itself.
+// decisions are the events in which a client or an operator asked for something. All other
+// events happen to the gateway itself.
 var decisions = map[string]bool{
 	"connect": true, "publish": true, "subscribe": true, "deliver": true, "will": true,
 	"deployment": true, "method": true, "registry": true, "rest": true, "admin": true,

@@ -11,8 +11,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// writer is the end at which records leave the process. It belongs to Run's
-// goroutine.
+// writer writes records to the file and the log. It is used only by Run's goroutine.
 type writer struct {
 	o      *Options
 	file   *os.File
@@ -85,7 +84,7 @@ func (w *writer) open() error {
 	return nil
 }
 
-// rotate makes FILE into FILE.1, FILE.1 into FILE.2, … and drops the last.
+// rotate renames FILE to FILE.1, FILE.1 to FILE.2 and so on, and removes the oldest.
 func (w *writer) rotate() error {
 	if err := w.closeFile(); err != nil {
 		return err
@@ -99,7 +98,8 @@ func (w *writer) rotate() error {
 	return os.Rename(w.o.File, name(1))
 }
 
-// idle runs about once a second: lines reach the file even when it is quiet.
+// idle is called about once a second and flushes the file's buffer, so that records reach the
+// file even when few arrive.
 func (w *writer) idle() {
 	if w.buf != nil && w.buf.Buffered() > 0 {
 		w.report(w.buf.Flush())
@@ -123,8 +123,8 @@ func (w *writer) closeFile() error {
 
 func (w *writer) close() { w.report(w.closeFile()) }
 
-// report tells of the first failure and of the recovery. A file that failed
-// is opened anew at the next record, because a bufio.Writer keeps its error.
+// report calls FileError at the first failure and at the recovery. A file that failed is opened
+// again for the next record, because a bufio.Writer keeps its error.
 func (w *writer) report(err error) {
 	if err != nil && w.file != nil {
 		_ = w.file.Close()
