@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// declaration is one metric as a value: its name never changes once released.
+// declaration describes one metric. A metric's name never changes once it has been released.
 type declaration struct {
 	name, help, label string
 	buckets           []float64
@@ -42,7 +42,8 @@ func newHistogram(d declaration) prometheus.Histogram {
 	return prometheus.NewHistogram(prometheus.HistogramOpts{Name: d.name, Help: d.help, Buckets: d.buckets})
 }
 
-// readAtScrape are the metrics that a scrape reads from Snapshot. Those whose name ends in _total are counters.
+// readAtScrape are the metrics whose values are taken from Snapshot at each scrape. Those whose
+// names end in _total are counters, the others gauges.
 var readAtScrape = []struct {
 	name, help string
 	read       func(*Snapshot) float64
@@ -178,12 +179,12 @@ var readAtScrape = []struct {
 // Build names the program for gatehouse_build_info.
 type Build struct{ Version, GoVersion string }
 
-// Snapshot is what is read at a scrape.
+// Snapshot holds the values that are read at a scrape.
 type Snapshot struct {
 	Accepted, Delivered          uint64 // messages since the start
 	ForUpstream, Forwarded       uint64
 	Malformed                    uint64
-	Dropped                      map[string]uint64 // by reason; the reasons are ours
+	Dropped                      map[string]uint64 // by reason, of which there is a fixed number
 	Sessions, SessionsConnected  int
 	Subscriptions, Retained      int
 	QueuedMessages, QueuedBytes  int64
@@ -199,8 +200,8 @@ type Snapshot struct {
 	CertificateSecondsLeft       map[string]float64 // by the door that serves it; negative after the end
 }
 
-// Sources is where a scrape reads. Snapshot must not block: it is called
-// while a scraper waits. Nil: all gauges are left out.
+// Sources provides the values of a scrape. Snapshot must not block, because the scraper waits
+// for it. If it is nil, the metrics in readAtScrape are left out.
 type Sources struct{ Snapshot func() Snapshot }
 
 type gauge struct {

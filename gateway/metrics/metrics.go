@@ -1,11 +1,10 @@
-// Package metrics is the only room that knows Prometheus. What happens is
-// counted through Set, whose methods may be called from any goroutine and
-// never block; what simply is (depths, ages, numbers of sessions) is read
-// from Sources at the moment of a scrape.
+// Package metrics is the only package that imports Prometheus. Events are counted through Set,
+// whose methods may be called from any goroutine and never block. Current values (queue
+// lengths, ages, numbers of sessions) are read from Sources at each scrape.
 //
-// Label values that come from outside this program (none should) are bounded:
-// beyond maxReasons different ones everything counts as "other", so that a
-// stranger cannot grow the registry.
+// The number of label values is bounded: beyond maxReasons different ones, all others count as
+// "other". Label values should never come from outside this program; the bound keeps a mistake
+// in this from filling the memory.
 package metrics
 
 import (
@@ -18,10 +17,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Registry is a Prometheus registry, so that nobody else has to import it.
+// Registry is a Prometheus registry, under a name of this package so that no other package
+// needs to import Prometheus.
 type Registry = prometheus.Registry
 
-// NewRegistry is an empty registry with the process and Go collectors.
+// NewRegistry returns a registry with the process and Go collectors.
 func NewRegistry() *Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
@@ -37,7 +37,7 @@ func Handler(r *Registry) http.Handler {
 	})
 }
 
-// Set counts what happens.
+// Set counts events.
 type Set struct {
 	denied, connects, syncs   *bounded
 	decision, revocation, ack prometheus.Histogram
@@ -48,8 +48,8 @@ const (
 	other      = "other"
 )
 
-// New declares everything and registers it with reg. It fails when reg
-// already holds a metric of the same name.
+// New makes all metrics and registers them with reg. It fails if reg already holds a metric of
+// the same name.
 func New(reg prometheus.Registerer, build Build, src Sources) (*Set, error) {
 	s := &Set{decision: newHistogram(decisionSeconds), revocation: newHistogram(revocationSeconds), ack: newHistogram(ackSeconds)}
 	cs := []prometheus.Collector{s.decision, s.revocation, s.ack, newGauges(build, src)}
@@ -91,8 +91,8 @@ func (s *Set) Revoked(d time.Duration) { s.revocation.Observe(d.Seconds()) }
 // Acked observes the time from a QoS >= 1 publish to its durable ack.
 func (s *Set) Acked(d time.Duration) { s.ack.Observe(d.Seconds()) }
 
-// bounded is a counter with one label whose values are bounded in number. The
-// counters are cached, because the vector's own lookup hashes each time.
+// bounded is a counter with one label and a bounded number of label values. It keeps the
+// counter of each value, because a lookup in the vector hashes the label each time.
 type bounded struct {
 	vec *prometheus.CounterVec
 
