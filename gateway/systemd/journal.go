@@ -8,21 +8,21 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// Sender is journal.Send.
+// Sender has the signature of journal.Send.
 type Sender func(message string, priority journal.Priority, fields map[string]string) error
 
-// Journal is a slog.Handler that speaks the journal's native protocol: each
-// attribute becomes a field in upper case (client_id: CLIENT_ID), groups are
-// joined with _. Names that the journal would not take are mended; those that
-// begin with _ are the journal's own and cannot be claimed. If the journal
-// does not take an entry it goes to the fallback.
+// Journal is a slog.Handler that speaks the journal's native protocol. Each attribute becomes a
+// field with its name in upper case (client_id: CLIENT_ID); the names of groups are joined with
+// '_'. A name that the journal does not accept is changed into one that it does. A leading '_'
+// is removed, because such fields are set by the journal only. An entry that the journal does
+// not accept goes to the fallback handler.
 type Journal struct {
 	name     string // SYSLOG_IDENTIFIER
 	level    slog.Leveler
 	send     Sender
 	fallback slog.Handler
 	prefix   string
-	fields   []field // of WithAttrs, never changed in place
+	fields   []field // from WithAttrs; never changed in place, because handlers share it
 }
 
 type field struct{ name, value string }
@@ -95,8 +95,8 @@ func appendAttr(fields []field, prefix string, a slog.Attr) []field {
 	return append(fields, field{fieldName(prefix + a.Key), v.String()})
 }
 
-// fieldName is a name the journal takes: A-Z, 0-9 and _, at most 64, begun
-// by a letter, and none of those that this handler or the journal sets.
+// fieldName turns key into a field name that the journal accepts (A-Z, 0-9 and '_', at most 64
+// bytes, beginning with a letter), and that neither this handler nor the journal sets.
 func fieldName(key string) string {
 	name := strings.Map(func(r rune) rune {
 		switch {

@@ -49,9 +49,9 @@ func detect(out *os.File) string {
 	return FormatJSON
 }
 
-// isJournal compares the device and inode that JOURNAL_STREAM names with
-// those of out: the variable is inherited by children whose standard error
-// goes elsewhere (systemd.exec(5)).
+// isJournal reports whether out is connected to the journal: JOURNAL_STREAM must name the
+// device and inode of out. Comparing them is necessary, because child processes inherit the
+// variable although their standard error may go elsewhere (systemd.exec(5)).
 func isJournal(out *os.File) bool {
 	var dev, ino uint64
 	if n, err := fmt.Sscanf(os.Getenv("JOURNAL_STREAM"), "%d:%d", &dev, &ino); n != 2 || err != nil {

@@ -1,13 +1,12 @@
-// Package systemd is how the daemon talks to its supervisor: readiness and
-// status, the watchdog, sockets passed in, and the journal.
+// Package systemd is how the daemon talks to the service manager: readiness and status, the
+// watchdog, sockets passed in, and the journal.
 //
-// Without systemd (no NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS,
-// JOURNAL_STREAM in the environment) every part does nothing, successfully.
+// Without systemd (none of NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS and JOURNAL_STREAM in the
+// environment) every part does nothing and reports no error.
 //
-// The watchdog is pinged only after a self-test that went through the whole
-// daemon has come back: a process that lives but no longer serves is
-// restarted. Reading the environment happens in the constructors; nothing is
-// started there.
+// The watchdog is pinged only after a self-test through the whole daemon has succeeded, so that
+// a process that runs but no longer serves is restarted. The constructors read the environment
+// and start nothing.
 package systemd
 
 import (
@@ -17,9 +16,9 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Notifier tells systemd the state of the service (sd_notify(3)). Its methods
-// may be called from any goroutine and never fail the caller: a supervisor
-// that does not listen is logged once per message and otherwise ignored.
+// Notifier tells systemd the state of the service (sd_notify(3)). Its methods may be called
+// from any goroutine and return no error: a message that cannot be sent is logged and otherwise
+// ignored.
 type Notifier struct {
 	log  *slog.Logger
 	mute bool
@@ -28,11 +27,11 @@ type Notifier struct {
 // NewNotifier returns a notifier.
 func NewNotifier(log *slog.Logger) *Notifier { return &Notifier{log: log} }
 
-// Muted returns a notifier that tells nobody anything: for whoever is no
-// service, although the environment is that of one.
+// Muted returns a notifier that sends nothing, for a program that is not the service although
+// it inherits the service's environment.
 func Muted() *Notifier { return &Notifier{mute: true} }
 
-// Ready says that the service serves (again, after Reloading).
+// Ready says that the service serves, after the start or after Reloading.
 func (n *Notifier) Ready(status string) { n.send(daemon.SdNotifyReady, statusLine(status)) }
 
 // Status sets the line that systemctl status shows.
@@ -54,7 +53,8 @@ func (n *Notifier) send(lines ...string) {
 	}
 }
 
-// statusLine keeps foreign text from becoming further assignments.
+// statusLine removes line breaks from the text, so that it cannot add further assignments to
+// the message.
 func statusLine(s string) string {
 	return "STATUS=" + strings.Map(func(r rune) rune {
 		if r < ' ' {

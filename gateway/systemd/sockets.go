@@ -14,7 +14,7 @@ import (
 // ErrSocket is what every SocketError wraps.
 var ErrSocket = errors.New("socket from systemd")
 
-// SocketError is a socket that was passed in and cannot be used.
+// SocketError is a socket that systemd passed in and that cannot be used.
 type SocketError struct{ Name, Problem, Hint string }
 
 func (e *SocketError) Error() string {
@@ -24,13 +24,13 @@ func (e *SocketError) Error() string {
 // Unwrap makes errors.Is(err, ErrSocket) true.
 func (e *SocketError) Unwrap() error { return ErrSocket }
 
-// Listeners takes over the sockets that systemd passed in, by name
-// (FileDescriptorName=). Every one must be a listening stream socket with one
-// of the known names, each at most once; anything else is an error about all
-// of them, because a socket nobody accepts from is a silent outage. Names that
-// are known and not passed in are simply absent: the caller listens itself.
-// On an error no socket stays open. Closing a unix listener does not remove
-// its file, which belongs to systemd (net.FileListener sees to that). Can be
+// Listeners takes over the sockets that systemd passed in, by name (FileDescriptorName=). Each
+// must be a listening stream socket with one of the known names, and no name may occur twice.
+// Otherwise Listeners returns an error and closes all of them: a socket on which nobody accepts
+// would be an outage that nothing reports. A known name that was not passed in is absent from
+// the result, and the caller opens its own socket.
+//
+// Closing a unix listener does not remove its file, which belongs to systemd. Listeners can be
 // called once per process.
 func Listeners(known ...string) (map[string]net.Listener, error) {
 	files := activation.Files(true)
@@ -39,7 +39,7 @@ func Listeners(known ...string) (map[string]net.Listener, error) {
 	for _, f := range files {
 		name := f.Name()
 		l, err := net.FileListener(f)
-		_ = f.Close() // FileListener holds a duplicate
+		_ = f.Close() // FileListener made a duplicate
 		switch {
 		case err != nil:
 			errs = append(errs, &SocketError{name, "is no listening stream socket: " + plain(err),

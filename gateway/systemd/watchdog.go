@@ -8,10 +8,9 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Watchdog runs the self-test and pings systemd after each that succeeds, at
-// a third of the interval that the unit asks for (WatchdogSec=). Without a
-// watchdog in the unit the self-test runs all the same, every Idle, so that
-// health knows.
+// Watchdog runs the self-test at a third of the interval that the unit asks for (WatchdogSec=),
+// and pings systemd after each test that succeeds. Without a watchdog in the unit the test
+// still runs, at the interval idle, so that health learns its result.
 type Watchdog struct {
 	notifier *Notifier
 	test     func(context.Context) error
@@ -20,9 +19,9 @@ type Watchdog struct {
 	ping     bool
 }
 
-// NewWatchdog reads WATCHDOG_USEC and WATCHDOG_PID. test is a real round trip
-// through the daemon; it must respect its context. result hears each outcome
-// and may be nil. idle is the rhythm without a watchdog.
+// NewWatchdog reads WATCHDOG_USEC and WATCHDOG_PID. test is a real round trip through the
+// daemon and must return when its context ends. result is called with the outcome of each test
+// and may be nil. idle is the interval between tests when the unit has no watchdog.
 func NewWatchdog(n *Notifier, idle time.Duration, test func(context.Context) error, result func(error)) (*Watchdog, error) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -38,10 +37,9 @@ func NewWatchdog(n *Notifier, idle time.Duration, test func(context.Context) err
 	return w, nil
 }
 
-// Run tests and pings until ctx ends, and returns nil. A test may take as
-// long as the distance between two pings; one that hangs counts as failed, and
-// no second one is started while it does: a hanging daemon is not given more
-// work, and systemd ends it.
+// Run tests and pings until ctx ends, and returns nil. A test may take as long as the time
+// between two pings. One that takes longer counts as failed, and no second test is started
+// while it runs; if it keeps hanging, systemd restarts the daemon.
 func (w *Watchdog) Run(ctx context.Context) error {
 	tick := time.NewTicker(w.every)
 	defer tick.Stop()
@@ -60,10 +58,10 @@ func (w *Watchdog) once(ctx context.Context) {
 	defer cancel()
 	err := w.test(deadline)
 	if err == nil {
-		err = deadline.Err() // too late is as bad
+		err = deadline.Err() // a test that succeeds too late counts as failed
 	}
 	if ctx.Err() != nil {
-		return // the end of the daemon is no failure of it
+		return // the daemon is stopping; that is not a failed test
 	}
 	if err == nil && w.ping {
 		w.notifier.send(daemon.SdNotifyWatchdog)
