@@ -1,11 +1,10 @@
-// Package console is the status page: one embedded, read-only page with its
-// script and style sheet, which asks nothing of any other host and works
-// under a strict content security policy.
+// Package console is the status page: one embedded, read-only page with its script and style
+// sheet. It loads nothing from any other host and works under a strict content security policy.
 //
-// The first view is rendered here, complete without script. The script then
-// reads v1/status every second and follows v1/audit, both served beside the
-// page by the admin server, whose JSON is all that the two rooms share. The
-// handler keeps no state between requests and may be used concurrently.
+// The page is complete without its script. With it, the page reads v1/status every second and
+// follows v1/audit, both of which the admin server serves beside it; the JSON of that API is
+// all that the two packages share. The handler keeps no state between requests and may be used
+// concurrently.
 package console
 
 import (
@@ -28,8 +27,8 @@ import (
 //go:embed assets
 var assets embed.FS
 
-// policy lets the page load its own files and talk to its own server; no
-// inline script or style, no frame around it, no form.
+// policy is the page's Content-Security-Policy. The page may load its own files and talk to its
+// own server. Inline scripts and styles, frames and forms are forbidden.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -88,7 +87,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f, ok := h.files[r.URL.Path]; ok {
 		head.Set("Content-Type", f.kind)
 		head.Set("ETag", f.etag)
-		head.Set("Cache-Control", "no-cache") // asked again, answered 304
+		head.Set("Cache-Control", "no-cache") // the browser asks each time, and gets 304 if nothing changed
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.body))
 		return
 	}
@@ -114,14 +113,14 @@ func (h *handler) view(ctx context.Context) view {
 		err = json.Unmarshal(b, &v)
 	}
 	if err != nil {
-		// The page itself still comes: it says so and tries again.
+		// The page is served nevertheless; it shows the failure and tries again.
 		h.log.Error("status page", "err", err)
 		v.Health.State = "unknown"
 	}
 	return v
 }
 
-// age is a number of seconds for people. The script has the same rules.
+// age formats a number of seconds for people. The page's script follows the same rules.
 func age(s float64) string {
 	d := time.Duration(s * float64(time.Second))
 	switch {
@@ -149,7 +148,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %s", v, units[i])
 }
 
-// count groups thousands with a narrow space.
+// count formats n with a narrow space between thousands.
 func count(n uint64) string {
 	s := fmt.Sprint(n)
 	var b strings.Builder
@@ -169,8 +168,8 @@ func since(t time.Time) string {
 	return "since " + t.Local().Format("2006-01-02 15:04:05")
 }
 
-// number and epoch take a policy version "epoch.number" apart: the number is
-// what moves, the epoch only changes with the server behind it.
+// number and epoch return the parts of a policy version "epoch.number". The number rises with
+// every change; the epoch changes only with the management API server.
 func number(version string) string {
 	_, n, ok := strings.Cut(version, ".")
 	if !ok {

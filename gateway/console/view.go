@@ -74,7 +74,7 @@ type link struct {
 	Target string    `json:"target"`
 }
 
-// Lost is how many of those for upstream nobody will get.
+// Lost returns how many messages for upstream will never be forwarded.
 func (v view) Lost() (n uint64) {
 	for _, k := range v.Messages.NotForwarded {
 		n += k
