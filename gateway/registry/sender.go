@@ -35,8 +35,8 @@ func (s *Service) send(ctx context.Context) {
 		if sent || why == nil {
 			back.Reset()
 		}
-		// While something waits, new requests are told so and wait with it:
-		// they must not hurry a cloud that has trouble.
+		// While a create waits for the next attempt, new requests wait with it instead of starting an
+		// attempt: the cloud has trouble, and must not get more work.
 		next := s.work
 		var retry <-chan time.Time
 		if why != nil {
@@ -51,9 +51,9 @@ func (s *Service) send(ctx context.Context) {
 	}
 }
 
-// round tries everything that waits once, in order. What waits holds up the
-// rest of its device, whose order is promised; nobody else. why is nil when
-// nothing is left that a later round has to try.
+// round tries every queued create once, in order. One that has to wait holds up later creates
+// of the same device, because their order is promised, but no others. why is nil if no create
+// is left for a later round.
 func (s *Service) round(ctx context.Context) (left int, sent bool, why error) {
 	s.mu.Lock()
 	todo := slices.Clone(s.queue)
@@ -93,7 +93,7 @@ func (s *Service) round(ctx context.Context) (left int, sent bool, why error) {
 	return len(s.queue), sent, why
 }
 
-// attempt decides again, and asks the cloud if that is still needed.
+// attempt decides the right again, and asks the cloud if the principal still holds it.
 func (s *Service) attempt(ctx context.Context, e *entry) outcome {
 	may, t := s.decide(e)
 	switch {
@@ -123,8 +123,8 @@ func (s *Service) attempt(ctx context.Context, e *entry) outcome {
 	id, status, err := s.o.Creator.CreateSensor(ctx, Sensor{Device: d.ID, Space: d.Space, HardwareID: e.HardwareID, Attributes: e.Attributes})
 	switch {
 	case err != nil:
-		// A server's own fault may come from this very request; all others mean
-		// that it would answer the next request no better.
+		// A server error (5xx other than 503) may be caused by this very request. Any other failure
+		// means that the next request would fare no better.
 		own := status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable
 		return outcome{why: err, nobody: !own}
 	case status == http.StatusOK || status == http.StatusCreated:
@@ -140,8 +140,8 @@ func (s *Service) attempt(ctx context.Context, e *entry) outcome {
 	}
 }
 
-// decide asks again, and gives the registry by which it was decided: a sensor
-// must not be created where the device has moved to since.
+// decide decides the right again, and returns the registry on which it was decided, so that the
+// sensor is created in the space of the device by which the right was decided.
 func (s *Service) decide(e *entry) (Decision, *device.Topology) {
 	for {
 		t := s.o.Topology()
@@ -172,8 +172,8 @@ func conflict() outcome {
 	}
 }
 
-// finish removes a create for good, audits it and answers whoever asked. If
-// it cannot be removed it is asked again after the next start, which does no harm.
+// finish removes a create for good, audits it and answers its requesters. If it cannot be
+// removed, it is sent again after the next start, which does no harm.
 func (s *Service) finish(e *entry, out outcome) {
 	gone := make(chan error, 1)
 	s.o.Store.Delete(keyOf(e.number), func(err error) { gone <- err })

@@ -55,7 +55,8 @@ func New(o Options) (*Service, error) {
 	return &Service{o: o, work: make(chan struct{}, 1), spoken: make(chan struct{}, 1), held: map[string]int{}}, nil
 }
 
-// Load reads what was queued. A record that cannot be read is said and left out.
+// Load reads the creates that were queued before the restart. One that cannot be read is logged
+// and left out.
 func (s *Service) Load() error {
 	defer func() {
 		slices.SortFunc(s.queue, func(a, b *entry) int { return cmp.Compare(a.number, b.number) })
@@ -101,8 +102,8 @@ func (s *Service) Waiting() int {
 	return len(s.queue)
 }
 
-// Handle takes the requests that this room answers; done is called exactly
-// once. False: m is for another service, and done is not called.
+// Handle takes the requests that this package answers, and calls done exactly once. If it
+// returns false, m is for another service and done is not called.
 func (s *Service) Handle(p *principal.Principal, session string, m *message.Message, done func(code byte)) bool {
 	if m.Via.Handling != message.Registry {
 		return false
@@ -182,9 +183,9 @@ func (s *Service) create(p *principal.Principal, session string, m *message.Mess
 // errFull says that the queue takes no more.
 var errFull = errors.New("the queue is full")
 
-// enqueue keeps a create and acknowledges it once it is durable. The same
-// request of the same principal that still waits is kept once: joined tells
-// so, and done is then not called.
+// enqueue stores a create and acknowledges it (done) once it is durable. If the same principal
+// has sent the same request before and it still waits, enqueue adds the requester to that one
+// instead and returns joined; done is then not called.
 func (s *Service) enqueue(r queuedCreate, done func(code byte)) (joined bool, err error) {
 	text, err := json.Marshal(r)
 	if err != nil {
@@ -206,12 +207,12 @@ func (s *Service) enqueue(r queuedCreate, done func(code byte)) (joined bool, er
 	s.next++
 	s.held[r.Who.Key]++
 	s.all++
-	// Under the lock, so that the bucket sees the records in the order of their numbers.
+	// mu is held here, so that the store receives the records in the order of their numbers.
 	s.o.Store.Put(keyOf(e.number), text, func(err error) { s.stored(e, err, done) })
 	return false, nil
 }
 
-// stored runs after the sync.
+// stored is called once the record is durable, or could not be written.
 func (s *Service) stored(e *entry, err error, done func(code byte)) {
 	s.mu.Lock()
 	if err != nil {
@@ -231,7 +232,7 @@ func (s *Service) stored(e *entry, err error, done func(code byte)) {
 	signal(s.work)
 }
 
-// join adds a requester to a create. Called with mu held.
+// join adds a requester to a queued create. mu is held.
 func (s *Service) join(e *entry, a ask) {
 	if s.away {
 		a.told = true
@@ -252,7 +253,7 @@ func (s *Service) same(r *queuedCreate) *entry {
 	return nil
 }
 
-// release gives back the room of an entry. Called with mu held.
+// release subtracts an entry from the counts of its principal and of the queue. mu is held.
 func (s *Service) release(e *entry) {
 	s.all--
 	if s.held[e.Who.Key]--; s.held[e.Who.Key] <= 0 {
@@ -260,7 +261,7 @@ func (s *Service) release(e *entry) {
 	}
 }
 
-// later leaves something to the speaker; false when too much waits.
+// later queues f for the goroutine that answers clients; false if too much is queued.
 func (s *Service) later(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -271,8 +272,8 @@ func (s *Service) later(f func()) bool {
 	return true
 }
 
-// tell is later for the answers to creates, for which room is kept. Called
-// with mu held.
+// tell is later for the answers to creates, for which part of the queue is reserved. mu is
+// held.
 func (s *Service) tell(f func()) {
 	if len(s.words) < maxAnswers {
 		s.words = append(s.words, f)
