@@ -10,7 +10,8 @@ import (
 // record is what is kept of one identity. Values are immutable; a record is
 // changed only on its identity's goroutine.
 type record struct {
-	// Owner is whose record it is: a name can be given again.
+	// Owner names the device that the record belongs to, because another device can be given the
+	// same id later.
 	Owner string `json:"owner,omitempty"`
 	// Local: there is no twin upstream, this is the twin.
 	Local bool `json:"local,omitempty"`
@@ -27,10 +28,10 @@ type record struct {
 	Queue []strictjson.Value `json:"queue,omitempty"`
 	// Withheld are those that the update service may not read now.
 	Withheld []strictjson.Value `json:"withheld,omitempty"`
-	// SpokenFor: the gateway has reported a refusal in the device's name. Own is
-	// then the deviceUpdate component as the device itself reported it (null:
-	// it never did): a device is not told of an action that was kept from it,
-	// not even by its own twin.
+	// SpokenFor is true if the gateway has reported a refusal in the device's name. Own is then
+	// the deviceUpdate component as the device itself last reported it (null if it never did). The
+	// device must not learn of an action that was withheld from it, not even by reading its own
+	// twin.
 	SpokenFor bool             `json:"spokenFor,omitempty"`
 	Own       strictjson.Value `json:"own"`
 }
@@ -38,7 +39,7 @@ type record struct {
 // component is what a device and the gateway report of deployments.
 const component = "deviceUpdate"
 
-// speak notes that a refusal is about to be reported in the device's name.
+// speak saves the device's own report before the gateway reports a refusal in its name.
 func (r *record) speak() {
 	if r.SpokenFor {
 		return
@@ -49,7 +50,7 @@ func (r *record) speak() {
 	}
 }
 
-// heard notes what the device itself reports.
+// heard keeps Own up to date with a report of the device itself.
 func (r *record) heard(patch strictjson.Value) {
 	if part := patch.Get(component); r.SpokenFor && part.Kind() != strictjson.Absent {
 		own := strictjson.Merge(strictjson.ObjectValue().With(component, r.Own), strictjson.ObjectValue().With(component, part)).Get(component)

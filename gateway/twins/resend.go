@@ -17,7 +17,7 @@ const (
 	resendFails = 3 // in a row: upstream is away, the others need not be tried
 )
 
-// note keeps who has something for upstream.
+// note remembers whether the identity has something for upstream.
 func (s *Service) note(id string, r *record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,10 +38,10 @@ func (s *Service) resend(ctx context.Context) {
 	}
 }
 
-// round tries everybody who has something, one after the other and in no
-// order, so that nobody who cannot be helped stands before the same others each
-// time. False: upstream does not take it. A twin that is not there now
-// says nothing of upstream.
+// round tries every identity that has something for upstream, one after the other and in random
+// order, so that one that fails is not always tried before the same others. It returns false if
+// upstream is not reachable. A twin that does not exist at the moment says nothing about
+// upstream.
 func (s *Service) round(ctx context.Context) bool {
 	s.mu.Lock()
 	ids := slices.Collect(maps.Keys(s.waiting))

@@ -34,7 +34,7 @@ type identity struct {
 	saved []byte                  // rec as it was written; touched as rec
 	jobs  []func(context.Context) // guarded by Service.mu
 	busy  bool                    // a worker runs; guarded by Service.mu
-	late  bool                    // a refresh waits that stands for what could not be taken; guarded by Service.mu
+	late  bool                    // a refresh is queued in place of jobs that did not fit; guarded by Service.mu
 }
 
 // maxJobs bounds what one identity may have waiting; a device that asks faster
@@ -110,8 +110,8 @@ func (s *Service) do(id string, job func(ctx context.Context, i *identity)) bool
 	return len(i.jobs) < maxJobs && s.queue(i, job)
 }
 
-// queue is do without a bound, for what a device must not be able to prevent.
-// Called with mu held.
+// queue is do without the bound maxJobs, for jobs that a device must not be able to prevent by
+// filling its queue. mu is held.
 func (s *Service) queue(i *identity, job func(ctx context.Context, i *identity)) bool {
 	if s.ctx != nil && s.ctx.Err() != nil {
 		return false
@@ -124,8 +124,9 @@ func (s *Service) queue(i *identity, job func(ctx context.Context, i *identity))
 	return true
 }
 
-// heed is do for what upstream and the guard say. A device that has filled its queue
-// must not miss it: in its place everything is read and judged again.
+// heed is do for jobs that upstream or the guard cause. If the device has filled its queue, one
+// refresh takes their place: it reads the twin and judges everything again, so that nothing is
+// missed.
 func (s *Service) heed(id string, job func(ctx context.Context, i *identity)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,8 +144,8 @@ func (s *Service) heed(id string, job func(ctx context.Context, i *identity)) {
 	}
 }
 
-// settle sees to it that the record is that of the device which has the name
-// now, also if nobody said that the last one left.
+// settle empties the record if it belongs to another device than the one that has the name now,
+// also if nobody reported that the former device was removed.
 func (s *Service) settle(ctx context.Context, i *identity) {
 	if s.o.Owner == nil || strings.HasPrefix(i.id, deploymentQueue) {
 		return
@@ -159,7 +160,7 @@ func (s *Service) settle(ctx context.Context, i *identity) {
 	i.rec.Owner = owner
 }
 
-// wake starts the worker if there is work and none runs. Called with mu held.
+// wake starts the identity's worker if there is work and none runs. mu is held.
 func (s *Service) wake(i *identity) {
 	if i.busy || len(i.jobs) == 0 || s.ctx == nil || s.ctx.Err() != nil {
 		return

@@ -84,12 +84,12 @@ func (s *Service) Recheck(id string) {
 	})
 }
 
-// Forget drops the twin of an identity that is gone from the registry, those
-// of its modules, what was queued for them, and their deployments. It waits
-// for its turn, however much is waiting before it. With Owner, what already is
-// the record of who has the name now stays: a duplicate that comes and goes
-// takes nothing with it. A module has no other owner than its device; named
-// itself, it is forgotten in any case.
+// Forget deletes the twin of an identity that was removed from the registry, the twins of its
+// modules, their queued patches and their deployments. It is queued behind all jobs that wait,
+// without the bound maxJobs. If Options.Owner is set, a record that already belongs to the
+// device that has the name now is kept, so that a duplicate that comes and goes deletes nothing
+// of the other's. A module is owned by its device; if the module itself is named, it is deleted
+// in any case.
 func (s *Service) Forget(id string) {
 	forget := s.forget
 	if !strings.Contains(id, "/") {
@@ -109,9 +109,9 @@ func (s *Service) Forget(id string) {
 	}
 }
 
-// forget runs on the identity's worker, so that nothing of the old one comes
-// after it. If the disk fails the record is empty all the same, and what is
-// written next replaces it.
+// forget runs on the identity's worker, so that no job of the deleted identity runs after it.
+// If the record cannot be deleted on disk, it is empty in memory nevertheless, and the next
+// write replaces it.
 func (s *Service) forget(ctx context.Context, i *identity) {
 	gone := make(chan error, 1)
 	s.o.Store.Delete(i.id, func(err error) { gone <- err })
@@ -147,9 +147,10 @@ func (s *Service) show(ctx context.Context, i *identity) {
 	s.flush(ctx, i)
 }
 
-// flush sends what is queued, in order, until it is done or upstream is gone. A twin
-// that was there may be there again (a key that is rolled, a device that is disabled
-// for a while): what was promised waits for it, as long as there is room. True: it is not there now.
+// flush sends the queued patches upstream, in order, until none is left or upstream is not
+// reachable. It returns true if the twin does not exist there at the moment. The patches are
+// then kept as long as there is room, because the twin may come back (the key is being rolled,
+// the device is disabled for a while).
 func (s *Service) flush(ctx context.Context, i *identity) (absent bool) {
 	if s.o.Upstream == nil || i.rec.Local {
 		return false
