@@ -8,10 +8,10 @@ type Validity struct{ NotBefore, NotAfter time.Time }
 // Phase is how near a certificate is to its end, in rising order of urgency.
 type Phase uint8
 
-// The phases. A certificate of 90 days or more is in its last month with 30
-// days left, in its last week with 7, and in its last day with 1. One of a shorter life
-// is warned of at the same fractions of it: one that is renewed every day has no
-// last month.
+// The phases. A certificate that is valid for 90 days or more is in its last month with 30 days
+// left, in its last week with 7, and in its last day with 1. The thresholds of a shorter
+// certificate are the same fractions of its validity, because one that is renewed every day is
+// always in its last month.
 const (
 	Good Phase = iota
 	LastMonth
