@@ -77,8 +77,8 @@ func (r *request) check() string {
 	return ""
 }
 
-// plain is a name of letters, digits and . - _ ~ (docs/spec/device-update.md
-// 2.3) and what else is named, which is no step in a path.
+// plain reports whether s is a name of at most most bytes, of letters, digits, '.', '-', '_',
+// '~' and the characters in also, and is neither "." nor ".." (docs/spec/device-update.md 2.3).
 func plain(s string, most int, also string) bool {
 	if s == "" || len(s) > most || s == "." || s == ".." {
 		return false
@@ -92,8 +92,8 @@ func plain(s string, most int, also string) bool {
 	return true
 }
 
-// deploymentID keeps the service's own rule (2.2), and refuses besides what
-// would mean something in a URL: ':' begins an action.
+// deploymentID reports whether s keeps the service's rule for ids (docs/spec/device-update.md
+// 2.2) and has no character with a meaning in a URL: a ':' begins an action.
 func deploymentID(s string) bool {
 	if s == "" || len(s) > 73 || s == "." || s == ".." || !utf8.ValidString(s) {
 		return false
