@@ -11,16 +11,16 @@ import (
 	"sync"
 )
 
-// held are the reservations of this process. They end with it.
+// held are the ports that this process has reserved, until it ends.
 var held struct {
 	sync.Mutex
 	reservations []net.Listener
 }
 
-// Get is a loopback port for a program that will listen on it, now and
-// after each restart: it is outside of the range from which the kernel serves
-// whoever asks for any port or connects, and nobody else gets it from here, in
-// whichever process, because a socket of that name keeps it.
+// Get returns a loopback port for a program that will listen on it, now and after each restart.
+// The port is outside the range from which the kernel assigns ephemeral ports. No other call of
+// Get returns it, in any process, while this process runs, because a socket named after the
+// port is held.
 func Get() (int, error) {
 	first, last := outsideEphemeral()
 	for range 1000 {
