@@ -36,7 +36,7 @@ func (d *daemon) restServer() (*duapi.Server, error) {
 		return nil, err
 	}
 	o := duapi.Options{
-		House: house, Instance: d.cfg.Instance.DeviceUpdate.Name(), Online: d.cloudAnswers,
+		Gateway: house, Instance: d.cfg.Instance.DeviceUpdate.Name(), Online: d.cloudAnswers,
 		Audit: d.ledger.Audit, Log: d.log, Now: d.clock.Now,
 	}
 	if u := d.cfg.DeviceUpdate; u.Endpoint != "" {
@@ -58,14 +58,14 @@ func (d *daemon) cloudAnswers() bool {
 	return d.replica != nil && d.replica.Status().Health.Code == replica.InStep
 }
 
-// restHouse is duapi.House: the tokens of the Device Update audience, and the
+// restHouse is duapi.Gateway: the tokens of the Device Update audience, and the
 // same rights and guard that the deployment topics meet.
 type restHouse struct {
 	d      *daemon
 	tokens *jwt.Verifier
 }
 
-var _ duapi.House = (*restHouse)(nil)
+var _ duapi.Gateway = (*restHouse)(nil)
 
 func (d *daemon) restHouse() (*restHouse, error) {
 	c := d.cfg.Identity
@@ -80,7 +80,7 @@ func (d *daemon) restHouse() (*restHouse, error) {
 	return &restHouse{d: d, tokens: tokens}, nil
 }
 
-// Prove implements duapi.House.
+// Prove implements duapi.Gateway.
 func (h *restHouse) Prove(token string) (*principal.Principal, error) {
 	c, err := h.tokens.Verify(token)
 	if err != nil {
@@ -93,18 +93,18 @@ func (h *restHouse) Prove(token string) (*principal.Principal, error) {
 	return p, nil
 }
 
-// May implements duapi.House.
+// May implements duapi.Gateway.
 func (h *restHouse) May(ctx context.Context, p *principal.Principal, action update.Action) update.Decision {
 	return h.d.rights.May(ctx, access.Initiator(p), action, "")
 }
 
-// Known implements duapi.House.
+// Known implements duapi.Gateway.
 func (h *restHouse) Known(id string) bool {
 	_, ok := h.d.policy.Topology().DeviceByHubID(id)
 	return ok
 }
 
-// Holders implements duapi.House.
+// Holders implements duapi.Gateway.
 func (h *restHouse) Holders(deployment string) []string {
 	var ids []string
 	for _, dev := range h.d.policy.Topology().Data().Devices {
@@ -119,7 +119,7 @@ func (h *restHouse) Holders(deployment string) []string {
 	return ids
 }
 
-// Local implements duapi.House.
+// Local implements duapi.Gateway.
 func (h *restHouse) Local(ctx context.Context, p *principal.Principal, r update.Request) (update.Answer, error) {
 	r.Who = access.Initiator(p)
 	return h.d.guard.Local(ctx, r)

@@ -49,7 +49,7 @@ type initiators struct {
 
 func TestInitiatorScenarios(t *testing.T) {
 	scenario.RunBelow(t, "deployments", func(t *testing.T, s initiators) {
-		h := initiatorHouse{ids: map[string]space.ID{}, now: time.Unix(1_800_000_000, 0)}
+		h := initiatorScene{ids: map[string]space.ID{}, now: time.Unix(1_800_000_000, 0)}
 		moment := h.now
 		rights := h.build(t, &s, func() time.Time { return moment })
 		for i, q := range s.Then {
@@ -84,19 +84,19 @@ const (
 	scenarioInstance = "/subscriptions/s/resourceGroups/g/providers/Microsoft.DeviceUpdate/accounts/a/instances/i"
 )
 
-type initiatorHouse struct {
+type initiatorScene struct {
 	ids map[string]space.ID
 	now time.Time
 }
 
-func (h *initiatorHouse) id(name string) space.ID {
+func (h *initiatorScene) id(name string) space.ID {
 	if _, ok := h.ids[name]; !ok {
 		h.ids[name] = space.NewID()
 	}
 	return h.ids[name]
 }
 
-func (h *initiatorHouse) build(t *testing.T, s *initiators, now func() time.Time) *access.Deployments {
+func (h *initiatorScene) build(t *testing.T, s *initiators, now func() time.Time) *access.Deployments {
 	t.Helper()
 	policy := model.Snapshot{Version: model.Version{Epoch: 1, Number: 1}, Roles: model.SystemRoles(), AzureRoles: model.AzureBuiltInRoles()}
 	for _, r := range s.World.Roles {
@@ -147,7 +147,7 @@ func (h *initiatorHouse) build(t *testing.T, s *initiators, now func() time.Time
 }
 
 // principal is a local initiator with a token that lives for an hour.
-func (h *initiatorHouse) principal(t *testing.T, text string) *principal.Principal {
+func (h *initiatorScene) principal(t *testing.T, text string) *principal.Principal {
 	t.Helper()
 	kind, name, _ := strings.Cut(text, " ")
 	name, group, in := strings.Cut(name, " in ")
@@ -170,7 +170,7 @@ func (h *initiatorHouse) principal(t *testing.T, text string) *principal.Princip
 
 // An initiator whose recorded identities cannot be read may do nothing.
 func TestUnreadableInitiatorMayNothing(t *testing.T) {
-	h := initiatorHouse{ids: map[string]space.ID{}, now: time.Unix(1_800_000_000, 0)}
+	h := initiatorScene{ids: map[string]space.ID{}, now: time.Unix(1_800_000_000, 0)}
 	var s initiators
 	s.World.Assign = []string{"Device Update Administrator to user u1 at instance"}
 	rights := h.build(t, &s, func() time.Time { return h.now })

@@ -94,8 +94,8 @@ const (
 	instanceScope = "/subscriptions/s/resourceGroups/g/providers/Microsoft.DeviceUpdate/accounts/a/instances/i"
 )
 
-// house is the world of a scenario.
-type house struct {
+// scene is what a scenario builds: the policy, the topology and the topic map under decision.
+type scene struct {
 	ids      map[string]space.ID
 	data     device.Data
 	depth    int
@@ -106,14 +106,14 @@ type house struct {
 	topics   *access.Control
 }
 
-func (h *house) id(name string) space.ID {
+func (h *scene) id(name string) space.ID {
 	if _, ok := h.ids[name]; !ok {
 		h.ids[name] = space.NewID()
 	}
 	return h.ids[name]
 }
 
-func (h *house) path(text string) space.Path {
+func (h *scene) path(text string) space.Path {
 	p := space.Root
 	for name := range strings.SplitSeq(strings.Trim(text, "/"), "/") {
 		if name != "" {
@@ -126,14 +126,14 @@ func (h *house) path(text string) space.Path {
 var placed = regexp.MustCompile(`<([^>]*)>`)
 
 // topic writes <site/room> out.
-func (h *house) topic(text string) string {
+func (h *scene) topic(text string) string {
 	return placed.ReplaceAllStringFunc(text, func(s string) string {
 		return strings.TrimPrefix(h.path(s[1:len(s)-1]).String(), "/")
 	})
 }
 
-func build(t *testing.T, s *site) *house {
-	h := &house{ids: map[string]space.ID{}, depth: s.World.Depth}
+func build(t *testing.T, s *site) *scene {
+	h := &scene{ids: map[string]space.ID{}, depth: s.World.Depth}
 	for _, text := range s.World.Spaces {
 		p := h.path(text)
 		sp := device.Space{Path: p}
@@ -192,7 +192,7 @@ func build(t *testing.T, s *site) *house {
 	return h
 }
 
-func (h *house) table(t *testing.T, s *site) *access.TopicMap {
+func (h *scene) table(t *testing.T, s *site) *access.TopicMap {
 	file := filepath.Join(t.TempDir(), "topics.yaml")
 	text := placed.ReplaceAllStringFunc(s.World.Map, func(p string) string { return h.path(p[1 : len(p)-1]).String() })
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -214,7 +214,7 @@ func (h *house) table(t *testing.T, s *site) *access.TopicMap {
 }
 
 // place is the space at the end of a path.
-func (h *house) place(path string) space.ID {
+func (h *scene) place(path string) space.ID {
 	names := strings.Split(path, "/")
 	return h.id("space " + names[len(names)-1])
 }
@@ -229,14 +229,14 @@ func status(t *testing.T, text string) device.Status {
 	return s
 }
 
-func (h *house) rebuild() {
+func (h *scene) rebuild() {
 	h.policy.Version.Number++
 	h.index, _ = authz.Compile(h.policy)
 	h.topology, _ = device.NewTopology(h.data, device.Options{ActsForDepth: h.depth})
 }
 
 // assign reads "{role} to {kind} {name} at {path}".
-func (h *house) assign(t *testing.T, text string) {
+func (h *scene) assign(t *testing.T, text string) {
 	t.Helper()
 	role, rest, ok := strings.Cut(text, " to ")
 	who, at, ok2 := strings.Cut(rest, " at ")
@@ -249,7 +249,7 @@ func (h *house) assign(t *testing.T, text string) {
 		Who: p.Subject.Identities[0], Path: h.path(at)})
 }
 
-func (h *house) azure(t *testing.T, text string) {
+func (h *scene) azure(t *testing.T, text string) {
 	t.Helper()
 	role, rest, _ := strings.Cut(text, " to ")
 	who, at, _ := strings.Cut(rest, " at ")
@@ -267,7 +267,7 @@ func (h *house) azure(t *testing.T, text string) {
 	})
 }
 
-func (h *house) principal(t *testing.T, text string) *principal.Principal {
+func (h *scene) principal(t *testing.T, text string) *principal.Principal {
 	t.Helper()
 	kind, name, _ := strings.Cut(text, " ")
 	home := h.id("tenant home")
@@ -315,7 +315,7 @@ func (h *house) principal(t *testing.T, text string) *principal.Principal {
 	return p
 }
 
-func (h *house) change(t *testing.T, q *question) {
+func (h *scene) change(t *testing.T, q *question) {
 	switch {
 	case q.Assign != "":
 		h.assign(t, q.Assign)
@@ -342,7 +342,7 @@ func (h *house) change(t *testing.T, q *question) {
 	h.rebuild()
 }
 
-func (h *house) answer(t *testing.T, q *question, label string) {
+func (h *scene) answer(t *testing.T, q *question, label string) {
 	t.Helper()
 	if q.Who == "" {
 		h.change(t, q)
@@ -382,7 +382,7 @@ func (h *house) answer(t *testing.T, q *question, label string) {
 }
 
 // receive is a delivery: it has no reason, only an answer.
-func (h *house) receive(t *testing.T, q *question, r *access.Rights, label string) {
+func (h *scene) receive(t *testing.T, q *question, r *access.Rights, label string) {
 	from := q.From
 	if from == "" {
 		from = "gateway"
@@ -400,7 +400,7 @@ func (h *house) receive(t *testing.T, q *question, r *access.Rights, label strin
 	}
 }
 
-func (h *house) compare(t *testing.T, q *question, v message.Verdict, label string) {
+func (h *scene) compare(t *testing.T, q *question, v message.Verdict, label string) {
 	t.Helper()
 	want := q.Allow + q.Deny
 	if (q.Allow == "") == (q.Deny == "") {

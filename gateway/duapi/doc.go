@@ -44,8 +44,8 @@ type Refused struct{ Reason, Detail string }
 
 func (r *Refused) Error() string { return r.Reason + ": " + r.Detail }
 
-// House is what the gateway itself knows and does.
-type House interface {
+// Gateway is what the gateway itself knows and does.
+type Gateway interface {
 	// Prove finds out whose the token is; a *Refused otherwise. It does not wait.
 	Prove(token string) (*principal.Principal, error)
 	// May decides the action at the instance. It does not wait.
@@ -60,7 +60,7 @@ type House interface {
 
 // Options of a Server.
 type Options struct {
-	House    House
+	Gateway  Gateway
 	Instance string // the configured instance's name
 	// Endpoint is the cloud's https host; nil: nothing is forwarded.
 	Endpoint *url.URL
@@ -90,8 +90,8 @@ const (
 
 // New checks the options. It does no I/O.
 func New(o Options) (*Server, error) {
-	if o.House == nil || o.Instance == "" || o.Audit == nil || o.Online == nil {
-		return nil, errors.New("duapi: House, Instance, Audit and Online are needed")
+	if o.Gateway == nil || o.Instance == "" || o.Audit == nil || o.Online == nil {
+		return nil, errors.New("duapi: Gateway, Instance, Audit and Online are needed")
 	}
 	if e := o.Endpoint; e != nil && (e.Scheme != "https" || e.Host == "" || e.User != nil) {
 		return nil, errors.New("duapi: the endpoint must be an https host")

@@ -87,7 +87,7 @@ func TestJudged(t *testing.T) {
 		if status != k.want || !strings.HasPrefix(body, `{"error":{"code":"`+k.code+`","message":"`) {
 			t.Errorf("%s: %d %s", name, status, body)
 		}
-		local, audited := a.house.took()
+		local, audited := a.gateway.took()
 		if local != "" || audited != k.audited {
 			t.Errorf("%s: local %q, audited %q", name, local, audited)
 		}
@@ -125,7 +125,7 @@ func TestForwarded(t *testing.T) {
 	} {
 		status, body, _ := a.ask(k.method, k.path+version, k.token, k.body, "X-Extra", "smuggled", "Cookie", "x=y")
 		got := c.took()
-		_, audited := a.house.took()
+		_, audited := a.gateway.took()
 		if k.want == "" {
 			if status != 400 || got != "" {
 				t.Errorf("%s: %d, forwarded %q", name, status, got)
@@ -147,7 +147,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	})
 	a := start(t, withCloud(c))
 	status, body, head := a.ask("GET", getPath+version, "reader", "")
-	if local, _ := a.house.took(); status != 502 || head.Get("Location") != "" || local != "" {
+	if local, _ := a.gateway.took(); status != 502 || head.Get("Location") != "" || local != "" {
 		t.Errorf("%d %s %v", status, body, head)
 	}
 	if got := thief.took(); got != "" {
@@ -193,7 +193,7 @@ func TestAnswersOfTheCloud(t *testing.T) {
 	} {
 		c.set(k.answer)
 		status, body, head := a.ask("POST", cancelPath+version, "writer", "")
-		if local, _ := a.house.took(); status != k.want || !strings.Contains(body, k.body) || local != "" {
+		if local, _ := a.gateway.took(); status != k.want || !strings.Contains(body, k.body) || local != "" {
 			t.Errorf("%s: %d %s, local %q", name, status, body, local)
 		}
 		if !strings.HasPrefix(head.Get("Content-Type"), "application/json") || name == "throttled" && head.Get("Retry-After") != "7" {
@@ -233,11 +233,11 @@ func TestOffline(t *testing.T) {
 			{"POST", cancelPath, "nobody", "", 403, "Forbidden", ""},
 		} {
 			status, body, _ := a.ask(k.method, k.path+version, k.token, k.body)
-			if local, _ := a.house.took(); status != k.want || !strings.Contains(body, k.text) || local != k.local {
+			if local, _ := a.gateway.took(); status != k.want || !strings.Contains(body, k.text) || local != k.local {
 				t.Errorf("%s: %s %s: %d %s, local %q", name, k.method, k.path, status, body, local)
 			}
 		}
-		a.house.fails = true
+		a.gateway.fails = true
 		if status, body, _ := a.ask("POST", cancelPath+version, "writer", ""); status != 409 {
 			t.Error("a part that failed is not said:", status, body)
 		}
@@ -247,7 +247,7 @@ func TestOffline(t *testing.T) {
 func TestOnlineWithoutEndpoint(t *testing.T) {
 	a := start(t, func(o *Options) { o.Online = func() bool { return true } })
 	status, body, _ := a.ask("GET", getPath+version, "reader", "")
-	if local, _ := a.house.took(); status != 503 || !strings.Contains(body, `"code":"NoEndpoint"`) || local != "" {
+	if local, _ := a.gateway.took(); status != 503 || !strings.Contains(body, `"code":"NoEndpoint"`) || local != "" {
 		t.Error(status, body, local)
 	}
 }
@@ -255,7 +255,7 @@ func TestOnlineWithoutEndpoint(t *testing.T) {
 func TestHeld(t *testing.T) {
 	c := newCloud(t)
 	a := start(t, withCloud(c))
-	a.house.hold = true
+	a.gateway.hold = true
 	if status, body, _ := a.ask("POST", retryPath+version, "writer", ""); status != 503 || !strings.Contains(body, "NotNow") ||
 		c.took() != "" {
 		t.Error(status, body)
@@ -267,9 +267,9 @@ func TestHeld(t *testing.T) {
 func TestHeldCancelIsNotForwarded(t *testing.T) {
 	c := newCloud(t)
 	a := start(t, withCloud(c))
-	a.house.shown = true
+	a.gateway.shown = true
 	status, body, _ := a.ask("POST", cancelPath+version, "writer", "")
-	local, _ := a.house.took()
+	local, _ := a.gateway.took()
 	if got := c.took(); got != "" || status != 200 || local != "user:writer cancel d1 dep-1; user:writer cancel d2 dep-1" {
 		t.Errorf("%d %s, forwarded %q, here %q", status, body, got, local)
 	}
@@ -279,7 +279,7 @@ func TestHeldCancelIsNotForwarded(t *testing.T) {
 }
 
 func TestTooManyAtOnce(t *testing.T) {
-	s, err := New(Options{House: &house{}, Instance: "inst", Online: func() bool { return false }, Audit: func(message.AuditRecord) {}})
+	s, err := New(Options{Gateway: &fakeGateway{}, Instance: "inst", Online: func() bool { return false }, Audit: func(message.AuditRecord) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -346,7 +346,7 @@ func TestOptions(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := New(Options{
-			House:    &house{},
+			Gateway:  &fakeGateway{},
 			Instance: "i",
 			Online:   func() bool { return true },
 			Audit:    func(message.AuditRecord) {},

@@ -75,7 +75,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) reply {
 		s.audit(r, p.Key, &q, false, "unknown-instance", "")
 		return refusal(http.StatusNotFound, "NotFound", "this gateway does not serve that instance")
 	}
-	may := s.o.House.May(r.Context(), p, q.action)
+	may := s.o.Gateway.May(r.Context(), p, q.action)
 	s.audit(r, p.Key, &q, may.Allowed, may.Reason, may.Detail)
 	switch {
 	case may.Allowed:
@@ -96,7 +96,7 @@ func (s *Server) prove(r *http.Request) (token string, p *principal.Principal, r
 	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return "", nil, &Refused{"no-credentials", "not a bearer token"}
 	}
-	p, err := s.o.House.Prove(token)
+	p, err := s.o.Gateway.Prove(token)
 	switch {
 	case err == nil && p != nil:
 		return token, p, nil
@@ -115,7 +115,7 @@ func (s *Server) do(ctx context.Context, p *principal.Principal, q *request, tok
 		}
 		return s.local(ctx, p, q, body)
 	}
-	if q.action == update.Cancel && !s.o.House.May(ctx, p, update.CancelReleased).Allowed {
+	if q.action == update.Cancel && !s.o.Gateway.May(ctx, p, update.CancelReleased).Allowed {
 		return s.local(ctx, p, q, body) // only what waits may be cancelled now, and who waits is known here
 	}
 	answer, err := s.forward(ctx, q, token, body)
@@ -142,18 +142,18 @@ func (s *Server) local(ctx context.Context, p *principal.Principal, q *request, 
 		// Which devices a group holds is known in the cloud only, and no update is kept here.
 		return refusal(http.StatusServiceUnavailable, "NoUpdateStore", "the update service cannot be reached and this gateway keeps no updates")
 	case update.Get:
-		if !s.o.House.Known(q.device) {
+		if !s.o.Gateway.Known(q.device) {
 			return refusal(http.StatusNotFound, "NotFound", "this gateway does not know the device")
 		}
 		devices = []string{q.device}
 	default:
-		if devices = s.o.House.Holders(q.deployment); len(devices) == 0 {
+		if devices = s.o.Gateway.Holders(q.deployment); len(devices) == 0 {
 			return refusal(http.StatusNotFound, "DeploymentNotFound", "no device of this gateway has that deployment")
 		}
 	}
 	var worst, first *update.Answer
 	for _, id := range devices {
-		a, err := s.o.House.Local(ctx, p, update.Request{Device: id, Deployment: q.deployment, Action: q.action, Body: body})
+		a, err := s.o.Gateway.Local(ctx, p, update.Request{Device: id, Deployment: q.deployment, Action: q.action, Body: body})
 		if err != nil {
 			s.o.Log.Error("local deployment action failed", "device", id, "action", q.action, "err", err)
 			a = update.Answer{Status: http.StatusInternalServerError, Body: refusal(0, "InternalError", "the gateway could not do this").body}

@@ -136,7 +136,7 @@ func TestScenarios(t *testing.T) {
 	})
 }
 
-func (h *house) change(t *testing.T, v *visit) {
+func (h *scene) change(t *testing.T, v *visit) {
 	at := func(id string) *device.Device {
 		i := slices.IndexFunc(h.data.Devices, func(d device.Device) bool { return d.HubID == id })
 		if i < 0 {
@@ -167,7 +167,7 @@ func (h *house) change(t *testing.T, v *visit) {
 	h.rebuild()
 }
 
-func (h *house) visit(t *testing.T, v *visit, label string) {
+func (h *scene) visit(t *testing.T, v *visit, label string) {
 	t.Helper()
 	if v.Live != "" {
 		p := h.known[v.Live]
@@ -229,7 +229,7 @@ func (h *house) visit(t *testing.T, v *visit, label string) {
 	}
 }
 
-func (h *house) credentials(t *testing.T, v *visit) *principal.Credentials {
+func (h *scene) credentials(t *testing.T, v *visit) *principal.Credentials {
 	c := &principal.Credentials{
 		Listener: "mqtts",
 		Remote:   netip.MustParseAddrPort("192.0.2.1:1"),
@@ -270,7 +270,7 @@ func (h *house) credentials(t *testing.T, v *visit) *principal.Credentials {
 	return c
 }
 
-func (h *house) sign(s *signature) string {
+func (h *scene) sign(s *signature) string {
 	at, life := s.Hub, s.Life
 	if at == "" {
 		at = host
@@ -290,7 +290,7 @@ func (h *house) sign(s *signature) string {
 }
 
 // token is Ann's access token, but for the claims that differ.
-func (h *house) token(t *testing.T, v *visit) string {
+func (h *scene) token(t *testing.T, v *visit) string {
 	t.Helper()
 	claims := map[string]any{
 		"iss": "https://login.microsoftonline.com/" + home.String() + "/v2.0", "tid": home.String(), "oid": ann.String(), "sub": "pairwise",

@@ -21,8 +21,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// house is the world of a scenario.
-type house struct {
+// scene is what a scenario builds: the registry, the certificates and the authenticator under test.
+type scene struct {
 	data   device.Data
 	top    *device.Topology
 	now    time.Time
@@ -34,8 +34,8 @@ type house struct {
 	spaces map[string]space.ID
 }
 
-func build(t *testing.T, d *door) *house {
-	h := &house{
+func build(t *testing.T, d *door) *scene {
+	h := &scene{
 		now:    now,
 		roots:  map[string]credx509.Pair{},
 		certs:  map[string][]credx509.Pair{},
@@ -125,7 +125,7 @@ func publish() jwt.Keys {
 	return set
 }
 
-func (h *house) path(text string) space.Path {
+func (h *scene) path(text string) space.Path {
 	p := space.Root
 	var parent space.ID
 	for name := range strings.SplitSeq(text, "/") {
@@ -141,7 +141,7 @@ func (h *house) path(text string) space.Path {
 	return p
 }
 
-func (h *house) rebuild() []device.Problem {
+func (h *scene) rebuild() []device.Problem {
 	var problems []device.Problem
 	h.top, problems = device.NewTopology(h.data, device.Options{})
 	return problems
@@ -161,7 +161,7 @@ func keyOf(name string) device.Secret {
 	return device.Secret("the key of " + name + ", of some thirty bytes")
 }
 
-func (h *house) authOf(t *testing.T, r record) device.Auth {
+func (h *scene) authOf(t *testing.T, r record) device.Auth {
 	t.Helper()
 	switch r.Auth {
 	case "sas":
@@ -180,7 +180,7 @@ func (h *house) authOf(t *testing.T, r record) device.Auth {
 	return device.Auth{}
 }
 
-func (h *house) leaf(t *testing.T, name string) *x509.Certificate {
+func (h *scene) leaf(t *testing.T, name string) *x509.Certificate {
 	t.Helper()
 	if len(h.certs[name]) == 0 {
 		t.Fatalf("no certificate %q", name)
@@ -188,7 +188,7 @@ func (h *house) leaf(t *testing.T, name string) *x509.Certificate {
 	return h.certs[name][0].Cert
 }
 
-func (h *house) issue(c *certificate) []credx509.Pair {
+func (h *scene) issue(c *certificate) []credx509.Pair {
 	from, life := now.Add(-time.Hour), c.Life
 	if life == 0 {
 		life = 1000 * time.Hour
@@ -221,6 +221,6 @@ func (h *house) issue(c *certificate) []credx509.Pair {
 	return append([]credx509.Pair{must(parent.Client(c.Name, from, life, change))}, between...)
 }
 
-func (h *house) revoke(ca, name string) []byte {
+func (h *scene) revoke(ca, name string) []byte {
 	return must(h.roots[ca].CRL(1, now.Add(-time.Hour), 1000*time.Hour, h.certs[name][0].Cert.SerialNumber))
 }

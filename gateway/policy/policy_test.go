@@ -16,7 +16,7 @@ import (
 var swapOne = model.ChangeSet{From: version(1), To: version(2), RemoveAssigns: []space.ID{one.ID}, PutAssignments: []model.Assignment{two}}
 
 func TestPolicyIsStoredBeforeItIsInForce(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	if err := h.Apply(t.Context(), changeFrom(1, 2, swapOne, device.Changes{})); err != nil {
 		t.Fatal(err)
 	}
@@ -30,16 +30,16 @@ func TestPolicyIsStoredBeforeItIsInForce(t *testing.T) {
 
 // A full disk takes rights away at once and gives none (docs/spec/semantics.md 4.4).
 func TestPolicyThatCannotBeStoredOnlyTakesAway(t *testing.T) {
-	for name, apply := range map[string]func(*house) error{
-		"delta": func(h *house) error {
+	for name, apply := range map[string]func(*fixture) error{
+		"delta": func(h *fixture) error {
 			return h.Apply(t.Context(), changeFrom(1, 2, swapOne, device.Changes{}))
 		},
-		"full": func(h *house) error {
+		"full": func(h *fixture) error {
 			return h.Replace(t.Context(), answer(2, model.Snapshot{Assignments: []model.Assignment{two}}, building("d1", "d2")))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newFixture(t)
 			h.store.fail = errDisk
 			if err := apply(h); !errors.Is(err, errDisk) {
 				t.Fatalf("err = %v, want the store's: the cursor must stay", err)
@@ -84,21 +84,21 @@ func TestPolicyThatCannotBeStoredTakesWhatIsReplaced(t *testing.T) {
 	}
 	after := before
 	after.Assignments, after.AzureRoles = []model.Assignment{elsewhere}, []model.AzureRole{narrowed}
-	allowed := func(h *house, action string) bool {
+	allowed := func(h *fixture, action string) bool {
 		return h.Index().DecideAction(&model.Subject{Object: first, GroupsKnown: true}, action, hubScope).Allowed
 	}
-	writes := func(h *house) bool { return allowed(h, model.IotHubTwinsWrite) }
-	for name, apply := range map[string]func(*house) error{
-		"delta": func(h *house) error {
+	writes := func(h *fixture) bool { return allowed(h, model.IotHubTwinsWrite) }
+	for name, apply := range map[string]func(*fixture) error{
+		"delta": func(h *fixture) error {
 			c := model.ChangeSet{PutAssignments: []model.Assignment{elsewhere}, PutAzureRoles: []model.AzureRole{narrowed}}
 			return h.Apply(t.Context(), changeFrom(2, 3, c, device.Changes{RemoveDevices: []space.ID{second}}))
 		},
-		"full": func(h *house) error {
+		"full": func(h *fixture) error {
 			return h.Replace(t.Context(), answer(3, after, building("d1")))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newFixture(t)
 			if err := h.Replace(t.Context(), answer(2, before, building("d1", "d2"))); err != nil {
 				t.Fatal(err)
 			}
@@ -128,7 +128,7 @@ func TestPolicyThatCannotBeStoredTakesWhatIsReplaced(t *testing.T) {
 
 // After a full answer that could not be stored, nothing less mends the store.
 func TestOnlyAFullAnswerFollowsOneThatWasNotStored(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.store.fail = errors.New("no space left on device")
 	_ = h.Replace(t.Context(), answer(2, model.Snapshot{}, building("d1")))
 	h.store.fail = nil
@@ -140,7 +140,7 @@ func TestOnlyAFullAnswerFollowsOneThatWasNotStored(t *testing.T) {
 const hubScope = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/IotHubs/hub"
 
 func TestPolicyGapAsksForAFullAnswer(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	late := model.ChangeSet{From: version(5), To: version(6), PutAssignments: []model.Assignment{two}}
 	if err := h.Apply(t.Context(), changeFrom(5, 6, late, device.Changes{})); !errors.Is(err, replica.ErrGap) {
 		t.Fatalf("err = %v, want a gap", err)
@@ -161,7 +161,7 @@ func TestPolicyGapAsksForAFullAnswer(t *testing.T) {
 // A deleted device leaves nothing to one of the same name; a disabled or
 // colliding record still exists.
 func TestDeletedDevicesAreForgotten(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	step := func(to uint64, c device.Changes) {
 		t.Helper()
 		if err := h.Apply(t.Context(), changeFrom(to-1, to, model.ChangeSet{}, c)); err != nil {
@@ -191,7 +191,7 @@ func TestPolicyThatCannotBeStoredLosesWhatIsReplaced(t *testing.T) {
 	for name, c := range map[string]model.ChangeSet{
 		"assignment": {PutAssignments: []model.Assignment{{ID: one.ID, Role: one.Role, Who: two.Who, Path: one.Path}}},
 	} {
-		h := newHouse(t)
+		h := newFixture(t)
 		h.store.fail = errDisk
 		if err := h.Apply(t.Context(), changeFrom(1, 2, c, device.Changes{})); !errors.Is(err, errDisk) {
 			t.Fatal(err)
@@ -201,11 +201,11 @@ func TestPolicyThatCannotBeStoredLosesWhatIsReplaced(t *testing.T) {
 		}
 	}
 	role := model.AzureBuiltInRoles()[0]
-	l := newHouse(t).Index().LossesOf(&model.ChangeSet{From: version(1), To: version(2), PutAzureRoles: []model.AzureRole{role}})
+	l := newFixture(t).Index().LossesOf(&model.ChangeSet{From: version(1), To: version(2), PutAzureRoles: []model.AzureRole{role}})
 	if !slices.Equal(l.RemoveAzureRoles, []space.ID{role.ID}) || l.To != version(1) {
 		t.Errorf("a role that is written anew: %+v", l)
 	}
-	h := newHouse(t)
+	h := newFixture(t)
 	h.store.fail = errDisk
 	err := h.Replace(t.Context(), answer(2, model.Snapshot{Assignments: []model.Assignment{one}}, building("d1")))
 	if !errors.Is(err, errDisk) {

@@ -22,7 +22,7 @@ var errDisk = errors.New("no space left on device")
 // version may the device do anything. A decision that took one half of each
 // version would grant.
 func TestPolicyAndRegistryAreSwappedAsOne(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	other := space.MustPath("/5bace000-0000-4000-8000-000000000002")
 	world := func(n uint64, granted, lives space.Path) replica.Full {
 		a := one
@@ -95,16 +95,16 @@ func TestRegistryThatCannotBeStoredOnlyTakesAway(t *testing.T) {
 
 	delta := changeFrom(2, 3, model.ChangeSet{}, device.Changes{PutDevices: after.Devices, PutSensors: after.Sensors})
 	snapshot := model.Snapshot{Assignments: []model.Assignment{one, two}}
-	for name, apply := range map[string]func(*house) error{
-		"delta": func(h *house) error { return h.Apply(t.Context(), delta) },
-		"full": func(h *house) error {
+	for name, apply := range map[string]func(*fixture) error{
+		"delta": func(h *fixture) error { return h.Apply(t.Context(), delta) },
+		"full": func(h *fixture) error {
 			s := snapshot
 			s.Version = version(3)
 			return h.Replace(t.Context(), answer(3, s, after))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newFixture(t)
 			s := snapshot
 			s.Version = version(2)
 			if err := h.Replace(t.Context(), answer(2, s, before)); err != nil {
@@ -165,15 +165,15 @@ func TestRegistryThatCannotBeStoredOnlyTakesAway(t *testing.T) {
 func TestPolicyThatIsInterruptedChangesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for name, apply := range map[string]func(*house) error{
-		"delta": func(h *house) error {
+	for name, apply := range map[string]func(*fixture) error{
+		"delta": func(h *fixture) error {
 			return h.Apply(ctx, changeFrom(1, 2, swapOne, device.Changes{}))
 		},
-		"full": func(h *house) error {
+		"full": func(h *fixture) error {
 			return h.Replace(ctx, answer(2, model.Snapshot{}, building()))
 		},
 	} {
-		h := newHouse(t)
+		h := newFixture(t)
 		h.store.fail = context.Canceled
 		if err := apply(h); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: err = %v", name, err)
@@ -208,7 +208,7 @@ func TestRoleThatCannotBeStoredIsNoGain(t *testing.T) {
 		"given back":    {[]model.Role{nothing}, nil, model.ChangeSet{RemoveRoles: []space.ID{id}}},
 	} {
 		for _, full := range []bool{false, true} {
-			h := newHouse(t)
+			h := newFixture(t)
 			s := model.Snapshot{Version: version(2), Assignments: []model.Assignment{one}, Roles: c.before,
 				AzureAssignments: []model.AzureAssignment{granted}, AzureRoles: azure(c.before)}
 			if err := h.Replace(t.Context(), answer(2, s, building("d1"))); err != nil {
@@ -262,17 +262,17 @@ func TestDenialThatCannotBeStoredIsNoGain(t *testing.T) {
 	}
 	writes, reads := denial(model.IotHubTwinsWrite), denial(model.IotHubTwinsRead)
 	s := model.Snapshot{Version: version(2), AzureAssignments: []model.AzureAssignment{granted}, AzureDenies: []model.AzureDeny{writes}}
-	for name, apply := range map[string]func(*house) error{
-		"delta": func(h *house) error {
+	for name, apply := range map[string]func(*fixture) error{
+		"delta": func(h *fixture) error {
 			return h.Apply(t.Context(), changeFrom(2, 3, model.ChangeSet{PutAzureDenies: []model.AzureDeny{reads}}, device.Changes{}))
 		},
-		"full": func(h *house) error {
+		"full": func(h *fixture) error {
 			next := s
 			next.Version, next.AzureDenies = version(3), []model.AzureDeny{reads}
 			return h.Replace(t.Context(), answer(3, next, building("d1")))
 		},
 	} {
-		h := newHouse(t)
+		h := newFixture(t)
 		if err := h.Replace(t.Context(), answer(2, s, building("d1"))); err != nil {
 			t.Fatal(err)
 		}
@@ -301,7 +301,7 @@ func TestDenialThatCannotBeStoredIsNoGain(t *testing.T) {
 // What was taken early and came back before anything could be stored is in no
 // later answer: the feed says nothing of what came and went in between.
 func TestWhatCameAndWentWhileNothingCouldBeStored(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.store.fail = errDisk
 	c := model.ChangeSet{From: version(1), To: version(2), PutRoles: []model.Role{{ID: one.Role, Name: "cut"}}}
 	if err := h.Apply(t.Context(), changeFrom(1, 2, c, device.Changes{})); !errors.Is(err, errDisk) {
@@ -323,7 +323,7 @@ func TestWhatCameAndWentWhileNothingCouldBeStored(t *testing.T) {
 // A change of the policy alone mends no record of the registry: what is refused
 // there is told again with it.
 func TestProblemsOfTheRegistryOutliveAChangeOfPolicy(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	if err := h.Replace(t.Context(), answer(2, model.Snapshot{}, building("same", "same"))); err != nil {
 		t.Fatal(err)
 	}

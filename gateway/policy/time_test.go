@@ -11,7 +11,7 @@ import (
 // What is stored says how old it is by the clock by which it ages. Stamped by
 // a wall clock that ran ahead, it would stay fresh for as long after a restart.
 func TestPolicyStoredUnderAClockThatRunsAheadStillAges(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	start := h.mark
 	wall := start.Add(365 * 24 * time.Hour)
 	clock := offline.NewClock(offline.ClockOptions{System: func() time.Time { return wall }, Mark: start, Built: start})

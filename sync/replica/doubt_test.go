@@ -11,7 +11,7 @@ import (
 
 // gapTo makes the next exchange a full read of a changed cloud.
 func (g *rig) gapTo(f func(c *cloud)) {
-	g.house.seen()
+	g.sink.seen()
 	g.cloud.asked()
 	g.cloud.set(func() {
 		g.cloud.version.Number++
@@ -44,7 +44,7 @@ func TestAnEmptyAnswerDoesNotReplaceAGoodCache(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(g *rig) {
 				g.gapTo(tt.change)
-				if taken := g.house.seen() != ""; taken != tt.taken {
+				if taken := g.sink.seen() != ""; taken != tt.taken {
 					t.Errorf("taken: %v; asked: %s", taken, g.cloud.asked())
 				}
 				if got := g.r.Status().Health.Code; got != tt.code {
@@ -57,13 +57,13 @@ func TestAnEmptyAnswerDoesNotReplaceAGoodCache(t *testing.T) {
 
 func TestASecondReadMustAgree(t *testing.T) {
 	in(t, func(g *rig) {
-		g.house.seen()
+		g.sink.seen()
 		g.cloud.set(func() { g.cloud.version.Number, g.cloud.gap, g.cloud.devices = 2, true, 0 })
 		synctest.Wait() // the first read is done, the second is five seconds away
 		g.cloud.set(func() { g.cloud.devices = 20 })
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		g.expect("the good one", g.house.seen(), "replace 2")
+		g.expect("the good one", g.sink.seen(), "replace 2")
 		if len(g.health) != 1 {
 			t.Error("a bad moment is no news:", g.health)
 		}
@@ -74,7 +74,7 @@ func TestAFirstAnswerWithoutAssignments(t *testing.T) {
 	in(t, func(g *rig) {
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		g.expect("nothing to protect, nothing to believe", g.house.seen(), "")
+		g.expect("nothing to protect, nothing to believe", g.sink.seen(), "")
 		if got := g.r.Status().Health.Code; got != RightsLost {
 			t.Errorf("health %q", got)
 		}

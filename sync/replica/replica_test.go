@@ -132,8 +132,8 @@ func (c *cloud) Rights(context.Context) (Rights, error) {
 	return c.rights, nil
 }
 
-// house is a sink that checks what the contract promises it.
-type house struct {
+// fakeSink is a Sink that fails the test when a call breaks the contract of Sink.
+type fakeSink struct {
 	t       *testing.T
 	mu      sync.Mutex
 	version model.Version
@@ -141,7 +141,7 @@ type house struct {
 	fail    error // what the next call returns
 }
 
-func (h *house) take(what string, from, to model.Version) error {
+func (h *fakeSink) take(what string, from, to model.Version) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.fail; err != nil {
@@ -157,21 +157,21 @@ func (h *house) take(what string, from, to model.Version) error {
 	return nil
 }
 
-func (h *house) Replace(_ context.Context, f Full) error {
+func (h *fakeSink) Replace(_ context.Context, f Full) error {
 	if f.Policy.Version != f.Version {
 		h.t.Error("two versions in one answer")
 	}
 	return h.take("replace", model.Version{}, f.Version)
 }
 
-func (h *house) Apply(_ context.Context, d Delta) error {
+func (h *fakeSink) Apply(_ context.Context, d Delta) error {
 	if d.Policy.From != d.From || d.Policy.To != d.To {
 		h.t.Error("two versions in one delta")
 	}
 	return h.take("apply", d.From, d.To)
 }
 
-func (h *house) seen() string {
+func (h *fakeSink) seen() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := strings.Join(h.log, ", ")
@@ -190,7 +190,7 @@ func (c *cloud) asked() string {
 type rig struct {
 	*testing.T
 	cloud  *cloud
-	house  *house
+	sink   *fakeSink
 	r      *Replica
 	health []Code
 }
@@ -198,13 +198,13 @@ type rig struct {
 // in runs a scenario in a bubble in which time is ours.
 func in(t *testing.T, scenario func(g *rig), change ...func(*Options)) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &rig{T: t, cloud: newCloud(), house: &house{t: t}}
-		o := Options{Source: g.cloud, Sink: g.house, Jitter: func() float64 { return 0.5 },
+		g := &rig{T: t, cloud: newCloud(), sink: &fakeSink{t: t}}
+		o := Options{Source: g.cloud, Sink: g.sink, Jitter: func() float64 { return 0.5 },
 			Health: func(h Health) { g.health = append(g.health, h.Code) }}
 		for _, f := range change {
 			f(&o)
 		}
-		g.house.version = o.Held.Version
+		g.sink.version = o.Held.Version
 		r, err := New(o)
 		if err != nil {
 			t.Fatal(err)
@@ -236,19 +236,19 @@ func (g *rig) commit(n uint64) {
 
 func TestFullThenDeltas(t *testing.T) {
 	in(t, func(g *rig) {
-		g.expect("first", g.house.seen(), "replace 1")
+		g.expect("first", g.sink.seen(), "replace 1")
 		g.commit(2)
 		g.commit(3)
-		g.expect("deltas", g.house.seen(), "apply 2, apply 3")
+		g.expect("deltas", g.sink.seen(), "apply 2, apply 3")
 		g.commit(10) // somebody else's
-		g.expect("not ours", g.house.seen(), "")
+		g.expect("not ours", g.sink.seen(), "")
 		time.Sleep(31 * time.Second)
 		synctest.Wait()
 		if s := g.r.Status(); s.Version.Number != 3 || s.Cursor.Number != 10 {
 			t.Errorf("%+v", s)
 		}
 		g.commit(11) // must still follow from 3
-		g.expect("after not ours", g.house.seen(), "apply 11")
+		g.expect("after not ours", g.sink.seen(), "apply 11")
 		s := g.r.Status()
 		if s.Version.Number != 11 || !s.LastSuccess.Equal(time.Now()) || s.Health.Code != InStep {
 			t.Errorf("%+v", s)
@@ -259,21 +259,21 @@ func TestFullThenDeltas(t *testing.T) {
 
 func TestGapsLeadToAFullRead(t *testing.T) {
 	in(t, func(g *rig) {
-		g.house.seen()
+		g.sink.seen()
 		g.cloud.set(func() { g.cloud.version.Number, g.cloud.gap = 5, true })
 		synctest.Wait()
-		g.expect("the source's gap", g.house.seen(), "replace 5")
+		g.expect("the source's gap", g.sink.seen(), "replace 5")
 		g.commit(6)
-		g.expect("and on", g.house.seen(), "apply 6")
-		g.house.fail = fmt.Errorf("not what I hold: %w", ErrGap)
+		g.expect("and on", g.sink.seen(), "apply 6")
+		g.sink.fail = fmt.Errorf("not what I hold: %w", ErrGap)
 		g.commit(7)
-		g.expect("the sink's gap", g.house.seen(), "apply failed, replace 7")
+		g.expect("the sink's gap", g.sink.seen(), "apply failed, replace 7")
 		g.commit(8)
-		g.expect("and on", g.house.seen(), "apply 8")
+		g.expect("and on", g.sink.seen(), "apply 8")
 		for n := uint64(11); n < 15; n++ { // too large for the store, say, one after the other
-			g.house.fail = fmt.Errorf("not what I hold: %w", ErrGap)
+			g.sink.fail = fmt.Errorf("not what I hold: %w", ErrGap)
 			g.commit(n)
-			g.expect("what everything had to be read for", g.house.seen(), fmt.Sprintf("apply failed, replace %d", n))
+			g.expect("what everything had to be read for", g.sink.seen(), fmt.Sprintf("apply failed, replace %d", n))
 		}
 	})
 }
@@ -295,27 +295,27 @@ func TestAFeedThatNeverFollows(t *testing.T) {
 		g.cloud.set(func() { g.cloud.torn = false })
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		g.house.seen()
+		g.sink.seen()
 		g.commit(2)
-		g.expect("and on", g.house.seen(), "apply 2")
+		g.expect("and on", g.sink.seen(), "apply 2")
 		g.cloud.set(func() { g.cloud.version.Number, g.cloud.gap = 3, true })
 		synctest.Wait()
-		g.expect("a gap is mended at once again", g.house.seen(), "replace 3")
+		g.expect("a gap is mended at once again", g.sink.seen(), "replace 3")
 	})
 }
 
 func TestTheCursorWaitsForTheSink(t *testing.T) {
 	in(t, func(g *rig) {
-		g.house.seen()
-		g.house.fail = errors.New("disk full")
+		g.sink.seen()
+		g.sink.fail = errors.New("disk full")
 		g.commit(2)
-		g.expect("failed", g.house.seen(), "apply failed")
+		g.expect("failed", g.sink.seen(), "apply failed")
 		if s := g.r.Status(); s.Version.Number != 1 || s.Cursor.Number != 1 || s.Health.Code != SinkFailed || !strings.Contains(s.LastError, "disk full") {
 			t.Errorf("%+v", s)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		g.expect("again", g.house.seen(), "apply 2")
+		g.expect("again", g.sink.seen(), "apply 2")
 		g.expect("health", fmt.Sprint(g.health), "[in-step sink-failed in-step]")
 	})
 }
@@ -364,7 +364,7 @@ func TestWakeCutsTheWait(t *testing.T) {
 			t.Error(asked)
 		}
 		g.commit(2) // and no pause follows: the next revocation is not late
-		g.expect("at once", g.house.seen(), "replace 1, apply 2")
+		g.expect("at once", g.sink.seen(), "replace 1, apply 2")
 	})
 }
 
@@ -391,11 +391,11 @@ func (unreadable) Reason() string { return "malformed" }
 // A change that cannot be read is read with everything else.
 func TestAnUnreadableDeltaLeadsToAFullRead(t *testing.T) {
 	in(t, func(g *rig) {
-		g.house.seen()
+		g.sink.seen()
 		g.cloud.set(func() { g.cloud.odd, g.cloud.version.Number = true, 2 })
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
-		g.expect("taken", g.house.seen(), "replace 2")
+		g.expect("taken", g.sink.seen(), "replace 2")
 	})
 }
 
@@ -419,21 +419,21 @@ func TestNoFeed(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		g.expect("and every ten minutes", g.cloud.asked(), "full")
-		g.expect("taken", g.house.seen(), "replace 1, replace 1, replace 5")
+		g.expect("taken", g.sink.seen(), "replace 1, replace 1, replace 5")
 	}, func(o *Options) { o.Source.(*cloud).noFeed = true; o.FullEvery = 10 * time.Minute })
 }
 
 func TestFullEvery(t *testing.T) {
 	in(t, func(g *rig) {
-		g.house.seen()
+		g.sink.seen()
 		time.Sleep(10*time.Minute + 30*time.Second)
 		synctest.Wait()
-		g.expect("once", g.house.seen(), "replace 1")
+		g.expect("once", g.sink.seen(), "replace 1")
 	}, func(o *Options) { o.FullEvery = 10 * time.Minute })
 	in(t, func(g *rig) {
 		time.Sleep(10*time.Minute + 30*time.Second)
 		synctest.Wait()
-		g.expect("also where nothing was read at the start", g.house.seen(), "replace 1")
+		g.expect("also where nothing was read at the start", g.sink.seen(), "replace 1")
 	}, func(o *Options) {
 		o.FullEvery = 10 * time.Minute
 		o.Held, o.Resume = Held{Version: model.Version{Epoch: 7, Number: 1}, Assignments: 20, Devices: 20}, true
@@ -445,12 +445,12 @@ func TestResume(t *testing.T) {
 	in(t, func(g *rig) {
 		g.expect("asked", g.cloud.asked(), "changes 7.1 0s, changes 7.1 30s")
 		g.commit(2)
-		g.expect("taken", g.house.seen(), "apply 2")
+		g.expect("taken", g.sink.seen(), "apply 2")
 	}, func(o *Options) { o.Held, o.Resume = held, true })
 	in(t, func(g *rig) {
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
-		g.expect("a cursor of another epoch", g.house.seen(), "replace 1")
+		g.expect("a cursor of another epoch", g.sink.seen(), "replace 1")
 	}, func(o *Options) {
 		o.Held, o.Resume = Held{Version: model.Version{Epoch: 6, Number: 900}}, true
 	})
@@ -459,11 +459,11 @@ func TestResume(t *testing.T) {
 // A server without versions is counted by our own clock, which may be set back.
 func TestWithoutAFeedNumbersOnlyRise(t *testing.T) {
 	in(t, func(g *rig) {
-		g.house.seen()
+		g.sink.seen()
 		g.cloud.set(func() { g.cloud.version.Number = 1 })
 		time.Sleep(90 * time.Second)
 		synctest.Wait()
-		if got := g.house.seen(); !strings.Contains(got, "replace 901") {
+		if got := g.sink.seen(); !strings.Contains(got, "replace 901") {
 			t.Errorf("took %q", got)
 		}
 		if got := g.r.Status().Health.Code; got != InStep {

@@ -12,7 +12,7 @@ import (
 // A decision says which assignment and role granted it, or came closest, and
 // what would; so does explain, for a topic as for an operation (docs/spec/semantics.md 2.4).
 func TestExplainNamesTheGrant(t *testing.T) {
-	n := newHouse(t).inspector
+	n := newFixture(t).inspector
 	site := space.Root.Join(num(2)).String()
 	for name, q := range map[string]admin.Question{
 		"a topic":                    {Principal: "gw", Verb: "publish", Topic: "devices/gw/messages/events/"},

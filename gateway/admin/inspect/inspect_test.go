@@ -42,7 +42,7 @@ func threeSessions() []broker.SessionInfo {
 
 // The status page and the scrape say the same numbers of the same things.
 func TestStatusAddsUp(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.broker.sessions = threeSessions()
 	h.broker.stats = broker.Stats{
 		Received:    10,
@@ -91,7 +91,7 @@ func TestStatusAddsUp(t *testing.T) {
 
 // The counts of records follow the registry in force, also one of the same version number.
 func TestRecordsAreCountedAnew(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	if n := h.inspector.Status().Cache.Devices; n != 1 {
 		t.Fatalf("%d devices", n)
 	}
@@ -103,7 +103,7 @@ func TestRecordsAreCountedAnew(t *testing.T) {
 
 // Roles counts what can grant: a custom role adds one, and one that is refused does not.
 func TestRolesAreCounted(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	before := h.inspector.Gauges().Roles
 	custom := model.Role{ID: num(50), Name: "Custom", Permissions: []model.Permission{{Actions: model.Read}}}
 	refused := model.Role{ID: num(51), Name: "Odd",
@@ -116,7 +116,7 @@ func TestRolesAreCounted(t *testing.T) {
 }
 
 func TestSessions(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.broker.sessions = threeSessions()
 	for name, c := range map[string]struct {
 		q    admin.SessionQuery
@@ -146,7 +146,7 @@ func TestSessions(t *testing.T) {
 
 // A principal is disconnected once, whatever number of sessions it has, and nobody else is.
 func TestDisconnect(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.broker.sessions = threeSessions()
 	r, err := h.inspector.Disconnect(admin.DisconnectRequest{Principal: "user:olga", Reason: "maintenance"})
 	if err != nil || r.Closed != 2 || !slices.Equal(h.broker.ended, []string{"principal user:olga: maintenance"}) {
@@ -164,7 +164,7 @@ func TestDisconnect(t *testing.T) {
 }
 
 func TestAssignments(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.stored.AzureAssignments = []model.AzureAssignment{{ID: num(111), Scope: "/subscriptions/s", Who: model.AzurePrincipal{ID: num(40)}}}
 	site := space.Root.Join(num(2)).String()
 	for name, c := range map[string]struct {
@@ -193,7 +193,7 @@ func TestAssignments(t *testing.T) {
 }
 
 func TestDoctor(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.stored.Assignments[0].Path = space.Root
 	h.report.Warnings = []health.Warning{{Name: "cloud-sync", Severity: health.Degraded}, {Name: "cache-empty", Severity: health.Failing}}
 	states := func() map[string]string {
@@ -250,7 +250,7 @@ func (r *fakeReplica) WakeFull() { r.end(true) }
 // Sync waits for the outcome of the exchange that it asked for.
 func TestSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t)
+		h := newFixture(t)
 		for _, full := range []bool{false, true} {
 			r, err := h.inspector.Sync(t.Context(), admin.SyncRequest{Full: full})
 			if err != nil || r.Changes != 2 || r.Seconds < 1 {

@@ -13,18 +13,18 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/upstream/iothub"
 )
 
-// house stands for the rooms around the link.
-type house struct {
+// fakeDaemon is what the link calls: it decides by topic, answers methods and records the audit.
+type fakeDaemon struct {
 	mu      sync.Mutex      // guards invoked and audited
 	allowed map[string]bool // by topic
 	invoked []string
 	audited []message.AuditRecord
 }
 
-func (*house) Twin(string, []byte)         {}
-func (*house) DesiredPatch(string, []byte) {}
+func (*fakeDaemon) Twin(string, []byte)         {}
+func (*fakeDaemon) DesiredPatch(string, []byte) {}
 
-func (h *house) Method(_ context.Context, device, name string, _ []byte) (int, []byte) {
+func (h *fakeDaemon) Method(_ context.Context, device, name string, _ []byte) (int, []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.invoked = append(h.invoked, device+" "+name)
@@ -34,7 +34,7 @@ func (h *house) Method(_ context.Context, device, name string, _ []byte) (int, [
 // A direct method reaches the device only if the link's principal may send the
 // device a cloud-to-device message, and each decision is audited.
 func TestMethodsAreDecided(t *testing.T) {
-	h := &house{allowed: map[string]bool{"devices/d1/messages/devicebound/": true}}
+	h := &fakeDaemon{allowed: map[string]bool{"devices/d1/messages/devicebound/": true}}
 	now := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 	as := &principal.Principal{Kind: principal.Upstream, Key: "upstream:iothub"}
 	l, err := New(Options{

@@ -47,8 +47,8 @@ func (m *memoryStore) ClearDirty() error {
 	return nil
 }
 
-// house is a Policy between a store and effects that only note what they are told.
-type house struct {
+// fixture is a Policy over a fake store; its effects are recorded in the order in which they were called.
+type fixture struct {
 	*policy.Policy
 	store *memoryStore
 	mark  time.Time // what the clock's mark is
@@ -60,22 +60,22 @@ type house struct {
 	registryProblems []device.Problem
 }
 
-func (h *house) Problems(problems []authz.Problem, registry []device.Problem) {
+func (h *fixture) Problems(problems []authz.Problem, registry []device.Problem) {
 	h.problems, h.registryProblems = problems, registry
 }
 
-func (h *house) Revoke(context.Context, func(*principal.Principal) bool) (time.Duration, error) {
+func (h *fixture) Revoke(context.Context, func(*principal.Principal) bool) (time.Duration, error) {
 	h.log = append(h.log, "revoke")
 	return 0, nil
 }
 
-func (h *house) Forget(gone []device.Departed) {
+func (h *fixture) Forget(gone []device.Departed) {
 	for _, was := range gone {
 		h.gone = append(h.gone, was.Name)
 	}
 }
 
-func (h *house) Changed(c policy.Change) { h.changes = append(h.changes, c) }
+func (h *fixture) Changed(c policy.Change) { h.changes = append(h.changes, c) }
 
 var (
 	room   = space.MustPath("/5bace000-0000-4000-8000-000000000001")
@@ -125,10 +125,10 @@ func changeFrom(from, to uint64, c model.ChangeSet, registry device.Changes) rep
 	return replica.Delta{From: c.From, To: c.To, Policy: c, Data: registry}
 }
 
-// newHouse has version 1 in force: the devices d1 and d2, and a right of d1's.
-func newHouse(t *testing.T) *house {
+// newFixture has version 1 in force: the devices d1 and d2, and a right of d1's.
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	h := &house{mark: time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)}
+	h := &fixture{mark: time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)}
 	h.store = &memoryStore{log: &h.log}
 	h.Policy = policy.New(policy.Options{
 		Store:   h.store,
@@ -144,7 +144,7 @@ func newHouse(t *testing.T) *house {
 	return h
 }
 
-func (h *house) may(dev space.ID) bool {
+func (h *fixture) may(dev space.ID) bool {
 	s := &model.Subject{Identities: []model.Identity{{Kind: model.DeviceID, Object: dev}}}
 	return h.Index().Decide(s, model.Operation{Access: model.Create, Type: model.Sensor}, room).Allowed
 }

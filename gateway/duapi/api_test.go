@@ -20,8 +20,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// house is the gateway: "reader" and "writer" are tokens of principals with that right.
-type house struct {
+// fakeGateway knows the tokens "reader" and "writer", each of a principal with that right, "nobody" of one
+// without any, and "broken", for which no key set is there.
+type fakeGateway struct {
 	mu      sync.Mutex
 	hold    bool
 	shown   bool // what devices were shown may not be cancelled now
@@ -30,7 +31,7 @@ type house struct {
 	fails   bool
 }
 
-func (h *house) Prove(token string) (*principal.Principal, error) {
+func (h *fakeGateway) Prove(token string) (*principal.Principal, error) {
 	switch token {
 	case "reader", "writer", "nobody":
 		return &principal.Principal{Kind: principal.User, Key: "user:" + token}, nil
@@ -40,7 +41,7 @@ func (h *house) Prove(token string) (*principal.Principal, error) {
 	return nil, &Refused{"wrong-signature", ""}
 }
 
-func (h *house) May(_ context.Context, p *principal.Principal, a update.Action) update.Decision {
+func (h *fakeGateway) May(_ context.Context, p *principal.Principal, a update.Action) update.Decision {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.hold || h.shown && a == update.CancelReleased {
@@ -50,16 +51,16 @@ func (h *house) May(_ context.Context, p *principal.Principal, a update.Action) 
 	return update.Decision{Allowed: ok, Reason: map[bool]string{true: "granted", false: "no-assignment"}[ok]}
 }
 
-func (h *house) Known(d string) bool { return d == "d1" }
+func (h *fakeGateway) Known(d string) bool { return d == "d1" }
 
-func (h *house) Holders(id string) []string {
+func (h *fakeGateway) Holders(id string) []string {
 	if id == "dep-1" {
 		return []string{"d1", "d2"}
 	}
 	return nil
 }
 
-func (h *house) Local(_ context.Context, p *principal.Principal, r update.Request) (update.Answer, error) {
+func (h *fakeGateway) Local(_ context.Context, p *principal.Principal, r update.Request) (update.Answer, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.local = append(h.local, fmt.Sprint(p.Key, " ", r.Action, " ", r.Device, " ", r.Deployment))
@@ -69,7 +70,7 @@ func (h *house) Local(_ context.Context, p *principal.Principal, r update.Reques
 	return update.Answer{Status: 200, Body: []byte(`{"deviceId":"` + r.Device + `"}`)}, nil
 }
 
-func (h *house) took() (local, audited string) {
+func (h *fakeGateway) took() (local, audited string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	local, audited = strings.Join(h.local, "; "), strings.Join(h.audited, "; ")
@@ -116,19 +117,19 @@ func (c *cloud) set(h http.HandlerFunc) { c.mu.Lock(); defer c.mu.Unlock(); c.an
 
 // api is a gateway that really listens with TLS.
 type api struct {
-	t     *testing.T
-	house *house
-	url   string
-	http  *http.Client
+	t       *testing.T
+	gateway *fakeGateway
+	url     string
+	http    *http.Client
 }
 
 func start(t *testing.T, change func(*Options)) *api {
 	t.Helper()
-	a := &api{t: t, house: &house{}}
-	o := Options{House: a.house, Instance: "inst", Online: func() bool { return false }, Audit: func(r message.AuditRecord) {
-		a.house.mu.Lock()
-		defer a.house.mu.Unlock()
-		a.house.audited = append(a.house.audited, fmt.Sprint(r.Principal, " ", r.Topic, " ", r.Allowed, " ", r.Reason))
+	a := &api{t: t, gateway: &fakeGateway{}}
+	o := Options{Gateway: a.gateway, Instance: "inst", Online: func() bool { return false }, Audit: func(r message.AuditRecord) {
+		a.gateway.mu.Lock()
+		defer a.gateway.mu.Unlock()
+		a.gateway.audited = append(a.gateway.audited, fmt.Sprint(r.Principal, " ", r.Topic, " ", r.Allowed, " ", r.Reason))
 	}}
 	if change != nil {
 		change(&o)

@@ -122,8 +122,8 @@ var signer = sync.OnceValue(func() *manifesttest.Authority {
 	return a
 })
 
-// house is a service with a real guard; the device, upstream and the store are the test's.
-type house struct {
+// harness is a Service with a real guard and fakes of the device, the upstream and the store.
+type harness struct {
 	t       *testing.T
 	s       *Service
 	guard   *update.Guard
@@ -139,8 +139,8 @@ type house struct {
 	said []string // reasons of the guard's refusals
 }
 
-func start(t *testing.T, change func(*Options)) *house {
-	h := &house{
+func start(t *testing.T, change func(*Options)) *harness {
+	h := &harness{
 		t:       t,
 		here:    true,
 		store:   &memory{values: map[string][]byte{}},
@@ -152,7 +152,7 @@ func start(t *testing.T, change func(*Options)) *house {
 	return h
 }
 
-func (h *house) restart(change func(*Options)) {
+func (h *harness) restart(change func(*Options)) {
 	h.t.Helper()
 	if h.stop != nil {
 		h.stop()
@@ -206,10 +206,10 @@ func (h *house) restart(change func(*Options)) {
 	synctest.Wait()
 }
 
-func (h *house) setHere(here bool) { h.mu.Lock(); defer h.mu.Unlock(); h.here = here }
+func (h *harness) setHere(here bool) { h.mu.Lock(); defer h.mu.Unlock(); h.here = here }
 
 // took returns what the device got since the last call, once all is quiet.
-func (h *house) took() []string {
+func (h *harness) took() []string {
 	synctest.Wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -218,7 +218,7 @@ func (h *house) took() []string {
 	return got
 }
 
-func (h *house) one() string {
+func (h *harness) one() string {
 	h.t.Helper()
 	got := h.took()
 	if len(got) != 1 {
@@ -233,7 +233,7 @@ func (s *Service) Online(id string) { s.heed(id, s.refresh) }
 var dev = &principal.Principal{Kind: principal.Device, Key: "device:d1", DeviceID: "d1"}
 
 // ask hands in a request and returns the code of its acknowledgement; -1 for none.
-func (h *house) ask(p *principal.Principal, handling message.Handling, body string) int {
+func (h *harness) ask(p *principal.Principal, handling message.Handling, body string) int {
 	h.t.Helper()
 	code := -1
 	m := &message.Message{Payload: []byte(body), Publisher: p, Via: message.Route{Handling: handling, Request: "r"}}

@@ -24,9 +24,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 )
 
-// house is the rooms around an Inspector: a real policy and topic map, and
-// stand-ins for what runs.
-type house struct {
+// fixture is an Inspector over a real policy and topic map, with fakes of the broker, the outbox and the
+// replica.
+type fixture struct {
 	inspector *inspect.Inspector
 	index     *authz.Index
 	topology  *device.Topology
@@ -41,11 +41,11 @@ type house struct {
 
 func num(n int) space.ID { return space.MustID(fmt.Sprintf("00000000-0000-4000-8000-%012d", n)) }
 
-// newHouse has one device, "gw", with the role of a gateway in space 2.
-func newHouse(t *testing.T) *house {
+// newFixture has one device, "gw", with the role of a gateway in space 2.
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	site := space.Root.Join(num(2))
-	h := &house{loaded: true, report: health.Report{State: "ok"}, replica: &fakeReplica{}}
+	h := &fixture{loaded: true, report: health.Report{State: "ok"}, replica: &fakeReplica{}}
 	h.stored = &model.Snapshot{
 		Version: model.Version{Epoch: 1, Number: 1},
 		Assignments: []model.Assignment{{
@@ -105,20 +105,20 @@ func newHouse(t *testing.T) *house {
 	return h
 }
 
-func (h *house) Facts() (*authz.Index, *device.Topology) { return h.index, h.topology }
+func (h *fixture) Facts() (*authz.Index, *device.Topology) { return h.index, h.topology }
 
-func (h *house) Registry() *device.Topology {
+func (h *fixture) Registry() *device.Topology {
 	if !h.loaded {
 		return nil
 	}
 	return h.topology
 }
 
-func (h *house) Stage() offline.Stage { return h.stage }
+func (h *fixture) Stage() offline.Stage { return h.stage }
 
-func (h *house) Age() time.Duration { return 90 * time.Second }
+func (h *fixture) Age() time.Duration { return 90 * time.Second }
 
-type outbox struct{ h *house }
+type outbox struct{ h *fixture }
 
 func (o outbox) Stats() upstream.Stats { return o.h.outbox }
 

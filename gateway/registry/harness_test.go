@@ -117,8 +117,8 @@ func (c *cloud) set(f func()) { c.mu.Lock(); defer c.mu.Unlock(); f() }
 
 func (c *cloud) log() string { c.mu.Lock(); defer c.mu.Unlock(); return strings.Join(c.asked, " ") }
 
-// house is a service with everything around it in the test's hands.
-type house struct {
+// harness is a Service with fakes of the cloud, the store and the sessions; May answers as the test says.
+type harness struct {
 	t     *testing.T
 	s     *Service
 	store *memory
@@ -187,8 +187,8 @@ func records() device.Data {
 	}
 }
 
-func start(t *testing.T, change func(*Options)) *house {
-	h := &house{
+func start(t *testing.T, change func(*Options)) *harness {
+	h := &harness{
 		t:      t,
 		store:  newMemory(),
 		cloud:  &cloud{made: map[string]space.ID{}, bad: map[string]bool{}},
@@ -200,7 +200,7 @@ func start(t *testing.T, change func(*Options)) *house {
 	return h
 }
 
-func (h *house) setTopology(d device.Data) {
+func (h *harness) setTopology(d device.Data) {
 	topo, problems := device.NewTopology(d, device.Options{})
 	for _, p := range problems {
 		h.t.Error(p)
@@ -208,7 +208,7 @@ func (h *house) setTopology(d device.Data) {
 	h.topo.Store(topo)
 }
 
-func (h *house) restart(change func(*Options)) {
+func (h *harness) restart(change func(*Options)) {
 	h.t.Helper()
 	if h.stop != nil {
 		h.stop()
@@ -277,7 +277,7 @@ func (h *house) restart(change func(*Options)) {
 }
 
 // ask hands in a request and returns the reason code, once everything has settled.
-func (h *house) ask(p *principal.Principal, name, dev, hardware, rid, payload string) byte {
+func (h *harness) ask(p *principal.Principal, name, dev, hardware, rid, payload string) byte {
 	h.t.Helper()
 	m := &message.Message{
 		Topic:     "registry/devices/" + dev + "/" + name,
@@ -303,12 +303,12 @@ func (h *house) ask(p *principal.Principal, name, dev, hardware, rid, payload st
 	return <-code
 }
 
-func (h *house) create(hardware, rid string) byte {
+func (h *harness) create(hardware, rid string) byte {
 	return h.ask(gatewayP, "create", "d1", hardware, rid, `{"type":"Temperature"}`)
 }
 
 // took returns what was sent since the last look.
-func (h *house) took() []string {
+func (h *harness) took() []string {
 	synctest.Wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -317,15 +317,15 @@ func (h *house) took() []string {
 	return all
 }
 
-func (h *house) records() string {
+func (h *harness) records() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return strings.Join(h.audited, "\n")
 }
 
-func (h *house) set(f func()) { h.mu.Lock(); defer h.mu.Unlock(); f() }
+func (h *harness) set(f func()) { h.mu.Lock(); defer h.mu.Unlock(); f() }
 
-func (h *house) want(got []string, want ...string) {
+func (h *harness) want(got []string, want ...string) {
 	h.t.Helper()
 	if !slices.Equal(got, want) {
 		h.t.Errorf("sent\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
