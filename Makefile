@@ -9,8 +9,8 @@ LINT    := $(shell $(GO) env GOPATH)/bin/golangci-lint
 LINT_VERSION := v2.15.0
 
 # What the project needs from Debian, as package:command; a part that cannot be had fails by name.
-# The tour of `make run` is written with mosquitto's clients; the tests need the rest as well.
-DEBIAN_RUN  := mosquitto-clients:mosquitto_pub
+# The tour of `make run` is written with mosquitto's clients and curl; the tests need the rest as well.
+DEBIAN_RUN  := mosquitto-clients:mosquitto_pub curl:curl
 DEBIAN_TEST := $(DEBIAN_RUN) mosquitto:mosquitto systemd:systemd-socket-activate chromium:chromium dpkg-dev:dpkg-deb
 
 .PHONY: help run smoke test power race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-once lines vulncheck release-check docs clean
