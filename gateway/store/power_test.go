@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -132,7 +133,8 @@ func (p *powerTest) child(enough func(line string) bool) (ready bool) {
 	cmd := exec.Command(p.exe, "-test.run=^$")
 	cmd.Env = append(os.Environ(), powerChildEnv+"="+dir, powerUnsyncedEnv+"="+p.unsynced,
 		fmt.Sprintf("%s=%d", powerFirstEnv, (p.cuts+1)*1_000_000))
-	cmd.Stderr = p.t.Output()
+	var words bytes.Buffer // without power, a fault of a mapping kills the child: that is no news
+	cmd.Stderr = &words
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		p.t.Fatal(err)
@@ -152,6 +154,7 @@ func (p *powerTest) child(enough func(line string) bool) (ready bool) {
 		disk.Cut()
 		_ = cmd.Process.Kill()
 	}()
+	done := false
 	for r := bufio.NewReader(out); ; {
 		line, err := r.ReadString('\n')
 		if err != nil {
@@ -162,12 +165,16 @@ func (p *powerTest) child(enough func(line string) bool) (ready bool) {
 		if line == "ready" {
 			ready = true
 		}
-		if enough(line) {
+		if done = enough(line); done {
 			break
 		}
 	}
+	died := !done && !p.down()
 	close(ended)
 	_ = cmd.Wait()
+	if died {
+		p.fail("a child with power has died: " + words.String())
+	}
 	return ready
 }
 
