@@ -13,7 +13,7 @@ LINT_VERSION := v2.15.0
 DEBIAN_RUN  := mosquitto-clients:mosquitto_pub curl:curl
 DEBIAN_TEST := $(DEBIAN_RUN) mosquitto:mosquitto systemd:systemd-socket-activate chromium:chromium dpkg-dev:dpkg-deb
 
-.PHONY: help run smoke test power race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-once lines vulncheck release-check docs clean
+.PHONY: help run smoke test power torture race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-once lines vulncheck release-check docs clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,11 @@ check: test lint race bench-once smoke ## what has to pass before a change lands
 CUTS ?= 200
 power: deps ## CUTS power cuts below the store's file system (`make test` does 10); takes /dev/fuse, and root or fusermount3
 	CUTS=$(CUTS) $(GO) test -count=1 -timeout 2h -run PowerCut -v ./gateway/store
+
+MINUTES ?= 0
+KILLS ?= 200
+torture: deps ## at least KILLS kills of a gateway and MINUTES of them, with every number reconciled (`make test` does 20)
+	KILLS=$(KILLS) MINUTES=$(MINUTES) $(GO) test -count=1 -timeout 12h -run TestTorture -v ./cmd/gatehoused
 
 FUZZTIME ?= 10s
 fuzz: ## every fuzz target for FUZZTIME
