@@ -60,7 +60,7 @@ func BenchmarkBacklog(b *testing.B) {
 
 type backlogReport struct {
 	Waiting          int
-	Ready            time.Duration // until the outbox was open
+	Ready, ReadyCPU  time.Duration // until the outbox was open
 	Took, CPU        time.Duration // of the step's own work
 	N                int
 	Anon, File, Peak int64 // bytes
@@ -68,7 +68,7 @@ type backlogReport struct {
 
 func (r backlogReport) String() string {
 	each := func(d time.Duration) time.Duration { return d / time.Duration(max(1, r.N)) }
-	return fmt.Sprintf("ready %v, %d waiting, RssAnon %.1f MiB (peak RSS %.1f, RssFile %.1f); %v, %.0f/s, CPU %v a message", r.Ready.Round(time.Millisecond),
+	return fmt.Sprintf("ready %v (CPU %v), %d waiting, RssAnon %.1f MiB (peak RSS %.1f, RssFile %.1f); %v, %.0f/s, CPU %v a message", r.Ready.Round(time.Millisecond), r.ReadyCPU.Round(time.Millisecond),
 		r.Waiting, float64(r.Anon)/(1<<20), float64(r.Peak)/(1<<20), float64(r.File)/(1<<20), r.Took.Round(time.Millisecond),
 		float64(r.N)/max(r.Took.Seconds(), 1e-9), each(r.CPU).Round(100*time.Nanosecond))
 }
@@ -143,7 +143,7 @@ func backlogStep(ctx context.Context, step string) (r backlogReport, err error) 
 	if err := box.Open(); err != nil {
 		return r, err
 	}
-	r.Ready = time.Since(began)
+	r.Ready, r.ReadyCPU = time.Since(began), cpuTime()
 	group.Go(func() { _ = box.Run(ctx) })
 	began, cpu := time.Now(), cpuTime()
 	switch step {

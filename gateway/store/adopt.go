@@ -13,6 +13,9 @@ import (
 // What cannot be written for want of space stays under its old key, is not sent, and is
 // adopted by a later start.
 func (s *Store) adopt() error {
+	if found, err := s.messages.box(); err != nil || found.old == 0 {
+		return err
+	}
 	var ops []op
 	size := 0
 	flush := func() error {

@@ -176,6 +176,9 @@ func (b *base) rescan() (fresh bool, err error) {
 		r := summaryOf(key, raw)
 		if string(key[:1]) == nsOutbox {
 			box.sender(value)
+			if !isBox(key) {
+				box.old++
+			}
 		}
 		if isBox(key) {
 			box.add(key, value)

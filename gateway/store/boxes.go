@@ -12,6 +12,7 @@ import (
 type boxes struct {
 	commit  uint64 // number of the last commit that the scan saw
 	streams []message.StoredStream
+	old     int               // records of the old layout, which adopt moves
 	senders map[personID]bool // who published what is there
 	last    personID
 }
@@ -58,6 +59,8 @@ func (b *base) box() (found boxes, err error) {
 		found.sender(raw[4:])
 		if isBox(key) {
 			found.add(key, raw[4:])
+		} else {
+			found.old++
 		}
 		return nil
 	})

@@ -14,7 +14,7 @@ import (
 )
 
 func unbalanced(s Stats) string {
-	sum := s.Acked + uint64(s.Waiting)
+	sum := s.Acked + uint64(s.Waiting) + s.Aside
 	for _, n := range s.Dropped {
 		sum += n
 	}

@@ -31,6 +31,13 @@ type item struct {
 	// cold: it is in no flow, and remembered while it is being written only.
 	cold   bool
 	unread int // how often its record could not be read
+	sent   time.Time
+	late   int // how often it was not acknowledged in time
+	// hangs is how often a connection ended while it was alone on it, and hungAt
+	// lane.acks at the last time; proved: the connection stood without it since.
+	hangs  int
+	hungAt uint64
+	proved bool
 	// message is kept while there is memory for it; else it is read when its turn comes.
 	message *message.Message
 	topic   string
@@ -116,6 +123,11 @@ type lane struct {
 	suspects []*flow // that have something to send
 	alone    *item   // a suspect's, sent: nothing goes along
 	acks     uint64
+	since    time.Time     // when its connection came up
+	hold     time.Duration // for so long a suspect waits for the proof that the connection stands without it
+	parked   bool          // a message was parked, when parkedAt were acknowledged
+	parkedAt uint64
+	late     bool // its connection ends because a message was not acknowledged in time
 	inflight int
 	boundary uint64 // items below it are backlog
 	replayed bool   // the last turn went to the backlog
@@ -181,6 +193,7 @@ func (l *lane) relist() {
 
 // pick takes the next turn. mayReplay is asked before a backlog item is taken.
 func (l *lane) pick(mayReplay func() bool) *item {
+	l.hold = 0
 	if l.alone != nil {
 		return nil
 	}
@@ -191,6 +204,11 @@ func (l *lane) pick(mayReplay func() bool) *item {
 		}
 	}
 	it := next.ready()
+	if l.inflight == 0 {
+		if l.hold = next.box.mustProve(l, it); l.hold > 0 {
+			return nil
+		}
+	}
 	if l.inflight > 0 || it.seq < l.boundary && !mayReplay() {
 		return nil
 	}

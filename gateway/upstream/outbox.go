@@ -31,9 +31,13 @@ type Options struct {
 	// Memory is how many bytes of messages are kept in memory beside the
 	// storage, so that live ones are not read back; 0: 8 MiB.
 	Memory int64
-	// AckWait is how long upstream may leave messages unacknowledged before the connection is given up; 0: one minute.
+	// AckWait is how long upstream may leave a message unacknowledged before it is
+	// sent again over a new connection; the second time counts as a hang-up. 0: 30 s.
 	AckWait time.Duration
-	Log     *slog.Logger
+	// Shelf keeps messages that upstream never takes. Nil: they hold up their device.
+	Shelf  Shelf
+	Parked ParkedLimits
+	Log    *slog.Logger
 	// Now is the time that messages carry; nil: time.Now. By it they have aged
 	// while nothing ran.
 	Now func() time.Time
@@ -62,6 +66,7 @@ type Outbox struct {
 	memory  int64
 	counts  counts
 	rooms   rooms
+	shelf   shelf
 	start   func(*lane) // set while Run runs
 }
 
@@ -79,7 +84,7 @@ func New(o Options) (*Outbox, []Problem) {
 		o.Memory = 8 << 20
 	}
 	if o.AckWait <= 0 {
-		o.AckWait = time.Minute
+		o.AckWait = 30 * time.Second
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -124,6 +129,9 @@ func (b *Outbox) Open() error {
 	})
 	for _, f := range restored {
 		b.load(f)
+	}
+	if err == nil {
+		err = b.openShelf()
 	}
 	b.open = err == nil
 	return err

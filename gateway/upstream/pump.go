@@ -110,6 +110,7 @@ func (b *Outbox) pump(ctx context.Context, l *lane, conn Conn) (acked int, broke
 	number := l.conn
 	l.boundary = b.nextSeq + 1
 	l.up = true
+	l.since = time.Now()
 	l.relist()
 	b.mu.Unlock()
 	counter := &ackCount{}
@@ -118,51 +119,56 @@ func (b *Outbox) pump(ctx context.Context, l *lane, conn Conn) (acked int, broke
 	defer idle.Stop()
 	later := time.NewTimer(time.Hour)
 	defer later.Stop()
-	stall := time.NewTicker(b.opt.AckWait)
+	stall := time.NewTicker(max(b.opt.AckWait/8, time.Millisecond))
 	defer stall.Stop()
-	before := -1 // acknowledgements at the last look
 	for ctx.Err() == nil {
 		it, wait := b.take(l)
 		if it != nil {
 			if !b.send(l, conn, number, it, counter) {
 				break
 			}
+			idle.Reset(laneIdle)
 			continue
 		}
-		idle.Reset(laneIdle)
 		if wait == 0 {
 			wait = time.Hour
 		}
 		later.Reset(wait)
 		select {
 		case <-l.wake:
+			idle.Reset(laneIdle)
 		case <-later.C:
 		case <-conn.Done():
 			return 0, false
 		case <-ctx.Done():
 		case <-stall.C:
-			n, waiting := b.progress(l, counter)
-			if waiting && n == before {
+			if b.overdue(l) {
 				b.opt.Log.Warn("upstream does not acknowledge", "lane", l.name)
 				return 0, true
-			}
-			before = n
-			if !waiting {
-				before = -1
 			}
 		case <-idle.C:
 			if !b.hasWork(l) {
 				return 0, false
 			}
+			idle.Reset(laneIdle)
 		}
 	}
 	return 0, false
 }
 
-func (b *Outbox) progress(l *lane, counter *ackCount) (acked int, waiting bool) {
+// overdue tells whether a message was not acknowledged for AckWait, and notes it of all of which that is true.
+func (b *Outbox) overdue(l *lane) (any bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return counter.n, l.inflight > 0
+	now := time.Now()
+	for _, it := range l.sent {
+		if now.Sub(it.sent) >= b.opt.AckWait {
+			it.late++
+			any = true
+		}
+	}
+	l.late = any
+	return any
 }
 
 type ackCount struct{ n int } // guarded by Outbox.mu
@@ -191,6 +197,9 @@ func (b *Outbox) take(l *lane) (*item, time.Duration) {
 		}
 		l.empty = nil
 		if it == nil {
+			if l.hold > 0 && (wait == 0 || l.hold < wait) {
+				wait = l.hold
+			}
 			return nil, wait
 		}
 		if it.expired(now) {
@@ -198,6 +207,7 @@ func (b *Outbox) take(l *lane) (*item, time.Duration) {
 			continue
 		}
 		it.state = inflight
+		it.sent = time.Now()
 		l.inflight++
 		l.sent[it.seq] = it
 		return it, 0
@@ -273,16 +283,25 @@ func (b *Outbox) disconnected(l *lane, counter *ackCount) int {
 	l.conn++
 	l.up = false
 	var lost []*item
+	var struck *item
+	alone := l.alone
 	for _, it := range l.sent {
 		it.state = queued
 		f := it.flow
 		f.next = f.head
-		if f.items[f.head] == it {
+		// A late message is only sent again, the first time; and whoever was in time is not to blame.
+		if f.items[f.head] == it && (!l.late || it.late > 1) {
 			f.strike(l)
+			if it == alone {
+				struck = it
+			}
 		}
 	}
 	clear(l.sent)
-	l.inflight, l.alone = 0, nil
+	l.inflight, l.alone, l.late = 0, nil, false
+	if struck != nil {
+		b.hungUp(l, struck)
+	}
 	for f := range l.flows {
 		for _, it := range f.items[f.head:] {
 			if it.volatile && it.state == queued {

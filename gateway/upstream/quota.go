@@ -165,7 +165,7 @@ func (b *Outbox) sweep() {
 // Stats is the state of the outbox.
 type Stats struct {
 	Messages int       // waiting or unacknowledged, with those that are being written
-	Waiting  int       // of them those that are accepted: Restored + Accepted = Acked + Waiting + all of Dropped
+	Waiting  int       // of them those that are accepted: Restored + Accepted = Acked + Waiting + Aside + all of Dropped
 	Bytes    int64     // of them, as accounted
 	Devices  int       // that have something waiting
 	Oldest   time.Time // when the longest waiting one was accepted; zero: none waits
@@ -178,6 +178,11 @@ type Stats struct {
 	Acked    uint64
 	Dropped  map[string]uint64 // by reason
 	Refused  map[string]uint64 // by reason
+	Aside    uint64            // parked since the start
+	// What is parked now, and how many parked ones were dropped for the limits since the start.
+	Parked        int
+	ParkedBytes   int64
+	ParkedDropped uint64
 }
 
 // Stats is a copy of the counters.
@@ -197,6 +202,7 @@ func (b *Outbox) Stats() Stats {
 			}
 		}
 	}
+	s.Aside, s.Parked, s.ParkedBytes, s.ParkedDropped = b.shelf.total, len(b.shelf.list), b.shelf.bytes, b.shelf.dropped
 	for _, l := range b.lanes {
 		s.Inflight += l.inflight
 		if l.up {

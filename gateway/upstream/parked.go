@@ -1,0 +1,279 @@
+package upstream
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
+)
+
+// Shelf keeps parked messages on disk. Functions passed as done run as those of Storage.
+type Shelf interface {
+	// Park moves a stored message from its stream to the shelf, in one transaction.
+	Park(p message.StoredParked, done func(error))
+	// Unpark appends the parked message of number seq to its stream as q, whose
+	// number is new, and takes it off the shelf, in one transaction.
+	Unpark(seq uint64, q message.StoredOutgoing, done func(error))
+	// Purge forgets parked messages.
+	Purge(seqs []uint64, done func(error))
+	// Parked yields what is parked, in order of the numbers.
+	Parked(yield func(message.StoredParked) error) error
+}
+
+// ParkedLimits bound what is parked, outside of Limits; beyond them the message that was parked
+// first is dropped and counted. 0: no limit.
+type ParkedLimits struct {
+	Messages, DeviceMessages int
+	Bytes                    int64
+}
+
+const (
+	// hangups is after how many a message is parked that was alone on its connection.
+	hangups = 3
+	// proof is how long a connection must stand without a message that is about to be
+	// parked, if nothing else is acknowledged over it meanwhile.
+	proof = Lasting
+)
+
+// Parked describes a parked message.
+type Parked struct {
+	Seq           uint64
+	Device        string // or "key " and the publisher's key
+	Route, Topic  string // Topic is the upstream's
+	Bytes         int64
+	Accepted, At  time.Time // when it was accepted, when it was parked
+	Reason        string
+	retrying      bool // on its way back
+	storedMessage *message.Message
+}
+
+// shelf is what is parked, in the order in which it was. It is guarded by Outbox.mu.
+type shelf struct {
+	list    []*Parked
+	bytes   int64
+	total   uint64 // parked since the start
+	dropped uint64 // of them, and of earlier ones, those that the limits dropped
+}
+
+// openShelf counts what is parked.
+func (b *Outbox) openShelf() error {
+	if b.opt.Shelf == nil {
+		return nil
+	}
+	return b.opt.Shelf.Parked(func(p message.StoredParked) error {
+		b.nextSeq = max(b.nextSeq, p.Seq)
+		b.put(&p)
+		return nil
+	})
+}
+
+func (b *Outbox) put(p *message.StoredParked) {
+	b.shelf.list = append(b.shelf.list, &Parked{
+		Seq:           p.Seq,
+		Device:        p.Message.Source(),
+		Route:         p.Route,
+		Topic:         p.Topic,
+		Bytes:         p.Size,
+		Accepted:      p.Message.Accepted,
+		At:            p.At,
+		Reason:        p.Reason,
+		storedMessage: p.Message,
+	})
+	b.shelf.bytes += p.Size
+}
+
+// hungUp notes that a connection ended with a message alone on it, and parks the
+// message if that is its doing: three times, and each time after the first the
+// link has proved in between that it works without it. A broker that restarts again and
+// again acknowledges nothing in between, and so nothing is parked for it.
+func (b *Outbox) hungUp(l *lane, it *item) {
+	if b.opt.Shelf == nil || it.volatile {
+		return
+	}
+	if it.hangs > 0 && l.acks == it.hungAt && !it.proved {
+		return
+	}
+	it.proved = false
+	it.hungAt = l.acks
+	if it.hangs++; it.hangs >= hangups {
+		b.park(l, it, fmt.Sprintf("upstream ended the connection %d times while it was the only message on it", it.hangs))
+	}
+}
+
+// mustProve tells whether the connection has to stand on, and how long, before a
+// message goes over it alone: nothing else was acknowledged since it was hung up on.
+func (b *Outbox) mustProve(l *lane, it *item) time.Duration {
+	if b.opt.Shelf == nil || it.hangs == 0 || l.acks != it.hungAt {
+		return 0
+	}
+	if l.parked && l.acks == l.parkedAt {
+		return 0 // one was parked on such a proof already; until something is acknowledged no other is
+	}
+	left := proof - time.Since(l.since)
+	it.proved = left <= 0
+	return max(left, 0)
+}
+
+// park takes a message out of its lane.
+func (b *Outbox) park(l *lane, it *item, reason string) {
+	m := it.message
+	if m == nil {
+		q, err := b.opt.Storage.Read(it.stream.id, it.seq)
+		if err != nil {
+			b.opt.Log.Error("a message that upstream does not take cannot be read back", "device", it.flow.device, "error", err)
+			return
+		}
+		m = q.Message
+	}
+	q := message.StoredOutgoing{
+		Stream:  it.stream.id,
+		Seq:     it.seq,
+		Size:    it.size,
+		Route:   it.stream.route.Name,
+		Topic:   it.topic,
+		Message: m,
+	}
+	p := message.StoredParked{StoredOutgoing: q, At: b.opt.Now(), Reason: reason}
+	l.parked, l.parkedAt = true, l.acks
+	it.flow.strikes = 0
+	b.finish(it)
+	b.shelf.total++
+	b.put(&p)
+	b.opt.Log.Error("a message is parked: upstream does not take it", "device", it.flow.device, "route", q.Route,
+		"sequence", it.seq, "bytes", len(m.Payload), "reason", reason)
+	b.opt.Shelf.Park(p, func(err error) {
+		if err != nil {
+			b.opt.Log.Error("a parked message could not be moved: it is sent again after the next start", "sequence", p.Seq, "error", err)
+		}
+	})
+	b.trim(m.Source())
+}
+
+// trim drops what was parked first, until the limits are kept.
+func (b *Outbox) trim(device string) {
+	l := b.opt.Parked
+	of := func(p *Parked) bool { return p.Device == device }
+	for l.DeviceMessages > 0 && b.parkedOf(of) > l.DeviceMessages {
+		b.dropParked(of)
+	}
+	all := func(*Parked) bool { return true }
+	for l.Messages > 0 && len(b.shelf.list) > l.Messages || l.Bytes > 0 && b.shelf.bytes > l.Bytes {
+		b.dropParked(all)
+	}
+}
+
+func (b *Outbox) parkedOf(match func(*Parked) bool) (n int) {
+	for _, p := range b.shelf.list {
+		if match(p) {
+			n++
+		}
+	}
+	return n
+}
+
+func (b *Outbox) dropParked(match func(*Parked) bool) {
+	for _, p := range b.shelf.list {
+		if match(p) {
+			b.shelf.dropped++
+			b.opt.Log.Error("a parked message is dropped: too many are", "device", p.Device, "sequence", p.Seq)
+			b.takeOff(p)
+			b.opt.Shelf.Purge([]uint64{p.Seq}, nil)
+			return
+		}
+	}
+}
+
+// takeOff forgets a parked message.
+func (b *Outbox) takeOff(p *Parked) {
+	for i, q := range b.shelf.list {
+		if q == p {
+			b.shelf.list = append(b.shelf.list[:i:i], b.shelf.list[i+1:]...)
+			b.shelf.bytes -= p.Bytes
+			return
+		}
+	}
+}
+
+// Selector says which messages a command is about: those that match every field that is set.
+type Selector struct {
+	Device string // as in Parked
+	Route  string
+	Seq    uint64
+	All    bool // every message; needed if no other field is set
+}
+
+// Empty tells whether nothing is selected.
+func (s Selector) Empty() bool { return s.Device == "" && s.Route == "" && s.Seq == 0 && !s.All }
+
+func (s Selector) matches(device, route string, seq uint64) bool {
+	return !s.Empty() && (s.Device == "" || s.Device == device) && (s.Route == "" || s.Route == route) && (s.Seq == 0 || s.Seq == seq)
+}
+
+// ListParked is what is parked and selected, in the order in which it was parked.
+func (b *Outbox) ListParked(s Selector) (list []Parked) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.shelf.list {
+		if s.matches(p.Device, p.Route, p.Seq) {
+			list = append(list, *p)
+		}
+	}
+	return list
+}
+
+// Retry offers the selected parked messages to upstream again, behind what their devices
+// have waiting. They count as accepted anew, and no limit refuses them. It tells how many there are.
+func (b *Outbox) Retry(s Selector) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.shelf.list {
+		if p.retrying || !s.matches(p.Device, p.Route, p.Seq) {
+			continue
+		}
+		n++
+		p.retrying = true
+		b.retry(p)
+	}
+	return n
+}
+
+func (b *Outbox) retry(p *Parked) {
+	r := b.byName[p.Route]
+	if r == nil {
+		r = &route{Route: Route{Name: p.Route}}
+		b.byName[p.Route] = r
+	}
+	b.nextSeq++
+	m := p.storedMessage
+	it := b.newItem(b.nextSeq, r, p.Topic, m, b.opt.Now())
+	b.note(it.seq, b.opt.Now())
+	b.insert(it, m)
+	b.counts.appending++
+	q := message.StoredOutgoing{Stream: it.stream.id, Seq: it.seq, Size: it.size, Route: r.Name, Topic: p.Topic, Message: m}
+	b.opt.Shelf.Unpark(p.Seq, q, func(err error) {
+		b.appended(it, err, nil)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if p.retrying = false; err == nil {
+			b.takeOff(p)
+		}
+	})
+}
+
+// PurgeParked forgets the selected parked messages, and tells how many there were.
+func (b *Outbox) PurgeParked(s Selector) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var seqs []uint64
+	for _, p := range append([]*Parked(nil), b.shelf.list...) {
+		if p.retrying || !s.matches(p.Device, p.Route, p.Seq) {
+			continue
+		}
+		seqs = append(seqs, p.Seq)
+		b.takeOff(p)
+	}
+	if len(seqs) > 0 {
+		b.opt.Shelf.Purge(seqs, nil)
+	}
+	return len(seqs)
+}
