@@ -66,11 +66,24 @@ func (d *daemon) acceptance(n uint64) {
 	d.acceptErrors = n
 }
 
+// parkedMessages names what upstream does not take.
+func (d *daemon) parkedMessages() {
+	if d.outbox == nil {
+		return
+	}
+	s := d.outbox.Stats()
+	d.health.Set(s.Parked > 0, "outbox-parked", health.Degraded,
+		fmt.Sprintf("upstream ends the connection on %d messages, which are set aside; %d others were dropped because too many are", s.Parked, s.ParkedDropped),
+		"gatehousectl outbox parked lists them with the reason; outbox retry or outbox purge --parked ends it")
+	d.health.Set(s.Paused, "outbox-paused", health.Degraded, "an operator keeps messages from going upstream", "gatehousectl outbox resume --all")
+}
+
 // selfTest is a real round trip: a message through the broker's plane, and a
 // record through the store.
 func (d *daemon) selfTest(ctx context.Context) error {
 	d.acceptance(d.broker.Stats().AcceptErrors)
 	d.clockIsSet()
+	d.parkedMessages()
 	if err := d.broker.Ping(ctx); err != nil {
 		return err
 	}

@@ -87,9 +87,29 @@ func (d *daemon) buildUplink() error {
 		return nil
 	}
 	c := d.cfg.Outbox
+	stored := d.store.Outbox()
 	outbox, problems := upstream.New(upstream.Options{
-		Storage: d.store.Outbox(), Connector: connector, Routes: routesOf(&d.cfg), Window: window, Replay: c.ReplayRate, Log: d.log, Now: d.clock.Now, Elapsed: func() time.Duration { return d.opts.Now().Sub(d.started) },
-		Limits: upstream.Limits{Bytes: int64(c.MaxBytes), DeviceBytes: int64(c.PerDeviceBytes), Messages: c.MaxMessages, DeviceMessages: c.PerDeviceMessages},
+		Storage:   stored,
+		Shelf:     stored,
+		Connector: connector,
+		Routes:    routesOf(&d.cfg),
+		Limits: upstream.Limits{
+			Bytes:          int64(c.MaxBytes),
+			DeviceBytes:    int64(c.PerDeviceBytes),
+			Messages:       c.MaxMessages,
+			DeviceMessages: c.PerDeviceMessages,
+		},
+		Parked: upstream.ParkedLimits{
+			Messages:       c.Parked.MaxMessages,
+			DeviceMessages: c.Parked.PerDeviceMessages,
+			Bytes:          int64(c.Parked.MaxBytes),
+		},
+		Window:  window,
+		Replay:  c.ReplayRate,
+		AckWait: d.cfg.Upstream.AckTimeout,
+		Log:     d.log,
+		Now:     d.clock.Now,
+		Elapsed: func() time.Duration { return d.opts.Now().Sub(d.started) },
 	})
 	if len(problems) > 0 {
 		return problems[0]

@@ -92,6 +92,8 @@ type OutboxState struct {
 	Bytes         int64   `json:"bytes"`
 	LimitBytes    int64   `json:"limitBytes"`
 	OldestSeconds float64 `json:"oldestSeconds"`
+	Parked        int64   `json:"parked,omitempty"` // messages that upstream does not take, beside the others
+	Paused        bool    `json:"paused,omitempty"` // an operator keeps something from being sent
 }
 
 // LinkState is a connection to the cloud: connected, connecting, down or none.

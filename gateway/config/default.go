@@ -42,11 +42,13 @@ func Default() Config {
 			PerDeviceMessages: 100000,
 			Overflow:          OverflowRefuse,
 			RefuseAfter:       30 * time.Second,
+			Parked:            Parked{MaxMessages: 1000, MaxBytes: 16 * MiB, PerDeviceMessages: 100},
 		},
 		Upstream: Upstream{
-			Mode:   UpstreamNone,
-			MQTT:   UpstreamMqtt{KeepAlive: 60 * time.Second, Window: 256},
-			IoTHub: UpstreamHub{KeepAlive: 4 * time.Minute, Window: 256},
+			Mode:       UpstreamNone,
+			MQTT:       UpstreamMqtt{KeepAlive: 60 * time.Second, Window: 256},
+			IoTHub:     UpstreamHub{KeepAlive: 4 * time.Minute, Window: 256},
+			AckTimeout: 30 * time.Second,
 		},
 		DeviceUpdate: DeviceUpdate{
 			Records:      RecordsOff,

@@ -31,8 +31,22 @@ type Outbox struct {
 	Overflow string `yaml:"overflow" choices:"refuse,drop-oldest,drop-newest"`
 	// How long a 3.1.1 publisher is held whose message is refused, before its connection is closed.
 	RefuseAfter time.Duration `yaml:"refuseAfter"`
+	// What upstream never takes, and is set aside for it.
+	Parked Parked `yaml:"parked"`
 	// How fast a backlog is sent; 0: as fast as it goes.
 	ReplayRate float64 `yaml:"replayRate" unit:"messages a second"`
+}
+
+// Parked bounds the messages that upstream hung up on again and again. They are
+// kept beside the outbox until somebody retries or purges them; beyond the
+// limits the one that was parked first is dropped and counted.
+type Parked struct {
+	// How many are kept.
+	MaxMessages int `yaml:"maxMessages" unit:"messages"`
+	// How much is kept of them.
+	MaxBytes Size `yaml:"maxBytes"`
+	// How many are kept of one device.
+	PerDeviceMessages int `yaml:"perDeviceMessages" unit:"messages"`
 }
 
 // Upstream is where telemetry goes.
@@ -46,6 +60,9 @@ type Upstream struct {
 	MQTT UpstreamMqtt `yaml:"mqtt"`
 	// mode iothub: the hub.
 	IoTHub UpstreamHub `yaml:"iothub"`
+	// How long upstream may leave a message unacknowledged before it is sent again over a new connection. The
+	// second time counts as if upstream had hung up on it.
+	AckTimeout time.Duration `yaml:"ackTimeout"`
 	// What goes upstream. The first route whose filter matches takes a message; without a route it stays here.
 	Routes []Route `yaml:"routes"`
 }

@@ -108,6 +108,10 @@ func (v *validator) limits() {
 	v.atLeast("outbox.perDeviceBytes", float64(b.PerDeviceBytes), 4096, "bytes")
 	v.atLeast("outbox.perDeviceMessages", float64(b.PerDeviceMessages), 1, "")
 	v.atLeast("outbox.refuseAfter", b.RefuseAfter.Seconds(), 1, "second (1s)")
+	v.atLeast("outbox.parked.maxMessages", float64(b.Parked.MaxMessages), 1, "")
+	v.atLeast("outbox.parked.perDeviceMessages", float64(b.Parked.PerDeviceMessages), 1, "")
+	v.atLeast("outbox.parked.maxBytes", float64(b.Parked.MaxBytes), float64(2*MiB), "bytes (2 MiB), or the largest message could not be parked")
+	v.atLeast("upstream.ackTimeout", v.c.Upstream.AckTimeout.Seconds(), 1, "second (1s)")
 	v.atLeast("outbox.replayRate", b.ReplayRate, 0, "")
 }
 

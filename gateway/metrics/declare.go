@@ -110,6 +110,16 @@ var readAtScrape = []struct {
 		read: func(s *Snapshot) float64 { return float64(s.OutboxMessages) },
 	},
 	{
+		name: "gatehouse_outbox_parked_messages",
+		help: "Messages that upstream does not take, set aside until they are retried or purged.",
+		read: func(s *Snapshot) float64 { return float64(s.OutboxParked) },
+	},
+	{
+		name: "gatehouse_outbox_parked_dropped_total",
+		help: "Parked messages that were dropped because too many are.",
+		read: func(s *Snapshot) float64 { return float64(s.OutboxParkedDropped) },
+	},
+	{
 		name: "gatehouse_outbox_bytes",
 		help: "Bytes waiting for the upstream.",
 		read: func(s *Snapshot) float64 { return float64(s.OutboxBytes) },
@@ -189,6 +199,8 @@ type Snapshot struct {
 	Subscriptions, Retained      int
 	QueuedMessages, QueuedBytes  int64
 	OutboxMessages, OutboxBytes  int64
+	OutboxParked                 int64
+	OutboxParkedDropped          uint64
 	OutboxOldestSeconds          float64
 	CacheEpoch, CacheNumber      uint64
 	CacheAgeSeconds              float64

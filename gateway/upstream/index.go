@@ -99,6 +99,9 @@ func (f *flow) ready() *item {
 	for f.next < len(f.items) && f.items[f.next].state == gone {
 		f.next++
 	}
+	if b := f.box; b.pausedAll || b.paused[f.publish] {
+		return nil
+	}
 	if f.next >= len(f.items) && !f.box.load(f) {
 		return nil
 	}

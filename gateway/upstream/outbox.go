@@ -67,7 +67,11 @@ type Outbox struct {
 	counts  counts
 	rooms   rooms
 	shelf   shelf
-	start   func(*lane) // set while Run runs
+	// paused are publishers of whom nothing is sent; pausedAll: of nobody.
+	paused    map[string]bool
+	pausedAll bool
+	draining  bool        // the replay limit is lifted until nothing waits
+	start     func(*lane) // set while Run runs
 }
 
 type usage struct {
@@ -106,7 +110,7 @@ func New(o Options) (*Outbox, []Problem) {
 	}
 	b := &Outbox{opt: o, routes: routes, byName: map[string]*route{}, replay: rate.NewLimiter(limit, max(1, int(o.Replay))),
 		flows: map[string]map[int]*flow{}, lanes: map[string]*lane{}, use: map[string]*usage{},
-		counts: newCounts(), rooms: rooms{refused: map[string]int64{}}}
+		counts: newCounts(), paused: map[string]bool{}, rooms: rooms{refused: map[string]int64{}}}
 	for _, r := range routes {
 		b.byName[r.Name] = r
 	}

@@ -19,7 +19,9 @@ type rack struct {
 	order  []uint64
 }
 
-func newRack(t testing.TB) *rack { return &rack{disk: newDisk(t), parked: map[uint64]message.StoredParked{}} }
+func newRack(t testing.TB) *rack {
+	return &rack{disk: newDisk(t), parked: map[uint64]message.StoredParked{}}
+}
 
 func (r *rack) do(f func() error, done func(error)) {
 	r.tasks <- func() {

@@ -183,6 +183,7 @@ type Stats struct {
 	Parked        int
 	ParkedBytes   int64
 	ParkedDropped uint64
+	Paused        bool // something is: a device, or all
 }
 
 // Stats is a copy of the counters.
@@ -203,6 +204,7 @@ func (b *Outbox) Stats() Stats {
 		}
 	}
 	s.Aside, s.Parked, s.ParkedBytes, s.ParkedDropped = b.shelf.total, len(b.shelf.list), b.shelf.bytes, b.shelf.dropped
+	s.Paused = b.pausedAll || len(b.paused) > 0
 	for _, l := range b.lanes {
 		s.Inflight += l.inflight
 		if l.up {

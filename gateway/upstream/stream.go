@@ -17,6 +17,7 @@ type stream struct {
 	route *route
 	flow  *flow
 
+	bytes     int64  // of n, as accounted
 	n         int    // waiting or unacknowledged, cold ones and those being written included
 	cold      int    // durable and only on disk: numbers in (loaded, durable]
 	coldBytes int64  // of them, as accounted
@@ -72,6 +73,7 @@ func (b *Outbox) enter(s *stream, seq uint64, size int64) {
 			heap.Push(&b.loose, s)
 		}
 	}
+	s.bytes += size
 	u := b.use[s.flow.publish]
 	if u == nil {
 		u = &usage{}
@@ -87,6 +89,7 @@ func (b *Outbox) leave(s *stream, size int64) {
 	if s.n--; s.n == 0 && s.place >= 0 {
 		heap.Remove(&b.loose, s.place)
 	}
+	s.bytes -= size
 	u := b.use[s.flow.publish]
 	for _, u := range [...]*usage{u, &b.total} {
 		u.bytes -= size
@@ -97,6 +100,7 @@ func (b *Outbox) leave(s *stream, size int64) {
 		delete(b.use, s.flow.publish)
 	}
 	b.released()
+	b.drained()
 }
 
 // Memory of an item without its message, roughly and in bytes.

@@ -24,6 +24,8 @@ func (n *Inspector) Gauges() metrics.Snapshot {
 		QueuedBytes:         st.QueuedBytes,
 		OutboxMessages:      outbox.Messages,
 		OutboxBytes:         outbox.Bytes,
+		OutboxParked:        int64(box.Parked),
+		OutboxParkedDropped: box.ParkedDropped,
 		OutboxOldestSeconds: outbox.OldestSeconds,
 		CacheEpoch:          ix.Version().Epoch,
 		CacheNumber:         ix.Version().Number,

@@ -30,7 +30,7 @@ func (n *Inspector) Status() admin.Status {
 			Accepted:       accepted(&stats),
 			ForUpstream:    box.Restored + box.Accepted,
 			Forwarded:      box.Acked,
-			NotForwarded:   box.Dropped,
+			NotForwarded:   notForwarded(&box),
 			DeniedByReason: n.o.Denied(),
 		},
 		Outbox:      n.outboxState(&box),
@@ -128,7 +128,7 @@ func (n *Inspector) outboxStats() upstream.Stats {
 }
 
 func (n *Inspector) outboxState(s *upstream.Stats) admin.OutboxState {
-	state := admin.OutboxState{Messages: int64(s.Waiting), Bytes: s.Bytes}
+	state := admin.OutboxState{Messages: int64(s.Waiting), Bytes: s.Bytes, Parked: int64(s.Parked), Paused: s.Paused}
 	if n.o.Outbox != nil {
 		state.LimitBytes = n.o.OutboxLimit
 	}
@@ -140,6 +140,16 @@ func (n *Inspector) outboxState(s *upstream.Stats) admin.OutboxState {
 
 // accepted are the publishes that were taken, whether they stay here or not.
 func accepted(s *broker.Stats) uint64 { return s.Received - min(s.Received, s.Refused) }
+
+// notForwarded counts what was accepted for upstream and neither arrived nor waits, by reason.
+func notForwarded(box *upstream.Stats) map[string]uint64 {
+	if box.Aside == 0 {
+		return box.Dropped
+	}
+	all := maps.Clone(box.Dropped)
+	all["parked"] = box.Aside
+	return all
+}
 
 // dropped counts what was accepted and never reached all that should have had it, by reason.
 func dropped(s *broker.Stats, box *upstream.Stats) map[string]uint64 {

@@ -1,0 +1,235 @@
+package upstream
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// ReasonPurged is the drop reason of what an operator removed.
+const ReasonPurged = "purged"
+
+// Pile is what waits of one route of one device.
+type Pile struct {
+	Device   string // or "key " and the publisher's key
+	Route    string
+	Messages int
+	Bytes    int64
+	Oldest   time.Time // when its first message was accepted; zero if that is not known yet
+	Paused   bool
+}
+
+// Waiting describes a message that waits or is unacknowledged.
+type Waiting struct {
+	Seq          uint64
+	Device       string
+	Route, Topic string // Topic is the upstream's
+	Bytes        int64
+	Accepted     time.Time
+	Sent         bool // and not acknowledged yet
+}
+
+// matching yields the streams that are selected, whatever the number says. It is called with mu held.
+func (b *Outbox) matching(s Selector, yield func(*stream)) {
+	for publish, byPriority := range b.flows {
+		for _, f := range byPriority {
+			for _, st := range f.streams {
+				if st.n > 0 && (s.Device == "" || s.Device == publish) && (s.Route == "" || s.Route == st.route.Name) {
+					yield(st)
+				}
+			}
+		}
+	}
+}
+
+// List is what waits by device and route, the most bytes first.
+func (b *Outbox) List(s Selector) (list []Pile) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.matching(s, func(st *stream) {
+		f := st.flow
+		p := Pile{
+			Device:   f.publish,
+			Route:    st.route.Name,
+			Messages: st.n,
+			Bytes:    st.bytes,
+			Paused:   b.pausedAll || b.paused[f.publish],
+		}
+		for i := f.head; i < len(f.items); i++ {
+			if it := f.items[i]; it.stream == st && it.state != gone {
+				p.Oldest = it.accepted
+				break
+			}
+		}
+		list = append(list, p)
+	})
+	slices.SortFunc(list, func(x, y Pile) int {
+		return cmp.Or(cmp.Compare(y.Bytes, x.Bytes), cmp.Compare(x.Device, y.Device), cmp.Compare(x.Route, y.Route))
+	})
+	return list
+}
+
+// Peek is the first messages that wait of each selected device, in the order in
+// which they will be sent; at most n in all. It reads the disk for them.
+func (b *Outbox) Peek(s Selector, n int) (list []Waiting) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.matching(s, func(st *stream) {
+		f := st.flow
+		for _, it := range f.items[f.head:] {
+			if it.stream == st && it.state != gone && (s.Seq == 0 || s.Seq == it.seq) && len(list) < n {
+				list = append(list, Waiting{
+					Seq:      it.seq,
+					Device:   f.publish,
+					Route:    st.route.Name,
+					Topic:    it.topic,
+					Bytes:    it.size,
+					Accepted: it.accepted,
+					Sent:     it.state == inflight,
+				})
+			}
+		}
+		if s.Seq != 0 || len(list) >= n || st.cold == 0 {
+			return
+		}
+		more, err := b.opt.Storage.Next(st.id, st.loaded, st.durable, n-len(list), b.opt.Memory)
+		if err != nil {
+			return // it is listed, and can be looked at later
+		}
+		for _, q := range more {
+			w := Waiting{Seq: q.Seq, Device: f.publish, Route: q.Route, Topic: q.Topic, Bytes: q.Size}
+			if q.Message != nil {
+				w.Accepted = q.Message.Accepted
+			}
+			list = append(list, w)
+		}
+	})
+	slices.SortFunc(list, func(x, y Waiting) int { return cmp.Compare(x.Seq, y.Seq) })
+	return list
+}
+
+// purgeStep is how many messages are removed before others get their turn.
+const purgeStep = 512
+
+// Purge drops the selected messages that wait now and are not on their way; it
+// tells how many there were. Nothing is selected by an empty Selector.
+func (b *Outbox) Purge(s Selector) (n int) {
+	if s.Empty() {
+		return 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	last := b.nextSeq
+	var streams []*stream
+	b.matching(s, func(st *stream) { streams = append(streams, st) })
+	for _, st := range streams {
+		for more := true; more; {
+			var k int
+			k, more = b.purgeSome(st, s, last)
+			n += k
+			b.mu.Unlock() // those who publish come first
+			b.mu.Lock()
+		}
+	}
+	return n
+}
+
+// purgeSome drops some messages of a stream; more tells whether others may be left.
+func (b *Outbox) purgeSome(st *stream, s Selector, last uint64) (n int, more bool) {
+	f := st.flow
+	if b.flows[f.publish][f.priority] != f {
+		return 0, false // it was emptied meanwhile
+	}
+	var victims []*item
+	for i := f.head; len(victims) < purgeStep; i++ {
+		if i >= len(f.items) {
+			if st.cold == 0 || st.loaded >= last || !b.load(f) {
+				break
+			}
+		}
+		if it := f.items[i]; it.stream == st && it.state == queued && it.seq <= last && (s.Seq == 0 || s.Seq == it.seq) {
+			victims = append(victims, it)
+		}
+	}
+	for _, it := range victims {
+		b.drop(it, ReasonPurged)
+	}
+	f.tidy()
+	return len(victims), len(victims) == purgeStep
+}
+
+// tidy forgets what is gone between messages that are not.
+func (f *flow) tidy() {
+	if f.items == nil {
+		return
+	}
+	left := make([]*item, 0, len(f.items)-f.head)
+	next := 0
+	for i, it := range f.items {
+		if it != nil && it.state != gone {
+			left = append(left, it)
+			if i < f.next {
+				next = len(left)
+			}
+		}
+	}
+	f.items, f.head, f.next = left, 0, next
+}
+
+// Pause keeps the messages of the selected device, or of all, from being sent
+// until Resume or the next start. What is on its way is not called back.
+func (b *Outbox) Pause(s Selector) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case s.Device != "":
+		b.paused[s.Device] = true
+	case s.All:
+		b.pausedAll = true
+	}
+}
+
+// Resume ends Pause: of one device, or all there is.
+func (b *Outbox) Resume(s Selector) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case s.Device != "":
+		delete(b.paused, s.Device)
+	case s.All:
+		b.pausedAll = false
+		clear(b.paused)
+	}
+	for _, byPriority := range b.flows {
+		for _, f := range byPriority {
+			b.ready(f)
+		}
+	}
+}
+
+// Drain resumes everything, and lifts the replay limit until nothing waits.
+func (b *Outbox) Drain() {
+	b.Resume(Selector{All: true})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.total.messages == 0 {
+		return
+	}
+	b.draining = true
+	b.replay.SetLimit(rate.Inf)
+	for _, l := range b.lanes {
+		l.nudge()
+	}
+}
+
+// drained puts the replay limit back.
+func (b *Outbox) drained() {
+	if b.draining && b.total.messages == 0 {
+		b.draining = false
+		if b.opt.Replay > 0 {
+			b.replay.SetLimit(rate.Limit(b.opt.Replay))
+		}
+	}
+}
