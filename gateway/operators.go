@@ -175,6 +175,9 @@ func kindName(k broker.Kind) string {
 // sources is what operators may ask.
 func (d *daemon) sources() admin.Sources {
 	s := d.inspector.Sources()
+	if d.outbox != nil {
+		s.Outbox = inspect.OutboxDesk{Box: d.outbox}
+	}
 	s.Audit = d.audit.Recent
 	s.Follow = func() admin.Follower { return d.audit.Follow() }
 	s.ResetClock = d.resetClock

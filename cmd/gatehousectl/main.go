@@ -57,6 +57,7 @@ type cli struct {
 	WhatCan     whatCanCmd     `cmd:"" name:"what-can" help:"What a principal may do."`
 	Assignments assignmentsCmd `cmd:"" help:"The role assignments in force."`
 	Audit       auditCmd       `cmd:"" help:"What was decided lately."`
+	Outbox      outboxCmd      `cmd:"" help:"What waits for the upstream."`
 	Sync        syncCmd        `cmd:"" help:"Synchronise with the cloud now."`
 	Disconnect  disconnectCmd  `cmd:"" help:"Close a session's connection, or all of a principal."`
 	ResetClock  resetClockCmd  `cmd:"" name:"reset-clock" help:"Believe this machine's clock: a wrong time was believed before."`
@@ -71,6 +72,7 @@ type env struct {
 	ctx    context.Context
 	client *client.Client
 	out    *printer
+	errors io.Writer
 	json   bool
 }
 
@@ -105,7 +107,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		ctx, cancel = context.WithTimeout(ctx, c.Timeout)
 		defer cancel()
 	}
-	e := &env{ctx: ctx, client: client.New(c.Socket), out: newPrinter(stdout), json: c.JSON}
+	e := &env{ctx: ctx, client: client.New(c.Socket), out: newPrinter(stdout), errors: stderr, json: c.JSON}
 	defer e.client.Close()
 	return fail(stderr, k.Run(e))
 }

@@ -65,6 +65,7 @@ func answers() admin.Sources {
 		},
 	}
 	return admin.Sources{
+		Outbox: box{},
 		Status: func(context.Context) (admin.Status, error) {
 			return admin.Status{
 				Build:         admin.Build{Version: "1.2.3", Revision: "abc"},

@@ -30,6 +30,7 @@ type Sources struct {
 	// Config is the redacted configuration as YAML.
 	Config func(ctx context.Context) ([]byte, error)
 	Doctor func(ctx context.Context) ([]Finding, error)
+	Outbox Outbox
 }
 
 // Follower delivers audit records as they happen. Missed is how many it lost

@@ -94,7 +94,7 @@ func (b *Outbox) Peek(s Selector, n int) (list []Waiting) {
 		if s.Seq != 0 || len(list) >= n || st.cold == 0 {
 			return
 		}
-		more, err := b.opt.Storage.Next(st.id, st.loaded, st.durable, n-len(list), b.opt.Memory)
+		more, err := b.opt.Storage.Next(st.id, st.loaded, st.durable, n-len(list), 8<<20)
 		if err != nil {
 			return // it is listed, and can be looked at later
 		}

@@ -123,6 +123,37 @@ func (c *Client) Disconnect(ctx context.Context, r admin.DisconnectRequest) (adm
 	return send[admin.DisconnectResult](ctx, c, http.MethodPost, "/v1/disconnect", nil, r)
 }
 
+func outboxValues(q admin.OutboxQuery) url.Values {
+	v := values("device", q.Device, "route", q.Route)
+	if q.Seq > 0 {
+		v.Set("seq", strconv.FormatUint(q.Seq, 10))
+	}
+	if q.Limit > 0 {
+		v.Set("limit", strconv.Itoa(q.Limit))
+	}
+	return v
+}
+
+// Outbox sums up what waits for the upstream.
+func (c *Client) Outbox(ctx context.Context, q admin.OutboxQuery) (admin.OutboxReport, error) {
+	return get[admin.OutboxReport](ctx, c, "/v1/outbox", outboxValues(q))
+}
+
+// OutboxPeek lists the next messages for the upstream.
+func (c *Client) OutboxPeek(ctx context.Context, q admin.OutboxQuery) ([]admin.OutboxMessage, error) {
+	return get[[]admin.OutboxMessage](ctx, c, "/v1/outbox/messages", outboxValues(q))
+}
+
+// OutboxParked lists the messages that upstream does not take.
+func (c *Client) OutboxParked(ctx context.Context, q admin.OutboxQuery) ([]admin.OutboxMessage, error) {
+	return get[[]admin.OutboxMessage](ctx, c, "/v1/outbox/parked", outboxValues(q))
+}
+
+// OutboxAct retries, purges, pauses, resumes or drains.
+func (c *Client) OutboxAct(ctx context.Context, r admin.OutboxRequest) (admin.OutboxResult, error) {
+	return send[admin.OutboxResult](ctx, c, http.MethodPost, "/v1/outbox", nil, r)
+}
+
 // AuditQuery selects audit records.
 type AuditQuery struct {
 	Limit                    int
