@@ -48,7 +48,13 @@ func printStatus(p *printer, s *admin.Status) {
 	for _, reason := range slices.Sorted(maps.Keys(s.Messages.NotForwarded)) {
 		p.field("", in(dim, "dropped %s: %d", reason, s.Messages.NotForwarded[reason]))
 	}
-	p.field("outbox", text("%d messages, %s%s", s.Outbox.Messages, bytesText(s.Outbox.Bytes), oldest))
+	aside := text("")
+	if s.Outbox.Parked > 0 {
+		aside = in(red, "%d parked", s.Outbox.Parked)
+	} else if s.Outbox.Paused {
+		aside = in(yellow, "paused")
+	}
+	p.field("outbox", text("%d messages, %s%s", s.Outbox.Messages, bytesText(s.Outbox.Bytes), oldest), aside)
 	p.field("upstream", link(s.Upstream)...)
 	p.field("sync", link(s.Sync)...)
 	var ds []string
