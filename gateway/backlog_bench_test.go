@@ -68,7 +68,8 @@ type backlogReport struct {
 
 func (r backlogReport) String() string {
 	each := func(d time.Duration) time.Duration { return d / time.Duration(max(1, r.N)) }
-	return fmt.Sprintf("ready %v (CPU %v), %d waiting, RssAnon %.1f MiB (peak RSS %.1f, RssFile %.1f); %v, %.0f/s, CPU %v a message", r.Ready.Round(time.Millisecond), r.ReadyCPU.Round(time.Millisecond),
+	return fmt.Sprintf("ready %v (CPU %v), %d waiting, RssAnon %.1f MiB (peak RSS %.1f, RssFile %.1f); %v, %.0f/s, CPU %v a message",
+		r.Ready.Round(time.Millisecond), r.ReadyCPU.Round(time.Millisecond),
 		r.Waiting, float64(r.Anon)/(1<<20), float64(r.Peak)/(1<<20), float64(r.File)/(1<<20), r.Took.Round(time.Millisecond),
 		float64(r.N)/max(r.Took.Seconds(), 1e-9), each(r.CPU).Round(100*time.Nanosecond))
 }

@@ -26,7 +26,9 @@ func (box) Peek(context.Context, admin.OutboxQuery) ([]admin.OutboxMessage, erro
 }
 
 func (box) Parked(context.Context, admin.OutboxQuery) ([]admin.OutboxMessage, error) {
-	return []admin.OutboxMessage{{Seq: 4, Device: "a", Route: "telemetry", Topic: "up/a", Bytes: 200, Reason: "upstream ended the connection"}}, nil
+	m := admin.OutboxMessage{Seq: 4, Device: "a", Route: "telemetry", Topic: "up/a", Bytes: 200}
+	m.Reason = "upstream ended the connection"
+	return []admin.OutboxMessage{m}, nil
 }
 
 func (box) Act(_ context.Context, r admin.OutboxRequest) (admin.OutboxResult, error) {

@@ -31,7 +31,7 @@ func TestABacklogIsOnDisk(t *testing.T) {
 	d, c := newDisk(t), newCloud(false)
 	o := Options{Storage: d, Connector: c, Memory: 1, Routes: []Route{{Name: "even", Filter: "t/even"}, {Name: "odd"}}}
 	b := newBox(t, o)
-	const n = 3000
+	const n = 600
 	send := func(b *Outbox, from, to int) {
 		for i := from; i < to; i++ {
 			m := msg("d", fmt.Sprint(i))
@@ -59,10 +59,10 @@ func TestABacklogIsOnDisk(t *testing.T) {
 	}
 	pumping(t, b)
 	c.set(true)
-	send(b, n, n+200)
+	send(b, n, n+100)
 	eventually(t, "the outbox is empty", func() bool { return b.Stats().Messages == 0 && d.count() == 0 })
 	var want []string
-	for i := range n + 200 {
+	for i := range n + 100 {
 		want = append(want, fmt.Sprint("d ", i))
 	}
 	if diff := cmp.Diff(want, c.seen()); diff != "" {
