@@ -13,7 +13,7 @@ LINT_VERSION := v2.15.0
 DEBIAN_RUN  := mosquitto-clients:mosquitto_pub curl:curl
 DEBIAN_TEST := $(DEBIAN_RUN) mosquitto:mosquitto systemd:systemd-socket-activate chromium:chromium dpkg-dev:dpkg-deb
 
-.PHONY: help run smoke test power torture race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-once lines vulncheck release-check docs clean
+.PHONY: help run smoke test power torture race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-broker bench-once lines vulncheck release-check docs clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,11 @@ $(LINT):
 bench-authz: ## the authorization engine against its bars and its peers (CHECK=1: verdicts; ends with 1 for a miss, 75 for too much noise)
 	@mkdir -p $(BIN)
 	@cd authz/bench && $(GO) build -o $(BIN)/bench-authz . && $(BIN)/bench-authz $(BENCHFLAGS)
+
+bench-broker: deps build ## the broker against mosquitto and the bare library, by CPU a message (CHECK=1: verdicts, as bench-authz)
+	@$(GO) build -trimpath -o $(BIN)/bench-broker ./cmd/internal/bench
+	@$(GO) build -trimpath -o $(BIN)/bench-mochi ./cmd/internal/bench/mochi
+	@$(BIN)/bench-broker -bin $(BIN) $(BENCHFLAGS)
 
 bench-once: deps ## every benchmark once: shows that it runs, measures nothing
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...

@@ -49,7 +49,7 @@ func (r *run) conduct(ctx context.Context) *Result {
 	res.ReceivedRate = rate(last.received-warm.received, marked, end)
 	res.PayloadBytes = r.Payload
 	for _, c := range r.clients {
-		if err := c.l.reason(); err != nil {
+		if err := c.l.reason(); err != nil && !c.kept { // what is beside may well be closed
 			res.closed(c, err)
 		}
 	}
