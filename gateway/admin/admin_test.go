@@ -229,12 +229,13 @@ func startIdentified(t *testing.T, c admin.Caller) string {
 		t.Fatal(err)
 	}
 	audited := make(chan message.AuditRecord, 4)
-	s := admin.New(admin.Options{Log: slog.New(slog.DiscardHandler), Audit: func(r message.AuditRecord) { audited <- r }, Sources: admin.Sources{
-		Sync: func(context.Context, admin.SyncRequest) (admin.SyncResult, error) {
-			t.Error("the change was made")
-			return admin.SyncResult{}, nil
-		},
-	}})
+	s := admin.New(admin.Options{Log: slog.New(slog.DiscardHandler), Audit: func(r message.AuditRecord) { audited <- r },
+		Sources: admin.Sources{
+			Sync: func(context.Context, admin.SyncRequest) (admin.SyncResult, error) {
+				t.Error("the change was made")
+				return admin.SyncResult{}, nil
+			},
+		}})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.ServeIdentified(ctx, l, func(*http.Request) (admin.Caller, error) { return c, nil }) }()
