@@ -100,7 +100,9 @@ func (d *draft) sensorProblems(e *sensorEntry) []Problem {
 	if len(ids) < 2 {
 		return nil
 	}
-	return []Problem{{Type: "Sensor", ID: e.ID, Reason: DuplicateHardwareID, Detail: fmt.Sprintf("%q", e.HardwareID), With: others(ids, e.ID)}}
+	return []Problem{
+		{Type: "Sensor", ID: e.ID, Reason: DuplicateHardwareID, Detail: fmt.Sprintf("%q", e.HardwareID), With: others(ids, e.ID)},
+	}
 }
 
 // maxWith bounds how many of the other records of a collision a Problem names.

@@ -14,9 +14,24 @@ func TestLosses(t *testing.T) {
 		return Data{
 			Spaces: []Space{{ID: floor, Name: "floor"}, {ID: roomA, Parent: floor}, {ID: roomB, Parent: floor}},
 			Devices: []Device{
-				{ID: id("a"), HubID: "a", HardwareID: "hw-a", Space: roomA, Status: Active, Auth: Auth{Kind: AuthSAS, Primary: Secret("old"), Secondary: Secret("kept")},
-					Modules: []Module{{ID: "m", Auth: Auth{Kind: AuthSAS, Primary: Secret("m")}}}},
-				{ID: id("b"), HubID: "b", HardwareID: "hw-b", Space: roomB, Status: Active, GatewayID: "twice", Auth: Auth{Kind: AuthSelfSigned, Thumbprints: []Thumbprint{{1}, {2}}}},
+				{
+					ID:         id("a"),
+					HubID:      "a",
+					HardwareID: "hw-a",
+					Space:      roomA,
+					Status:     Active,
+					Auth:       Auth{Kind: AuthSAS, Primary: Secret("old"), Secondary: Secret("kept")},
+					Modules:    []Module{{ID: "m", Auth: Auth{Kind: AuthSAS, Primary: Secret("m")}}},
+				},
+				{
+					ID:         id("b"),
+					HubID:      "b",
+					HardwareID: "hw-b",
+					Space:      roomB,
+					Status:     Active,
+					GatewayID:  "twice",
+					Auth:       Auth{Kind: AuthSelfSigned, Thumbprints: []Thumbprint{{1}, {2}}},
+				},
 				{ID: id("c"), HubID: "twice", HardwareID: "hw-c", Space: roomB, Status: Active},
 				{ID: id("d"), HubID: "d", HardwareID: "twice", Space: roomB, Status: Active},
 				{ID: id("e"), HubID: "same", Space: roomB, Status: Active},
@@ -36,7 +51,9 @@ func TestLosses(t *testing.T) {
 				t.Error("something is lost")
 			}
 		}},
-		{"a rolled key proves nothing, the other goes on", func(d *Data) { d.Devices[0].Auth.Primary = Secret("new") }, func(t *testing.T, left *Topology) {
+		{"a rolled key proves nothing, the other goes on", func(d *Data) {
+			d.Devices[0].Auth.Primary = Secret("new")
+		}, func(t *testing.T, left *Topology) {
 			if a, _ := left.Device(id("a")); len(a.Auth.Primary) > 0 || string(a.Auth.Secondary) != "kept" {
 				t.Errorf("keys %q, %q", a.Auth.Primary, a.Auth.Secondary)
 			}
@@ -46,7 +63,9 @@ func TestLosses(t *testing.T) {
 				t.Errorf("kind %v", a.Auth.Kind)
 			}
 		}},
-		{"a thumbprint for another", func(d *Data) { d.Devices[1].Auth.Thumbprints = []Thumbprint{{2}, {3}} }, func(t *testing.T, left *Topology) {
+		{"a thumbprint for another", func(d *Data) {
+			d.Devices[1].Auth.Thumbprints = []Thumbprint{{2}, {3}}
+		}, func(t *testing.T, left *Topology) {
 			_, gone := left.DeviceByThumbprint(Thumbprint{1})
 			_, kept := left.DeviceByThumbprint(Thumbprint{2})
 			_, came := left.DeviceByThumbprint(Thumbprint{3})
@@ -60,7 +79,9 @@ func TestLosses(t *testing.T) {
 				t.Error("it is still there")
 			}
 		}},
-		{"a deleted device ends no ambiguity", func(d *Data) { d.Devices = append(d.Devices[:3:3], d.Devices[4:]...) }, func(t *testing.T, left *Topology) {
+		{"a deleted device ends no ambiguity", func(d *Data) {
+			d.Devices = append(d.Devices[:3:3], d.Devices[4:]...)
+		}, func(t *testing.T, left *Topology) {
 			b, _ := left.Device(id("b"))
 			if gone, ok := left.Device(id("d")); ok && gone.Status == Active {
 				t.Error("the deleted device is active")

@@ -40,20 +40,34 @@ var texts = []string{"a", "b", "c", "d", id(1).String(), "bad/id", ""}
 
 func drawChanges(t *rapid.T) Changes {
 	ids := func(label string) []space.ID {
-		return rapid.SliceOfNDistinct(rapid.Custom(func(t *rapid.T) space.ID { return id(rapid.ByteRange(1, 6).Draw(t, "id")) }), 0, 3, func(x space.ID) space.ID { return x }).Draw(t, label)
+		return rapid.SliceOfNDistinct(
+			rapid.Custom(func(t *rapid.T) space.ID { return id(rapid.ByteRange(1, 6).Draw(t, "id")) }), 0, 3,
+			func(x space.ID) space.ID { return x },
+		).Draw(t, label)
 	}
 	text := rapid.SampledFrom(texts)
 	c := Changes{RemoveDevices: ids("remove devices"), RemoveSensors: ids("remove sensors"), RemoveSpaces: ids("remove spaces")}
 	for _, x := range ids("devices") {
-		d := Device{ID: x, HubID: text.Draw(t, "hub"), HardwareID: text.Draw(t, "hardware"), GatewayID: text.Draw(t, "gateway"),
-			Space: id(rapid.ByteRange(1, 6).Draw(t, "space")), Status: rapid.SampledFrom([]Status{Active, Active, Active, Disabled}).Draw(t, "status")}
+		d := Device{
+			ID:         x,
+			HubID:      text.Draw(t, "hub"),
+			HardwareID: text.Draw(t, "hardware"),
+			GatewayID:  text.Draw(t, "gateway"),
+			Space: id(
+				rapid.ByteRange(1, 6).Draw(t, "space"),
+			),
+			Status: rapid.SampledFrom([]Status{Active, Active, Active, Disabled}).Draw(t, "status"),
+		}
 		if rapid.Bool().Draw(t, "certificate") {
 			d.Auth = Auth{Kind: AuthSelfSigned, Thumbprints: []Thumbprint{{rapid.ByteRange(1, 4).Draw(t, "thumbprint")}}}
 		}
 		c.PutDevices = append(c.PutDevices, d)
 	}
 	for _, x := range ids("sensors") {
-		c.PutSensors = append(c.PutSensors, Sensor{ID: x, Device: id(rapid.ByteRange(1, 6).Draw(t, "device")), HardwareID: text.Draw(t, "hardware")})
+		c.PutSensors = append(
+			c.PutSensors,
+			Sensor{ID: x, Device: id(rapid.ByteRange(1, 6).Draw(t, "device")), HardwareID: text.Draw(t, "hardware")},
+		)
 	}
 	for _, x := range ids("spaces") {
 		s := Space{ID: x}

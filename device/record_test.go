@@ -18,8 +18,12 @@ func TestSecretsNeverPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []string{fmt.Sprint(d), fmt.Sprintf("%+v", d), fmt.Sprintf("%#v", d), d.Auth.Primary.String(), log.String(), string(text)} {
-		if strings.Contains(s, "hunter2") || strings.Contains(s, "104 117") || strings.Contains(s, "0x68, 0x75") || strings.Contains(s, "aHVudGVyMg") {
+	for _, s := range []string{
+		fmt.Sprint(d), fmt.Sprintf("%+v", d), fmt.Sprintf("%#v", d), d.Auth.Primary.String(), log.String(),
+		string(text),
+	} {
+		if strings.Contains(s, "hunter2") || strings.Contains(s, "104 117") || strings.Contains(s, "0x68, 0x75") ||
+			strings.Contains(s, "aHVudGVyMg") {
 			t.Errorf("tells the secret: %s", s)
 		}
 	}

@@ -56,9 +56,18 @@ func TestCollisionsRefuseAllAndEnd(t *testing.T) {
 		cure    Device // replaces a colliding record
 	}{
 		{"hub id", []Device{dev(1, "a"), dev(2, "a"), dev(3, "b")}, "Device duplicate-hub-id", []byte{1, 2}, []byte{3}, dev(2, "c")},
-		{"hardware id", []Device{dev(1, "a", hw("x")), dev(2, "b", hw("x")), dev(3, "c", hw("y"))}, "Device duplicate-hardware-id", []byte{1, 2}, []byte{3}, dev(2, "b")},
-		{"thumbprint", []Device{dev(1, "a", tp(9)), dev(2, "b", tp(8, 9)), dev(3, "c", tp(7, 7))}, "Device duplicate-thumbprint", []byte{1, 2}, []byte{3}, dev(2, "b", tp(8))},
-		{"chain of collisions", []Device{dev(1, "a"), dev(2, "a", hw("x")), dev(3, "c", hw("x")), dev(4, "d")}, "Device duplicate-hardware-id, Device duplicate-hub-id", []byte{1, 2, 3}, []byte{4}, dev(2, "e", hw("z"))},
+		{
+			"hardware id", []Device{dev(1, "a", hw("x")), dev(2, "b", hw("x")), dev(3, "c", hw("y"))},
+			"Device duplicate-hardware-id", []byte{1, 2}, []byte{3}, dev(2, "b"),
+		},
+		{
+			"thumbprint", []Device{dev(1, "a", tp(9)), dev(2, "b", tp(8, 9)), dev(3, "c", tp(7, 7))},
+			"Device duplicate-thumbprint", []byte{1, 2}, []byte{3}, dev(2, "b", tp(8)),
+		},
+		{
+			"chain of collisions", []Device{dev(1, "a"), dev(2, "a", hw("x")), dev(3, "c", hw("x")), dev(4, "d")},
+			"Device duplicate-hardware-id, Device duplicate-hub-id", []byte{1, 2, 3}, []byte{4}, dev(2, "e", hw("z")),
+		},
 		{"module's certificate", []Device{dev(1, "a", tp(9)), dev(2, "b", func(d *Device) {
 			d.Modules = []Module{{ID: "m", Auth: Auth{Kind: AuthSelfSigned, Thumbprints: []Thumbprint{{9}}}}}
 		}), dev(3, "c")}, "Device duplicate-thumbprint", []byte{1, 2}, []byte{3}, dev(2, "b")},
@@ -156,7 +165,9 @@ func TestRecordsWithoutAnIDOfTheirOwn(t *testing.T) {
 		Functions: []Function{{ID: id(3)}, {ID: id(3)}},
 		CAs:       []CA{{ID: id(4)}, {ID: id(4)}},
 	}, 1)
-	if got, want := reasons(ps), "CertificateAuthority duplicate-record, Device bad-id, Device duplicate-record, Function duplicate-record, Sensor duplicate-record"; got != want {
+	want := "CertificateAuthority duplicate-record, Device bad-id, Device duplicate-record, " +
+		"Function duplicate-record, Sensor duplicate-record"
+	if got := reasons(ps); got != want {
 		t.Errorf("problems %q, want %q", got, want)
 	}
 	if d := top.Data(); len(d.Devices)+len(d.Sensors)+len(d.Functions)+len(d.CAs) != 0 {

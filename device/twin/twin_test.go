@@ -24,7 +24,8 @@ func TestParse(t *testing.T) {
 func TestRefused(t *testing.T) {
 	for name, body := range map[string]string{
 		"no object": `[]`, "half no object": `{"desired":[]}`, "version a string": `{"desired":{"$version":"7"}}`,
-		"version a fraction": `{"desired":{"$version":7.0}}`, "negative version": `{"desired":{"$version":-1}}`, "no version": `{"desired":{}}`,
+		"version a fraction": `{"desired":{"$version":7.0}}`, "negative version": `{"desired":{"$version":-1}}`,
+		"no version":   `{"desired":{}}`,
 		"two versions": `{"desired":{"$version":1,"$version":2}}`, "trailing": `{} x`,
 	} {
 		if _, err := Parse([]byte(body)); !errors.Is(err, ErrDocument) {

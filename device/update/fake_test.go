@@ -80,7 +80,13 @@ func (b *bench) Delete(_ context.Context, device string) error {
 var unauthorised = Decision{Reason: "no-assignment", Detail: "role Secret Role is missing"}
 
 func newBench(t *testing.T, change func(*Options)) *bench {
-	b := &bench{t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), denied: map[Action]Decision{}, journal: map[string][]byte{}, desired: strictjson.ObjectValue()}
+	b := &bench{
+		t:       t,
+		now:     time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		denied:  map[Action]Decision{},
+		journal: map[string][]byte{},
+		desired: strictjson.ObjectValue(),
+	}
 	b.o = Options{Authorizer: b, Journal: b, Verifier: manifest.NewVerifier(manifest.Options{Roots: signer().Roots()}),
 		Now: func() time.Time { return b.now }, Audit: func(r AuditRecord) { b.audit = append(b.audit, r) }}
 	if change != nil {
@@ -122,8 +128,10 @@ func applyService(id, retry, version string) string {
 	if retry != "" {
 		ts = fmt.Sprintf("%q", retry)
 	}
-	return fmt.Sprintf(`{"workflow":{"action":3,"id":%q,"retryTimestamp":%s},"updateManifest":%q,"updateManifestSignature":%q,"fileUrls":{"f1":%q}}`,
-		id, ts, text, signer().Sign(text), fileURL)
+	return fmt.Sprintf(
+		`{"workflow":{"action":3,"id":%q,"retryTimestamp":%s},"updateManifest":%q,"updateManifestSignature":%q,"fileUrls":{"f1":%q}}`,
+		id, ts, text, signer().Sign(text), fileURL,
+	)
 }
 
 const cancelService = `{"workflow":{"action":255,"id":"nodeployment"},"updateManifest":null,"updateManifestSignature":null,"fileUrls":null}`

@@ -10,11 +10,17 @@ import (
 	"github.com/gatehouse/gatehouse/device/update/manifest"
 )
 
+// installed is the report of a device that has installed version 1.1: idle, with the result 700.
+func installed(workflow string) string {
+	return `{"state":0,` + workflow + `,"installedUpdateId":"{\"provider\":\"Contoso\",\"name\":\"T\",\"version\":\"1.1\"}",` +
+		`"lastInstallResult":{"resultCode":700}}`
+}
+
 func TestDeploymentReachesTheDevice(t *testing.T) {
 	b := newBench(t, nil)
 	v := b.patch(applyService("w1", "", "1.1"), true)
 	b.wantSees(v, "3 w1")
-	if got, want := v.Desired.Value.At("deviceUpdate", "service", "updateManifest"), string(manifestOf("1.1")); got.Kind() != strictjson.String || func() string { s, _ := got.Str(); return s }() != want {
+	if got, ok := v.Desired.Value.At("deviceUpdate", "service", "updateManifest").Str(); !ok || got != string(manifestOf("1.1")) {
 		t.Error("the manifest's bytes changed")
 	}
 	b.wantReport(v, "")
@@ -23,7 +29,7 @@ func TestDeploymentReachesTheDevice(t *testing.T) {
 	}
 	b.report(`{"state":6,"workflow":{"action":3,"id":"w1"}}`)
 	b.wantPhase(InProgress)
-	b.report(`{"state":0,"workflow":{"action":3,"id":"w1"},"installedUpdateId":"{\"provider\":\"Contoso\",\"name\":\"T\",\"version\":\"1.1\"}","lastInstallResult":{"resultCode":700}}`)
+	b.report(installed(`"workflow":{"action":3,"id":"w1"}`))
 	b.wantPhase(Succeeded)
 	asked := len(b.asked)
 	b.wantSees(b.look(true), "3 w1")
@@ -112,13 +118,17 @@ func TestManifestMustBeGood(t *testing.T) {
 func TestNothingRidesAlong(t *testing.T) {
 	b := newBench(t, nil)
 	good := applyService("w1", "", "1.1")
-	v := b.raw(`{"deviceUpdate":{"__t":"c","service":`+strings.Replace(good, `"fileUrls"`, `"evil":1,"fileUrls"`, 1)+`,"other":1},"interval":5}`, true)
+	v := b.raw(
+		`{"deviceUpdate":{"__t":"c","service":`+strings.Replace(good, `"fileUrls"`, `"evil":1,"fileUrls"`, 1)+`,"other":1},"interval":5}`,
+		true,
+	)
 	text := string(v.Desired.Value.Bytes())
 	if strings.Contains(text, "evil") || strings.Contains(text, "other") || !strings.Contains(text, `"interval":5`) {
 		t.Error(text)
 	}
 	v = b.patch(`{"workflow":{"action":255,"id":"nodeployment"}}`, true) // the short form leaves the manifest in the merged state
-	if s := v.Desired.Value.At("deviceUpdate", "service"); s.Get("updateManifest").Kind() != strictjson.Absent || sees(v) != "255 nodeployment" {
+	s := v.Desired.Value.At("deviceUpdate", "service")
+	if s.Get("updateManifest").Kind() != strictjson.Absent || sees(v) != "255 nodeployment" {
 		t.Errorf("a cancel carries content: %s", s.Bytes())
 	}
 }
@@ -126,7 +136,8 @@ func TestNothingRidesAlong(t *testing.T) {
 func TestGuardedComponents(t *testing.T) {
 	b := newBench(t, nil)
 	b.denied[Diagnose] = unauthorised
-	const patch = `{"azureDeviceUpdateAgent":{"x":1},"DeviceUpdate":{"service":{}},"diagnosticInformation":{"service":{"operationId":"o","storageSasUrl":"https://secret"}},"ok":1}`
+	const patch = `{"azureDeviceUpdateAgent":{"x":1},"DeviceUpdate":{"service":{}},` +
+		`"diagnosticInformation":{"service":{"operationId":"o","storageSasUrl":"https://secret"}},"ok":1}`
 	v := b.raw(patch, true)
 	if got := string(v.Desired.Value.Bytes()); got != `{"ok":1}` {
 		t.Error(got)
@@ -209,7 +220,7 @@ func TestRetryRules(t *testing.T) {
 		t.Error("a duplicate replaced the manifest")
 	}
 	b.wantSees(b.patch(applyService("w1", "t3", "1.1"), true), "3 w1 t3")
-	b.report(`{"state":0,"workflow":{"id":"w1"},"installedUpdateId":"{\"provider\":\"Contoso\",\"name\":\"T\",\"version\":\"1.1\"}","lastInstallResult":{"resultCode":700}}`)
+	b.report(installed(`"workflow":{"id":"w1"}`))
 	b.now = b.now.Add(100 * time.Hour)
 	b.wantReport(b.patch(applyService("w1", "t4", "1.1"), true), "retry-not-applicable")
 }
@@ -269,7 +280,7 @@ func TestQueuedCancelOfAnotherWorkflowIsDropped(t *testing.T) {
 	b := newBench(t, nil)
 	b.patch(applyService("w1", "", "1.1"), true)
 	b.patch(cancelService, false)
-	b.report(`{"state":0,"workflow":{"id":"w1"},"installedUpdateId":"{\"provider\":\"Contoso\",\"name\":\"T\",\"version\":\"1.1\"}","lastInstallResult":{"resultCode":700}}`)
+	b.report(installed(`"workflow":{"id":"w1"}`))
 	d := b.guard.device("d1")
 	d.mu.Lock()
 	err := b.guard.apply(t.Context(), d, &turn{device: "d1"}, Arrived{b.now})
@@ -333,7 +344,8 @@ func TestCompatibility(t *testing.T) {
 	b.report(`{"deviceProperties":{"manufacturer":"Fabrikam","model":"X","contractModelId":"dtmi:azure:iot:deviceUpdateContractModel;2"}}`)
 	v := b.patch(applyService("w1", "", "1.1"), true)
 	b.wantSees(v, "-")
-	if n, ok := v.Report.At("deviceUpdate", "agent", "lastInstallResult", "extendedResultCode").Int(); !ok || uint32(int32(n)) != ExtendedResultCode("incompatible") {
+	n, ok := v.Report.At("deviceUpdate", "agent", "lastInstallResult", "extendedResultCode").Int()
+	if !ok || uint32(int32(n)) != ExtendedResultCode("incompatible") {
 		t.Errorf("contract 2 wants a number: %s", v.Report.Bytes())
 	}
 	b.report(`{"deviceProperties":{"manufacturer":"Contoso","model":"T"}}`)

@@ -156,7 +156,10 @@ func TestForget(t *testing.T) {
 func TestCancelCarriesNoForeignAddress(t *testing.T) {
 	b := newBench(t, nil)
 	b.patch(applyService("w1", "", "1.1"), true)
-	for url, want := range map[string]string{"http://evil.example/p.json": "", "http://x.dl.adu.microsoft.com/p.json": "http://x.dl.adu.microsoft.com/p.json"} {
+	for url, want := range map[string]string{
+		"http://evil.example/p.json":           "",
+		"http://x.dl.adu.microsoft.com/p.json": "http://x.dl.adu.microsoft.com/p.json",
+	} {
 		b.wantSees(b.patch(applyService("w"+url, "", "1.1"), true), "3 w"+url)
 		v := b.patch(`{"workflow":{"action":255,"id":"nodeployment"},"rootKeyPackageUrl":"`+url+`"}`, true)
 		b.wantSees(v, "255 nodeployment")

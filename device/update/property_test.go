@@ -25,7 +25,8 @@ func TestWhatTheDeviceSees(t *testing.T) {
 			services[id+ts] = applyService(id, ts, "1."+id[1:])
 		}
 	}
-	services["bad"] = `{"workflow":{"action":3,"id":"bad","retryTimestamp":null},"updateManifest":"{}","updateManifestSignature":"x","fileUrls":null}`
+	services["bad"] = `{"workflow":{"action":3,"id":"bad","retryTimestamp":null},` +
+		`"updateManifest":"{}","updateManifestSignature":"x","fileUrls":null}`
 	names := []string{"cancel", "w1", "w1t1", "w1t2", "w2", "w2t1", "w2t2", "bad"}
 	rapid.Check(t, func(r *rapid.T) {
 		b := newBench(t, nil)
@@ -102,8 +103,14 @@ func TestWhatTheDeviceSees(t *testing.T) {
 				if b.broken {
 					return
 				}
-				b.report(fmt.Sprintf(`{"state":%d,"workflow":{"id":%q},"lastInstallResult":{"resultCode":700},"installedUpdateId":"{\"provider\":\"Contoso\",\"name\":\"T\",\"version\":\"1.1\"}"}`,
-					rapid.SampledFrom([]int{0, 6, 255}).Draw(r, "state"), rapid.SampledFrom([]string{"w1", "w2", "nodeployment"}).Draw(r, "id")))
+				b.report(
+					fmt.Sprintf(
+						`{"state":%d,"workflow":{"id":%q},"lastInstallResult":{"resultCode":700},`+
+							`"installedUpdateId":"{\"provider\":\"Contoso\",\"name\":\"T\",\"version\":\"1.1\"}"}`,
+						rapid.SampledFrom([]int{0, 6, 255}).Draw(r, "state"),
+						rapid.SampledFrom([]string{"w1", "w2", "nodeployment"}).Draw(r, "id"),
+					),
+				)
 			},
 			"restart": func(*rapid.T) { b.restart() },
 		})
@@ -155,7 +162,9 @@ func TestGenuineBodies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := ParseReport(report.Value.At("deviceUpdate", "agent")); r.State != 0 || r.Result != 700 || r.Installed != "Contoso/IoTDevice/7.0.1" || r.Workflow != "6b831565-bd1c-4b84-995a-f2ab4e6a4bb1" {
+	r := ParseReport(report.Value.At("deviceUpdate", "agent"))
+	if r.State != 0 || r.Result != 700 || r.Installed != "Contoso/IoTDevice/7.0.1" ||
+		r.Workflow != "6b831565-bd1c-4b84-995a-f2ab4e6a4bb1" {
 		t.Errorf("%+v", r)
 	}
 }

@@ -137,9 +137,18 @@ func refusalReport(s State, r ReportRefusal) strictjson.Value {
 	} else {
 		result = result.With("extendedResultCodes", strictjson.StringValue(fmt.Sprintf("%08X", code)))
 	}
-	result = result.With("resultDetails", strictjson.StringValue("refused by the gateway: "+reason)).With("stepResults", strictjson.NullValue())
+	result = result.With("resultDetails", strictjson.StringValue("refused by the gateway: "+reason)).
+		With("stepResults", strictjson.NullValue())
 	return strictjson.ObjectValue(member(component, strictjson.ObjectValue(
 		member("__t", strictjson.StringValue("c")),
-		member("agent", strictjson.ObjectValue(member("state", strictjson.IntValue(stateFailed)), member("workflow", workflow), member("lastInstallResult", result))),
-		member("service", refusedAck(reason, r.Version)))))
+		member(
+			"agent",
+			strictjson.ObjectValue(
+				member("state", strictjson.IntValue(stateFailed)),
+				member("workflow", workflow),
+				member("lastInstallResult", result),
+			),
+		),
+		member("service", refusedAck(reason, r.Version)),
+	)))
 }

@@ -12,7 +12,11 @@ func TestAcknowledgementsOfWithheldVersions(t *testing.T) {
 	b := newBench(t, nil)
 	ack := func(av string) strictjson.Value {
 		t.Helper()
-		r, err := b.guard.Reported(t.Context(), "d1", js(t, `{"deviceUpdate":{"__t":"c","service":{"value":{"x":1},"ac":200,"ad":"","av":`+av+`}}}`))
+		r, err := b.guard.Reported(
+			t.Context(),
+			"d1",
+			js(t, `{"deviceUpdate":{"__t":"c","service":{"value":{"x":1},"ac":200,"ad":"","av":`+av+`}}}`),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +46,11 @@ func TestAcknowledgementsOfWithheldVersions(t *testing.T) {
 func TestReportsNeedReading(t *testing.T) {
 	b := newBench(t, nil)
 	b.denied[Get] = unauthorised
-	r, err := b.guard.Reported(t.Context(), "d1", js(t, `{"deviceUpdate":{"agent":{"state":0}},"DeviceInformation":{"a":1},"deviceInformation":{"a":1},"temp":5}`))
+	r, err := b.guard.Reported(
+		t.Context(),
+		"d1",
+		js(t, `{"deviceUpdate":{"agent":{"state":0}},"DeviceInformation":{"a":1},"deviceInformation":{"a":1},"temp":5}`),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

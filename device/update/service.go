@@ -142,7 +142,8 @@ func (s Service) Value() strictjson.Value {
 	}
 	v := strictjson.ObjectValue(member("workflow", w))
 	if !s.Cancel {
-		v = v.With("updateManifest", strictjson.StringValue(s.Manifest)).With("updateManifestSignature", strictjson.StringValue(s.Signature))
+		v = v.With("updateManifest", strictjson.StringValue(s.Manifest)).
+			With("updateManifestSignature", strictjson.StringValue(s.Signature))
 		if s.FileURLs.Kind() == strictjson.Object {
 			v = v.With("fileUrls", s.FileURLs)
 		}

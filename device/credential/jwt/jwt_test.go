@@ -70,7 +70,10 @@ func token(t testing.TB, alg jose.SignatureAlgorithm, key any, kid string, chang
 
 func sign(t testing.TB, alg jose.SignatureAlgorithm, key any, kid, payload string) string {
 	t.Helper()
-	s, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: kid}}, (&jose.SignerOptions{}).WithType("JWT"))
+	s, err := jose.NewSigner(
+		jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: kid}},
+		(&jose.SignerOptions{}).WithType("JWT"),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +162,11 @@ func TestKindsMembersDomainsGroups(t *testing.T) {
 		{"v1 issuer", m{"iss": v1}, User, true, "@example.com", false},
 		{"audience list of one", m{"aud": []string{aud}}, User, true, "@example.com", false},
 		{"idtyp user", m{"idtyp": "user"}, User, true, "@example.com", false},
-		{"no upn", m{"upn": nil, "email": "a@example.com", "preferred_username": "a@example.com", "unique_name": "a@example.com"}, User, true, "", false},
+		{
+			"no upn",
+			m{"upn": nil, "email": "a@example.com", "preferred_username": "a@example.com", "unique_name": "a@example.com"},
+			User, true, "", false,
+		},
 		{"domain not verified", m{"upn": "a@example.org"}, User, true, "", false},
 		{"domain below a verified one", m{"upn": "a@sub.example.com"}, User, true, "", false},
 		{"domain ends like a verified one", m{"upn": "a@badexample.com"}, User, true, "", false},
@@ -198,7 +205,8 @@ func TestKindsMembersDomainsGroups(t *testing.T) {
 				}
 				return
 			}
-			if got.Kind != c.kind || got.Member != c.member || got.Domain != c.domain || got.GroupsKnown != c.groups || !c.groups && got.Groups != nil {
+			if got.Kind != c.kind || got.Member != c.member || got.Domain != c.domain || got.GroupsKnown != c.groups ||
+				!c.groups && got.Groups != nil {
 				t.Errorf("%+v", got)
 			}
 		})
@@ -266,7 +274,11 @@ func TestRefused(t *testing.T) {
 		{"unknown kid", token(t, jose.RS256, k, "k2"), ErrKey},
 		{"key in the token", inline, ErrKey},
 		{"another key under the kid", token(t, jose.RS256, o, "k1"), ErrSignature},
-		{"payload changed", parts[0] + "." + b64([]byte(strings.Replace(string(payload), "1001", "1003", 1))) + "." + parts[2], ErrSignature},
+		{
+			"payload changed",
+			parts[0] + "." + b64([]byte(strings.Replace(string(payload), "1001", "1003", 1))) + "." + parts[2],
+			ErrSignature,
+		},
 		{"signature cut", good[:len(good)-4], ErrSignature},
 		{"unknown tenant", token(t, jose.RS256, k, "k1", m{"tid": foreign, "iss": strings.Replace(v2, "1001", "1002", 1)}), ErrTenant},
 		{"no tenant", token(t, jose.RS256, k, "k1", m{"tid": nil}), ErrMalformed},
@@ -277,7 +289,10 @@ func TestRefused(t *testing.T) {
 		{"key of another tenant", token(t, jose.RS256, o, "elsewhere"), ErrIssuer},
 		{"key of the configured issuer signs as Entra", token(t, jose.RS256, o, "dev"), ErrIssuer},
 		{"Entra's key signs as the configured issuer", token(t, jose.RS256, k, "k1", m{"iss": "https://dev.example/"}), ErrIssuer},
-		{"an issuer that is not listed, with its own key", token(t, jose.RS256, o, "unlisted", m{"iss": "https://unlisted.example/"}), ErrIssuer},
+		{
+			"an issuer that is not listed, with its own key",
+			token(t, jose.RS256, o, "unlisted", m{"iss": "https://unlisted.example/"}), ErrIssuer,
+		},
 		{"another audience", token(t, jose.RS256, k, "k1", m{"aud": aud + "/"}), ErrAudience},
 		{"two audiences", token(t, jose.RS256, k, "k1", m{"aud": []string{aud, "x"}}), ErrAudience},
 		{"no audience", token(t, jose.RS256, k, "k1", m{"aud": nil}), ErrAudience},

@@ -122,8 +122,9 @@ func TestIssuerIsUnderstood(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.Kind != c.want.Kind || got.Member != c.want.Member || got.Domain != c.want.Domain || got.GroupsKnown != c.want.GroupsKnown ||
-				got.Name != c.want.Name || got.Object != object || got.Tenant != home || !keys.Has(got.KeyID) {
+			if got.Kind != c.want.Kind || got.Member != c.want.Member || got.Domain != c.want.Domain ||
+				got.GroupsKnown != c.want.GroupsKnown || got.Name != c.want.Name || got.Object != object || got.Tenant != home ||
+				!keys.Has(got.KeyID) {
 				t.Errorf("%+v, want %+v", got, c.want)
 			}
 		}

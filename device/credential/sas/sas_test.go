@@ -19,10 +19,14 @@ var (
 // Tokens made by another implementation (Python's hmac and urllib), in the
 // three ways in which IoT Hub's SDKs write the resource.
 const (
-	genuine       = "SharedAccessSignature sr=demo-hub.azure-devices.net%2Fdevices%2Fdev1&sig=92HK2%2FDwTfwDqXOL%2BGem2Yaf0qjckfAIi1SAzh3IQFc%3D&se=1800000000"
-	genuineLower  = "SharedAccessSignature sr=demo-hub.azure-devices.net%2fdevices%2fdev1&sig=8%2BCSDq33FBlFEWS60xpAW7SeBXUVu8BynHPfBRI%2Bhm0%3D&se=1800000000"
-	genuinePlain  = "SharedAccessSignature sr=demo-hub.azure-devices.net/devices/dev1&sig=t5VZ7aogiulkpmKr5NApa4Osts0DeCTgZE82XHqPoLI%3D&se=1800000000"
-	genuineModule = "SharedAccessSignature sr=demo-hub.azure-devices.net%2Fdevices%2Fdev1%2Fmodules%2Fmod%3Aa&sig=lV0%2Fz24md8hdPlAQk1z5TvQ7eyoYL5Z8YMeM%2FJ0EwV8%3D&se=1800000000"
+	genuine = "SharedAccessSignature sr=demo-hub.azure-devices.net%2Fdevices%2Fdev1&sig=92HK2%2F" +
+		"DwTfwDqXOL%2BGem2Yaf0qjckfAIi1SAzh3IQFc%3D&se=1800000000"
+	genuineLower = "SharedAccessSignature sr=demo-hub.azure-devices.net%2fdevices%2fdev1&" +
+		"sig=8%2BCSDq33FBlFEWS60xpAW7SeBXUVu8BynHPfBRI%2Bhm0%3D&se=1800000000"
+	genuinePlain = "SharedAccessSignature sr=demo-hub.azure-devices.net/devices/dev1&" +
+		"sig=t5VZ7aogiulkpmKr5NApa4Osts0DeCTgZE82XHqPoLI%3D&se=1800000000"
+	genuineModule = "SharedAccessSignature sr=demo-hub.azure-devices.net%2Fdevices%2Fdev1%2Fmodules%2Fmod%3Aa&" +
+		"sig=lV0%2Fz24md8hdPlAQk1z5TvQ7eyoYL5Z8YMeM%2FJ0EwV8%3D&se=1800000000"
 )
 
 func verify(token string, r Resource, at time.Time, life time.Duration, keys ...[]byte) (int, error) {
@@ -189,10 +193,13 @@ func TestDeviceToken(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"", genuine,
-		strings.Replace(seconds, "kv=1", "kv=01", 1), strings.Replace(seconds, "kv=1", "kv=-1", 1), strings.Replace(seconds, "&kv=1", "", 1),
-		strings.Replace(seconds, "id=18", "id=%2F", 1), strings.Replace(seconds, "id=18", "id=%23", 1), strings.Replace(seconds, "id=18", "id=%3118", 1),
+		strings.Replace(seconds, "kv=1", "kv=01", 1), strings.Replace(seconds, "kv=1", "kv=-1", 1),
+		strings.Replace(seconds, "&kv=1", "", 1),
+		strings.Replace(seconds, "id=18", "id=%2F", 1), strings.Replace(seconds, "id=18", "id=%23", 1),
+		strings.Replace(seconds, "id=18", "id=%3118", 1),
 		seconds + "&kv=2", seconds + "&sr=x",
-		strings.Replace(iso, "08:00:00Z", "08:00:00+01:00", 1), strings.Replace(iso, "2027-01-15T08:00:00Z", "T", 1), strings.Replace(iso, "2027", "1027", 1),
+		strings.Replace(iso, "08:00:00Z", "08:00:00+01:00", 1), strings.Replace(iso, "2027-01-15T08:00:00Z", "T", 1),
+		strings.Replace(iso, "2027", "1027", 1),
 	} {
 		if d, err := ParseDeviceToken(bad); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%q was read as %+v, %v", bad, d, err)
@@ -210,7 +217,9 @@ func TestDeviceToken(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{genuine, genuineLower, genuinePlain, genuineModule, genuine + "&skn=x", prefix, prefix + "sr=%&sig=&se=", ""} {
+	for _, s := range []string{
+		genuine, genuineLower, genuinePlain, genuineModule, genuine + "&skn=x", prefix, prefix + "sr=%&sig=&se=", "",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

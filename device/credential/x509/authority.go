@@ -89,7 +89,10 @@ func (s *Authorities) Problems(now time.Time) []error {
 		case now.Before(a.cert.NotBefore) || now.After(a.cert.NotAfter):
 			found = append(found, fmt.Errorf("%w %v: expired or not valid yet", ErrAuthority, a.id))
 		case !a.stale.IsZero() && now.After(a.stale):
-			found = append(found, fmt.Errorf("%w %v: revocation list out of date since %s", ErrAuthority, a.id, a.stale.UTC().Format(time.RFC3339)))
+			found = append(
+				found,
+				fmt.Errorf("%w %v: revocation list out of date since %s", ErrAuthority, a.id, a.stale.UTC().Format(time.RFC3339)),
+			)
 		}
 	}
 	return found

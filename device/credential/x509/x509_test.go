@@ -89,8 +89,14 @@ func TestVerify(t *testing.T) {
 		{name: "name in another case", chain: one(must(root.Client("DEV1", start, year, nil))), want: ErrName},
 		{name: "device for its module", chain: one(good), as: "dev1/m", want: ErrName},
 		{name: "no CN", chain: one(must(root.Client("", start, year, nil))), as: "", want: ErrName},
-		{name: "several CNs, the right one first", chain: leaf(func(c *x509.Certificate) { c.Subject = names("dev1", "dev2") }), want: ErrName},
-		{name: "several CNs, the right one last", chain: leaf(func(c *x509.Certificate) { c.Subject = names("dev2", "dev1") }), want: ErrName},
+		{
+			name:  "several CNs, the right one first",
+			chain: leaf(func(c *x509.Certificate) { c.Subject = names("dev1", "dev2") }), want: ErrName,
+		},
+		{
+			name:  "several CNs, the right one last",
+			chain: leaf(func(c *x509.Certificate) { c.Subject = names("dev2", "dev1") }), want: ErrName,
+		},
 		{name: "the same CN twice", chain: leaf(func(c *x509.Certificate) { c.Subject = names("dev1", "dev1") }), want: ErrName},
 		{name: "wildcard", chain: one(must(root.Client("dev*", start, year, nil))), want: ErrName},
 		{name: "wildcard, asked for", chain: one(must(root.Client("dev*", start, year, nil))), as: "dev*", want: ErrName},
@@ -101,18 +107,40 @@ func TestVerify(t *testing.T) {
 		{name: "SAN wildcard", chain: leaf(func(c *x509.Certificate) { c.DNSNames = []string{"*"} }), want: ErrName},
 		{name: "SAN address", chain: leaf(func(c *x509.Certificate) { c.IPAddresses = []net.IP{{10, 0, 0, 1}} }), want: ErrName},
 		{name: "SAN URI", chain: leaf(func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "urn", Opaque: "dev1"}} }), want: ErrName},
-		{name: "SAN of a form that Go does not parse", chain: leaf(san(dns("dev1"), asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 8, Bytes: []byte{42, 3}})), want: ErrName},
-		{name: "SAN of another form, the same text", chain: leaf(san(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 1, Bytes: []byte("dev1")})), want: ErrName},
+		{
+			name:  "SAN of a form that Go does not parse",
+			chain: leaf(san(dns("dev1"), asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 8, Bytes: []byte{42, 3}})),
+			want:  ErrName,
+		},
+		{
+			name:  "SAN of another form, the same text",
+			chain: leaf(san(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 1, Bytes: []byte("dev1")})),
+			want:  ErrName,
+		},
 		{name: "SAN with NUL", chain: leaf(san(dns("dev1\x00"))), want: ErrName},
-		{name: "for servers", chain: leaf(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), want: ErrUsage},
+		{
+			name:  "for servers",
+			chain: leaf(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }),
+			want:  ErrUsage,
+		},
 		{name: "for nothing named", chain: leaf(func(c *x509.Certificate) { c.ExtKeyUsage = nil }), want: ErrUsage},
-		{name: "for anything", chain: leaf(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }), want: ErrUsage},
-		{name: "an authority itself", chain: leaf(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }), want: ErrUsage},
+		{
+			name:  "for anything",
+			chain: leaf(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }),
+			want:  ErrUsage,
+		},
+		{
+			name:  "an authority itself",
+			chain: leaf(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }), want: ErrUsage,
+		},
 		{name: "expired", chain: one(must(root.Client("dev1", now.Add(-2*time.Hour), time.Hour, nil))), want: ErrValidity},
 		{name: "not yet", chain: one(must(root.Client("dev1", now.Add(time.Minute), time.Hour, nil))), want: ErrValidity},
 		{name: "intermediate expired", chain: one(must(oldSub.Client("dev1", start, year, nil)), oldSub), want: ErrChain},
 		{name: "a stranger of the same name", chain: one(must(stranger.Client("dev1", start, year, nil))), want: ErrChain},
-		{name: "a stranger that brings its authority", chain: one(must(stranger.Client("dev1", start, year, nil)), stranger), want: ErrChain},
+		{
+			name:  "a stranger that brings its authority",
+			chain: one(must(stranger.Client("dev1", start, year, nil)), stranger), want: ErrChain,
+		},
 		{name: "self-signed", chain: one(must(NewSelfSigned("dev1", start, year))), want: ErrChain},
 		{name: "issued by a device", chain: one(must(good.Client("dev1", start, year, nil)), good), want: ErrChain},
 		{name: "intermediate missing", chain: one(bySub), want: ErrChain},
@@ -154,8 +182,16 @@ func TestVerify(t *testing.T) {
 		{"authority removed", nil, room, ErrChain},
 		{"authority moved", []device.CA{authority1(root, other, crl)}, room, ErrChain},
 		{"device moved", []device.CA{authority1(root, floor, crl)}, other, ErrChain},
-		{"intermediate revoked", []device.CA{authority1(root, floor, must(root.CRL(2, start, year, sub.Cert.SerialNumber)))}, room, ErrRevoked},
-		{"certificate revoked by the intermediate", []device.CA{authority1(root, floor, nil), authority1(sub, other, must(sub.CRL(2, start, year, bySub.Cert.SerialNumber)))}, room, ErrRevoked},
+		{
+			"intermediate revoked",
+			[]device.CA{authority1(root, floor, must(root.CRL(2, start, year, sub.Cert.SerialNumber)))}, room,
+			ErrRevoked,
+		},
+		{
+			"certificate revoked by the intermediate",
+			[]device.CA{authority1(root, floor, nil), authority1(sub, other, must(sub.CRL(2, start, year, bySub.Cert.SerialNumber)))},
+			room, ErrRevoked,
+		},
 	} {
 		if err := NewAuthorities(c.cas).Good(p.Links, c.at); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)

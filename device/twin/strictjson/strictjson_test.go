@@ -15,10 +15,12 @@ func TestRefused(t *testing.T) {
 		"empty": "", "trailing data": `{} {}`, "trailing comma": `[1,]`, "trailing comma in object": `{"a":1,}`,
 		"duplicate key": `{"a":1,"a":2}`, "duplicate key by escape": `{"a":1,"\u0061":2}`, "nested duplicate": `{"x":{"a":1,"a":1}}`,
 		"escaped NUL": `{"a":"x\u0000y"}`, "raw NUL": "{\"a\":\"x\x00y\"}", "control": "\"\x01\"",
-		"bad UTF-8": "\"\xff\"", "bad UTF-8 after escape": "\"\\n\xff\"", "lone surrogate": `"\ud800"`, "swapped surrogates": `"\udc00\ud800"`,
-		"leading zero": `01`, "plus": `+1`, "bare dot": `1.`, "hex": `0x1`, "NaN": `NaN`, "bad escape": `"\x"`, "cut": `{"a":`,
-		"cut string": `"abc`, "cut escape": `"\`, "cut unicode": `"\u00`, "deep": deep, "single quotes": `{'a':1}`, "sign in unicode escape": `"\u+123"`,
-		"byte order mark": "\ufeff{}", "comment": `{} // x`, "missing comma": `[1 2]`, "comma first": `[,1]`,
+		"bad UTF-8": "\"\xff\"", "bad UTF-8 after escape": "\"\\n\xff\"", "lone surrogate": `"\ud800"`,
+		"swapped surrogates": `"\udc00\ud800"`,
+		"leading zero":       `01`, "plus": `+1`, "bare dot": `1.`, "hex": `0x1`, "NaN": `NaN`, "bad escape": `"\x"`, "cut": `{"a":`,
+		"cut string": `"abc`, "cut escape": `"\`, "cut unicode": `"\u00`, "deep": deep, "single quotes": `{'a':1}`,
+		"sign in unicode escape": `"\u+123"`,
+		"byte order mark":        "\ufeff{}", "comment": `{} // x`, "missing comma": `[1 2]`, "comma first": `[,1]`,
 	} {
 		if _, err := Parse([]byte(text), Limits{}); !errors.Is(err, ErrSyntax) {
 			t.Errorf("%s: %v, want ErrSyntax", name, err)
@@ -55,7 +57,10 @@ func TestKeysAreExact(t *testing.T) {
 }
 
 func TestIntegersAreLiteral(t *testing.T) {
-	for text, want := range map[string]bool{`3`: true, `-1`: true, `3.0`: false, `3e0`: false, `"3"`: false, `-0`: false, `9223372036854775808`: false, `true`: false} {
+	for text, want := range map[string]bool{
+		`3`: true, `-1`: true, `3.0`: false, `3e0`: false, `"3"`: false, `-0`: false, `9223372036854775808`: false,
+		`true`: false,
+	} {
 		v, err := Parse([]byte(text), Limits{})
 		if err != nil {
 			t.Fatal(err)
@@ -78,10 +83,13 @@ func TestOnlyStringsAreText(t *testing.T) {
 func TestMergeOfTheRFC(t *testing.T) {
 	for _, c := range [][3]string{
 		{`{"a":"b"}`, `{"a":"c"}`, `{"a":"c"}`}, {`{"a":"b"}`, `{"b":"c"}`, `{"a":"b","b":"c"}`}, {`{"a":"b"}`, `{"a":null}`, `{}`},
-		{`{"a":"b","b":"c"}`, `{"a":null}`, `{"b":"c"}`}, {`{"a":["b"]}`, `{"a":"c"}`, `{"a":"c"}`}, {`{"a":"c"}`, `{"a":["b"]}`, `{"a":["b"]}`},
+		{`{"a":"b","b":"c"}`, `{"a":null}`, `{"b":"c"}`}, {`{"a":["b"]}`, `{"a":"c"}`, `{"a":"c"}`},
+		{`{"a":"c"}`, `{"a":["b"]}`, `{"a":["b"]}`},
 		{`{"a":{"b":"c"}}`, `{"a":{"b":"d","c":null}}`, `{"a":{"b":"d"}}`}, {`{"a":[{"b":"c"}]}`, `{"a":[1]}`, `{"a":[1]}`},
-		{`["a","b"]`, `["c","d"]`, `["c","d"]`}, {`{"a":"b"}`, `["c"]`, `["c"]`}, {`{"a":"foo"}`, `null`, `null`}, {`{"a":"foo"}`, `"bar"`, `"bar"`},
-		{`{"e":null}`, `{"a":1}`, `{"e":null,"a":1}`}, {`[1,2]`, `{"a":"b","c":null}`, `{"a":"b"}`}, {`{}`, `{"a":{"bb":{"ccc":null}}}`, `{"a":{"bb":{}}}`},
+		{`["a","b"]`, `["c","d"]`, `["c","d"]`}, {`{"a":"b"}`, `["c"]`, `["c"]`}, {`{"a":"foo"}`, `null`, `null`},
+		{`{"a":"foo"}`, `"bar"`, `"bar"`},
+		{`{"e":null}`, `{"a":1}`, `{"e":null,"a":1}`}, {`[1,2]`, `{"a":"b","c":null}`, `{"a":"b"}`},
+		{`{}`, `{"a":{"bb":{"ccc":null}}}`, `{"a":{"bb":{}}}`},
 	} {
 		if got := string(Merge(must(t, c[0]), must(t, c[1])).Bytes()); got != c[2] {
 			t.Errorf("merge(%s, %s) = %s, want %s", c[0], c[1], got, c[2])
@@ -142,7 +150,10 @@ func TestJoinSaysWhenItCannot(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{`{"a":[1,2.5,"x\u00e9\ud83d\ude00",null,true]}`, `{"a":{"a":1}}`, `"\n"`, `-0.1e+5`, `{"a":1,"a":2}`, "\"\\u0000\""} {
+	for _, s := range []string{
+		`{"a":[1,2.5,"x\u00e9\ud83d\ude00",null,true]}`, `{"a":{"a":1}}`, `"\n"`, `-0.1e+5`, `{"a":1,"a":2}`,
+		"\"\\u0000\"",
+	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -94,15 +94,21 @@ func TestForgedSignatures(t *testing.T) {
 		"alg none":                {b64([]byte(`{"alg":"none"}`)) + "." + parts[1] + "." + parts[2], manifest.BadAlgorithm},
 		"alg in lower case":       {manifesttest.Compact(stranger, `{"alg":"rs256","sjwk":"x"}`, payload), manifest.BadAlgorithm},
 		"alg HS256":               {b64([]byte(`{"alg":"HS256","sjwk":"x"}`)) + "." + parts[1] + "." + parts[2], manifest.BadAlgorithm},
-		"inner alg none":          {outer(b64([]byte(`{"alg":"none","kid":"`+manifesttest.RootA+`"}`)) + "." + b64([]byte(`{}`)) + "." + parts[2]), manifest.BadAlgorithm},
-		"duplicate sjwk":          {b64([]byte(`{"alg":"RS256","sjwk":"a","sjwk":"b"}`)) + "." + parts[1] + "." + parts[2], manifest.BadStructure},
-		"crit":                    {a.SignWithHeader(text, `"crit":["b64"],`), manifest.BadStructure},
-		"payload of another":      {parts[0] + "." + b64([]byte(`{"sha256":"AAAA"}`)) + "." + parts[2], manifest.BadSignature},
-		"line break":              {parts[0] + "\n." + parts[1] + "." + parts[2], manifest.BadStructure},
-		"padding":                 {parts[0] + "." + parts[1] + "=." + parts[2], manifest.BadStructure},
-		"two segments":            {parts[0] + "." + parts[1], manifest.BadStructure},
-		"no signature":            {parts[0] + "." + parts[1] + ".", manifest.BadStructure},
-		"empty":                   {"", manifest.BadStructure},
+		"inner alg none": {
+			outer(b64([]byte(`{"alg":"none","kid":"`+manifesttest.RootA+`"}`)) + "." + b64([]byte(`{}`)) + "." + parts[2]),
+			manifest.BadAlgorithm,
+		},
+		"duplicate sjwk": {
+			b64([]byte(`{"alg":"RS256","sjwk":"a","sjwk":"b"}`)) + "." + parts[1] + "." + parts[2],
+			manifest.BadStructure,
+		},
+		"crit":               {a.SignWithHeader(text, `"crit":["b64"],`), manifest.BadStructure},
+		"payload of another": {parts[0] + "." + b64([]byte(`{"sha256":"AAAA"}`)) + "." + parts[2], manifest.BadSignature},
+		"line break":         {parts[0] + "\n." + parts[1] + "." + parts[2], manifest.BadStructure},
+		"padding":            {parts[0] + "." + parts[1] + "=." + parts[2], manifest.BadStructure},
+		"two segments":       {parts[0] + "." + parts[1], manifest.BadStructure},
+		"no signature":       {parts[0] + "." + parts[1] + ".", manifest.BadStructure},
+		"empty":              {"", manifest.BadStructure},
 	} {
 		_, err := v.VerifySignature(text, c.sig)
 		wantCode(t, name, err, c.want)
@@ -227,12 +233,14 @@ func TestDetachedStubAndRelatedFiles(t *testing.T) {
 	file := func(name, more string) string {
 		return fmt.Sprintf(`{"fileName":%q,"sizeInBytes":1,"hashes":{"sha256":%q}%s}`, name, hash, more)
 	}
-	m, err := manifest.Parse([]byte(`{"manifestVersion":"5","updateId":{"provider":"a","name":"b","version":"1"},"detachedManifestFileId":"f1","files":{"f1":` + file("m.json", "") + `}}`))
+	const head = `{"manifestVersion":"5","updateId":{"provider":"a","name":"b","version":"1"},`
+	m, err := manifest.Parse([]byte(head + `"detachedManifestFileId":"f1","files":{"f1":` + file("m.json", "") + `}}`))
 	if err != nil || m.Detached != "f1" || !m.HasChildren() {
 		t.Errorf("stub: %+v, %v", m, err)
 	}
-	m, err = manifest.Parse([]byte(`{"manifestVersion":"5","updateId":{"provider":"a","name":"b","version":"1"},"compatibility":[{"m":"x"}],"instructions":{"steps":[{"handler":"h","files":["f1"]}]},"files":{"f1":` +
-		file("full", `,"relatedFiles":{"f2":`+file("delta", "")+`},"downloadHandler":{"id":"microsoft/delta:1"}`) + `}}`))
+	m, err = manifest.Parse([]byte(head + `"compatibility":[{"m":"x"}],"instructions":{"steps":[{"handler":"h","files":["f1"]}]},` +
+		`"files":{"f1":` + file("full", `,"relatedFiles":{"f2":`+file("delta", "")+`},"downloadHandler":{"id":"mi`+
+		`crosoft/delta:1"}`) + `}}`))
 	if err != nil || len(m.Files) != 2 || m.HasChildren() {
 		t.Errorf("related files: %+v, %v", m, err)
 	}
@@ -253,12 +261,18 @@ func TestDetachedStubAndRelatedFiles(t *testing.T) {
 
 func TestHosts(t *testing.T) {
 	for raw, want := range map[string]bool{
-		"http://x--y.b.nlu.dl.adu.microsoft.com/a/b.bin": true, "https://x.dl.adu.microsoft.com/": true, "https://X.DL.ADU.Microsoft.COM:443/": true,
-		"https://dl.adu.microsoft.com/": false, "https://evildl.adu.microsoft.com/": false, "https://x.dl.adu.microsoft.com.evil.org/": false,
-		"https://x.dl.adu.microsoft.com@evil.org/": false, "https://evil.org/x.dl.adu.microsoft.com": false, "https://evil.org#.dl.adu.microsoft.com": false,
-		"https://x.dl.adu.microsoft.com:8443/": false, "ftp://x.dl.adu.microsoft.com/": false, "file:///etc/passwd": false, "//x.dl.adu.microsoft.com/": false,
-		"https://evil.org\\.dl.adu.microsoft.com/": false, "https://user@x.dl.adu.microsoft.com/": false, "http://127.0.0.1/": false, "": false,
-		"https:x.dl.adu.microsoft.com": false, "https://x.dl.adu.microsoft.com:/": false, "https://x..dl.adu.microsoft.com/": false, "https://.dl.adu.microsoft.com/": false,
+		"http://x--y.b.nlu.dl.adu.microsoft.com/a/b.bin": true, "https://x.dl.adu.microsoft.com/": true,
+		"https://X.DL.ADU.Microsoft.COM:443/": true,
+		"https://dl.adu.microsoft.com/":       false, "https://evildl.adu.microsoft.com/": false,
+		"https://x.dl.adu.microsoft.com.evil.org/": false,
+		"https://x.dl.adu.microsoft.com@evil.org/": false, "https://evil.org/x.dl.adu.microsoft.com": false,
+		"https://evil.org#.dl.adu.microsoft.com": false,
+		"https://x.dl.adu.microsoft.com:8443/":   false, "ftp://x.dl.adu.microsoft.com/": false,
+		"file:///etc/passwd": false, "//x.dl.adu.microsoft.com/": false,
+		"https://evil.org\\.dl.adu.microsoft.com/": false, "https://user@x.dl.adu.microsoft.com/": false,
+		"http://127.0.0.1/": false, "": false,
+		"https:x.dl.adu.microsoft.com": false, "https://x.dl.adu.microsoft.com:/": false,
+		"https://x..dl.adu.microsoft.com/": false, "https://.dl.adu.microsoft.com/": false,
 	} {
 		if err := (manifest.Hosts{}).Check(raw); (err == nil) != want {
 			t.Errorf("%s: %v, want allowed %v", raw, err, want)
@@ -266,10 +280,14 @@ func TestHosts(t *testing.T) {
 	}
 	any := manifest.Hosts{Allowed: []string{"*", "127.0.0.1:8080", "[fd00::1]:80"}}
 	for raw, want := range map[string]bool{
-		"http://example.org/": true, "http://203.0.113.9/": true, "http://127.0.0.1:8080/": true, "http://127.0.0.1/": false, "http://localhost/": false,
-		"http://10.1.2.3/": false, "http://169.254.169.254/": false, "http://[::1]/": false, "http://[::ffff:127.0.0.1]/": false, "http://[fe80::1]/": false,
-		"http://2130706433/": false, "http://0x7f000001/": false, "http://127.1/": false, "http://0/": false, "http://100.64.0.1/": false, "http://[64:ff9b::7f00:1]/": false,
-		"http://[2002:7f00:1::]/": false, "http://192.168.0.1/": false, "http://172.16.0.1/": false, "http://0.0.0.0/": false, "http://[fd00::2]/": false,
+		"http://example.org/": true, "http://203.0.113.9/": true, "http://127.0.0.1:8080/": true,
+		"http://127.0.0.1/": false, "http://localhost/": false,
+		"http://10.1.2.3/": false, "http://169.254.169.254/": false, "http://[::1]/": false,
+		"http://[::ffff:127.0.0.1]/": false, "http://[fe80::1]/": false,
+		"http://2130706433/": false, "http://0x7f000001/": false, "http://127.1/": false, "http://0/": false,
+		"http://100.64.0.1/": false, "http://[64:ff9b::7f00:1]/": false,
+		"http://[2002:7f00:1::]/": false, "http://192.168.0.1/": false, "http://172.16.0.1/": false,
+		"http://0.0.0.0/": false, "http://[fd00::2]/": false,
 	} {
 		if err := any.Check(raw); (err == nil) != want {
 			t.Errorf("any: %s: %v, want allowed %v", raw, err, want)

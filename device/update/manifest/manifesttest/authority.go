@@ -138,8 +138,17 @@ func (a *Authority) RootKeyPackage(p Package) []byte {
 	root := func(k *rsa.PrivateKey) string {
 		return fmt.Sprintf(`{"keyType":"RSA","n":%q,"e":65537}`, e.EncodeToString(k.N.Bytes()))
 	}
-	protected := fmt.Sprintf(`{"isTest":%t,"version":%d,"published":1675972876,"disabledRootKeys":%s,"disabledSigningKeys":%s,"rootKeys":{%q:%s,%q:%s}}`,
-		p.Test, p.Version, mustJSON(disabled), mustJSON(keys), RootA, root(a.rootA), RootB, root(a.rootB))
+	protected := fmt.Sprintf(
+		`{"isTest":%t,"version":%d,"published":1675972876,"disabledRootKeys":%s,"disabledSigningKeys":%s,"rootKeys":{%q:%s,%q:%s}}`,
+		p.Test,
+		p.Version,
+		mustJSON(disabled),
+		mustJSON(keys),
+		RootA,
+		root(a.rootA),
+		RootB,
+		root(a.rootB),
+	)
 	return fmt.Appendf(nil, `{"protected":%s,"signatures":[{"alg":"RS256","sig":%q},{"alg":"RS256","sig":%q}]}`,
 		protected, e.EncodeToString(sign(a.rootA, []byte(protected))), e.EncodeToString(sign(a.rootB, []byte(protected))))
 }
@@ -156,11 +165,24 @@ type Update struct {
 // Manifest writes the version 5 manifest of an update.
 func (u Update) Manifest() []byte {
 	sum := sha256.Sum256(u.Content)
-	return fmt.Appendf(nil, `{"manifestVersion":"5","updateId":{"provider":%q,"name":%q,"version":%q},"compatibility":[{"manufacturer":%q,"model":%q}],`+
-		`"instructions":{"steps":[{"handler":"microsoft/swupdate:1","files":[%q],"handlerProperties":{"installedCriteria":%q}}]},`+
-		`"files":{%q:{"fileName":%q,"sizeInBytes":%d,"hashes":{"sha256":%q}}},"createdDateTime":%q}`,
-		u.ID.Provider, u.ID.Name, u.ID.Version, u.Manufacturer, u.Model, u.FileID, u.ID.Version,
-		u.FileID, u.FileName, len(u.Content), base64.StdEncoding.EncodeToString(sum[:]), u.Created)
+	return fmt.Appendf(
+		nil,
+		`{"manifestVersion":"5","updateId":{"provider":%q,"name":%q,"version":%q},"compatibility":[{"manufacturer":%q,"model":%q}],`+
+			`"instructions":{"steps":[{"handler":"microsoft/swupdate:1","files":[%q],"handlerProperties":{"installedCriteria":%q}}]},`+
+			`"files":{%q:{"fileName":%q,"sizeInBytes":%d,"hashes":{"sha256":%q}}},"createdDateTime":%q}`,
+		u.ID.Provider,
+		u.ID.Name,
+		u.ID.Version,
+		u.Manufacturer,
+		u.Model,
+		u.FileID,
+		u.ID.Version,
+		u.FileID,
+		u.FileName,
+		len(u.Content),
+		base64.StdEncoding.EncodeToString(sum[:]),
+		u.Created,
+	)
 }
 
 func mustJSON(v any) []byte {
