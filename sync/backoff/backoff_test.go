@@ -25,11 +25,14 @@ func TestWaitsDoubleUpToTheMaximum(t *testing.T) {
 		"no jitter":           {Backoff{Min: 1, Max: 6}, []time.Duration{1, 2, 4, 6, 6, 6}},
 		"first above maximum": {Backoff{Min: 9, Max: 6}, []time.Duration{6, 6}},
 		"half, drawn low":     {Backoff{Min: 8, Max: 20, Spread: 0.5, Random: func() float64 { return 0 }}, []time.Duration{4, 8, 10, 10}},
-		"half, drawn middle":  {Backoff{Min: 8, Max: 20, Spread: 0.5, Random: func() float64 { return 0.5 }}, []time.Duration{6, 12, 15, 15}},
-		"full, drawn low":     {Backoff{Min: 8, Max: 20, Spread: 1, Random: func() float64 { return 0 }}, []time.Duration{1, 1, 1}},
-		"no overflow":         {Backoff{Min: huge/2 + 1, Max: huge}, []time.Duration{huge/2 + 1, huge, huge}},
-		"zero value":          {Backoff{}, []time.Duration{0, 0, 0}},
-		"no maximum":          {Backoff{Min: 1}, []time.Duration{0, 0}},
+		"half, drawn middle": {
+			Backoff{Min: 8, Max: 20, Spread: 0.5, Random: func() float64 { return 0.5 }},
+			[]time.Duration{6, 12, 15, 15},
+		},
+		"full, drawn low": {Backoff{Min: 8, Max: 20, Spread: 1, Random: func() float64 { return 0 }}, []time.Duration{1, 1, 1}},
+		"no overflow":     {Backoff{Min: huge/2 + 1, Max: huge}, []time.Duration{huge/2 + 1, huge, huge}},
+		"zero value":      {Backoff{}, []time.Duration{0, 0, 0}},
+		"no maximum":      {Backoff{Min: 1}, []time.Duration{0, 0}},
 	} {
 		if got := nexts(&c.b, len(c.want)); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %d, want %d", name, got, c.want)

@@ -60,23 +60,44 @@ func cloud(t *testing.T) *management.Server {
 	}
 	t.Cleanup(s.Release)
 	c := management.Content{
-		Spaces: []wire.Space{{ID: num(1), Name: "b"}, {ID: num(2), Name: "f1", ParentSpaceID: num(1)}, {ID: num(3), Name: "f2", ParentSpaceID: num(1)}},
+		Spaces: []wire.Space{
+			{ID: num(1), Name: "b"},
+			{ID: num(2), Name: "f1", ParentSpaceID: num(1)},
+			{ID: num(3), Name: "f2", ParentSpaceID: num(1)},
+		},
 		Assignments: []model.Assignment{
 			{ID: num(50), Role: space.MustID(model.SpaceAdministratorRole), Who: owner, Path: space.Root},
 			{ID: num(51), Role: space.MustID(model.SupportSpecialistRole), Who: me, Path: site},
 			{ID: num(52), Role: space.MustID(model.TokenAdministratorRole), Who: me, Path: site},
 			{ID: num(53), Role: space.MustID(model.UserRole), Who: owner, Path: space.Root.Join(num(1)).Join(num(3))},
 		},
-		Functions:        []wire.Function{{ID: num(60), Name: "fn", SpaceID: num(2), Authentication: wire.FromAuth(device.Auth{Kind: device.AuthCA})}},
-		AzureAssignments: []model.AzureAssignment{{ID: num(70), Role: num(71), Scope: "/s", Who: model.AzurePrincipal{ID: num(72), Type: model.AzureUser}}},
-		AzureDenies:      []model.AzureDeny{{ID: num(73), Scope: "/s", DataActions: []string{"x"}}},
+		Functions: []wire.Function{
+			{ID: num(60), Name: "fn", SpaceID: num(2), Authentication: wire.FromAuth(device.Auth{Kind: device.AuthCA})},
+		},
+		AzureAssignments: []model.AzureAssignment{
+			{ID: num(70), Role: num(71), Scope: "/s", Who: model.AzurePrincipal{ID: num(72), Type: model.AzureUser}},
+		},
+		AzureDenies: []model.AzureDeny{{ID: num(73), Scope: "/s", DataActions: []string{"x"}}},
 	}
 	for i := range 30 {
-		c.Devices = append(c.Devices, wire.Device{ID: num(1000 + i), Name: "dev", HardwareID: fmt.Sprint("H", i), DeviceID: fmt.Sprint("d", i), SpaceID: num(2 + i%2), Status: "Active",
-			Authentication: wire.FromAuth(device.Auth{Kind: device.AuthSAS, Primary: device.Secret("0123456789abcdef")})})
+		c.Devices = append(
+			c.Devices,
+			wire.Device{
+				ID:             num(1000 + i),
+				Name:           "dev",
+				HardwareID:     fmt.Sprint("H", i),
+				DeviceID:       fmt.Sprint("d", i),
+				SpaceID:        num(2 + i%2),
+				Status:         "Active",
+				Authentication: wire.FromAuth(device.Auth{Kind: device.AuthSAS, Primary: device.Secret("0123456789abcdef")}),
+			},
+		)
 	}
 	for i := range 1600 {
-		c.Sensors = append(c.Sensors, wire.Sensor{ID: num(100000 + 10*i), DeviceID: num(1000), SpaceID: num(2), HardwareID: fmt.Sprint("S", i)})
+		c.Sensors = append(
+			c.Sensors,
+			wire.Sensor{ID: num(100000 + 10*i), DeviceID: num(1000), SpaceID: num(2), HardwareID: fmt.Sprint("S", i)},
+		)
 	}
 	if err := s.Import(c); err != nil {
 		t.Fatal(err)
@@ -174,7 +195,11 @@ func TestFullIsNotTorn(t *testing.T) {
 	between := func() {
 		// Three changes in the ids that were read already or come later.
 		i := int(n.Add(1))
-		_ = s.Import(management.Content{Sensors: []wire.Sensor{{ID: num(100001 + 10*i), DeviceID: num(1000), SpaceID: num(2), HardwareID: fmt.Sprint("new", i)}}})
+		_ = s.Import(
+			management.Content{
+				Sensors: []wire.Sensor{{ID: num(100001 + 10*i), DeviceID: num(1000), SpaceID: num(2), HardwareID: fmt.Sprint("new", i)}},
+			},
+		)
 		r := httptest.NewRequest(http.MethodDelete, management.Base+"/sensors/"+num(100000+20*i).String(), nil)
 		r.Header.Set("Authorization", "Bearer owner")
 		s.ServeHTTP(httptest.NewRecorder(), r)
@@ -225,8 +250,14 @@ func TestServerWithoutFeed(t *testing.T) {
 		if strings.HasSuffix(r.URL.Path, "/roleassignments") && passes.Add(1) == 1 {
 			// Something changes after the first pass.
 			defer func() {
-				_ = s.Import(management.Content{Sensors: []wire.Sensor{{ID: num(7), DeviceID: num(1000), SpaceID: num(2), HardwareID: "late"}}})
-				_ = s.Import(management.Content{Assignments: []model.Assignment{{ID: num(59), Role: space.MustID(model.UserRole), Who: me, Path: site}}})
+				_ = s.Import(
+					management.Content{Sensors: []wire.Sensor{{ID: num(7), DeviceID: num(1000), SpaceID: num(2), HardwareID: "late"}}},
+				)
+				_ = s.Import(
+					management.Content{
+						Assignments: []model.Assignment{{ID: num(59), Role: space.MustID(model.UserRole), Who: me, Path: site}},
+					},
+				)
 			}()
 		}
 		s.ServeHTTP(w, r)
@@ -267,7 +298,9 @@ func TestLongPoll(t *testing.T) {
 		d, err := c.Changes(t.Context(), since, 30*time.Second)
 		done <- result{d, err}
 	}()
-	if err := s.Import(management.Content{Sensors: []wire.Sensor{{ID: num(7), DeviceID: num(1000), SpaceID: num(2), HardwareID: "late"}}}); err != nil {
+	if err := s.Import(
+		management.Content{Sensors: []wire.Sensor{{ID: num(7), DeviceID: num(1000), SpaceID: num(2), HardwareID: "late"}}},
+	); err != nil {
 		t.Fatal(err)
 	}
 	select {

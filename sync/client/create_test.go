@@ -19,7 +19,11 @@ func TestCreateSensor(t *testing.T) {
 	if id, status, err := c.CreateSensor(t.Context(), n); err != nil || status != http.StatusForbidden || !id.IsZero() {
 		t.Errorf("without the right: %v %d %v", id, status, err)
 	}
-	if err := s.Import(management.Content{Assignments: []model.Assignment{{ID: num(58), Role: space.MustID(model.GatewayDeviceRole), Who: me, Path: site}}}); err != nil {
+	if err := s.Import(
+		management.Content{
+			Assignments: []model.Assignment{{ID: num(58), Role: space.MustID(model.GatewayDeviceRole), Who: me, Path: site}},
+		},
+	); err != nil {
 		t.Fatal(err)
 	}
 	before, err := c.Full(t.Context())
@@ -47,7 +51,8 @@ func TestCreateSensor(t *testing.T) {
 	if id, status, err := c.CreateSensor(t.Context(), n); err != nil || status != http.StatusConflict || !id.IsZero() {
 		t.Errorf("another device's: %v %d %v", id, status, err)
 	}
-	if id, status, err := c.CreateSensor(t.Context(), NewSensor{DeviceID: num(4711), HardwareID: "x"}); err != nil || status != http.StatusNotFound {
+	id, status, err = c.CreateSensor(t.Context(), NewSensor{DeviceID: num(4711), HardwareID: "x"})
+	if err != nil || status != http.StatusNotFound {
 		t.Errorf("an unknown device: %v %d %v", id, status, err)
 	}
 	f, err := c.Full(t.Context())
@@ -84,11 +89,12 @@ func TestCreateSensorAnswers(t *testing.T) {
 // A server that answers another question than the one that was asked, or
 // nothing usable, must not be taken for a success.
 func TestRefusedSensorIsLookedFor(t *testing.T) {
+	floor := num(2).String()
 	for list, want := range map[string]int{
 		`[]`: 400,
-		`[{"id":"` + num(5).String() + `","hardwareId":"other","deviceId":"` + num(1).String() + `","spaceId":"` + num(2).String() + `"}]`: 400,
-		`[{"id":"` + num(5).String() + `","hardwareId":"h","deviceId":"` + num(9).String() + `","spaceId":"` + num(2).String() + `"}]`:     409,
-		`[{"id":"` + num(5).String() + `","hardwareId":"h","deviceId":"` + num(1).String() + `","spaceId":"` + num(2).String() + `"}]`:     200,
+		`[{"id":"` + num(5).String() + `","hardwareId":"other","deviceId":"` + num(1).String() + `","spaceId":"` + floor + `"}]`: 400,
+		`[{"id":"` + num(5).String() + `","hardwareId":"h","deviceId":"` + num(9).String() + `","spaceId":"` + floor + `"}]`:     409,
+		`[{"id":"` + num(5).String() + `","hardwareId":"h","deviceId":"` + num(1).String() + `","spaceId":"` + floor + `"}]`:     200,
 	} {
 		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPost {

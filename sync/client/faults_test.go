@@ -57,7 +57,9 @@ func TestMalformedAnswersAreErrors(t *testing.T) {
 }
 
 func TestStatuses(t *testing.T) {
-	for status, want := range map[int]error{401: ErrUnauthorized, 403: ErrForbidden, 404: wire.ErrNoFeed, 429: ErrThrottled, 503: ErrThrottled} {
+	for status, want := range map[int]error{
+		401: ErrUnauthorized, 403: ErrForbidden, 404: wire.ErrNoFeed, 429: ErrThrottled, 503: ErrThrottled,
+	} {
 		c := connect(t, serve(t, answering(status, nil, "{}")), func(o *Options) {
 			o.Sleep = func(context.Context, time.Duration) error { return nil }
 		})
@@ -144,7 +146,9 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%q was accepted", u)
 		}
 	}
-	if _, err := New(Options{URL: "https://cloud.example/management/api/v1.0/", Site: site, HomeTenant: home, Token: token("x")}); err != nil {
+	if _, err := New(
+		Options{URL: "https://cloud.example/management/api/v1.0/", Site: site, HomeTenant: home, Token: token("x")},
+	); err != nil {
 		t.Error(err)
 	}
 	if _, err := New(Options{URL: "https://cloud.example", Site: space.Path{}, HomeTenant: home, Token: token("x")}); err == nil {
@@ -217,7 +221,15 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 // A server that is not there is said in one short line: the address stands beside it anyway.
 func TestErrorText(t *testing.T) {
-	e := &Error{Op: "GET", Path: "/changes", Err: &url.Error{Op: "Get", URL: "https://localhost:1/management/api/v1.0/changes?since=1.5&site=%2F", Err: errors.New("connection refused")}}
+	e := &Error{
+		Op:   "GET",
+		Path: "/changes",
+		Err: &url.Error{
+			Op:  "Get",
+			URL: "https://localhost:1/management/api/v1.0/changes?since=1.5&site=%2F",
+			Err: errors.New("connection refused"),
+		},
+	}
 	if got := e.Error(); got != "GET /changes: connection refused" {
 		t.Errorf("%q", got)
 	}

@@ -84,14 +84,30 @@ func TestAnswersOfTheReference(t *testing.T) {
 
 func TestCreateListDelete(t *testing.T) {
 	h := start(t)
-	body := assignmentBody(" "+model.UserRole, " "+num(107).String(), "UserId", `" `+home.String()+`"`, "/ "+num(1).String()+"/ "+num(2).String())
+	body := assignmentBody(
+		" "+model.UserRole,
+		" "+num(107).String(),
+		"UserId",
+		`" `+home.String()+`"`,
+		"/ "+num(1).String()+"/ "+num(2).String(),
+	)
 	a := h.want(201, "floor", "POST", "/roleassignments/", body)
 	id := parse[string](h, a)
 	if got := a.header.Get("Location"); got != Base+"/roleassignments/"+id || a.header.Get("Warning") != "" {
 		t.Errorf("Location %q, Warning %q", got, a.header.Get("Warning"))
 	}
-	list := parse[[]wire.Assignment](h, h.want(200, "support", "GET", "/roleassignments?path="+floor1.String()+"&objectId="+num(107).String(), nil))
-	want := wire.Assignment{ID: space.MustID(id), RoleID: space.MustID(model.UserRole), ObjectID: num(107).String(), ObjectIDType: "UserId", TenantID: home, Path: floor1}
+	list := parse[[]wire.Assignment](
+		h,
+		h.want(200, "support", "GET", "/roleassignments?path="+floor1.String()+"&objectId="+num(107).String(), nil),
+	)
+	want := wire.Assignment{
+		ID:           space.MustID(id),
+		RoleID:       space.MustID(model.UserRole),
+		ObjectID:     num(107).String(),
+		ObjectIDType: "UserId",
+		TenantID:     home,
+		Path:         floor1,
+	}
 	if len(list) != 1 || list[0] != want {
 		t.Errorf("got %+v", list)
 	}
@@ -141,7 +157,13 @@ func TestAssignmentsAreFilteredByTheCallersRights(t *testing.T) {
 func TestCheck(t *testing.T) {
 	h := start(t)
 	h.want(201, "admin", "POST", "/roleassignments", assignmentBody(model.UserRole, "@Example.com", "DomainName", "null", floor2.String()))
-	h.want(201, "admin", "POST", "/roleassignments", assignmentBody(model.KeyAdministratorRole, num(900).String(), "TenantId", "null", floor2.String()))
+	h.want(
+		201,
+		"admin",
+		"POST",
+		"/roleassignments",
+		assignmentBody(model.KeyAdministratorRole, num(900).String(), "TenantId", "null", floor2.String()),
+	)
 	check := func(who string, user int, at space.Path, access, resource, more string) answer {
 		return h.do(who, "GET", fmt.Sprintf("/roleassignments/check?userId=%s&path=%s&accessType=%s&resourceType=%s%s",
 			num(user), url.QueryEscape(at.String()), access, resource, more), nil)

@@ -27,7 +27,12 @@ func authority(t *testing.T, isCA bool) (der, crl []byte) {
 	if der, err = x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key); err != nil {
 		t.Fatal(err)
 	}
-	if crl, err = x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), NextUpdate: time.Now().Add(time.Hour)}, cert, key); err != nil {
+	if crl, err = x509.CreateRevocationList(
+		rand.Reader,
+		&x509.RevocationList{Number: big.NewInt(1), NextUpdate: time.Now().Add(time.Hour)},
+		cert,
+		key,
+	); err != nil {
 		t.Fatal(err)
 	}
 	return der, crl

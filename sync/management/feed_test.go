@@ -81,17 +81,25 @@ func TestFeedTranslatesMoves(t *testing.T) {
 // A subtree that moves out of a site leaves it wholly, and arrives wholly.
 func TestFeedOfAMovedSpace(t *testing.T) {
 	h := start(t)
-	h.want(201, "admin", "POST", "/roleassignments", assignmentBody(model.UserRole, num(107).String(), "UserId", `"`+home.String()+`"`, room.String()))
+	h.want(
+		201,
+		"admin",
+		"POST",
+		"/roleassignments",
+		assignmentBody(model.UserRole, num(107).String(), "UserId", `"`+home.String()+`"`, room.String()),
+	)
 	since := h.cursor()
 	h.want(204, "admin", "PATCH", "/spaces/"+num(4).String(), `{"parentSpaceId":"`+num(3).String()+`"}`)
 	got := strings.Split(h.feed("support", since, ""), ", ")
 	slices.Sort(got)
-	if len(got) != 4 || !strings.HasPrefix(got[3], "Delete SpaceRoleAssignment") || strings.Join(got[:3], ", ") != "Delete Device 22, Delete Sensor 32, Delete Space 4" {
+	if len(got) != 4 || !strings.HasPrefix(got[3], "Delete SpaceRoleAssignment") ||
+		strings.Join(got[:3], ", ") != "Delete Device 22, Delete Sensor 32, Delete Space 4" {
 		t.Error("left:", got)
 	}
 	got = strings.Split(h.feed("admin", since, "&site="+floor2.String()), ", ")
 	slices.Sort(got)
-	if len(got) != 4 || !strings.HasPrefix(got[3], "Create SpaceRoleAssignment") || strings.Join(got[:3], ", ") != "Create Device 22, Create Sensor 32, Create Space 4" {
+	if len(got) != 4 || !strings.HasPrefix(got[3], "Create SpaceRoleAssignment") ||
+		strings.Join(got[:3], ", ") != "Create Device 22, Create Sensor 32, Create Space 4" {
 		t.Error("arrived:", got)
 	}
 }
@@ -183,7 +191,14 @@ func TestRestartKeepsEverything(t *testing.T) {
 	h.want(204, "admin", "DELETE", "/roleassignments/"+num(53).String(), nil)
 	h.want(204, "admin", "PATCH", "/spaces/"+num(4).String(), `{"parentSpaceId":"`+num(3).String()+`"}`)
 	before := map[string]string{}
-	paths := []string{"/devices?includes=ConnectionString,FullPath", "/sensors?includes=FullPath", "/spaces?includes=FullPath", "/roleassignments?path=/&traverse=Down", "/userdefinedfunctions?includes=ConnectionString", "/changes?since=" + since}
+	paths := []string{
+		"/devices?includes=ConnectionString,FullPath",
+		"/sensors?includes=FullPath",
+		"/spaces?includes=FullPath",
+		"/roleassignments?path=/&traverse=Down",
+		"/userdefinedfunctions?includes=ConnectionString",
+		"/changes?since=" + since,
+	}
 	for _, p := range paths {
 		before[p] = h.want(200, "admin", "GET", p, nil).body
 	}
@@ -262,7 +277,14 @@ func TestAzureItems(t *testing.T) {
 	h.want(403, "floor", "PUT", path+"/"+num(70).String(), item)
 	h.want(400, "admin", "PUT", path+"/"+num(71).String(), item)
 	h.want(204, "admin", "PUT", path+"/"+num(70).String(), item)
-	deny := wire.FromAzureDeny(model.AzureDeny{ID: num(73), Scope: "/", DataActions: []string{"*"}, Principals: []model.AzurePrincipal{{Type: model.AzureEveryone}}})
+	deny := wire.FromAzureDeny(
+		model.AzureDeny{
+			ID:          num(73),
+			Scope:       "/",
+			DataActions: []string{"*"},
+			Principals:  []model.AzurePrincipal{{Type: model.AzureEveryone}},
+		},
+	)
 	h.want(204, "admin", "PUT", "/gateway/azure/denyassignments/"+num(73).String(), deny)
 	role := wire.FromAzureRole(model.AzureRole{ID: num(71), Name: "R", DataActions: []string{"a/*"}})
 	h.want(204, "admin", "PUT", "/gateway/azure/RoleDefinitions/"+num(71).String(), role)

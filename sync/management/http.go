@@ -115,7 +115,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	caller, err := s.o.Authenticate(r)
 	if err != nil {
-		s.refused.Do(func() { s.log.Info("management API: refused", "reason", err, "remote", r.RemoteAddr) })
+		s.refused.Do(func() { s.log.Info("management API: refused", "err", err, "remote", r.RemoteAddr) })
 		writeUnauthorized(w)
 		return
 	}
@@ -161,7 +161,7 @@ func (c *call) route() {
 func (c *call) fail(err error) {
 	f := asFailure(err)
 	if f.status >= 500 {
-		c.log.Error("management API: failed", "method", c.r.Method, "path", c.r.URL.Path, "caller", c.caller.Name, "error", err)
+		c.log.Error("management API: failed", "method", c.r.Method, "path", c.r.URL.Path, "caller", c.caller.Name, "err", err)
 	} else {
 		c.log.Debug("management API: refused", "method", c.r.Method, "path", c.r.URL.Path,
 			"caller", c.caller.Name, "status", f.status, "reason", f.message)

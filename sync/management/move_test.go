@@ -14,7 +14,13 @@ func TestMovingADeviceShowsItsKeysToNobodyNew(t *testing.T) {
 	dev := "/devices/" + num(23).String() // on floor 2
 	to := func(n int) string { return fmt.Sprintf(`{"spaceId":%q}`, num(n)) }
 	assign := func(h *harness, role string, who int, at string) {
-		h.want(201, "admin", "POST", "/roleassignments", fmt.Sprintf(`{"roleId":%q,"objectId":%q,"objectIdType":"UserId","tenantId":%q,"path":%q}`, role, num(who), home, at))
+		h.want(
+			201,
+			"admin",
+			"POST",
+			"/roleassignments",
+			fmt.Sprintf(`{"roleId":%q,"objectId":%q,"objectIdType":"UserId","tenantId":%q,"path":%q}`, role, num(who), home, at),
+		)
 	}
 	t.Run("the mover would see them only there", func(t *testing.T) {
 		h := start(t)
@@ -44,8 +50,14 @@ func TestMovingADeviceShowsItsKeysToNobodyNew(t *testing.T) {
 // What one may ask about oneself ends with what one is.
 func TestCheckOfOneselfTellsNothingOfOthers(t *testing.T) {
 	h := start(t)
-	h.want(201, "admin", "POST", "/roleassignments", fmt.Sprintf(`{"roleId":%q,"objectId":"@partner.example","objectIdType":"DomainName","tenantId":%q,"path":%q}`,
-		model.SpaceAdministratorRole, home, floor2))
+	h.want(
+		201,
+		"admin",
+		"POST",
+		"/roleassignments",
+		fmt.Sprintf(`{"roleId":%q,"objectId":"@partner.example","objectIdType":"DomainName","tenantId":%q,"path":%q}`,
+			model.SpaceAdministratorRole, home, floor2),
+	)
 	ask := "/roleassignments/check?userId=" + num(107).String() + "&path=" + floor2.String() + "&accessType=Read&resourceType=Device"
 	h.want(200, "stranger", "GET", ask, nil)
 	h.want(403, "stranger", "GET", ask+"&domain=@partner.example", nil)

@@ -159,13 +159,23 @@ func FuzzRequests(f *testing.F) {
 	if err := s.Import(smallBuilding()); err != nil {
 		f.Fatal(err)
 	}
-	f.Add("POST", "/roleassignments", "", `{"roleId":"98e44ad7-28d4-4007-853b-b9968ad132d1","objectId":"@a.b","objectIdType":"DomainName","path":"/"}`)
+	f.Add(
+		"POST",
+		"/roleassignments",
+		"",
+		`{"roleId":"98e44ad7-28d4-4007-853b-b9968ad132d1","objectId":"@a.b","objectIdType":"DomainName","path":"/"}`,
+	)
 	f.Add("PATCH", "/devices/"+num(21).String(), "", `{"gatewayId":"dev-22","spaceId":"00000000-0000-4000-8000-000000000004"}`)
 	f.Add("POST", "/devices", "", `{"name":"new","hardwareId":"x","spaceId":"00000000-0000-4000-8000-000000000004","sensors":[{}]}`)
 	f.Add("PATCH", "/spaces/"+num(4).String(), "", `{"parentSpaceId":"00000000-0000-4000-8000-000000000003"}`)
 	f.Add("GET", "/devices", "$top=1&$skip=2&$orderby=id desc&traverse=span&includes=FullPath", "")
 	f.Add("GET", "/changes", "since=1.1", "")
-	f.Add("PUT", "/gateway/azure/denyassignments/"+num(21).String(), "", `{"name":"00000000-0000-4000-8000-000000000021","properties":{"scope":"/"}}`)
+	f.Add(
+		"PUT",
+		"/gateway/azure/denyassignments/"+num(21).String(),
+		"",
+		`{"name":"00000000-0000-4000-8000-000000000021","properties":{"scope":"/"}}`,
+	)
 	f.Fuzz(func(t *testing.T, method, path, query, body string) {
 		r, err := http.NewRequest(method, "https://h"+Base, strings.NewReader(body))
 		if err != nil {

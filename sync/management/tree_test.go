@@ -42,7 +42,10 @@ func TestCollections(t *testing.T) {
 			t.Errorf("%s %s: got %q, want %q", tt.who, tt.path, got, tt.want)
 		}
 	}
-	for _, path := range []string{"/devices?traverse=Sideways", "/devices?spaceId=x", "/devices?$top=1001", "/devices?$top=-1", "/devices?$orderby=Colour", "/devices?minLevel=x"} {
+	for _, path := range []string{
+		"/devices?traverse=Sideways", "/devices?spaceId=x", "/devices?$top=1001", "/devices?$top=-1",
+		"/devices?$orderby=Colour", "/devices?minLevel=x",
+	} {
 		h.want(400, "admin", "GET", path, nil)
 	}
 	for _, kind := range []string{"/devices/" + num(23).String(), "/sensors/" + num(33).String(), "/spaces/" + num(3).String()} {
@@ -56,7 +59,10 @@ func TestTheLimitOfThousand(t *testing.T) {
 	h := start(t)
 	c := Content{}
 	for i := range 1001 {
-		c.Sensors = append(c.Sensors, wire.Sensor{ID: num(10000 + i), DeviceID: num(21), SpaceID: num(2), HardwareID: fmt.Sprint("many", i)})
+		c.Sensors = append(
+			c.Sensors,
+			wire.Sensor{ID: num(10000 + i), DeviceID: num(21), SpaceID: num(2), HardwareID: fmt.Sprint("many", i)},
+		)
 	}
 	if err := h.server.Import(c); err != nil {
 		t.Fatal(err)
@@ -84,7 +90,9 @@ func TestKeysAreShownOnlyToWhoMayReadThem(t *testing.T) {
 			t.Errorf("%s: %s", who, a.body)
 		}
 		d := parse[wire.Device](h, a)
-		if d.DeviceID != "dev-22" || d.Authentication == nil || d.Authentication.Type != "sas" || len(d.SpacePaths) != 1 || d.SpacePaths[0] != room || d.FullName != "Building/Floor 1/Room" {
+		if d.DeviceID != "dev-22" || d.Authentication == nil || d.Authentication.Type != "sas" || len(d.SpacePaths) != 1 ||
+			d.SpacePaths[0] != room ||
+			d.FullName != "Building/Floor 1/Room" {
 			t.Errorf("%s: %s", who, a.body)
 		}
 		if want && d.ConnectionString != "HostName=demo-hub.azure-devices.net;DeviceId=dev-22;SharedAccessKey="+key {
@@ -92,7 +100,8 @@ func TestKeysAreShownOnlyToWhoMayReadThem(t *testing.T) {
 		}
 	}
 	a := h.want(200, "admin", "GET", "/devices/"+num(22).String(), nil)
-	if strings.Contains(a.body, "authentication") || strings.Contains(a.body, "connectionString") || strings.Contains(a.body, "spacePaths") {
+	if strings.Contains(a.body, "authentication") || strings.Contains(a.body, "connectionString") ||
+		strings.Contains(a.body, "spacePaths") {
 		t.Error("only what includes= asks for:", a.body)
 	}
 	a = h.want(200, "support", "GET", "/userdefinedfunctions?includes=ConnectionString", nil)
@@ -134,7 +143,10 @@ func TestDeviceRules(t *testing.T) {
 		{"deviceId is unique", "admin", "POST", "/devices", post(3, `,"deviceId":"dev-21"`), 400},
 		{"a topic in the id", "admin", "POST", "/devices", post(3, `,"deviceId":"a/b"`), 400},
 		{"a type named and numbered", "admin", "POST", "/devices", post(3, `,"type":"Thermostat","typeId":7`), 400},
-		{"in a sensor that comes along", "admin", "POST", "/devices", post(3, `,"sensors":[{"hardwareId":"T","dataType":"Temperature","dataTypeId":3}]`), 400},
+		{
+			"in a sensor that comes along", "admin", "POST", "/devices",
+			post(3, `,"sensors":[{"hardwareId":"T","dataType":"Temperature","dataTypeId":3}]`), 400,
+		},
 		{"no such space", "admin", "POST", "/devices", post(99, ""), 404},
 		{"no right there", "devices1", "POST", "/devices", post(3, ""), 403},
 		{"with sensors", "devices1", "POST", "/devices", post(4, `,"sensors":[{"hardwareId":"NS"}]`), 201},
@@ -175,7 +187,11 @@ func TestHardwareIDIsACredential(t *testing.T) {
 func TestThumbprintIsUnique(t *testing.T) {
 	h := start(t)
 	body := func(n int, at int, prints ...string) string {
-		auth := fmt.Sprintf(`{"type":"selfSigned","x509Thumbprint":{"primaryThumbprint":%q,"secondaryThumbprint":%q}}`, prints[0], prints[1])
+		auth := fmt.Sprintf(
+			`{"type":"selfSigned","x509Thumbprint":{"primaryThumbprint":%q,"secondaryThumbprint":%q}}`,
+			prints[0],
+			prints[1],
+		)
 		return fmt.Sprintf(`{"name":"with certificate","hardwareId":"C%d","spaceId":%q,"authentication":%s}`, n, num(at), auth)
 	}
 	a, b, c := strings.Repeat("a1", 32), strings.Repeat("b2", 32), strings.Repeat("c3", 32)
@@ -183,7 +199,13 @@ func TestThumbprintIsUnique(t *testing.T) {
 	h.want(400, "devices1", "POST", "/devices", body(2, 2, c, strings.ToUpper(b)))
 	h.want(201, "devices1", "POST", "/devices", body(3, 2, c, c))
 	h.want(204, "admin", "PATCH", "/devices/"+id, `{"friendlyName":"its own are no collision"}`)
-	h.want(400, "devices1", "PATCH", "/devices/"+num(21).String(), `{"authentication":{"type":"selfSigned","x509Thumbprint":{"primaryThumbprint":"`+a+`"}}}`)
+	h.want(
+		400,
+		"devices1",
+		"PATCH",
+		"/devices/"+num(21).String(),
+		`{"authentication":{"type":"selfSigned","x509Thumbprint":{"primaryThumbprint":"`+a+`"}}}`,
+	)
 	h.want(400, "devices1", "PATCH", "/devices/"+num(21).String(),
 		`{"modules":[{"moduleId":"m","authentication":{"type":"selfSigned","x509Thumbprint":{"primaryThumbprint":"`+a+`"}}}]}`)
 }
@@ -231,7 +253,13 @@ func TestMovingASpaceRewritesTheAssignments(t *testing.T) {
 	patch := func(who string, id, parent int) answer {
 		return h.do(who, "PATCH", "/spaces/"+num(id).String(), `{"parentSpaceId":"`+num(parent).String()+`"}`)
 	}
-	h.want(201, "admin", "POST", "/roleassignments", assignmentBody(model.UserRole, num(107).String(), "UserId", `"`+home.String()+`"`, room.String()))
+	h.want(
+		201,
+		"admin",
+		"POST",
+		"/roleassignments",
+		assignmentBody(model.UserRole, num(107).String(), "UserId", `"`+home.String()+`"`, room.String()),
+	)
 	for name, a := range map[string]answer{"below itself": patch("admin", 2, 4), "onto itself": patch("admin", 2, 2)} {
 		if a.status != 400 {
 			t.Error(name, a)
@@ -281,7 +309,10 @@ func TestSpaces(t *testing.T) {
 	h.want(400, "admin", "DELETE", "/spaces/"+num(2).String(), nil) // S33's device is on floor 2
 	h.want(204, "admin", "DELETE", "/sensors/"+num(33).String(), nil)
 	h.want(204, "admin", "DELETE", "/spaces/"+num(2).String(), nil)
-	for path, want := range map[string]string{"/spaces": "1 3", "/devices": "23", "/sensors": "", "/roleassignments?path=/&traverse=Down": "51 53", "/userdefinedfunctions": ""} {
+	for path, want := range map[string]string{
+		"/spaces": "1 3", "/devices": "23", "/sensors": "", "/roleassignments?path=/&traverse=Down": "51 53",
+		"/userdefinedfunctions": "",
+	} {
 		if got := h.ids("admin", path); got != want {
 			t.Errorf("%s: got %q, want %q", path, got, want)
 		}

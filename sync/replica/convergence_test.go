@@ -156,7 +156,12 @@ func (c *copied) Apply(_ context.Context, d replica.Delta) error {
 	}
 	p, q := &c.full.Policy, &d.Policy
 	p.Assignments = change(p.Assignments, q.RemoveAssigns, q.PutAssignments, func(v model.Assignment) space.ID { return v.ID })
-	p.AzureAssignments = change(p.AzureAssignments, q.RemoveAzureAssigns, q.PutAzureAssignments, func(v model.AzureAssignment) space.ID { return v.ID })
+	p.AzureAssignments = change(
+		p.AzureAssignments,
+		q.RemoveAzureAssigns,
+		q.PutAzureAssignments,
+		func(v model.AzureAssignment) space.ID { return v.ID },
+	)
 	r, s := &c.full.Data, &d.Data
 	r.Spaces = change(r.Spaces, s.RemoveSpaces, s.PutSpaces, func(v device.Space) space.ID { return v.ID })
 	r.Devices = change(r.Devices, s.RemoveDevices, s.PutDevices, func(v device.Device) space.ID { return v.ID })
@@ -206,7 +211,11 @@ func (w *world) mutate(rng *rand.Rand, devices, sensors, grants *[]string) {
 			*devices = append(*devices, id)
 		}
 	case 2, 3:
-		if code, id := w.do("POST", "/sensors", fmt.Sprintf(`{"deviceId":%q,"hardwareId":"S%d","spaceId":%q}`, pick(*devices), n, where())); code == 201 {
+		if code, id := w.do(
+			"POST",
+			"/sensors",
+			fmt.Sprintf(`{"deviceId":%q,"hardwareId":"S%d","spaceId":%q}`, pick(*devices), n, where()),
+		); code == 201 {
 			*sensors = append(*sensors, id)
 		}
 	case 4:
@@ -221,7 +230,13 @@ func (w *world) mutate(rng *rand.Rand, devices, sensors, grants *[]string) {
 		w.do("DELETE", "/sensors/"+pick(*sensors), "")
 	case 9:
 		path := []space.Path{space.Root, site.Join(num(4)), site, space.Root.Join(num(1))}[rng.IntN(4)]
-		body := fmt.Sprintf(`{"roleId":%q,"objectId":%q,"objectIdType":"UserId","tenantId":%q,"path":%q}`, model.UserRole, num(2000+int(n%50)), home, path)
+		body := fmt.Sprintf(
+			`{"roleId":%q,"objectId":%q,"objectIdType":"UserId","tenantId":%q,"path":%q}`,
+			model.UserRole,
+			num(2000+int(n%50)),
+			home,
+			path,
+		)
 		if code, id := w.do("POST", "/roleassignments", body); code == 201 {
 			*grants = append(*grants, id)
 		}
@@ -255,7 +270,12 @@ func TestDeltasLeadToTheSameAsAFullRead(t *testing.T) {
 			}
 		}
 		if w.copy.replaces != 1 || w.copy.applies == 0 {
-			t.Errorf("seed %d: %d full reads, %d deltas: the oracle compared a full read with itself", seed, w.copy.replaces, w.copy.applies)
+			t.Errorf(
+				"seed %d: %d full reads, %d deltas: the oracle compared a full read with itself",
+				seed,
+				w.copy.replaces,
+				w.copy.applies,
+			)
 		}
 	}
 }
@@ -301,7 +321,13 @@ func TestACommitArrivesAtOnce(t *testing.T) {
 	w.settle()
 	var took []time.Duration
 	for i := range 60 {
-		body := fmt.Sprintf(`{"roleId":%q,"objectId":%q,"objectIdType":"UserId","tenantId":%q,"path":%q}`, model.UserRole, num(3000+i), home, site)
+		body := fmt.Sprintf(
+			`{"roleId":%q,"objectId":%q,"objectIdType":"UserId","tenantId":%q,"path":%q}`,
+			model.UserRole,
+			num(3000+i),
+			home,
+			site,
+		)
 		start := time.Now()
 		if code, answer := w.do("POST", "/roleassignments", body); code != 201 {
 			t.Fatal(code, answer)

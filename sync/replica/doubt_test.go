@@ -39,7 +39,9 @@ func TestAnEmptyAnswerDoesNotReplaceAGoodCache(t *testing.T) {
 		"a little smaller":         {func(c *cloud) { c.devices, c.rightsOK = 15, false }, InStep, true},
 		"backwards":                {func(c *cloud) { c.version.Number = 0 }, Backwards, false},
 		"a new epoch":              {func(c *cloud) { c.version = model.Version{Epoch: 8, Number: 1} }, InStep, true},
-		"a new epoch, in the dark": {func(c *cloud) { c.version, c.rightsOK = model.Version{Epoch: 8, Number: 1}, false }, Unexplained, false},
+		"a new epoch, in the dark": {
+			func(c *cloud) { c.version, c.rightsOK = model.Version{Epoch: 8, Number: 1}, false }, Unexplained, false,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(g *rig) {

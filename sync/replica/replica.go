@@ -285,7 +285,17 @@ func (r *Replica) full(ctx context.Context) error {
 	}
 	r.held, r.cursor, r.needFull, r.quick = measure(&f), f.Version, false, false
 	r.plan()
-	r.log.Info("sync: complete", "version", f.Version, "assignments", r.held.Assignments, "devices", r.held.Devices, "sensors", r.held.Sensors)
+	r.log.Info(
+		"sync: complete",
+		"version",
+		f.Version,
+		"assignments",
+		r.held.Assignments,
+		"devices",
+		r.held.Devices,
+		"sensors",
+		r.held.Sensors,
+	)
 	r.problems(f.Problems)
 	r.mu.Lock()
 	r.status.Fulls++

@@ -43,8 +43,16 @@ type cloud struct {
 }
 
 func newCloud() *cloud {
-	return &cloud{version: model.Version{Epoch: 7, Number: 1}, assigns: 20, devices: 20, roles: 9, denials: 2, rightsOK: true, changed: make(chan struct{}),
-		rights: Rights{Assignments: true, Spaces: true, Devices: true, Sensors: true, Functions: true, Keys: true}}
+	return &cloud{
+		version:  model.Version{Epoch: 7, Number: 1},
+		assigns:  20,
+		devices:  20,
+		roles:    9,
+		denials:  2,
+		rightsOK: true,
+		changed:  make(chan struct{}),
+		rights:   Rights{Assignments: true, Spaces: true, Devices: true, Sensors: true, Functions: true, Keys: true},
+	}
 }
 
 func (c *cloud) set(f func()) {
@@ -310,7 +318,8 @@ func TestTheCursorWaitsForTheSink(t *testing.T) {
 		g.sink.fail = errors.New("disk full")
 		g.commit(2)
 		g.expect("failed", g.sink.seen(), "apply failed")
-		if s := g.r.Status(); s.Version.Number != 1 || s.Cursor.Number != 1 || s.Health.Code != SinkFailed || !strings.Contains(s.LastError, "disk full") {
+		if s := g.r.Status(); s.Version.Number != 1 || s.Cursor.Number != 1 || s.Health.Code != SinkFailed ||
+			!strings.Contains(s.LastError, "disk full") {
 			t.Errorf("%+v", s)
 		}
 		time.Sleep(time.Second)

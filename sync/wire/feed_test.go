@@ -21,15 +21,17 @@ func TestFeedMustBeInOrder(t *testing.T) {
 		t.Fatalf("got %+v, %v", f, err)
 	}
 	bad := map[string]string{
-		"no epoch":        `{"from":3,"to":5}`,
-		"backwards":       `{"epoch":7,"from":5,"to":3}`,
-		"before from":     `{"epoch":7,"from":3,"to":5,"changes":[` + del(3, who) + `]}`,
-		"after to":        `{"epoch":7,"from":3,"to":5,"changes":[` + del(6, who) + `]}`,
-		"out of order":    `{"epoch":7,"from":3,"to":5,"changes":[` + del(5, who) + `,` + del(4, other) + `]}`,
-		"same one twice":  `{"epoch":7,"from":3,"to":5,"changes":[` + del(4, who) + `,` + del(5, who) + `]}`,
-		"no object":       `{"epoch":7,"from":3,"to":5,"changes":[{"number":4,"type":"Device","access":"Update","id":"` + who.String() + `"}]}`,
-		"no id":           `{"epoch":7,"from":3,"to":5,"changes":[{"number":4,"type":"Device","access":"Delete"}]}`,
-		"unknown access":  `{"epoch":7,"from":3,"to":5,"changes":[{"number":4,"type":"Device","access":"Read","id":"` + who.String() + `"}]}`,
+		"no epoch":       `{"from":3,"to":5}`,
+		"backwards":      `{"epoch":7,"from":5,"to":3}`,
+		"before from":    `{"epoch":7,"from":3,"to":5,"changes":[` + del(3, who) + `]}`,
+		"after to":       `{"epoch":7,"from":3,"to":5,"changes":[` + del(6, who) + `]}`,
+		"out of order":   `{"epoch":7,"from":3,"to":5,"changes":[` + del(5, who) + `,` + del(4, other) + `]}`,
+		"same one twice": `{"epoch":7,"from":3,"to":5,"changes":[` + del(4, who) + `,` + del(5, who) + `]}`,
+		"no object": `{"epoch":7,"from":3,"to":5,"changes":[{"number":4,"type":"Device","access":"Update",` +
+			`"id":"` + who.String() + `"}]}`,
+		"no id": `{"epoch":7,"from":3,"to":5,"changes":[{"number":4,"type":"Device","access":"Delete"}]}`,
+		"unknown access": `{"epoch":7,"from":3,"to":5,"changes":[{"number":4,"type":"Device","access":"Read",` +
+			`"id":"` + who.String() + `"}]}`,
 		"negative number": `{"epoch":7,"from":-3,"to":5}`,
 	}
 	for name, doc := range bad {
@@ -42,7 +44,15 @@ func TestFeedMustBeInOrder(t *testing.T) {
 // What cannot be understood takes rights away, never leaves them.
 func TestDeltaFailsClosed(t *testing.T) {
 	feed := func(kind, object string) ParsedFeed {
-		f, err := ParseFeed(fmt.Appendf(nil, `{"epoch":7,"from":3,"to":4,"changes":[{"number":4,"type":%q,"access":"Update","id":%q,"object":%s}]}`, kind, who, object))
+		f, err := ParseFeed(
+			fmt.Appendf(
+				nil,
+				`{"epoch":7,"from":3,"to":4,"changes":[{"number":4,"type":%q,"access":"Update","id":%q,"object":%s}]}`,
+				kind,
+				who,
+				object,
+			),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,10 +123,27 @@ func TestAzureClausesFoldSafely(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add([]byte(`{"epoch":7,"from":3,"to":4,"changes":[{"number":4,"type":"SpaceRoleAssignment","access":"Update","id":"0fc863aa-eb51-4704-a312-7d635d70e000","object":{"id":"0fc863aa-eb51-4704-a312-7d635d70e000"}}]}`))
-	f.Add([]byte(`{"id":"0fc863aa-eb51-4704-a312-7d635d70e000","spaceId":"0fc863aa-eb51-4704-a312-7d635d70e000","authentication":{"type":"sas","symmetricKey":{"primaryKey":"MDEyMzQ1Njc4OWFiY2RlZg=="}},"modules":[{"moduleId":"m"}]}`))
+	f.Add(
+		[]byte(
+			`{"epoch":7,"from":3,"to":4,"changes":[{"number":4,"type":"SpaceRoleAssignment","access":"Update",` +
+				`"id":"0fc863aa-eb51-4704-a312-7d635d70e000",` +
+				`"object":{"id":"0fc863aa-eb51-4704-a312-7d635d70e000"}}]}`,
+		),
+	)
+	f.Add(
+		[]byte(
+			`{"id":"0fc863aa-eb51-4704-a312-7d635d70e000","spaceId":"0fc863aa-eb51-4704-a312-7d635d70e000",` +
+				`"authentication":{"type":"sas","symmetricKey":{"primaryKey":"MDEyMzQ1Njc4OWFiY2RlZg=="}},` +
+				`"modules":[{"moduleId":"m"}]}`,
+		),
+	)
 	f.Add([]byte(`{"roleId":"98e44ad7-28d4-4007-853b-b9968ad132d1","objectId":"@a.b","objectIdType":"DomainName","path":"/"}`))
-	f.Add([]byte(`{"name":"0fc863aa-eb51-4704-a312-7d635d70e000","properties":{"scope":"/","permissions":[{"dataActions":["*"]}],"principals":[{"type":"SystemDefined"}]}}`))
+	f.Add(
+		[]byte(
+			`{"name":"0fc863aa-eb51-4704-a312-7d635d70e000","properties":{"scope":"/",` +
+				`"permissions":[{"dataActions":["*"]}],"principals":[{"type":"SystemDefined"}]}}`,
+		),
+	)
 	f.Add([]byte(`{"path":"/","certificate":"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if feed, err := ParseFeed(data); err == nil {

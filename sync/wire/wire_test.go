@@ -39,7 +39,10 @@ func TestNewAssignmentOfTheSourcePage(t *testing.T) {
 		Role: role, Path: place1,
 		Who: model.Identity{Kind: model.UserID, Object: who, Tenant: other},
 	}
-	for _, names := range []string{"roleId objectId objectIdType tenantId path", "RoleId ObjectId ObjectIdType TenantId Path", "ROLEID objectid OBJECTidTYPE tenantID pATH"} {
+	for _, names := range []string{
+		"roleId objectId objectIdType tenantId path", "RoleId ObjectId ObjectIdType TenantId Path",
+		"ROLEID objectid OBJECTidTYPE tenantID pATH",
+	} {
 		n := strings.Fields(names)
 		doc := fmt.Sprintf(`{%q:"98e44ad7-28d4-4007-853b-b9968ad132d1",%q:" 0fc863aa-eb51-4704-a312-7d635d70e000",%q:"UserId",
 			%q:" a0c20ae6-e830-4c60-993d-a00ce6032724",%q:"/ 000e349c-c0ea-43d4-93cf-6b00abd23a44/ d84e82e6-84d5-45a4-bd9d-006a000e3bab"}`,
@@ -105,11 +108,14 @@ func TestSyncedAssignmentWithoutTenantMeansHome(t *testing.T) {
 }
 
 func TestAssignmentOmitsWhatIsNull(t *testing.T) {
-	b, err := json.Marshal(FromAssignment(model.Assignment{ID: other, Role: role, Path: space.Root, Who: model.Identity{Kind: model.DeviceID, Object: who}}))
+	b, err := json.Marshal(
+		FromAssignment(model.Assignment{ID: other, Role: role, Path: space.Root, Who: model.Identity{Kind: model.DeviceID, Object: who}}),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"id":"a0c20ae6-e830-4c60-993d-a00ce6032724","roleId":"98e44ad7-28d4-4007-853b-b9968ad132d1","objectId":"0fc863aa-eb51-4704-a312-7d635d70e000","objectIdType":"DeviceId","path":"/"}`
+	want := `{"id":"a0c20ae6-e830-4c60-993d-a00ce6032724","roleId":"98e44ad7-28d4-4007-853b-b9968ad132d1",` +
+		`"objectId":"0fc863aa-eb51-4704-a312-7d635d70e000","objectIdType":"DeviceId","path":"/"}`
 	if string(b) != want {
 		t.Errorf("got %s", b)
 	}
@@ -197,7 +203,9 @@ func TestDeviceCarriesItsCredential(t *testing.T) {
 	secret := device.Auth{Kind: device.AuthSAS, Primary: device.Secret("0123456789abcdef"), Secondary: device.Secret("fedcba9876543210")}
 	var print device.Thumbprint
 	print[0], print[31] = 0xab, 0x01
-	for _, auth := range []device.Auth{{}, secret, {Kind: device.AuthSelfSigned, Thumbprints: []device.Thumbprint{print}}, {Kind: device.AuthCA}} {
+	for _, auth := range []device.Auth{
+		{}, secret, {Kind: device.AuthSelfSigned, Thumbprints: []device.Thumbprint{print}}, {Kind: device.AuthCA},
+	} {
 		w := Device{ID: who, SpaceID: other, Name: "d", Status: "Active", DeviceID: "dev-1", Authentication: FromAuth(auth),
 			Modules: []Module{{ModuleID: "m", Authentication: FromAuth(auth)}}}
 		b, err := json.Marshal(w)

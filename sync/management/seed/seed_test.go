@@ -117,7 +117,8 @@ func TestTheDemoBuilding(t *testing.T) {
 			t.Error(hub, "must hold nothing")
 		}
 	}
-	if len(topology.Devices(device.AuthSAS)) != 1 || len(topology.Devices(device.AuthSelfSigned)) < 5 || len(topology.Devices(device.AuthCA)) != 1 {
+	if len(topology.Devices(device.AuthSAS)) != 1 || len(topology.Devices(device.AuthSelfSigned)) < 5 ||
+		len(topology.Devices(device.AuthCA)) != 1 {
 		t.Error("kinds of credentials")
 	}
 }
@@ -127,7 +128,8 @@ func TestMissingThumbprints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := topology.Content(Fill{}); err == nil || !strings.Contains(err.Error(), `"gateway-1"`) || !strings.Contains(err.Error(), `"door-1"`) {
+	_, err = topology.Content(Fill{})
+	if err == nil || !strings.Contains(err.Error(), `"gateway-1"`) || !strings.Contains(err.Error(), `"door-1"`) {
 		t.Error("every device without a certificate must be named:", err)
 	}
 	wrong := func(string) (device.Auth, bool) { return device.Auth{Kind: device.AuthSAS}, true }
