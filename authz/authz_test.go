@@ -68,7 +68,9 @@ func TestReasons(t *testing.T) {
 	unknownRole := space.NewID()
 	a := assign(who, installs, site)
 	ix, problems := authz.Compile(model.Snapshot{
-		Roles:       []model.Role{{ID: unknownRole, Name: "Odd", Permissions: []model.Permission{{Actions: model.Read, Condition: "@Resource.Owner == 'me'"}}}},
+		Roles: []model.Role{
+			{ID: unknownRole, Name: "Odd", Permissions: []model.Permission{{Actions: model.Read, Condition: "@Resource.Owner == 'me'"}}},
+		},
 		Assignments: []model.Assignment{a, assign(ghost, unknownRole, site)},
 	})
 	if len(problems) != 1 || problems[0].Kind != authz.RefusedRole || problems[0].ID != unknownRole {
@@ -88,7 +90,10 @@ func TestReasons(t *testing.T) {
 		{"nobody", subject(), readSensor, room, authz.NoAssignment},
 		{"refused role", subject(ghost), readSensor, room, authz.RoleUnusable},
 		{"no place", subject(who), readSensor, space.Path{}, authz.MalformedQuestion},
-		{"two accesses", subject(who), model.Operation{Access: model.Read | model.Update, Type: model.Sensor}, room, authz.MalformedQuestion},
+		{
+			"two accesses", subject(who), model.Operation{Access: model.Read | model.Update, Type: model.Sensor}, room,
+			authz.MalformedQuestion,
+		},
 		{"no type", subject(who), model.Operation{Access: model.Read}, room, authz.MalformedQuestion},
 		{"wild type", subject(who), model.Operation{Access: model.Read, Type: 200}, room, authz.MalformedQuestion},
 	} {
@@ -185,7 +190,8 @@ func TestDelta(t *testing.T) {
 	if err != nil || len(keys) != 1 || keys[0].Identity != other || fifth.Decide(subject(other), readSensor, site).Allowed {
 		t.Errorf("a role that lost everything: %v, %v", keys, err)
 	}
-	if sixth, _, err := fifth.Apply(model.ChangeSet{From: v(5), To: v(6), RemoveRoles: []space.ID{installs}}); err != nil || !sixth.Decide(subject(other), readSensor, site).Allowed {
+	sixth, _, err := fifth.Apply(model.ChangeSet{From: v(5), To: v(6), RemoveRoles: []space.ID{installs}})
+	if err != nil || !sixth.Decide(subject(other), readSensor, site).Allowed {
 		t.Errorf("a system role returns to its built-in form: %v", err)
 	}
 }

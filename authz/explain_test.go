@@ -58,7 +58,9 @@ func explained() (*authz.Index, *model.Subject, space.Path) {
 	}
 	ix, _ := authz.Compile(model.Snapshot{
 		Version: model.Version{Epoch: 1, Number: 7},
-		Roles:   []model.Role{{ID: fixed(90), Name: "Odd", Permissions: []model.Permission{{Actions: model.Read, Condition: "@Resource.Owner == 'me'"}}}},
+		Roles: []model.Role{
+			{ID: fixed(90), Name: "Odd", Permissions: []model.Permission{{Actions: model.Read, Condition: "@Resource.Owner == 'me'"}}},
+		},
 		Assignments: []model.Assignment{
 			a(20, who, model.DeviceInstallerRole, site),
 			a(21, who, model.GatewayDeviceRole, site.Join(fixed(2)).Join(fixed(4))),
@@ -68,13 +70,35 @@ func explained() (*authz.Index, *model.Subject, space.Path) {
 			a(25, who, model.KeyAdministratorRole, space.Root.Join(fixed(6))),
 		},
 		AzureAssignments: []model.AzureAssignment{
-			{ID: fixed(30), Role: space.MustID(model.IotHubDataReaderRole), Who: model.AzurePrincipal{ID: fixed(10), Type: model.AzureUser}, Scope: hub},
-			{ID: fixed(31), Role: space.MustID(model.IotHubDataContributorRole), Who: model.AzurePrincipal{ID: fixed(12), Type: model.AzureGroup}, Scope: hub + "2"},
-			{ID: fixed(32), Role: space.MustID(model.IotHubTwinContributorRole), Who: model.AzurePrincipal{ID: fixed(10), Type: model.AzureUser}, Scope: hub, Condition: "@Principal[x] StringEquals 'y'"},
+			{
+				ID:    fixed(30),
+				Role:  space.MustID(model.IotHubDataReaderRole),
+				Who:   model.AzurePrincipal{ID: fixed(10), Type: model.AzureUser},
+				Scope: hub,
+			},
+			{
+				ID:    fixed(31),
+				Role:  space.MustID(model.IotHubDataContributorRole),
+				Who:   model.AzurePrincipal{ID: fixed(12), Type: model.AzureGroup},
+				Scope: hub + "2",
+			},
+			{
+				ID:        fixed(32),
+				Role:      space.MustID(model.IotHubTwinContributorRole),
+				Who:       model.AzurePrincipal{ID: fixed(10), Type: model.AzureUser},
+				Scope:     hub,
+				Condition: "@Principal[x] StringEquals 'y'",
+			},
 		},
-		AzureDenies: []model.AzureDeny{{
-			ID: fixed(40), Name: "locked", Scope: "/subscriptions/s", DataActions: []string{"*/delete"}, Principals: []model.AzurePrincipal{{Type: model.AzureEveryone}},
-		}},
+		AzureDenies: []model.AzureDeny{
+			{
+				ID:          fixed(40),
+				Name:        "locked",
+				Scope:       "/subscriptions/s",
+				DataActions: []string{"*/delete"},
+				Principals:  []model.AzurePrincipal{{Type: model.AzureEveryone}},
+			},
+		},
 	})
 	s := &model.Subject{Identities: []model.Identity{who, members}, Object: fixed(10), Groups: []space.ID{fixed(12)}, GroupsKnown: true}
 	return ix, s, room
@@ -103,7 +127,10 @@ func TestReviewersQuestions(t *testing.T) {
 	for _, g := range ix.WhoCan(readSensor, room) {
 		who = append(who, g.Holder()+" "+g.RoleName)
 	}
-	want := []string{"UserId:" + fixed(10).String() + "/" + fixed(11).String() + " DeviceInstaller", "TenantId:" + fixed(11).String() + " User"}
+	want := []string{
+		"UserId:" + fixed(10).String() + "/" + fixed(11).String() + " DeviceInstaller",
+		"TenantId:" + fixed(11).String() + " User",
+	}
 	if diff := cmp.Diff(want, who); diff != "" {
 		t.Error(diff)
 	}

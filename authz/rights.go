@@ -47,7 +47,12 @@ func (d *delta) keys(before *Index) []Key {
 }
 
 func compareIdentities(a, b *model.Identity) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), compareIDs(a.Object, b.Object), compareIDs(a.Tenant, b.Tenant), cmp.Compare(a.Domain, b.Domain))
+	return cmp.Or(
+		cmp.Compare(a.Kind, b.Kind),
+		compareIDs(a.Object, b.Object),
+		compareIDs(a.Tenant, b.Tenant),
+		cmp.Compare(a.Domain, b.Domain),
+	)
 }
 
 // right is what is allowed at a path and, unless another right is at a deeper

@@ -109,7 +109,10 @@ func holds(t *testing.T, ix *Index, want map[space.ID]model.Assignment) {
 		refs += len(*ix.byID.at(n))
 	}
 	if got != len(want) || got != ix.grants || refs != got || identities != ix.identities {
-		t.Errorf("%d grants of %d identities, %d by id; it counts %d of %d; want %d", got, identities, refs, ix.grants, ix.identities, len(want))
+		t.Errorf(
+			"%d grants of %d identities, %d by id; it counts %d of %d; want %d",
+			got, identities, refs, ix.grants, ix.identities, len(want),
+		)
 	}
 	for _, b := range ix.people {
 		if b.used() == cells {
@@ -124,7 +127,11 @@ func TestManyAzureAssignmentsOfOnePrincipal(t *testing.T) {
 	cost := func(n uint64) uint64 {
 		s := model.Snapshot{}
 		for i := range n {
-			a := model.AzureAssignment{Role: space.ID{1}, Scope: "/subscriptions/s", Who: model.AzurePrincipal{ID: space.ID{2}, Type: model.AzureUser}}
+			a := model.AzureAssignment{
+				Role:  space.ID{1},
+				Scope: "/subscriptions/s",
+				Who:   model.AzurePrincipal{ID: space.ID{2}, Type: model.AzureUser},
+			}
 			binary.BigEndian.PutUint64(a.ID[8:], i+1)
 			s.AzureAssignments = append(s.AzureAssignments, a)
 		}
@@ -147,7 +154,13 @@ func TestDenialsOfOneID(t *testing.T) {
 	who := model.AzurePrincipal{ID: space.ID{2}, Type: model.AzureUser}
 	everything := model.AzureRole{ID: space.ID{1}, DataActions: []string{"*"}}
 	denial := func(action string) model.AzureDeny {
-		return model.AzureDeny{ID: space.ID{3}, DataActions: []string{action}, Scope: "/", AtScopes: []string{"/subscriptions/s"}, Principals: []model.AzurePrincipal{who}}
+		return model.AzureDeny{
+			ID:          space.ID{3},
+			DataActions: []string{action},
+			Scope:       "/",
+			AtScopes:    []string{"/subscriptions/s"},
+			Principals:  []model.AzurePrincipal{who},
+		}
 	}
 	both := []model.AzureDeny{denial("a/read"), denial("a/write")}
 	s := model.Snapshot{AzureRoles: []model.AzureRole{everything},
@@ -186,7 +199,12 @@ func TestDenialsOfOneID(t *testing.T) {
 // TestADeviceChangesNoRealm: what has no tenant needs no place among them.
 func TestADeviceChangesNoRealm(t *testing.T) {
 	ix, _ := Compile(model.Snapshot{})
-	a := model.Assignment{ID: space.ID{1}, Role: space.ID{2}, Path: space.Root, Who: model.Identity{Kind: model.DeviceID, Object: space.ID{3}}}
+	a := model.Assignment{
+		ID:   space.ID{1},
+		Role: space.ID{2},
+		Path: space.Root,
+		Who:  model.Identity{Kind: model.DeviceID, Object: space.ID{3}},
+	}
 	next, _, err := ix.Apply(model.ChangeSet{PutAssignments: []model.Assignment{a}})
 	if err != nil || reflect.ValueOf(next.realms.byID).Pointer() != reflect.ValueOf(ix.realms.byID).Pointer() {
 		t.Errorf("the realms were copied for a device (%v)", err)

@@ -31,11 +31,25 @@ func TestOperationsOfAGrant(t *testing.T) {
 	assign(10, custom(60, model.Permission{Actions: model.AllAccess}), "everything")
 	assign(11, custom(61, model.Permission{Actions: model.Read | model.Update, Condition: "@Resource.Type Any_of {'Device', 'Sensor'}"},
 		model.Permission{Actions: model.Delete, Condition: "@Resource.Type == 'Sensor'"}), "Read,Update Device; Read,Update,Delete Sensor")
-	assign(12, custom(62, model.Permission{Actions: model.Read, Condition: "@Resource.Category == 'DeviceType'"}), "Read Space/DeviceType, ExtendedType/DeviceType")
+	assign(
+		12,
+		custom(62, model.Permission{Actions: model.Read, Condition: "@Resource.Category == 'DeviceType'"}),
+		"Read Space/DeviceType, ExtendedType/DeviceType",
+	)
 	assign(13, custom(63, model.Permission{Actions: model.Read, Condition: "please"}), "nothing: the role was refused")
 	assign(14, fixed(64), "nothing: the role is not defined")
-	azure(20, space.MustID(model.IotHubDataReaderRole), "", "Microsoft.Devices/IotHubs/*/read, Microsoft.Devices/IotHubs/fileUpload/notifications/action")
-	azure(21, space.MustID(model.IotHubTwinContributorRole), "@Resource[Microsoft.Devices/IotHubs:name] StringEquals 'h'", "Microsoft.Devices/IotHubs/twins/* if @Resource[Microsoft.Devices/IotHubs:name] StringEquals 'h'")
+	azure(
+		20,
+		space.MustID(model.IotHubDataReaderRole),
+		"",
+		"Microsoft.Devices/IotHubs/*/read, Microsoft.Devices/IotHubs/fileUpload/notifications/action",
+	)
+	azure(
+		21,
+		space.MustID(model.IotHubTwinContributorRole),
+		"@Resource[Microsoft.Devices/IotHubs:name] StringEquals 'h'",
+		"Microsoft.Devices/IotHubs/twins/* if @Resource[Microsoft.Devices/IotHubs:name] StringEquals 'h'",
+	)
 	azure(22, space.MustID(model.IotHubTwinContributorRole), "please", "nothing: its condition cannot be evaluated")
 	azure(23, fixed(65), "", "nothing: the role is not defined")
 	ix, _ := authz.Compile(policy)

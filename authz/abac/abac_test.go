@@ -66,10 +66,13 @@ func TestEval(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for _, text := range []string{
-		"", " ", "please", "ActionMatches", "ActionMatches{", "ActionMatches{}", "ActionMatches{'x'", "ActionMatches{'x',}", "ActionMatches('x')",
-		"@Resource", "@Resource[", "@Resource[]", "@[x] StringEquals 'x'", "@Resource[x]", "@Resource[x] StringEquals", "@Resource[x] StringEquals x",
+		"", " ", "please", "ActionMatches", "ActionMatches{", "ActionMatches{}", "ActionMatches{'x'",
+		"ActionMatches{'x',}", "ActionMatches('x')",
+		"@Resource", "@Resource[", "@Resource[]", "@[x] StringEquals 'x'", "@Resource[x]", "@Resource[x] StringEquals",
+		"@Resource[x] StringEquals x",
 		"@Resource[x] StringEquals 'x", `@Resource[x] StringEquals 'a\'b'`, "@Resource[x] NumericEquals 1", "Exists", "Exists x",
-		"ActionMatches{'x'} ActionMatches{'x'}", "ActionMatches{'x'} AND", "OR ActionMatches{'x'}", "(ActionMatches{'x'}", "ActionMatches{'x'})", "NOT",
+		"ActionMatches{'x'} ActionMatches{'x'}", "ActionMatches{'x'} AND", "OR ActionMatches{'x'}",
+		"(ActionMatches{'x'}", "ActionMatches{'x'})", "NOT",
 		strings.Repeat("(", abac.MaxDepth+1) + "ActionMatches{'x'}" + strings.Repeat(")", abac.MaxDepth+1),
 		strings.Repeat("!", abac.MaxLength+1),
 	} {

@@ -138,7 +138,10 @@ func TestLossesTakeOnlyWhatChanges(t *testing.T) {
 			}
 			seen++
 			if !left.Allowed {
-				t.Fatalf("AUTHZ_SEED=%d, round %d: lost %+v (%+v), which the change does not touch: %+v", seed, round, before, left, l.changed)
+				t.Fatalf(
+					"AUTHZ_SEED=%d, round %d: lost %+v (%+v), which the change does not touch: %+v",
+					seed, round, before, left, l.changed,
+				)
 			}
 		}
 		for range 60 {

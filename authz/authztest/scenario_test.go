@@ -190,11 +190,19 @@ func (n names) snapshot(t *testing.T, w *world) model.Snapshot {
 		})
 	}
 	for _, r := range w.Azure.Roles {
-		s.AzureRoles = append(s.AzureRoles, model.AzureRole{ID: n.role(r.Name), Name: r.Name, DataActions: r.DataActions, NotDataActions: r.NotDataActions})
+		s.AzureRoles = append(
+			s.AzureRoles,
+			model.AzureRole{ID: n.role(r.Name), Name: r.Name, DataActions: r.DataActions, NotDataActions: r.NotDataActions},
+		)
 	}
 	for i, a := range w.Azure.Assignments {
 		s.AzureAssignments = append(s.AzureAssignments, model.AzureAssignment{
-			ID: n.id(orNumber(a.Name, 100+i)), Role: n.role(a.Role), Who: n.principal(a.To), Scope: a.At, AtScopes: a.AtScopes, Condition: a.Condition,
+			ID:        n.id(orNumber(a.Name, 100+i)),
+			Role:      n.role(a.Role),
+			Who:       n.principal(a.To),
+			Scope:     a.At,
+			AtScopes:  a.AtScopes,
+			Condition: a.Condition,
 		})
 	}
 	for i, d := range w.Azure.Denies {

@@ -145,7 +145,10 @@ func (w *World) Role(id space.ID) model.Role {
 		case w.chance(10):
 			p.Condition = ""
 		case w.chance(5):
-			p.Condition = pick(w.rand, []string{"@Resource.Owner == 'me'", "@Resource.Type != 'Device'", "(", "true", "@Resource.Type Any_of {}"})
+			p.Condition = pick(
+				w.rand,
+				[]string{"@Resource.Owner == 'me'", "@Resource.Type != 'Device'", "(", "true", "@Resource.Type Any_of {}"},
+			)
 		}
 		role.Permissions = append(role.Permissions, p)
 	}
@@ -198,7 +201,10 @@ func (w *World) Operation() model.Operation {
 		op.Type = pick(w.rand, []model.ResourceType{model.Device, model.Sensor, model.Space, model.ExtendedType})
 	}
 	if w.chance(30) {
-		op.Category = pick(w.rand, []model.Category{model.WithoutSpecifiedRbacResourceTypes, model.DeviceType, model.SensorType, model.UserBlobType})
+		op.Category = pick(
+			w.rand,
+			[]model.Category{model.WithoutSpecifiedRbacResourceTypes, model.DeviceType, model.SensorType, model.UserBlobType},
+		)
 	}
 	if w.chance(1) {
 		op.Access = model.Access(w.rand.IntN(256))

@@ -36,7 +36,12 @@ func newCedar(w *world) (peer, error) {
 			guard += at + " has parent && "
 			at += ".parent"
 		}
-		fmt.Fprintf(&text, "permit(principal, action in [%s], resource) when { %s };\n", strings.Join(actions, ", "), strings.Join(holds, " || "))
+		fmt.Fprintf(
+			&text,
+			"permit(principal, action in [%s], resource) when { %s };\n",
+			strings.Join(actions, ", "),
+			strings.Join(holds, " || "),
+		)
 	}
 	policies, err := cedar.NewPolicySetFromBytes("roles", []byte(text.String()))
 	if err != nil {
@@ -76,7 +81,10 @@ func (p *cedarPeer) load() {
 			uid := types.NewEntityUID("Principal", types.String(identity.String()))
 			parents := groupsOf[identity.String()]
 			if i == 0 && len(s.Identities) > 1 { // a user is in its domain
-				parents = append(parents[:len(parents):len(parents)], types.NewEntityUID("Principal", types.String(s.Identities[1].String())))
+				parents = append(
+					parents[:len(parents):len(parents)],
+					types.NewEntityUID("Principal", types.String(s.Identities[1].String())),
+				)
 			}
 			p.entities[uid] = types.Entity{UID: uid, Parents: types.NewEntityUIDSet(parents...)}
 		}

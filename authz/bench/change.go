@@ -24,7 +24,10 @@ func (w *world) changes(from model.Version) model.ChangeSet {
 		}
 	}
 	for range 50 {
-		c.PutAssignments = append(c.PutAssignments, model.Assignment{ID: w.id(), Role: roles[w.rand.IntN(9)].ID, Who: w.holder(), Path: w.path()})
+		c.PutAssignments = append(
+			c.PutAssignments,
+			model.Assignment{ID: w.id(), Role: roles[w.rand.IntN(9)].ID, Who: w.holder(), Path: w.path()},
+		)
 	}
 	return c
 }
@@ -133,7 +136,14 @@ func readers(w *world, ix *authz.Index, quick bool) result {
 		x, y, z := rate(false), rate(true), rate(false)
 		ratios, control = append(ratios, 2*y/(x+z)), append(control, z/x)
 	}
-	return result{name: "decisions/s under 100 swaps/s, of control", got: median(ratios), bar: 0.75, atLeast: true, unit: "x", noise: spread(control)}
+	return result{
+		name:    "decisions/s under 100 swaps/s, of control",
+		got:     median(ratios),
+		bar:     0.75,
+		atLeast: true,
+		unit:    "x",
+		noise:   spread(control),
+	}
 }
 
 // latency is the 99.9th percentile of single decisions of one reader while

@@ -23,7 +23,10 @@ func main() {
 	peers := flag.Bool("peers", true, "compare with casbin, cedar-go and OPA")
 	flag.Parse()
 	if *quick && os.Getenv("CHECK") != "" {
-		fmt.Fprintln(os.Stderr, "bench: CHECK holds figures against their bars, and -quick measures none that could be: leave one of them out")
+		fmt.Fprintln(
+			os.Stderr,
+			"bench: CHECK holds figures against their bars, and -quick measures none that could be: leave one of them out",
+		)
 		os.Exit(2)
 	}
 	code, err := run(*quick, *peers)
@@ -58,13 +61,31 @@ func run(quick, withPeers bool) (int, error) {
 			if err != nil {
 				return 0, err
 			}
-			fmt.Println("\n| engine | one decision | ours, same questions | factor | answers that differ | time to load |\n|---|---|---|---|---|---|")
+			fmt.Println(
+				"\n| engine | one decision | ours, same questions | factor | answers that differ | time to load |\n" +
+					"|---|---|---|---|---|---|",
+			)
 			for _, c := range list {
-				fmt.Printf("| %s | %v | %.0f ns | %.0f | %d | %v |\n", c.peer, c.perOp, c.ours, float64(c.perOp)/c.ours, c.differed, c.load.Round(time.Millisecond))
-				results = append(results, result{name: "answers of " + c.peer + " that differ", got: float64(c.differed), bar: 1e-9, unit: ""})
+				fmt.Printf(
+					"| %s | %v | %.0f ns | %.0f | %d | %v |\n",
+					c.peer, c.perOp, c.ours, float64(c.perOp)/c.ours, c.differed, c.load.Round(time.Millisecond),
+				)
+				results = append(
+					results,
+					result{name: "answers of " + c.peer + " that differ", got: float64(c.differed), bar: 1e-9, unit: ""},
+				)
 			}
 			best := list[0]
-			results = append(results, result{name: "faster than the best peer (" + best.peer + ")", got: float64(best.perOp) / best.ours, bar: 100, atLeast: true, unit: "x"})
+			results = append(
+				results,
+				result{
+					name:    "faster than the best peer (" + best.peer + ")",
+					got:     float64(best.perOp) / best.ours,
+					bar:     100,
+					atLeast: true,
+					unit:    "x",
+				},
+			)
 		}
 	}
 	if quick {

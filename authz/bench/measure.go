@@ -46,7 +46,10 @@ func (r result) row() string {
 	if r.atLeast {
 		relation = ">="
 	}
-	return fmt.Sprintf("| %s | %s | %s %s | %.1f %% | %s | %s |", r.name, figure(r.got, r.unit), relation, figure(r.bar, r.unit), 100*r.noise, r.verdict(), r.note)
+	return fmt.Sprintf(
+		"| %s | %s | %s %s | %.1f %% | %s | %s |",
+		r.name, figure(r.got, r.unit), relation, figure(r.bar, r.unit), 100*r.noise, r.verdict(), r.note,
+	)
 }
 
 func figure(v float64, unit string) string {

@@ -20,17 +20,34 @@ const (
 // published; the other roles' are derived from the published prose
 // (docs/spec/management-api.md 1.4).
 const (
-	readSpaces = "@Resource.Type == 'Space' && @Resource.Category == 'WithoutSpecifiedRbacResourceTypes' || @Resource.Type Any_of {'ExtendedPropertyKey', 'SpaceExtendedProperty', 'SpaceBlobMetadata', 'SpaceResource', 'Matcher'}"
+	readSpaces = "@Resource.Type == 'Space' && @Resource.Category == 'WithoutSpecifiedRbacResourceTypes' || " +
+		"@Resource.Type Any_of {'ExtendedPropertyKey', 'SpaceExtendedProperty', 'SpaceBlobMetadata', " +
+		"'SpaceResource', 'Matcher'}"
 
-	devicesAndSensors = "@Resource.Type Any_of {'Device', 'DeviceBlobMetadata', 'DeviceExtendedProperty', 'Sensor', 'SensorBlobMetadata', 'SensorExtendedProperty'}"
+	devicesAndSensors = "@Resource.Type Any_of {'Device', 'DeviceBlobMetadata', 'DeviceExtendedProperty', " +
+		"'Sensor', 'SensorBlobMetadata', 'SensorExtendedProperty'}"
 
-	deviceTypes = "@Resource.Type == 'ExtendedType' && (!Exists @Resource.Category || @Resource.Category Any_of { 'DeviceSubtype', 'DeviceType', 'DeviceBlobType', 'DeviceBlobSubtype', 'SensorBlobSubtype', 'SensorBlobType', 'SensorDataSubtype', 'SensorDataType', 'SensorDataUnitType', 'SensorPortType', 'SensorType' } )"
+	deviceTypes = "@Resource.Type == 'ExtendedType' && (!Exists @Resource.Category || " +
+		"@Resource.Category Any_of { 'DeviceSubtype', 'DeviceType', 'DeviceBlobType', 'DeviceBlobSubtype', " +
+		"'SensorBlobSubtype', 'SensorBlobType', 'SensorDataSubtype', 'SensorDataType', 'SensorDataUnitType', " +
+		"'SensorPortType', 'SensorType' } )"
 
-	usersAndTypes = "@Resource.Type Any_of {'User', 'UserBlobMetadata', 'UserExtendedProperty'} || ( @Resource.Type == 'ExtendedType' && (!Exists @Resource.Category || @Resource.Category Any_of { 'UserBlobType', 'UserBlobSubtype' } ) )"
+	usersAndTypes = "@Resource.Type Any_of {'User', 'UserBlobMetadata', 'UserExtendedProperty'} || " +
+		"( @Resource.Type == 'ExtendedType' && (!Exists @Resource.Category || " +
+		"@Resource.Category Any_of { 'UserBlobType', 'UserBlobSubtype' } ) )"
 
-	sensorsUsersAndTypes = "@Resource.Type Any_of {'Sensor', 'SensorBlobMetadata', 'SensorExtendedProperty', 'User', 'UserBlobMetadata', 'UserExtendedProperty'} || ( @Resource.Type == 'ExtendedType' && (!Exists @Resource.Category || @Resource.Category Any_of { 'SensorBlobSubtype', 'SensorBlobType', 'SensorDataSubtype', 'SensorDataType', 'SensorDataUnitType', 'SensorPortType', 'SensorType', 'SpaceBlobSubtype', 'SpaceBlobType', 'SpaceStatus', 'SpaceSubtype', 'SpaceType', 'UserBlobSubtype', 'UserBlobType' } ) )"
+	sensorsUsersAndTypes = "@Resource.Type Any_of {'Sensor', 'SensorBlobMetadata', 'SensorExtendedProperty', " +
+		"'User', 'UserBlobMetadata', 'UserExtendedProperty'} || " +
+		"( @Resource.Type == 'ExtendedType' && (!Exists @Resource.Category || " +
+		"@Resource.Category Any_of { 'SensorBlobSubtype', 'SensorBlobType', 'SensorDataSubtype', " +
+		"'SensorDataType', 'SensorDataUnitType', 'SensorPortType', 'SensorType', 'SpaceBlobSubtype', " +
+		"'SpaceBlobType', 'SpaceStatus', 'SpaceSubtype', 'SpaceType', 'UserBlobSubtype', 'UserBlobType' } ) )"
 
-	everythingButKeys = "@Resource.Type Any_of {'Device', 'DeviceBlobMetadata', 'DeviceExtendedProperty', 'ExtendedPropertyKey', 'ExtendedType', 'Endpoint', 'Matcher', 'Ontology', 'Report', 'RoleDefinition', 'Sensor', 'SensorBlobMetadata', 'SensorExtendedProperty', 'Space', 'SpaceBlobMetadata', 'SpaceExtendedProperty', 'SpaceResource', 'SpaceRoleAssignment', 'System', 'UserDefinedFunction', 'User', 'UserBlobMetadata', 'UserExtendedProperty'}"
+	everythingButKeys = "@Resource.Type Any_of {'Device', 'DeviceBlobMetadata', 'DeviceExtendedProperty', " +
+		"'ExtendedPropertyKey', 'ExtendedType', 'Endpoint', 'Matcher', 'Ontology', 'Report', 'RoleDefinition', " +
+		"'Sensor', 'SensorBlobMetadata', 'SensorExtendedProperty', 'Space', 'SpaceBlobMetadata', " +
+		"'SpaceExtendedProperty', 'SpaceResource', 'SpaceRoleAssignment', 'System', 'UserDefinedFunction', " +
+		"'User', 'UserBlobMetadata', 'UserExtendedProperty'}"
 
 	keys = "@Resource.Type == 'KeyStore'"
 )
