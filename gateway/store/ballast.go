@@ -79,7 +79,7 @@ func restoreBallast(dir string, o Options) {
 	if err != nil {
 		_ = os.Remove(path)
 		if !errors.Is(err, unix.EOPNOTSUPP) {
-			o.Log.Warn("no ballast file", "path", path, "error", err)
+			o.Log.Warn("no ballast file", "path", path, "err", err)
 		}
 	}
 }

@@ -144,11 +144,11 @@ func (c *Cache) WriteGeneration(ctx context.Context, g generation.Full) error {
 	// believe that it is not. A dirty mark that stays only costs the next start
 	// a full synchronisation.
 	if err := c.ClearDirty(); err != nil {
-		c.opt.Log.Error("the mark of a store that was behind stays", "error", err)
+		c.opt.Log.Error("the mark of a store that was behind stays", "err", err)
 		c.level.Store(true)
 	}
 	if err := c.clearOthers(ctx); err != nil {
-		c.opt.Log.Warn("records of the last generation stay for now", "error", err)
+		c.opt.Log.Warn("records of the last generation stay for now", "err", err)
 	}
 	return nil
 }

@@ -186,11 +186,15 @@ func TestDuplicateIDsStayApart(t *testing.T) {
 	if err != nil || len(got.Registry.Devices) != 2 {
 		t.Fatalf("%d devices, %v; want both", len(got.Registry.Devices), err)
 	}
-	d := generation.Delta{Policy: model.ChangeSet{From: g.Version, To: model.Version{Epoch: 1, Number: 2}}, Registry: device.Changes{PutDevices: []device.Device{twin}}}
+	d := generation.Delta{
+		Policy:   model.ChangeSet{From: g.Version, To: model.Version{Epoch: 1, Number: 2}},
+		Registry: device.Changes{PutDevices: []device.Device{twin}},
+	}
 	if err := c.WriteDelta(context.Background(), d); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := c.Load(context.Background()); err != nil || len(got.Registry.Devices) != 1 || got.Registry.Devices[0].HubID != "the other" {
+	got, err = c.Load(context.Background())
+	if err != nil || len(got.Registry.Devices) != 1 || got.Registry.Devices[0].HubID != "the other" {
 		t.Errorf("after a put of that id: %d devices, %v", len(got.Registry.Devices), err)
 	}
 }
@@ -290,7 +294,11 @@ func TestHighWaterIsReset(t *testing.T) {
 	right := time.Unix(1700000000, 0).UTC()
 	g := filledGeneration()
 	g.Taken = wrong
-	if err := errors.Join(s.Cache().WriteGeneration(t.Context(), g), s.Cache().RaiseHighWater(wrong), s.Cache().ResetHighWater(right)); err != nil {
+	if err := errors.Join(
+		s.Cache().WriteGeneration(t.Context(), g),
+		s.Cache().RaiseHighWater(wrong),
+		s.Cache().ResetHighWater(right),
+	); err != nil {
 		t.Fatal(err)
 	}
 	stop()

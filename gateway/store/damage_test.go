@@ -219,7 +219,8 @@ func TestCrashAtOpenSetsTheStoreAside(t *testing.T) {
 func TestKillDuringOpenIsNotHeldAgainstTheStore(t *testing.T) {
 	dir := crashed(t)
 	for _, left := range []string{"attempt 1\n", "attempt 9\n", "",
-		"attempt 2\npanic: something else\n\ngoroutine 7 [running]:\nmain.main()\n\ngoroutine 8 [select]:\ngithub.com/dgraph-io/badger/v4.x()\n"} {
+		"attempt 2\npanic: something else\n\ngoroutine 7 [running]:\nmain.main()\n\ngoroutine 8 [select]:\n" +
+			"github.com/dgraph-io/badger/v4.x()\n"} {
 		if err := os.WriteFile(filepath.Join(dir, "messages.opening"), []byte(left), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -236,7 +237,8 @@ func TestKillDuringOpenIsNotHeldAgainstTheStore(t *testing.T) {
 
 func TestBusErrorIsTriedAgainBeforeTheStoreIsBlamed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m")
-	crash := "\nunexpected fault address 0x1\nfatal error: fault\n[signal SIGBUS: bus error]\n\ngoroutine 1 [running]:\ngithub.com/dgraph-io/badger/v4.Open()\n\n"
+	crash := "\nunexpected fault address 0x1\nfatal error: fault\n[signal SIGBUS: bus error]\n\n" +
+		"goroutine 1 [running]:\ngithub.com/dgraph-io/badger/v4.Open()\n\n"
 	for attempt, blamed := range map[int]bool{1: false, 2: true} {
 		if err := os.WriteFile(path, fmt.Appendf(nil, "attempt %d%s", attempt, crash), 0o600); err != nil {
 			t.Fatal(err)

@@ -85,7 +85,12 @@ func lockDir(path string) (*os.File, error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, &Error{Op: "lock", Path: path, Hint: "stop the other process, or give this one its own state directory", Err: ErrLocked}
+			return nil, &Error{
+				Op:   "lock",
+				Path: path,
+				Hint: "stop the other process, or give this one its own state directory",
+				Err:  ErrLocked,
+			}
 		}
 		return nil, &Error{Op: "lock", Path: path, Err: err}
 	}

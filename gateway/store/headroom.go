@@ -178,7 +178,7 @@ func (b *base) reopen(quiet bool) error {
 	need := b.compactionBytes()
 	if b.db != nil {
 		if err := b.shutDB(); err != nil {
-			b.opt.Log.Error("badger did not close well", "store", b.name, "error", err)
+			b.opt.Log.Error("badger did not close well", "store", b.name, "err", err)
 		}
 	}
 	o := badgerOptions(b.dir, b.memTable, b.opt)
@@ -212,7 +212,7 @@ func (b *base) measure() {
 		err = b.adapt(free)
 	}
 	if err != nil {
-		b.opt.Log.Error("the store cannot adapt to the space there is", "store", b.name, "error", err)
+		b.opt.Log.Error("the store cannot adapt to the space there is", "store", b.name, "err", err)
 	}
 }
 

@@ -62,7 +62,10 @@ func TestInspectAgreesWithOpen(t *testing.T) {
 		"not there":     {func(*testing.T, string, *Options) {}, nil, false},
 		"its own key":   {func(t *testing.T, dir string, o *Options) { filled(t, dir, *o) }, nil, false},
 		"the right key": {func(t *testing.T, dir string, o *Options) { o.Key = key(1); filled(t, dir, *o) }, nil, false},
-		"another key":   {func(t *testing.T, dir string, o *Options) { o.Key = key(1); filled(t, dir, *o); o.Key = key(2) }, ErrWrongKey, true},
+		"another key": {
+			func(t *testing.T, dir string, o *Options) { o.Key = key(1); filled(t, dir, *o); o.Key = key(2) },
+			ErrWrongKey, true,
+		},
 		"the key is gone": {func(t *testing.T, dir string, o *Options) {
 			filled(t, dir, *o)
 			_ = os.Remove(filepath.Join(dir, "key"))

@@ -185,7 +185,7 @@ func restore(b *base, ops []op) int {
 	n := 0
 	for batch := range batches(append(ops, strangers(ops)...)) {
 		if err := b.commit(batch); err != nil {
-			b.opt.Log.Error("salvaged records could not be written", "store", b.name, "error", err)
+			b.opt.Log.Error("salvaged records could not be written", "store", b.name, "err", err)
 			return n
 		}
 		for _, o := range batch {

@@ -44,9 +44,18 @@ func principalIn(f *principalForm) *principal.Principal {
 	if f == nil {
 		return nil
 	}
-	p := &principal.Principal{Kind: principal.Kind(f.Kind), Key: f.Key, Name: f.Name, DeviceID: f.DeviceID, ModuleID: f.ModuleID, Node: f.Node,
-		Subject:    model.Subject{Object: f.Object, Groups: f.Groups, GroupsKnown: f.GroupsKnown},
-		Credential: principal.CredentialKind(f.Credential), CredentialID: f.CredentialID, Expires: f.Expires}
+	p := &principal.Principal{
+		Kind:         principal.Kind(f.Kind),
+		Key:          f.Key,
+		Name:         f.Name,
+		DeviceID:     f.DeviceID,
+		ModuleID:     f.ModuleID,
+		Node:         f.Node,
+		Subject:      model.Subject{Object: f.Object, Groups: f.Groups, GroupsKnown: f.GroupsKnown},
+		Credential:   principal.CredentialKind(f.Credential),
+		CredentialID: f.CredentialID,
+		Expires:      f.Expires,
+	}
 	var ids []model.Identity
 	for _, v := range f.Identities {
 		ids = append(ids, identityIn(v))

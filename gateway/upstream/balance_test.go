@@ -19,7 +19,14 @@ func unbalanced(s Stats) string {
 		sum += n
 	}
 	if s.Waiting < 0 || s.Restored+s.Accepted != sum {
-		return fmt.Sprintf("%d restored + %d accepted, but %d acknowledged + %d waiting + %v dropped", s.Restored, s.Accepted, s.Acked, s.Waiting, s.Dropped)
+		return fmt.Sprintf(
+			"%d restored + %d accepted, but %d acknowledged + %d waiting + %v dropped",
+			s.Restored,
+			s.Accepted,
+			s.Acked,
+			s.Waiting,
+			s.Dropped,
+		)
 	}
 	return ""
 }
@@ -56,8 +63,24 @@ func accountedFor(t *testing.T) {
 	}
 	now := time.Unix(1000, 0)
 	clock := func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
-	o := Options{Storage: d, Connector: &picky{c}, Window: 4, Now: clock, Limits: Limits{DeviceMessages: 5}, Log: slog.New(slog.DiscardHandler), Routes: []Route{
-		{Name: "old", Filter: "t/a", Overflow: DropOldest, TTL: time.Minute}, {Name: "new", Filter: "t/b", Overflow: DropNewest}, {Name: "rest"}}}
+	o := Options{
+		Storage:   d,
+		Connector: &picky{c},
+		Window:    4,
+		Now:       clock,
+		Limits:    Limits{DeviceMessages: 5},
+		Log:       slog.New(slog.DiscardHandler),
+		Routes: []Route{
+			{
+				Name:     "old",
+				Filter:   "t/a",
+				Overflow: DropOldest,
+				TTL:      time.Minute,
+			},
+			{Name: "new", Filter: "t/b", Overflow: DropNewest},
+			{Name: "rest"},
+		},
+	}
 	var offered uint64
 	var first, last Stats
 	var durable uint64 // of those that wait at the end: the others are QoS 0, for a lane that has not begun yet

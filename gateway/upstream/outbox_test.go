@@ -32,17 +32,44 @@ func TestOverflowPolicies(t *testing.T) {
 		other    string   // then one of d2
 		left     []string
 	}{
-		{"refuse by device", Limits{DeviceMessages: 3}, Refuse, []string{"<nil>", "<nil>", "<nil>", "97 outbox-full", "97 outbox-full"}, "<nil>", []string{"1", "2", "3", "x"}},
-		{"refuse by all", Limits{Messages: 3}, Refuse, []string{"<nil>", "<nil>", "<nil>", "97 outbox-full", "97 outbox-full"}, "97 outbox-full", []string{"1", "2", "3"}},
-		{"refuse by bytes", Limits{Bytes: 3 * 133}, Refuse, []string{"<nil>", "<nil>", "97 outbox-full", "97 outbox-full", "97 outbox-full"}, "97 outbox-full", []string{"1", "2"}},
-		{"newest by device", Limits{DeviceMessages: 3}, DropNewest, []string{"<nil>", "<nil>", "<nil>", "<nil>", "<nil>"}, "<nil>", []string{"1", "2", "3", "x"}},
-		{"oldest by device", Limits{DeviceMessages: 3}, DropOldest, []string{"<nil>", "<nil>", "<nil>", "<nil>", "<nil>"}, "<nil>", []string{"3", "4", "5", "x"}},
-		{"oldest by all", Limits{Messages: 3}, DropOldest, []string{"<nil>", "<nil>", "<nil>", "<nil>", "<nil>"}, "<nil>", []string{"4", "5", "x"}},
-		{"oldest by device bytes", Limits{DeviceBytes: 300}, DropOldest, []string{"<nil>", "<nil>", "<nil>", "<nil>", "<nil>"}, "<nil>", []string{"4", "5", "x"}},
+		{
+			"refuse by device", Limits{DeviceMessages: 3}, Refuse,
+			[]string{"<nil>", "<nil>", "<nil>", "97 outbox-full", "97 outbox-full"}, "<nil>",
+			[]string{"1", "2", "3", "x"},
+		},
+		{
+			"refuse by all", Limits{Messages: 3}, Refuse,
+			[]string{"<nil>", "<nil>", "<nil>", "97 outbox-full", "97 outbox-full"}, "97 outbox-full",
+			[]string{"1", "2", "3"},
+		},
+		{
+			"refuse by bytes", Limits{Bytes: 3 * 133}, Refuse,
+			[]string{"<nil>", "<nil>", "97 outbox-full", "97 outbox-full", "97 outbox-full"}, "97 outbox-full",
+			[]string{"1", "2"},
+		},
+		{
+			"newest by device", Limits{DeviceMessages: 3}, DropNewest,
+			[]string{"<nil>", "<nil>", "<nil>", "<nil>", "<nil>"}, "<nil>", []string{"1", "2", "3", "x"},
+		},
+		{
+			"oldest by device", Limits{DeviceMessages: 3}, DropOldest,
+			[]string{"<nil>", "<nil>", "<nil>", "<nil>", "<nil>"}, "<nil>", []string{"3", "4", "5", "x"},
+		},
+		{
+			"oldest by all", Limits{Messages: 3}, DropOldest, []string{"<nil>", "<nil>", "<nil>", "<nil>", "<nil>"},
+			"<nil>", []string{"4", "5", "x"},
+		},
+		{
+			"oldest by device bytes", Limits{DeviceBytes: 300}, DropOldest,
+			[]string{"<nil>", "<nil>", "<nil>", "<nil>", "<nil>"}, "<nil>", []string{"4", "5", "x"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := newDisk(t)
-			b := newBox(t, Options{Storage: d, Connector: newCloud(false), Limits: tc.limits, Routes: []Route{{Name: "r", Overflow: tc.overflow}}})
+			b := newBox(
+				t,
+				Options{Storage: d, Connector: newCloud(false), Limits: tc.limits, Routes: []Route{{Name: "r", Overflow: tc.overflow}}},
+			)
 			for i, want := range tc.want {
 				if got := code(offer(t, b, msg("d1", fmt.Sprint(i+1)))); got != want {
 					t.Errorf("message %d: %s, want %s", i+1, got, want)
@@ -83,7 +110,14 @@ func TestPromisedMessagesAreNeverDroppedForOthers(t *testing.T) {
 }
 
 func TestNoRouteNoLoop(t *testing.T) {
-	b := newBox(t, Options{Storage: newDisk(t), Connector: newCloud(false), Routes: []Route{{Name: "r", Filter: "a/#", Topics: []mapping.Rule{{Filter: "#", Topic: "up/{device}/{topic}", QoS: 1}}}}})
+	b := newBox(
+		t,
+		Options{
+			Storage:   newDisk(t),
+			Connector: newCloud(false),
+			Routes:    []Route{{Name: "r", Filter: "a/#", Topics: []mapping.Rule{{Filter: "#", Topic: "up/{device}/{topic}", QoS: 1}}}},
+		},
+	)
 	called := func(error) { t.Error("done was called") }
 	m := msg("d", "x")
 	if b.Offer(m, called) {
@@ -113,7 +147,8 @@ func TestNoRouteNoLoop(t *testing.T) {
 func TestRouteMistakesAreNamed(t *testing.T) {
 	_, bad := New(Options{Routes: []Route{
 		{Name: "a"}, {Name: "a"}, {Name: "b", Filter: "x/#/y"},
-		{Name: "c", Topics: []mapping.Rule{{Filter: "#", Topic: "{nobody}"}}}, {Name: "d", Topics: []mapping.Rule{{Filter: "#", To: "a/#"}}},
+		{Name: "c", Topics: []mapping.Rule{{Filter: "#", Topic: "{nobody}"}}},
+		{Name: "d", Topics: []mapping.Rule{{Filter: "#", To: "a/#"}}},
 	}})
 	if len(bad) != 4 {
 		t.Errorf("%v", bad)
@@ -256,7 +291,10 @@ func TestAStuckMessageKeepsNothingElseInMemory(t *testing.T) {
 
 // A quota counts what a client hides in properties, too.
 func TestPropertiesCountAgainstTheQuota(t *testing.T) {
-	b := newBox(t, Options{Storage: newDisk(t), Connector: newCloud(false), Limits: Limits{DeviceBytes: 64 << 10}, Routes: []Route{{Name: "r"}}})
+	b := newBox(
+		t,
+		Options{Storage: newDisk(t), Connector: newCloud(false), Limits: Limits{DeviceBytes: 64 << 10}, Routes: []Route{{Name: "r"}}},
+	)
 	var got []string
 	for range 5 {
 		m := msg("d", "x")

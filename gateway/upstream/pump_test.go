@@ -29,7 +29,10 @@ func TestOrderAndNoLossOverLostConnections(t *testing.T) {
 			c.deliver = func(k *cloudConn, _ *message.Message) (ack, hangup bool) {
 				return r.IntN(3) > 0, r.IntN(60) == 0 || len(k.held) > 6
 			}
-			b := newBox(t, Options{Storage: d, Connector: c, Routes: []Route{{Name: "r"}}, Window: 8, Memory: 2000, AckWait: 200 * time.Millisecond})
+			b := newBox(
+				t,
+				Options{Storage: d, Connector: c, Routes: []Route{{Name: "r"}}, Window: 8, Memory: 2000, AckWait: 200 * time.Millisecond},
+			)
 			pumping(t, b)
 			want := map[string][]string{}
 			for i := range 400 {
@@ -90,7 +93,10 @@ func TestLiveTrafficDoesNotStarveBehindABacklog(t *testing.T) {
 
 func TestPriorityOvertakes(t *testing.T) {
 	d, c := newDisk(t), newCloud(false)
-	b := newBox(t, Options{Storage: d, Connector: c, Window: 1, Routes: []Route{{Name: "alarm", Filter: "alarm/#", Priority: 5}, {Name: "r"}}})
+	b := newBox(
+		t,
+		Options{Storage: d, Connector: c, Window: 1, Routes: []Route{{Name: "alarm", Filter: "alarm/#", Priority: 5}, {Name: "r"}}},
+	)
 	for i := range 5 {
 		_ = offer(t, b, msg("d", fmt.Sprint(i)))
 	}

@@ -79,7 +79,11 @@ func newFakeHub(t *testing.T) *fakeHub {
 	cert, _ := x509.ParseCertificate(der)
 	h := &fakeHub{t: t, roots: x509.NewCertPool(), conns: map[string]*hubConn{}, connects: map[string]int{}, refuse: map[string]bool{}}
 	h.roots.AddCert(cert)
-	h.ln, err = tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, ClientAuth: tls.RequestClientCert})
+	h.ln, err = tls.Listen(
+		"tcp",
+		"127.0.0.1:0",
+		&tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, ClientAuth: tls.RequestClientCert},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

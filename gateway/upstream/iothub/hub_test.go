@@ -145,7 +145,12 @@ func TestTwinMethodsAndCloudMessages(t *testing.T) {
 	c.publish("$iothub/twin/PATCH/properties/desired/?$version=4", `{"x":1}`, 0)
 	c.publish("$iothub/methods/POST/reboot/?$rid=5a", `{}`, 0)
 	c.publish("devices/sas1/messages/devicebound/a=b", "hello", 1)
-	want := map[string]bool{`twin sas1 {"desired"`: true, `twin gw {"desired"`: true, `desired sas1 4 {"x":1}`: true, "method sas1 reboot 5a {}": true}
+	want := map[string]bool{
+		`twin sas1 {"desired"`:     true,
+		`twin gw {"desired"`:       true,
+		`desired sas1 4 {"x":1}`:   true,
+		"method sas1 reboot 5a {}": true,
+	}
 	for len(want) > 0 {
 		select {
 		case got := <-calls:
@@ -194,7 +199,8 @@ func TestHostileHub(t *testing.T) {
 	for _, topic := range []string{
 		"$iothub/twin/res/200/?$rid=999", "$iothub/twin/res/x/?$rid=1", "$iothub/twin/res/200/?$rid=1&$rid=2", "$iothub/twin/res/",
 		"$iothub/twin/PATCH/properties/desired/?$version=-1", "$iothub/twin/PATCH/properties/desired/?$version=99999999999999999999",
-		"$iothub/twin/PATCH/properties/desired/", "$iothub/methods/POST//?$rid=1", "$iothub/methods/POST/x/?$rid=", "$iothub/methods/POST/x/?$rid=a%2F",
+		"$iothub/twin/PATCH/properties/desired/", "$iothub/methods/POST//?$rid=1", "$iothub/methods/POST/x/?$rid=",
+		"$iothub/methods/POST/x/?$rid=a%2F",
 		"$iothub/methods/POST/" + strings.Repeat("m", 200) + "/?$rid=1", "devices/other/messages/devicebound/", "$SYS/x", "x",
 	} {
 		c.publish(topic, "?", 0)
@@ -254,7 +260,12 @@ func TestTokensAreRenewedBeforeTheyExpire(t *testing.T) {
 func TestGatewayByCertificate(t *testing.T) {
 	fake := newFakeHub(t)
 	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "gw"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(2),
+		Subject:      pkix.Name{CommonName: "gw"},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)

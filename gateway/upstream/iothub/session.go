@@ -131,7 +131,7 @@ func (s *Session) run(ctx context.Context) {
 		s.mu.Lock()
 		s.last = err.Error()
 		s.mu.Unlock()
-		s.hub.opt.Log.Warn("the hub session is down", "device", s.device, "error", err)
+		s.hub.opt.Log.Warn("the hub session is down", "device", s.device, "err", err)
 		back.Wait(ctx)
 	}
 }

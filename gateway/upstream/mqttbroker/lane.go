@@ -160,8 +160,11 @@ func checkTopics(o Options) error {
 	for _, r := range o.Routes {
 		source := mapping.Source{Name: r.Name, Filter: cmp.Or(r.Filter, "#")}
 		for _, l := range mapping.Loops([]mapping.Source{source}, r.Topics, o.Down) {
-			errs = append(errs, fmt.Errorf("loop: route %q sends to %q, and %q takes it down again (give one of them another prefix, or set bridge)",
-				l.Source, l.Sends, o.Down[l.Down].Filter))
+			errs = append(
+				errs,
+				fmt.Errorf("loop: route %q sends to %q, and %q takes it down again (give one of them another prefix, or set bridge)",
+					l.Source, l.Sends, o.Down[l.Down].Filter),
+			)
 		}
 	}
 	return errors.Join(errs...)

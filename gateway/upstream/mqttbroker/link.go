@@ -145,7 +145,7 @@ func (l *Link) Run(ctx context.Context) error {
 		l.mu.Lock()
 		l.status.LastError = err.Error()
 		l.mu.Unlock()
-		l.opt.Log.Warn("the link upstream is down", "address", l.at.address, "error", err)
+		l.opt.Log.Warn("the link upstream is down", "address", l.at.address, "err", err)
 		back.Wait(ctx)
 	}
 	return nil //nolint:nilerr // the end of ctx is how Run ends

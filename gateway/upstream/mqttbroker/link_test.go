@@ -44,7 +44,12 @@ func newRealBrokerWith(t *testing.T, listeners string) *realBroker {
 		t.Fatal(err)
 	}
 	b := &realBroker{t: t, dir: t.TempDir(), port: port}
-	conf := listeners + fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nmax_queued_messages 0\nmax_inflight_messages 0\nuser root\n", b.port, b.dir)
+	conf := listeners + fmt.Sprintf(
+		"listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\n"+
+			"max_queued_messages 0\nmax_inflight_messages 0\nuser root\n",
+		b.port,
+		b.dir,
+	)
 	if err := os.WriteFile(filepath.Join(b.dir, "m.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +162,10 @@ func TestDownIsMappedGuardedAndHandedOver(t *testing.T) {
 	}
 	run(t, l.Run)
 	eventually(t, "link up", func() bool { return l.Status().Up })
-	for _, topic := range []string{"evil/$SYS/x", "evil/spaces/x/devices/y/events", "evil/deviceupdate/z", "evil/registry/a", "evil/$iothub/twin/res/200/"} {
+	for _, topic := range []string{
+		"evil/$SYS/x", "evil/spaces/x/devices/y/events", "evil/deviceupdate/z", "evil/registry/a",
+		"evil/$iothub/twin/res/200/",
+	} {
 		b.pub(topic, "bad")
 	}
 	b.pub("site/down/lamp/1", "on")

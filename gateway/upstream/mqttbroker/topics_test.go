@@ -31,9 +31,12 @@ import (
 func (b *realBroker) listen(filter string) <-chan string {
 	b.t.Helper()
 	got := make(chan string, 100)
-	c, err := mqttconn.Connect(b.t.Context(), mqttconn.Options{ClientID: "listener", CleanSession: true, Dial: func(ctx context.Context) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", b.port))
-	}, OnMessage: func(m mqttconn.Message) { m.Ack(); got <- fmt.Sprintf("%s %d %s", m.Topic, m.QoS, m.Payload) }})
+	c, err := mqttconn.Connect(
+		b.t.Context(),
+		mqttconn.Options{ClientID: "listener", CleanSession: true, Dial: func(ctx context.Context) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", b.port))
+		}, OnMessage: func(m mqttconn.Message) { m.Ack(); got <- fmt.Sprintf("%s %d %s", m.Topic, m.QoS, m.Payload) }},
+	)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -271,11 +274,23 @@ func TestWebSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, "s.pem"), cert, 0o600), os.WriteFile(filepath.Join(dir, "s.key"), key, 0o600)); err != nil {
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(dir, "s.pem"), cert, 0o600),
+		os.WriteFile(filepath.Join(dir, "s.key"), key, 0o600),
+	); err != nil {
 		t.Fatal(err)
 	}
-	b := newRealBrokerWith(t, fmt.Sprintf("per_listener_settings false\nlistener %d 127.0.0.1\nprotocol websockets\nlistener %d 127.0.0.1\nprotocol websockets\ncertfile %s/s.pem\nkeyfile %s/s.key\n",
-		ports[0], ports[1], dir, dir))
+	b := newRealBrokerWith(
+		t,
+		fmt.Sprintf(
+			"per_listener_settings false\nlistener %d 127.0.0.1\nprotocol websockets\nlistener %d 127.0.0.1\n"+
+				"protocol websockets\ncertfile %s/s.pem\nkeyfile %s/s.key\n",
+			ports[0],
+			ports[1],
+			dir,
+			dir,
+		),
+	)
 	pool := stdx509.NewCertPool()
 	pool.AddCert(ca.Cert)
 	for name, c := range map[string]struct {
@@ -283,10 +298,16 @@ func TestWebSocket(t *testing.T) {
 		tls *tls.Config
 		ok  bool
 	}{
-		"ws":              {fmt.Sprintf("ws://127.0.0.1:%d/mqtt", ports[0]), nil, true},
-		"wss":             {fmt.Sprintf("wss://localhost:%d/mqtt", ports[1]), &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, true},
+		"ws": {fmt.Sprintf("ws://127.0.0.1:%d/mqtt", ports[0]), nil, true},
+		"wss": {
+			fmt.Sprintf("wss://localhost:%d/mqtt", ports[1]), &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+			true,
+		},
 		"wss, unknown CA": {fmt.Sprintf("wss://localhost:%d/mqtt", ports[1]), nil, false},
-		"wss, other name": {fmt.Sprintf("wss://127.0.0.1:%d/mqtt", ports[1]), &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, false},
+		"wss, other name": {
+			fmt.Sprintf("wss://127.0.0.1:%d/mqtt", ports[1]), &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+			false,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(b)
@@ -347,8 +368,9 @@ func TestWebSocketIsNotLedAway(t *testing.T) {
 
 func TestEndpoints(t *testing.T) {
 	for url, want := range map[string]string{
-		"mqtt://h": "h:1883", "mqtts://h": "h:8883 tls", "ws://h/p": "h:80 web", "wss://h:9/p": "h:9 tls web", "wss://[::1]/": "[::1]:443 tls web",
-		"http://h": "", "mqtts://": "", "h:1883": "",
+		"mqtt://h": "h:1883", "mqtts://h": "h:8883 tls", "ws://h/p": "h:80 web", "wss://h:9/p": "h:9 tls web",
+		"wss://[::1]/": "[::1]:443 tls web",
+		"http://h":     "", "mqtts://": "", "h:1883": "",
 	} {
 		e, err := parse(url)
 		got := ""

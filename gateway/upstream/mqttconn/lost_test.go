@@ -14,7 +14,10 @@ func TestALostConnectionHoldsNobody(t *testing.T) {
 	for range 20 { // it is a matter of luck which way the library takes
 		synctest.Test(t, func(t *testing.T) {
 			lose := make(chan struct{})
-			c, err := Connect(t.Context(), Options{ClientID: "x", KeepAlive: time.Hour, Dial: server(t, func(net.Conn) { <-lose })}) // it reads nothing
+			c, err := Connect(
+				t.Context(),
+				Options{ClientID: "x", KeepAlive: time.Hour, Dial: server(t, func(net.Conn) { <-lose })},
+			) // it reads nothing
 			if err != nil {
 				t.Fatal(err)
 			}
