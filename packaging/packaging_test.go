@@ -136,7 +136,9 @@ func TestUnitsAgree(t *testing.T) {
 	if strings.Contains(service, "StartLimitBurst=") {
 		t.Error("the service has a start limit")
 	}
-	if got := string(c.Listeners[0].TLS.Key); got != "/run/credentials/gatehoused.service/secret_server.key" || !strings.Contains(service, "LoadCredential=secret:/etc/gatehouse/credentials\n") {
+	got := string(c.Listeners[0].TLS.Key)
+	if got != "/run/credentials/gatehoused.service/secret_server.key" ||
+		!strings.Contains(service, "LoadCredential=secret:/etc/gatehouse/credentials\n") {
 		t.Errorf("the key is looked for at %s, which the unit does not provide", got)
 	}
 }
@@ -150,7 +152,9 @@ func TestDeb(t *testing.T) {
 	need(t, "dpkg-deb")
 	t.Setenv("SOURCE_DATE_EPOCH", "1767225600") // a commit between the two builds is no difference
 	build := func(tree string) string {
-		return strings.TrimSpace(run(t, "sh", filepath.Join(tree, "packaging/deb.sh"), "--version", "1.2.3-dev.4+gabcdef", "--out", t.TempDir()))
+		return strings.TrimSpace(
+			run(t, "sh", filepath.Join(tree, "packaging/deb.sh"), "--version", "1.2.3-dev.4+gabcdef", "--out", t.TempDir()),
+		)
 	}
 	// Copies: where the sources lie must not show, and nobody edits them meanwhile.
 	here, there := t.TempDir(), t.TempDir()
@@ -181,12 +185,16 @@ func TestDeb(t *testing.T) {
 	// The configuration that is installed is good as it is, but for what only
 	// the operator has.
 	t.Setenv("CREDENTIALS_DIRECTORY", filepath.Join(root, "credentials"))
-	out, err := exec.CommandContext(t.Context(), filepath.Join(root, "usr/bin/managementd"), "-check", "-config", filepath.Join(root, "etc/gatehouse/managementd.yaml")).CombinedOutput()
+	out, err := exec.CommandContext(
+		t.Context(), filepath.Join(root, "usr/bin/managementd"), "-check", "-config",
+		filepath.Join(root, "etc/gatehouse/managementd.yaml"),
+	).CombinedOutput()
 	lacks := regexp.MustCompile(`(?m)^\S+:\d+: (\S+): `).FindAllStringSubmatch(string(out), -1)
 	if err == nil || len(lacks) != 2 || lacks[0][1] != "tls.key" || lacks[1][1] != "tls.cert" {
 		t.Errorf("the installed configuration lacks more than certificate and key: %v\n%s", err, out)
 	}
-	if got := runPath(t, filepath.Join(root, "usr/bin/gatehousectl"), "--socket", filepath.Join(root, "none"), "version"); !strings.HasPrefix(got, "gatehousectl 1.2.3-dev.4+gabcdef\n") {
+	got := runPath(t, filepath.Join(root, "usr/bin/gatehousectl"), "--socket", filepath.Join(root, "none"), "version")
+	if !strings.HasPrefix(got, "gatehousectl 1.2.3-dev.4+gabcdef\n") {
 		t.Errorf("gatehousectl says it is %q", got)
 	}
 }
@@ -276,7 +284,8 @@ func install(t *testing.T, deb string) {
 		}
 	}
 	dpkg := func(args ...string) string {
-		return run(t, "dpkg", append([]string{"--root=" + root, "--force-script-chrootless", "--force-depends", "--log=" + filepath.Join(root, "log")}, args...)...)
+		options := []string{"--root=" + root, "--force-script-chrootless", "--force-depends", "--log=" + filepath.Join(root, "log")}
+		return run(t, "dpkg", append(options, args...)...)
 	}
 	if out := dpkg("-i", deb); !strings.Contains(out, "systemctl enable --now gatehoused") {
 		t.Errorf("the first installation does not say what to do next:\n%s", out)

@@ -35,8 +35,14 @@ func bench(b *testing.B) (*broker.Broker, string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	br, err := broker.New(broker.Options{Authenticator: &names{}, Access: granted{}, Log: slog.New(slog.DiscardHandler),
-		Listeners: []broker.Listener{{Name: "bench", Listener: nl, Limits: broker.Limits{RatePerAddress: 1e9, PerAddress: 1e6, Pending: 1e5}}}})
+	br, err := broker.New(broker.Options{
+		Authenticator: &names{},
+		Access:        granted{},
+		Log:           slog.New(slog.DiscardHandler),
+		Listeners: []broker.Listener{
+			{Name: "bench", Listener: nl, Limits: broker.Limits{RatePerAddress: 1e9, PerAddress: 1e6, Pending: 1e5}},
+		},
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

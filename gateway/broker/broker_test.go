@@ -36,7 +36,12 @@ type policy struct {
 }
 
 func open() *policy {
-	return &policy{publish: map[string][]string{"*": {"#", "$iothub/#"}}, read: map[string][]string{"*": {"#", "$iothub/#"}}, banned: map[string]bool{}, expired: map[string]bool{}}
+	return &policy{
+		publish: map[string][]string{"*": {"#", "$iothub/#"}},
+		read:    map[string][]string{"*": {"#", "$iothub/#"}},
+		banned:  map[string]bool{},
+		expired: map[string]bool{},
+	}
 }
 
 func (p *policy) change(f func(*policy)) {

@@ -355,7 +355,11 @@ func TestTelemetryAndMirror(t *testing.T) {
 		box := &outbox{}
 		h := start(t, func(o *broker.Options) { o.Outbox = box })
 		h.policy.route = func(string) message.Route {
-			return message.Route{Handling: message.Telemetry, Topic: "devices/d/messages/events/canonical", Mirror: "spaces/p/devices/d/events"}
+			return message.Route{
+				Handling: message.Telemetry,
+				Topic:    "devices/d/messages/events/canonical",
+				Mirror:   "spaces/p/devices/d/events",
+			}
 		}
 		h.policy.read["user:space"] = []string{"spaces/p/#"}
 		all, sp, pub := h.client(level, "all"), h.client(level, "space"), h.client(level, "pub")
@@ -374,7 +378,10 @@ func TestTelemetryAndMirror(t *testing.T) {
 		if n := box.len(); n != 1 {
 			t.Errorf("the outbox got %d", n)
 		}
-		h.Publish(&message.Message{Topic: "devices/d/x", QoS: 1, Publisher: &principal.Principal{Kind: principal.Upstream, Key: "upstream:x"}}, nil)
+		h.Publish(
+			&message.Message{Topic: "devices/d/x", QoS: 1, Publisher: &principal.Principal{Kind: principal.Upstream, Key: "upstream:x"}},
+			nil,
+		)
 		all.ExpectPublish()
 		if n := box.len(); n != 1 {
 			t.Error("what came from upstream went back there")

@@ -154,7 +154,14 @@ func TestConnackMeansAttached(t *testing.T) {
 			sub.Subscribe(1, "a", 0)
 			h.offline(sub)
 			sub = h.connect(kept(level, "sub"))
-			h.Publish(&message.Message{Topic: "a", Payload: []byte("x"), Publisher: &principal.Principal{Kind: principal.Gateway, Key: "gateway"}}, nil)
+			h.Publish(
+				&message.Message{
+					Topic:     "a",
+					Payload:   []byte("x"),
+					Publisher: &principal.Principal{Kind: principal.Gateway, Key: "gateway"},
+				},
+				nil,
+			)
 			if d := sub.ExpectPublish(); d.Payload != "x" {
 				t.Errorf("got %+v", d)
 			}

@@ -33,7 +33,9 @@ func TestSlowToLeave(t *testing.T) {
 	var s *session.Session
 	for _, at := range []time.Time{first, second} {
 		conn := new(int)
-		s = b.store.Open(session.Request{Principal: &principal.Principal{Key: "user:c"}, ClientID: "c", Persistent: true, Conn: conn}).Session
+		s = b.store.Open(
+			session.Request{Principal: &principal.Principal{Key: "user:c"}, ClientID: "c", Persistent: true, Conn: conn},
+		).Session
 		s.Detach(conn, at)
 	}
 	pending := func() *pendingWill { return &pendingWill{w: &message.StoredWill{}, sess: s} }
@@ -84,7 +86,9 @@ func TestPurgeWithTheClockSetBack(t *testing.T) {
 		}
 		defer b.clock.stop()
 		conn := new(int)
-		s := b.store.Open(session.Request{Principal: &principal.Principal{Key: "user:c"}, Rights: allows{}, ClientID: "c", Persistent: true, Conn: conn}).Session
+		s := b.store.Open(
+			session.Request{Principal: &principal.Principal{Key: "user:c"}, Rights: allows{}, ClientID: "c", Persistent: true, Conn: conn},
+		).Session
 		sub := session.NewSub(s, message.Subscription{Filter: "a", QoS: 1}, topic.Subscription{Filter: "a"})
 		s.Subscribe(conn, []*session.Sub{sub}, func(*session.Sub) bool { return true }, nil)
 		s.Detach(conn, time.Now())
@@ -93,7 +97,8 @@ func TestPurgeWithTheClockSetBack(t *testing.T) {
 			t.Fatal("not taken")
 		}
 		before := time.Now().Add(time.Hour) // what the clock said
-		if c := s.Recheck(func(*principal.Principal) bool { return true }, before, func(*session.Sub) bool { return false }); len(c.Suspended) != 1 {
+		suspend := func(*session.Sub) bool { return false }
+		if c := s.Recheck(func(*principal.Principal) bool { return true }, before, suspend); len(c.Suspended) != 1 {
 			t.Fatalf("%+v", c)
 		}
 		b.purgeLater(s, before)

@@ -27,7 +27,10 @@ func (h *house) offline(c *rawclient.Client) {
 	n := h.Stats().Connections
 	_ = c.Close()
 	h.until("offline", func() bool {
-		connected := slices.ContainsFunc(h.Sessions(), func(s broker.SessionInfo) bool { return s.Key == "user:"+c.User+"\x00"+c.ID && s.Connected })
+		connected := slices.ContainsFunc(
+			h.Sessions(),
+			func(s broker.SessionInfo) bool { return s.Key == "user:"+c.User+"\x00"+c.ID && s.Connected },
+		)
 		return !connected && h.Stats().Connections < n
 	})
 }
@@ -242,7 +245,14 @@ func TestB21ResumeInOrder(t *testing.T) {
 				sub.Publish("b", "own", 1, d.ID, 0)
 				sub.ExpectType(4)
 			}
-			sub.Put(rawclient.Frame(0x82, []byte{byte(first[0].ID >> 8), byte(first[0].ID)}, rawclient.Props(level), rawclient.Text("c"), []byte{0})...)
+			sub.Put(
+				rawclient.Frame(
+					0x82,
+					[]byte{byte(first[0].ID >> 8), byte(first[0].ID)},
+					rawclient.Props(level),
+					rawclient.Text("c"),
+					[]byte{0},
+				)...)
 			if p := sub.ExpectType(9); p.Body[len(p.Body)-1] != 0 {
 				t.Errorf("SUBSCRIBE with the identifier of a delivery: %s", p)
 			}

@@ -140,7 +140,8 @@ func TestLosingConnect(t *testing.T) {
 		if n := h.Disconnect("user:subway", message.AdministrativeAction, "maintenance"); n != 1 {
 			t.Errorf("%d connections of subway", n)
 		}
-		if seen := other.ExpectClosed(); level == 5 && (len(seen) != 1 || seen[0].Body[0] != 0x98 || !strings.Contains(string(seen[0].Body), "maintenance")) {
+		if seen := other.ExpectClosed(); level == 5 &&
+			(len(seen) != 1 || seen[0].Body[0] != 0x98 || !strings.Contains(string(seen[0].Body), "maintenance")) {
 			t.Errorf("seen %v", seen)
 		}
 	})

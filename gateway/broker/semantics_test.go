@@ -72,7 +72,8 @@ func TestOverlap(t *testing.T) {
 	pub.Publish("a/b", "x", 2, 1, 0)
 	finish(pub, 2, 1)
 	d := s.ExpectPublish()
-	if d.QoS != 2 || len(d.Props) != 5 || !strings.Contains(hex.EncodeToString(d.Props), "0b01") || !strings.Contains(hex.EncodeToString(d.Props), "0b8001") {
+	if d.QoS != 2 || len(d.Props) != 5 || !strings.Contains(hex.EncodeToString(d.Props), "0b01") ||
+		!strings.Contains(hex.EncodeToString(d.Props), "0b8001") {
 		t.Errorf("got %+v %x", d, d.Props)
 	}
 	take(s, d)
@@ -254,7 +255,10 @@ func TestPublishFromInside(t *testing.T) {
 			t.Errorf("%q was taken", name)
 		}
 	}
-	h.Publish(&message.Message{Topic: "gw", Payload: []byte("2"), Publisher: &principal.Principal{Kind: principal.Gateway, Key: "gateway"}}, nil)
+	h.Publish(
+		&message.Message{Topic: "gw", Payload: []byte("2"), Publisher: &principal.Principal{Kind: principal.Gateway, Key: "gateway"}},
+		nil,
+	)
 	yes.ExpectPublish()
 	yes.ExpectSilence()
 	if h.Ping(t.Context()) != nil {
@@ -317,7 +321,13 @@ func TestSessionCountsItsOwn(t *testing.T) {
 		}
 	}
 	if got.Received != 2 || got.Sent != 1 || got.Denied != 2 || got.Subscriptions != 2 {
-		t.Errorf("%d received, %d sent, %d denied, %d subscriptions; want 2, 1, 2, 2", got.Received, got.Sent, got.Denied, got.Subscriptions)
+		t.Errorf(
+			"%d received, %d sent, %d denied, %d subscriptions; want 2, 1, 2, 2",
+			got.Received,
+			got.Sent,
+			got.Denied,
+			got.Subscriptions,
+		)
 	}
 	if all, suspended := h.Filters(got.Key); len(all) != 2 || all[0] != "ok/a" || all[1] != "ok/b" || len(suspended) != 0 {
 		t.Errorf("filters %q, suspended %q", all, suspended)

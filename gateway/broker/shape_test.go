@@ -95,7 +95,10 @@ func TestB29Connect(t *testing.T) {
 		"level 3":                    {rawclient.Frame(0x10, rawclient.Text("MQIsdp"), []byte{3, 2, 0, 0}, id), 1},
 		"3.1.1 no id, not clean":     {v4(0, rawclient.Text("")), 2},
 		"no CONNECT first":           {rawclient.Frame(0x82, []byte{0, 1}, rawclient.Text("a"), []byte{0}), -1},
-		"thousands of properties":    {v5(2, bytes.Repeat(append([]byte{38}, append(rawclient.Text("k"), rawclient.Text("v")...)...), 3000), id), 0x97},
+		"thousands of properties": {
+			v5(2, bytes.Repeat(append([]byte{38}, append(rawclient.Text("k"), rawclient.Text("v")...)...), 3000), id),
+			0x97,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -123,48 +126,56 @@ func TestB29AfterConnect(t *testing.T) {
 		frame []byte
 		code  byte
 	}{
-		"subscription id 0":        {sub([]byte{11, 0}, "a", 0), 0x82},
-		"two subscription ids":     {sub([]byte{11, 1, 11, 2}, "a", 0), 0x82},
-		"retain handling 3":        {sub(nil, "a", 0x30), 0x82},
-		"reserved options":         {sub(nil, "a", 0x40), 0x81},
-		"subscribe QoS 3":          {sub(nil, "a", 3), 0x81},
-		"no local on a share":      {sub(nil, "$SHARE/g/a", 4), 0x82},
-		"no filter":                {rawclient.Frame(0x82, []byte{0, 1, 0}), 0x82},
-		"unsubscribe nothing":      {rawclient.Frame(0xa2, []byte{0, 1, 0}), 0x82},
-		"subscribe id 0":           {rawclient.Frame(0x82, []byte{0, 0, 0}, rawclient.Text("a"), []byte{0}), 0x82},
-		"subscribe flags":          {rawclient.Frame(0x80, []byte{0, 1, 0}, rawclient.Text("a"), []byte{0}), 0x81},
-		"thousands of filters":     {rawclient.Frame(0x82, []byte{0, 1, 0}, bytes.Repeat(append(rawclient.Text("a"), 0), 5000)), 0x97},
-		"filter not UTF-8":         {sub(nil, "\xff", 0), 0x81},
-		"publish QoS 3":            {rawclient.Frame(0x36, rawclient.Text("a"), []byte{0, 1, 0}), 0x81},
-		"publish DUP QoS 0":        {rawclient.Frame(0x38, rawclient.Text("a"), []byte{0}), 0x81},
-		"publish id 0":             {rawclient.Frame(0x32, rawclient.Text("a"), []byte{0, 0, 0}), 0x82},
-		"publish wildcard":         {rawclient.Frame(0x30, rawclient.Text("a/+"), []byte{0}), 0x90},
-		"publish no topic":         {rawclient.Frame(0x30, rawclient.Text(""), []byte{0}), 0x90},
-		"publish NUL":              {rawclient.Frame(0x30, rawclient.Text("a\x00"), []byte{0}), 0x81},
-		"publish subscription id":  {rawclient.Frame(0x30, rawclient.Text("a"), []byte{2, 11, 1}), 0x82},
-		"publish block too long":   {rawclient.Frame(0x30, rawclient.Text("a"), []byte{9, 1, 0}), 0x81},
-		"publish topic too long":   {rawclient.Frame(0x30, []byte{0xff, 0xff, 'a'}), 0x81},
-		"payload not UTF-8":        {rawclient.Frame(0x30, rawclient.Text("a"), []byte{2, 1, 1}, []byte{0xff}), 0x99},
-		"response topic wildcard":  {rawclient.Frame(0x30, rawclient.Text("a"), append([]byte{6, 8}, rawclient.Text("a/#")...)), 0x82},
-		"puback id 0":              {[]byte{0x40, 2, 0, 0}, 0x82},
-		"puback short":             {[]byte{0x40, 1, 1}, 0x81},
-		"puback code":              {[]byte{0x40, 3, 0, 1, 0x04}, 0x82},
-		"puback trailing":          {[]byte{0x40, 6, 0, 1, 0, 0, 0, 0}, 0x81},
-		"pubrel flags":             {[]byte{0x60, 2, 0, 1}, 0x81},
-		"ping with a body":         {[]byte{0xc0, 1, 0}, 0x81},
-		"disconnect code":          {[]byte{0xe0, 1, 0x8b}, 0x82},
-		"disconnect flags":         {[]byte{0xe1, 0}, 0x81},
-		"raising session expiry":   {[]byte{0xe0, 7, 0, 5, 17, 0, 0, 0, 9}, 0x82},
-		"second CONNECT":           {rawclient.Connect{Level: 5, ID: "x", User: "x"}.Bytes(), 0x82},
-		"CONNACK from a client":    {[]byte{0x20, 3, 0, 0, 0}, 0x82},
-		"SUBACK from a client":     {[]byte{0x90, 4, 0, 1, 0, 0}, 0x82},
-		"PINGRESP from a client":   {[]byte{0xd0, 0}, 0x82},
-		"packet type 0":            {[]byte{0x00, 0}, 0x81},
-		"AUTH without a method":    {[]byte{0xf0, 2, 0x19, 0}, 0x82},
-		"AUTH nobody negotiated":   {rawclient.Frame(0xf0, []byte{0x19}, rawclient.Props(5, append([]byte{21}, rawclient.Text("m")...))), 0x82},
-		"padded length":            {[]byte{0xc0, 0x80, 0}, 0x81},
-		"endless length":           {[]byte{0x30, 0xff, 0xff, 0xff, 0xff, 0xff}, 0x81},
-		"thousands of properties":  {rawclient.Frame(0x30, rawclient.Text("a"), rawclient.Props(5, bytes.Repeat(append([]byte{38}, append(rawclient.Text("k"), rawclient.Text("v")...)...), 3000))), 0x97},
+		"subscription id 0":       {sub([]byte{11, 0}, "a", 0), 0x82},
+		"two subscription ids":    {sub([]byte{11, 1, 11, 2}, "a", 0), 0x82},
+		"retain handling 3":       {sub(nil, "a", 0x30), 0x82},
+		"reserved options":        {sub(nil, "a", 0x40), 0x81},
+		"subscribe QoS 3":         {sub(nil, "a", 3), 0x81},
+		"no local on a share":     {sub(nil, "$SHARE/g/a", 4), 0x82},
+		"no filter":               {rawclient.Frame(0x82, []byte{0, 1, 0}), 0x82},
+		"unsubscribe nothing":     {rawclient.Frame(0xa2, []byte{0, 1, 0}), 0x82},
+		"subscribe id 0":          {rawclient.Frame(0x82, []byte{0, 0, 0}, rawclient.Text("a"), []byte{0}), 0x82},
+		"subscribe flags":         {rawclient.Frame(0x80, []byte{0, 1, 0}, rawclient.Text("a"), []byte{0}), 0x81},
+		"thousands of filters":    {rawclient.Frame(0x82, []byte{0, 1, 0}, bytes.Repeat(append(rawclient.Text("a"), 0), 5000)), 0x97},
+		"filter not UTF-8":        {sub(nil, "\xff", 0), 0x81},
+		"publish QoS 3":           {rawclient.Frame(0x36, rawclient.Text("a"), []byte{0, 1, 0}), 0x81},
+		"publish DUP QoS 0":       {rawclient.Frame(0x38, rawclient.Text("a"), []byte{0}), 0x81},
+		"publish id 0":            {rawclient.Frame(0x32, rawclient.Text("a"), []byte{0, 0, 0}), 0x82},
+		"publish wildcard":        {rawclient.Frame(0x30, rawclient.Text("a/+"), []byte{0}), 0x90},
+		"publish no topic":        {rawclient.Frame(0x30, rawclient.Text(""), []byte{0}), 0x90},
+		"publish NUL":             {rawclient.Frame(0x30, rawclient.Text("a\x00"), []byte{0}), 0x81},
+		"publish subscription id": {rawclient.Frame(0x30, rawclient.Text("a"), []byte{2, 11, 1}), 0x82},
+		"publish block too long":  {rawclient.Frame(0x30, rawclient.Text("a"), []byte{9, 1, 0}), 0x81},
+		"publish topic too long":  {rawclient.Frame(0x30, []byte{0xff, 0xff, 'a'}), 0x81},
+		"payload not UTF-8":       {rawclient.Frame(0x30, rawclient.Text("a"), []byte{2, 1, 1}, []byte{0xff}), 0x99},
+		"response topic wildcard": {rawclient.Frame(0x30, rawclient.Text("a"), append([]byte{6, 8}, rawclient.Text("a/#")...)), 0x82},
+		"puback id 0":             {[]byte{0x40, 2, 0, 0}, 0x82},
+		"puback short":            {[]byte{0x40, 1, 1}, 0x81},
+		"puback code":             {[]byte{0x40, 3, 0, 1, 0x04}, 0x82},
+		"puback trailing":         {[]byte{0x40, 6, 0, 1, 0, 0, 0, 0}, 0x81},
+		"pubrel flags":            {[]byte{0x60, 2, 0, 1}, 0x81},
+		"ping with a body":        {[]byte{0xc0, 1, 0}, 0x81},
+		"disconnect code":         {[]byte{0xe0, 1, 0x8b}, 0x82},
+		"disconnect flags":        {[]byte{0xe1, 0}, 0x81},
+		"raising session expiry":  {[]byte{0xe0, 7, 0, 5, 17, 0, 0, 0, 9}, 0x82},
+		"second CONNECT":          {rawclient.Connect{Level: 5, ID: "x", User: "x"}.Bytes(), 0x82},
+		"CONNACK from a client":   {[]byte{0x20, 3, 0, 0, 0}, 0x82},
+		"SUBACK from a client":    {[]byte{0x90, 4, 0, 1, 0, 0}, 0x82},
+		"PINGRESP from a client":  {[]byte{0xd0, 0}, 0x82},
+		"packet type 0":           {[]byte{0x00, 0}, 0x81},
+		"AUTH without a method":   {[]byte{0xf0, 2, 0x19, 0}, 0x82},
+		"AUTH nobody negotiated": {
+			rawclient.Frame(0xf0, []byte{0x19}, rawclient.Props(5, append([]byte{21}, rawclient.Text("m")...))), 0x82,
+		},
+		"padded length":  {[]byte{0xc0, 0x80, 0}, 0x81},
+		"endless length": {[]byte{0x30, 0xff, 0xff, 0xff, 0xff, 0xff}, 0x81},
+		"thousands of properties": {
+			rawclient.Frame(
+				0x30, rawclient.Text("a"),
+				rawclient.Props(5, bytes.Repeat(append([]byte{38}, append(rawclient.Text("k"), rawclient.Text("v")...)...), 3000)),
+			),
+			0x97,
+		},
 		"property id of two bytes": {rawclient.Frame(0x30, rawclient.Text("a"), []byte{2, 0x81, 0x00}), 0x82},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -198,7 +209,18 @@ func TestB30LegalInput(t *testing.T) {
 		connect := func(id string) *rawclient.Client {
 			c := h.dial()
 			c.Level = level
-			c.Put(rawclient.Frame(0x10, head, rawclient.Props(level), rawclient.Text(id), rawclient.Props(level), rawclient.Text("will/"+id), rawclient.Text(""), rawclient.Text(id), rawclient.Text(""))...)
+			c.Put(
+				rawclient.Frame(
+					0x10,
+					head,
+					rawclient.Props(level),
+					rawclient.Text(id),
+					rawclient.Props(level),
+					rawclient.Text("will/"+id),
+					rawclient.Text(""),
+					rawclient.Text(id),
+					rawclient.Text(""),
+				)...)
 			if p := c.ExpectType(2); p.Body[1] != 0 {
 				t.Fatalf("refused %s", p)
 			}
@@ -234,7 +256,14 @@ func TestConnack(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	c := h.dial()
-	p := c.Connect(rawclient.Connect{Level: 5, User: "x", KeepAlive: 10, Props: append([]byte{17, 0xff, 0xff, 0xff, 0xff, 21}, rawclient.Text("names")...)})
+	p := c.Connect(
+		rawclient.Connect{
+			Level:     5,
+			User:      "x",
+			KeepAlive: 10,
+			Props:     append([]byte{17, 0xff, 0xff, 0xff, 0xff, 21}, rawclient.Text("names")...),
+		},
+	)
 	_ = p
 	c = h.dial()
 	c.Put(rawclient.Connect{Level: 5, User: "x", KeepAlive: 10, Props: []byte{17, 0xff, 0xff, 0xff, 0xff}}.Bytes()...)
@@ -287,13 +316,17 @@ func FuzzShapeAndDecoder(f *testing.F) {
 				if err != nil {
 					continue
 				}
-				pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect, Remaining: len(fr.Body)}, ProtocolVersion: c.Level}
+				pk := packets.Packet{
+					FixedHeader:     packets.FixedHeader{Type: packets.Connect, Remaining: len(fr.Body)},
+					ProtocolVersion: c.Level,
+				}
 				if err := pk.ConnectDecode(bytes.Clone(fr.Body)); err != nil {
 					t.Fatalf("%x passes our check and not the decoder: %v", fr.Raw, err)
 				}
 				if pk.Connect.ClientIdentifier != c.ClientID || pk.Connect.Clean != c.Clean || pk.Connect.Keepalive != c.KeepAlive ||
 					pk.Properties.MaximumPacketSize != c.MaximumPacket ||
-					(pk.Properties.RequestProblemInfo == 0 && pk.Properties.RequestProblemInfoFlag) != (c.Level == 5 && c.RequestProblem == 0) {
+					(pk.Properties.RequestProblemInfo == 0 && pk.Properties.RequestProblemInfoFlag) !=
+						(c.Level == 5 && c.RequestProblem == 0) {
 					t.Fatalf("%x is read differently", fr.Raw)
 				}
 				continue
@@ -301,7 +334,10 @@ func FuzzShapeAndDecoder(f *testing.F) {
 			if frame.Check(fr, level, lim) != nil {
 				continue
 			}
-			pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: fr.Type(), Remaining: len(fr.Body), Qos: fr.First >> 1 & 3}, ProtocolVersion: level}
+			pk := packets.Packet{
+				FixedHeader:     packets.FixedHeader{Type: fr.Type(), Remaining: len(fr.Body), Qos: fr.First >> 1 & 3},
+				ProtocolVersion: level,
+			}
 			var derr error
 			switch fr.Type() {
 			case frame.SUBSCRIBE:

@@ -30,5 +30,9 @@ func certificate(t *testing.T, name string) tls.Certificate {
 }
 
 func serverTLS(t *testing.T) *tls.Config {
-	return &tls.Config{Certificates: []tls.Certificate{certificate(t, "gateway")}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12}
+	return &tls.Config{
+		Certificates: []tls.Certificate{certificate(t, "gateway")},
+		ClientAuth:   tls.RequestClientCert,
+		MinVersion:   tls.VersionTLS12,
+	}
 }

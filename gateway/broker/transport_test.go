@@ -93,7 +93,11 @@ func TestWebSocket(t *testing.T) {
 			for _, path := range []string{"/mqtt", "/$iothub/websocket", "/plant/{a}"} {
 				ctx, cancel := context.WithTimeout(context.Background(), rawclient.Wait)
 				defer cancel()
-				ws, _, err := websocket.Dial(ctx, scheme+h.addr+path, &websocket.DialOptions{Subprotocols: []string{"mqtt"}, HTTPClient: &http.Client{Transport: tr}})
+				ws, _, err := websocket.Dial(
+					ctx,
+					scheme+h.addr+path,
+					&websocket.DialOptions{Subprotocols: []string{"mqtt"}, HTTPClient: &http.Client{Transport: tr}},
+				)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -109,7 +113,11 @@ func TestWebSocket(t *testing.T) {
 			// Another subprotocol, another origin, another path.
 			for name, o := range map[string]*websocket.DialOptions{
 				"subprotocol": {HTTPClient: &http.Client{Transport: tr}},
-				"origin":      {Subprotocols: []string{"mqtt"}, HTTPClient: &http.Client{Transport: tr}, HTTPHeader: http.Header{"Origin": {"https://evil.example"}}},
+				"origin": {
+					Subprotocols: []string{"mqtt"},
+					HTTPClient:   &http.Client{Transport: tr},
+					HTTPHeader:   http.Header{"Origin": {"https://evil.example"}},
+				},
 			} {
 				ctx, cancel := context.WithTimeout(context.Background(), rawclient.Wait)
 				ws, _, err := websocket.Dial(ctx, scheme+h.addr+"/mqtt", o)

@@ -27,8 +27,15 @@ type memory struct {
 }
 
 func newMemory(t *testing.T) *memory {
-	v := &memory{sessions: map[string]message.StoredSession{}, queues: map[string]map[uint64]message.StoredDelivery{},
-		retained: map[string]*message.Message{}, inbound: map[string][]uint16{}, wills: map[uint64]message.StoredWill{}, ops: make(chan func(), 1<<16), done: make(chan struct{})}
+	v := &memory{
+		sessions: map[string]message.StoredSession{},
+		queues:   map[string]map[uint64]message.StoredDelivery{},
+		retained: map[string]*message.Message{},
+		inbound:  map[string][]uint16{},
+		wills:    map[uint64]message.StoredWill{},
+		ops:      make(chan func(), 1<<16),
+		done:     make(chan struct{}),
+	}
 	go func() {
 		defer close(v.done)
 		for op := <-v.ops; op != nil; op = <-v.ops {

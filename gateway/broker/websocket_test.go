@@ -38,8 +38,12 @@ func TestWebSocketInTheMiddleOfAFrame(t *testing.T) {
 			if mqtt != "" {
 				protocol = "Sec-WebSocket-Protocol: mqtt\r\n"
 			}
-			_, _ = fmt.Fprintf(nc, "GET /mqtt HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
-				"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n%s\r\n", protocol)
+			_, _ = fmt.Fprintf(
+				nc,
+				"GET /mqtt HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+					"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n%s\r\n",
+				protocol,
+			)
 			r := bufio.NewReader(nc)
 			if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 				t.Fatalf("%+v %v", resp, err)

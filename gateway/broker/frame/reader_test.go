@@ -62,7 +62,8 @@ func TestReaderSplits(t *testing.T) {
 		stream = append(stream, f...)
 	}
 	for name, src := range map[string]io.Reader{
-		"whole": bytes.NewReader(stream), "bytes": iotest.OneByteReader(bytes.NewReader(stream)), "halves": iotest.HalfReader(bytes.NewReader(stream)),
+		"whole": bytes.NewReader(stream), "bytes": iotest.OneByteReader(bytes.NewReader(stream)),
+		"halves": iotest.HalfReader(bytes.NewReader(stream)),
 	} {
 		r := NewReader(src, 1<<20)
 		for i, w := range want {

@@ -73,7 +73,15 @@ func newRigOn(v session.Vault) *rig { return newRigWith(v, yes{}) }
 func newRigWith(v session.Vault, a session.Access) *rig {
 	dropped := new(atomic.Int64)
 	drop := func(string) { dropped.Add(1) }
-	p := plane.New(plane.Config{Access: a, Vault: v, MaxRetained: 1000, MaxRetainedBytes: 1 << 20, Drop: drop, Denied: func() {}, Delivered: func() {}})
+	p := plane.New(plane.Config{
+		Access:           a,
+		Vault:            v,
+		MaxRetained:      1000,
+		MaxRetainedBytes: 1 << 20,
+		Drop:             drop,
+		Denied:           func() {},
+		Delivered:        func() {},
+	})
 	return &rig{p, session.NewStore(session.Config{Vault: yes{}, Judge: p.Judge, Drop: drop, Index: p,
 		QueueMessages: 1000, QueueBytes: 1 << 20, TotalQueueBytes: 1 << 30}), dropped}
 }
@@ -84,7 +92,16 @@ func (r *rig) session(name string, w io.Writer) (*session.Session, *outbuf.Buffe
 
 func (r *rig) sessionWith(name string, w io.Writer, rights session.Rights) (*session.Session, *outbuf.Buffer, any) {
 	conn := new(int)
-	o := r.st.Open(session.Request{Principal: &principal.Principal{Key: "user:" + name}, Rights: rights, ClientID: name, Level: 4, Clean: true, Conn: conn})
+	o := r.st.Open(
+		session.Request{
+			Principal: &principal.Principal{Key: "user:" + name},
+			Rights:    rights,
+			ClientID:  name,
+			Level:     4,
+			Clean:     true,
+			Conn:      conn,
+		},
+	)
 	b := outbuf.New(sink{w}, outbuf.Config{Limit: 1 << 30, Write: time.Minute, Stall: time.Millisecond})
 	o.Session.Attach(&session.Link{Out: b, Level: 4, Window: 100, Conn: conn})
 	return o.Session, b, conn
@@ -149,7 +166,9 @@ func retained(topic, payload string) *message.Message {
 // live or as retained; it is not left with the one before.
 func TestSubscribeWhileRetaining(t *testing.T) {
 	t.Parallel()
-	for name, early := range map[string]bool{"reads before it is stored": true, "reads after it is stored": false, "subscribes before it is found": false} {
+	for name, early := range map[string]bool{
+		"reads before it is stored": true, "reads after it is stored": false, "subscribes before it is found": false,
+	} {
 		r := newRig()
 		var out strings.Builder
 		s, b, conn := r.session("s", &out)
@@ -406,7 +425,11 @@ func TestRetainedIsStoredInOrder(t *testing.T) {
 		var both sync.WaitGroup
 		for _, payload := range []string{"a", "b", ""} {
 			both.Go(func() {
-				r.p.Publish(plane.Source{}, &message.Message{Topic: "t", Payload: []byte(payload), Retain: true, Publisher: &principal.Principal{Key: "user:x"}}, nil)
+				r.p.Publish(
+					plane.Source{},
+					&message.Message{Topic: "t", Payload: []byte(payload), Retain: true, Publisher: &principal.Principal{Key: "user:x"}},
+					nil,
+				)
 			})
 		}
 		both.Wait()
@@ -424,7 +447,9 @@ func TestExpiredIsNotHandedOn(t *testing.T) {
 	var out strings.Builder
 	s, b, conn := r.session("s", &out)
 	gone := r.subscribe(s, conn, "$share/g/a") // with QoS 0
-	for payload, expires := range map[string]time.Time{"late": time.Now().Add(-time.Second), "soon": time.Now().Add(time.Hour), "never": {}} {
+	for payload, expires := range map[string]time.Time{
+		"late": time.Now().Add(-time.Second), "soon": time.Now().Add(time.Hour), "never": {},
+	} {
 		m := retained("a", payload)
 		m.Expires = expires
 		r.p.Redeliver(gone, m)

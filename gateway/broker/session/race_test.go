@@ -179,7 +179,9 @@ func TestExchangeOfASessionThatEnded(t *testing.T) {
 	old, conn := o.Session, o.Session.claim
 	late, refused := old.Received(conn, 7, nil), old.Received(conn, 8, nil)
 	old.Keep(refused, func(error) {})
-	next := st.Open(Request{Principal: who, Rights: says{}, ClientID: "d1", Clean: true, Persistent: true, Expiry: time.Hour, Conn: new(int)}).Session
+	next := st.Open(
+		Request{Principal: who, Rights: says{}, ClientID: "d1", Clean: true, Persistent: true, Expiry: time.Hour, Conn: new(int)},
+	).Session
 	x := next.Received(next.claim, 8, nil)
 	next.Keep(x, func(error) {})
 	next.Answer(x, message.Success)
