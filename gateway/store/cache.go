@@ -167,7 +167,7 @@ func (c *Cache) WriteDelta(ctx context.Context, d generation.Delta) error {
 	}
 	next := *c.head
 	next.Version, next.Taken = d.Policy.To, d.Taken
-	pending := map[string]op{} // by key: the last word of this delta
+	pending := map[string]op{} // by key: the last operation of this delta on it
 	var ops []op
 	drop := func(k kind, id space.ID) error {
 		for n := uint16(0); ; n++ {
@@ -331,8 +331,8 @@ func (c *Cache) key(gen uint64, id string) string {
 	return string(binary.BigEndian.AppendUint64([]byte(nsGeneration), gen)) + id
 }
 
-// recordID is what a record is called within its generation. The ordinal keeps
-// several records of one id apart: that they collide is for the registry to say.
+// recordID is the name of a record within its generation. The ordinal keeps records
+// with the same id apart: the cache stores them all, and the registry refuses them.
 func recordID(k kind, id space.ID, ordinal uint16) string {
 	b := append([]byte{byte(k)}, id[:]...)
 	return string(binary.BigEndian.AppendUint16(b, ordinal))

@@ -80,7 +80,8 @@ type outcome struct {
 	err  error
 }
 
-// run commits until ctx ends, then commits what is left and returns after the last done.
+// run commits until ctx ends, then commits what was submitted before that, and returns
+// after the last done function.
 func (c *committer) run(ctx context.Context) {
 	outcomes := make(chan []outcome, 16) // a slow done function slows the committer, never reorders
 	var behind sync.WaitGroup

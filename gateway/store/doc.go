@@ -8,25 +8,26 @@
 // has one group committer. What is submitted is committed in submission order,
 // and done functions run in submission order, on one goroutine, after the sync.
 //
-// Integrity: badger opens a damaged directory without complaint and with
-// fewer records (docs/spec/libraries.md 2.3), so nothing it says is believed. Each record
-// carries a CRC; each transaction also writes a head (commit number, live
-// records, sum of their hashes); a witness file beside the directory holds the
-// last commit number. Open reads every record and compares. A store that fails
-// is set aside below quarantine/ with a timestamp, the gateway starts without
-// it, and Quarantined names it. From a messages store that can still be read,
-// the outbox records that verify are carried over: they were acknowledged.
+// Integrity: badger opens a damaged directory without complaint and with fewer records
+// (docs/spec/libraries.md 2.3), so what it reads is checked. Each record carries a
+// CRC; each transaction also writes a head (commit number, live records, sum of their
+// hashes); a witness file beside the directory holds the last commit number. Open
+// reads every record and compares. A store that fails is set aside below quarantine/
+// with a timestamp, the gateway starts without it, and Quarantined names it. From a
+// messages store that can still be read, the outbox records that verify are carried
+// over: they were acknowledged.
 //
-// A badger that dies in its own goroutine at open cannot be recovered from: a
-// marker stands while a directory is opened, the runtime writes a crash into
-// it, and the next start sets the directory aside. A kill from outside leaves an
-// empty marker and is simply tried again.
+// A panic on one of badger's own goroutines during open cannot be recovered from. A
+// marker file therefore exists while a directory is opened: the Go runtime writes the
+// report of a crash into it, and the next start sets the directory aside. If the
+// process was killed from outside, the marker is empty, and the next start opens the
+// directory again.
 //
-// Full disk: badger dies by SIGBUS when the file system is full, so free
-// space is measured before it is touched. Below the mark, writes are refused with
-// ErrDiskFull and the process goes on; removals are allowed a while longer; a
-// ballast file is given up when a start would otherwise be impossible. Compactors
-// run only while as much is free as they could write (headroom.go): otherwise the
+// Full disk: badger dies by SIGBUS when the file system is full, so free space is
+// measured before it is touched. Below Options.MinFree, writes are refused with
+// ErrDiskFull and the process goes on; removals are accepted down to half of it. A
+// ballast file is deleted if a start would be impossible otherwise. Compactors run
+// only while as much is free as they could write (headroom.go): otherwise the
 // directory is opened again without them, and grows until enough is free.
 //
 // Concurrency: all exported methods are safe for concurrent use unless they

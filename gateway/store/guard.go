@@ -14,17 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// marker stands while a directory is opened. While it does, a fatal error of
-// the process is written into it by the runtime (debug.SetCrashOutput, which
-// belongs to this package during Open and is free afterwards).
+// marker is a file that exists while a directory is opened. The runtime writes the
+// report of a fatal error into it (debug.SetCrashOutput, which this package uses
+// during Open only).
 type marker struct {
 	path    string
 	file    *os.File
 	attempt int
 }
 
-// readMarker reports what the last start left behind: the attempt that did not
-// end, and whether badger is what ended it.
+// readMarker reads the marker that a start left behind which did not finish opening:
+// the number of that attempt (0: there is no marker) and, if badger crashed it, the
+// reason.
 func readMarker(path string) (attempt int, blamed string) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -108,7 +109,8 @@ func makeDir(dir string) error {
 	return nil
 }
 
-// protect takes the files from group and others; badger makes some under the process's umask.
+// protect removes the permissions of group and others from the files, because badger
+// creates some with the process's umask.
 func protect(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -146,11 +148,11 @@ func decodeSeq(b []byte) uint64 {
 
 // badgerLog passes warnings and errors on; badger's information is noise to an operator.
 //
-// Nor is what badger says of its block cache passed on. It expects blocks that are
-// read again, and warns once a minute of a hit ratio below 0.4. Here a block is read
-// once and in order: by the check at start, by a backlog that goes upstream, by a
-// queue that is resumed. No cache smaller than all of it would be hit more often, and a
-// cache there must be for compressed blocks.
+// Warnings about badger's block cache are not passed on either. Badger expects blocks
+// that are read again, and warns once a minute of a hit ratio below 0.4. Here a block
+// is read once and in order: by the check at start, by a backlog that goes upstream,
+// by a queue that is resumed. No cache smaller than all of it would be hit more often,
+// and a cache there must be for compressed blocks.
 type badgerLog struct{ log *slog.Logger }
 
 const (
@@ -171,9 +173,10 @@ func (l badgerLog) Warningf(f string, a ...any) {
 func (badgerLog) Infof(string, ...any)  {}
 func (badgerLog) Debugf(string, ...any) {}
 
-// sweepEmpty removes logs of no length: a kill between creating and sizing one
-// leaves it, and badger then refuses the whole directory. If one did hold
-// records, the head and the witness say so.
+// sweepEmpty removes log files of length zero. A process that is killed between
+// creating and sizing a log leaves one, and badger then refuses the whole directory.
+// If such a file had held records, the comparison with the head and the witness would
+// fail.
 func sweepEmpty(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

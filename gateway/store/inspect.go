@@ -36,7 +36,7 @@ func Inspect(dir string, o Options) (inUse bool, err error) {
 	}
 	defer func() { _ = lock.Close() }()
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return true, nil //nolint:nilerr // whoever holds it could open it
+		return true, nil //nolint:nilerr // the process that holds the lock was able to open the store
 	}
 	if o.Key == nil {
 		o.Key = func() ([]byte, error) {
@@ -80,7 +80,7 @@ func accessible(dir string) error {
 	for _, path := range list {
 		info, err := os.Stat(path)
 		if errors.Is(err, os.ErrNotExist) {
-			continue // it was there a moment ago
+			continue // removed since the directory was listed
 		}
 		mode := uint32(unix.R_OK | unix.W_OK)
 		if err == nil && info.IsDir() {

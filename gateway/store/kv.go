@@ -7,8 +7,9 @@ import (
 	"path/filepath"
 )
 
-// KV is a directory of its own for a server that is the source of what it
-// stores: a doubtful one is an error with a hint, never set aside silently.
+// KV is a store for a server that is itself the source of its data. A damaged
+// directory is an error with a hint and is never set aside, because nothing else could
+// supply the data again.
 type KV struct {
 	base *base
 	lock *os.File
@@ -28,7 +29,7 @@ const (
 	kvCount    = 50_000
 )
 
-// kvPrefix keeps foreign keys away from the head.
+// kvPrefix precedes every key of the caller, so that none can be the key of the head.
 const kvPrefix = "k"
 
 // OpenKV opens and checks the store in dir.

@@ -26,7 +26,8 @@ func (c *Cache) MarkDirty(reason string) error {
 	return nil
 }
 
-// ClearDirty takes the mark away: what was missing has been stored by a delta. WriteGeneration does it by itself.
+// ClearDirty removes the mark, after a delta has stored what was missing.
+// WriteGeneration calls it itself.
 func (c *Cache) ClearDirty() error {
 	if err := c.dirty.put(nil, true); err != nil {
 		return &Error{Op: "clear dirty mark", Path: c.dir, Err: err}
@@ -52,7 +53,8 @@ func (c *Cache) HighWater() time.Time {
 	return time.Unix(0, int64(binary.BigEndian.Uint64(v))).UTC()
 }
 
-// RaiseHighWater stores t (synced) if it is later than the mark. Callers keep it to a few an hour.
+// RaiseHighWater stores t (synced) if it is later than the mark. It costs a sync, so
+// callers call it a few times an hour.
 func (c *Cache) RaiseHighWater(t time.Time) error {
 	if !t.After(c.HighWater()) {
 		return nil
@@ -63,8 +65,9 @@ func (c *Cache) RaiseHighWater(t time.Time) error {
 	return nil
 }
 
-// ResetHighWater moves the mark to t, also back, because an operator says that
-// it was wrong. What is cached is then no younger than t: data from a time to come would never age.
+// ResetHighWater sets the mark to t, also to an earlier time, because an operator says
+// that it was wrong. If the cached generation was taken after t, it counts as taken at
+// t: data from the future would not become stale.
 func (c *Cache) ResetHighWater(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

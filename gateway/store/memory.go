@@ -7,12 +7,12 @@ import (
 	"math"
 )
 
-// nowhere stands in errors where a directory would.
+// nowhere is the directory that errors of a store in memory name.
 const nowhere = "(memory)"
 
-// OpenMemory opens an empty store that keeps nothing on any disk: whoever
-// checks a configuration builds everything over it. Marks of time and of the
-// dirty cache cannot be raised in it.
+// OpenMemory opens an empty store that writes nothing to any disk. It is for checking
+// a configuration: the parts of the daemon are built over it. RaiseHighWater and
+// MarkDirty do not work in it, because their files do not exist.
 func OpenMemory(o Options) (*Store, error) {
 	o = o.withDefaults()
 	o.Ballast = -1

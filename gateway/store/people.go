@@ -11,15 +11,15 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// personID names a publisher record: the head of the hash of its content.
+// personID names a publisher record: the first 16 bytes of the hash of its content.
 type personID [16]byte
 
 func (id personID) key() string { return nsPrincipal + string(id[:]) }
 
-// people keeps publishers once instead of in each message: an identity set
-// with groups is larger than most readings. A publisher is kept with its
-// identity set and without its credential (docs/spec/semantics.md 3.9), so that a renewed
-// token makes no new record.
+// people stores each publisher once, and messages refer to it: an identity set with
+// groups is larger than most messages. A publisher is kept with its identity set and
+// without its credential (docs/spec/semantics.md 3.9), so that a renewed token makes
+// no new record.
 type people struct {
 	base *base
 

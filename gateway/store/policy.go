@@ -25,12 +25,14 @@ const (
 	kindCA
 )
 
-// sealed kinds carry secrets (or, for authorities, trust) and are encrypted whole.
+// sealed tells whether records of the kind are encrypted: they hold secrets or, in the
+// case of certificate authorities, must not be altered.
 func (k kind) sealed() bool { return k == kindDevice || k == kindFunction || k == kindCA }
 
-// The stored forms: of what holds a device.Secret, which hides itself from
-// JSON, and of values whose text form belongs to the wire and refuses what it
-// does not know. A cache must give back exactly what it was given.
+// The stored forms of two sorts of values: those that hold a device.Secret, which
+// encodes to JSON as "[redacted]", and those whose text form is that of the management
+// API, which refuses values that it does not know. The cache must return exactly what
+// it was given.
 type (
 	identityForm struct {
 		Kind           uint8

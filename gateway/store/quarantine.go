@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// keepAside bounds what set-aside stores may occupy.
+// keepAside is how many directories below quarantine/ are kept of each store; older
+// ones are deleted, so that they cannot fill the disk.
 const keepAside = 2
 
 // Quarantine is a store that was set aside.
@@ -80,7 +81,8 @@ func openBase(parent string, sp spec, o Options) (*base, *Quarantine, error) {
 		if b != nil {
 			_ = b.close()
 		}
-		// An empty directory that fails at once is no matter of old data: never loop.
+		// If the new, empty directory fails as well, old data is not the cause, and
+		// setting it aside would go on for ever.
 		if !errors.Is(err, ErrCorrupt) || !sp.setAside || q != nil {
 			return nil, q, &Error{Op: "open", Path: dir, Err: err}
 		}
@@ -154,7 +156,8 @@ func prune(aside, name string) {
 	}
 }
 
-// salvage reads what verifies, up to a bound; a block that panics ends it.
+// salvage returns the records that verify and whose key want accepts, up to a bound.
+// It ends at a block over which badger panics.
 func salvage(b *base, want func(string) bool) []op {
 	const limit = 64 << 20
 	var ops []op

@@ -77,7 +77,8 @@ func sumOf(key string, value []byte) sum {
 func (s sum) plus(t sum) sum  { return sum{s[0] + t[0], s[1] + t[1]} }
 func (s sum) minus(t sum) sum { return sum{s[0] - t[0], s[1] - t[1]} }
 
-// head is what the whole directory must add up to.
+// head is the record that says how many records the directory has and what their
+// digest is.
 type head struct {
 	schema uint32
 	seq    uint64 // number of commits

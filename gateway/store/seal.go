@@ -46,7 +46,8 @@ func ownKey(dir string) KeySource {
 }
 
 // sealer encrypts with AES-256-GCM under random nonces. The record's key is
-// authenticated along, so that one device's secret cannot be moved to another.
+// authenticated as additional data, so that one device's secret cannot be moved to
+// another device's record.
 type sealer struct {
 	aead  cipher.AEAD
 	check []byte // tells a wrong key from damage, and says nothing about the key

@@ -70,7 +70,8 @@ func (s *slots) get() []byte {
 	return s.val
 }
 
-// put replaces the value. Without sync it survives the process, not the power.
+// put replaces the value. Without sync the value survives a crash of the process, but
+// not a power cut.
 func (s *slots) put(v []byte, sync bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

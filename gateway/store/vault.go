@@ -47,7 +47,7 @@ func (v *Vault) LoadSessions(yield func(message.StoredSession) error) error {
 		if err != nil {
 			return err
 		}
-		if old := r.InboundQoS2; len(old) > 0 { // they were part of the record once, and would come back with it
+		if old := r.InboundQoS2; len(old) > 0 { // an older release stored them in the session's record, from where they would come back
 			for _, id := range old {
 				v.Receive(r.Key, id, nil)
 			}
@@ -98,7 +98,8 @@ func (v *Vault) LoadRetained(yield func(*message.Message) error) error {
 	})
 }
 
-// SaveSession stores the session without its queue and what it has received.
+// SaveSession stores the session without its queue and without the packet ids that
+// Receive stores.
 func (v *Vault) SaveSession(r message.StoredSession, done func(error)) {
 	b, err := encodeSession(r)
 	if err != nil {
@@ -238,7 +239,8 @@ func (v *Vault) decodeQueued(b []byte) (message.StoredDelivery, error) {
 	return q, r.err
 }
 
-// stateOp keeps what changes with each packet apart from the message, which would be written again each time.
+// stateOp stores what changes with each packet in a record of its own. In the
+// message's record it would cost writing the whole message again each time.
 func stateOp(session string, q *message.StoredDelivery) op {
 	var w writer
 	w.uint(uint64(q.PacketID))

@@ -12,7 +12,7 @@ type Ack struct {
 	Code byte
 }
 
-// ParseAck reads one from a client.
+// ParseAck reads an acknowledgement from a client.
 func ParseAck(f Frame, level byte, lim Limits) (Ack, error) {
 	c := cursor{b: f.Body}
 	a := Ack{ID: c.uint16()}
@@ -52,8 +52,8 @@ func ackCode(kind, code byte) bool {
 	return false
 }
 
-// AppendAck encodes an acknowledgement of that type; below MQTT 5 the code is
-// not on the wire.
+// AppendAck appends an acknowledgement of the packet type kind to dst. The reason code
+// is written only for MQTT 5; 3.1.1 has none.
 func AppendAck(dst []byte, kind byte, id uint16, code, level byte) []byte {
 	first := kind << 4
 	if kind == PUBREL {
@@ -72,8 +72,8 @@ type Disconnected struct {
 	HasSessionExpiry bool
 }
 
-// ParseDisconnect reads the body of a DISCONNECT. `e0 01 04` is the short
-// form with a reason code: disconnect with will.
+// ParseDisconnect reads the body of a DISCONNECT. A body of one byte is a reason code
+// without properties (3.14.2.2.1): `e0 01 04` is a disconnect with will.
 func ParseDisconnect(body []byte, level byte, lim Limits) (Disconnected, error) {
 	var d Disconnected
 	if level < 5 || len(body) == 0 {
@@ -148,8 +148,9 @@ func ParseAuth(body []byte, level byte, lim Limits) (Auth, error) {
 	return a, nil
 }
 
-// CheckSubscribe checks the shape of a SUBSCRIBE; filters are judged one by
-// one later, because each has its own answer.
+// CheckSubscribe checks the structure of a SUBSCRIBE. Whether a filter is valid and
+// may be subscribed to is decided later for each one, because SUBACK has a reason code
+// for each.
 func CheckSubscribe(body []byte, level byte, lim Limits) error {
 	return checkFilters(body, level, lim, true)
 }
@@ -216,7 +217,8 @@ func checkOptions(filter []byte, options, level byte) error {
 	return nil
 }
 
-// shared folds ASCII only, as topic.SplitShared does.
+// shared tells whether the filter begins with $share/, in any case of ASCII letters,
+// as topic.SplitShared reads it.
 func shared(filter []byte) bool {
 	const prefix = "$share/"
 	if len(filter) < len(prefix) {

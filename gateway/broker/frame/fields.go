@@ -6,7 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// cursor takes fields off the front of a body. The first failure sticks.
+// cursor reads fields from the front of a body. After the first failure err is set,
+// and every further read yields a zero value.
 type cursor struct {
 	b   []byte
 	err error
@@ -86,7 +87,7 @@ func (c *cursor) text() []byte {
 	return v
 }
 
-// block is a property block: everything inside its own length.
+// block reads a property block: its length, and as many bytes.
 func (c *cursor) block() []byte {
 	n := c.varint()
 	if c.err == nil && len(c.b) < n {
@@ -111,6 +112,6 @@ func validText(b []byte) bool {
 	return bytes.IndexByte(b, 0) < 0 && utf8.Valid(b)
 }
 
-// validName tells whether b can be a topic name: no wildcard. Emptiness is
-// for the caller: with a topic alias it is legal.
+// validName tells whether b is free of wildcards, as a topic name must be. An empty
+// name passes, because it is legal beside a topic alias: the caller checks that.
 func validName(b []byte) bool { return bytes.IndexByte(b, '+') < 0 && bytes.IndexByte(b, '#') < 0 }

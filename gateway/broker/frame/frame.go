@@ -35,7 +35,7 @@ const (
 	AUTH
 )
 
-// Error is a frame that is not MQTT, or not what a client may send. Code is
+// Error says that a frame is malformed, or is one that a client may not send. Code is
 // the MQTT 5 reason code with which the connection ends.
 type Error struct {
 	Code   byte
@@ -47,7 +47,7 @@ func (e *Error) Error() string { return fmt.Sprintf("%s (0x%02x)", e.Reason, e.C
 func malformed(reason string) error { return &Error{message.MalformedPacket, reason} }
 func violation(reason string) error { return &Error{message.ProtocolError, reason} }
 
-// Limits bound what a well-formed frame may still cost.
+// Limits bound the work that a well-formed frame can cause.
 type Limits struct {
 	UserProperties int // per property block
 	Filters        int // per SUBSCRIBE or UNSUBSCRIBE
@@ -58,7 +58,7 @@ type Limits struct {
 type Frame struct {
 	First byte   // type and flags
 	Body  []byte // what follows the length
-	Raw   []byte // all of it
+	Raw   []byte // the whole packet
 	// Padded: the length was not written in the fewest bytes, which MQTT 5
 	// forbids (1.5.5) and 3.1.1 does not mention.
 	Padded bool
@@ -67,8 +67,9 @@ type Frame struct {
 // Type is the packet type.
 func (f Frame) Type() byte { return f.First >> 4 }
 
-// Check tells whether f is a frame that a client may send after CONNECT, at
-// that protocol level. It is what stands before a foreign decoder.
+// Check tells whether f is a frame that a client may send after CONNECT, at that
+// protocol level. Only a frame that passes is given to the decoder of the protocol
+// library.
 func Check(f Frame, level byte, lim Limits) error {
 	if err := CheckHeader(f, level); err != nil {
 		return err

@@ -37,8 +37,9 @@ func of(ids ...byte) (s set) {
 
 func (s set) has(id byte) bool { return id < 64 && s&(1<<id) != 0 }
 
-// Which properties a client may put into which packet (2.2.2.2). The
-// subscription identifier of a PUBLISH is the server's alone (3.3.4-6).
+// The functions from inConnect to inAuth say which properties a client may put into
+// which packet (2.2.2.2). A PUBLISH of a client has no subscription identifier: only
+// the server sets it (3.3.4-6).
 func inConnect() set {
 	return of(propSessionExpiry, propAuthMethod, propAuthData, propRequestProblem, propRequestResponse,
 		propReceiveMaximum, propTopicAliasMax, propUser, propMaximumPacket)
@@ -57,8 +58,8 @@ func inUnsubscribe() set { return of(propUser) }
 func inDisconnect() set  { return of(propSessionExpiry, propReasonString, propUser) }
 func inAuth() set        { return of(propAuthMethod, propAuthData, propReasonString, propUser) }
 
-// Properties are the properties of one packet, those that were present in
-// seen. Byte slices alias the packet.
+// Properties are the properties of one packet; seen is the set of those that were
+// present. Byte slices alias the packet.
 type Properties struct {
 	seen                          set
 	PayloadFormat, RequestProblem byte
@@ -87,7 +88,7 @@ func (p *Properties) HasTopicAlias() bool { return p.seen.has(propTopicAlias) }
 // HasAuthMethod tells whether an authentication method was present.
 func (p *Properties) HasAuthMethod() bool { return p.seen.has(propAuthMethod) }
 
-// Message copies what travels with a message.
+// Message copies the properties that are forwarded to the receivers of a message.
 func (p *Properties) Message() message.Properties {
 	if p.seen == 0 {
 		return message.Properties{}

@@ -59,7 +59,7 @@ type Outgoing struct {
 	Expiry      uint32 // seconds left; only when the message expires
 }
 
-// Append encodes o behind dst.
+// Append appends the encoded packet to dst.
 func (o *Outgoing) Append(dst []byte, level byte) []byte {
 	m := o.Message
 	n := 2 + len(m.Topic) + len(m.Payload)

@@ -22,7 +22,8 @@ type Reader struct {
 	Max int
 }
 
-// NewReader reads from src; it allocates when the first bytes are wanted.
+// NewReader returns a Reader of src for packets of at most max bytes. Its buffer is
+// allocated by the first call of Next.
 func NewReader(src io.Reader, max int) *Reader { return &Reader{src: src, Max: max} }
 
 // Buffered tells whether bytes are waiting that Next can look at without reading.

@@ -42,7 +42,7 @@ func (l *Link) cloud(id string, c iothub.CloudMessage) {
 	}
 	l.mu.Unlock()
 	if waiting > 0 {
-		return // insist offers it in its turn, or it stays at the hub
+		return // insist offers it after those before it; if there are too many, it stays at the hub
 	}
 	l.offer(c, func(missed bool) {
 		if !missed {
@@ -106,7 +106,7 @@ func (l *Link) insist(id string) {
 			continue
 		}
 		back.Reset()
-		wait = 0 // what waits behind it goes at once
+		wait = 0 // the next command is offered at once
 		l.mu.Lock()
 		if l.commands[id] = l.commands[id][1:]; len(l.commands[id]) == 0 {
 			delete(l.commands, id)

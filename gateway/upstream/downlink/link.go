@@ -4,9 +4,9 @@
 // Telemetry goes the other way, through the outbox, over the same sessions
 // (Link.Connector).
 //
-// Nothing that comes down is passed on undecided. A cloud-to-device message is published as
-// Options.As and decided like any publish; a direct method is decided as
-// the cloud-to-device message that it stands for; twins are judged by whoever keeps them.
+// Nothing that comes down is passed on undecided. A cloud-to-device message is
+// published as Options.As and decided like any publish; a direct method is decided as
+// the cloud-to-device message that it stands for; twins are decided by Options.Twins.
 //
 // Handlers run on the connections' readers and never wait. Run ends after the
 // methods under way have.
@@ -55,8 +55,8 @@ type Options struct {
 	// Publish publishes a message, decided like any other. done gets nil or a
 	// *message.Refused, on any goroutine.
 	Publish func(m *message.Message, done func(error))
-	// Twins is asked for when something comes down, because whoever keeps the
-	// twins needs this Link first.
+	// Twins returns the receiver of twins and methods. It is a function because that
+	// receiver is built after this Link, which it needs.
 	Twins func() Twins
 	// Audit takes the decision about each direct method.
 	Audit func(message.AuditRecord)
@@ -108,10 +108,10 @@ func New(o Options) (*Link, error) {
 	return l, err
 }
 
-// Connector is the way up for the outbox, over the same sessions.
+// Connector sends the outbox's messages to the hub, over the same sessions.
 func (l *Link) Connector() upstream.Connector { return l.hub }
 
-// key yields the symmetric key of a downstream device, where a session for each is wanted.
+// key yields the symmetric key of a downstream device, if Options.PerDevice is set.
 func (l *Link) key(id string) ([]byte, bool) {
 	if !l.o.PerDevice {
 		return nil, false
@@ -166,11 +166,11 @@ func (l *Link) RegistryChanged() {
 }
 
 // match holds a session for the device if it is connected and can have one, and
-// releases the one that it has otherwise. l.mu is held.
+// releases the one that it has otherwise. It is called with l.mu held.
 func (l *Link) match(id string) {
 	var session *iothub.Session
 	if l.here[id] > 0 {
-		session, _ = l.hub.Session(id) // an error: it rides on the gateway's identity
+		session, _ = l.hub.Session(id) // on an error session is nil: the device uses the gateway's own session
 	}
 	switch release := l.held[id]; {
 	case session != nil && release == nil:

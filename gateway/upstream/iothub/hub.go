@@ -1,14 +1,14 @@
 // Package iothub links the gateway to an IoT Hub: MQTT 3.1.1 over TLS, with
 // the hub's topics (docs/spec/device-update.md 5).
 //
-// Identities. A downstream device whose symmetric key the gateway holds gets
-// a connection of its own (one per device: the hub drops the first of two),
-// opened on demand and shared by everything that concerns the device. All
-// others (X.509 devices, whose keys never leave them, modules, users) ride on
-// the gateway's own identity: their messages are telemetry of the gateway with
-// the property gatehouse-origin naming who published ("{device}" or "{device}/{module}"). A
-// message that is no telemetry carries its topic in gatehouse-topic. Twins, methods
-// and cloud-to-device messages exist only for identities with a connection.
+// Identities. A downstream device whose symmetric key the gateway holds gets a
+// connection of its own (one per device: the hub drops the first of two), opened on
+// demand and shared by everything that concerns the device. All others (X.509 devices,
+// whose keys never leave them, modules, users) use the session of the gateway's own
+// identity: their messages are telemetry of the gateway with the property
+// gatehouse-origin naming who published ("{device}" or "{device}/{module}"). A message
+// that is no telemetry carries its topic in gatehouse-topic. Twins, methods and
+// cloud-to-device messages exist only for identities with a connection.
 //
 // A session counts as up only after its probe came back: a GET of its twin.
 //
@@ -34,7 +34,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 )
 
-// Property names in the bag of what rides on the gateway's identity.
+// Names of properties in the property bag of messages that others publish over the
+// gateway's own session.
 const (
 	OriginProperty = "gatehouse-origin"
 	TopicProperty  = "gatehouse-topic"

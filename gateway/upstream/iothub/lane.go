@@ -14,7 +14,7 @@ import (
 // maxEvent is what the hub takes as one device-to-cloud message, properties included; more ends the connection.
 const maxEvent = 256 << 10
 
-// lane is a session as the pump sees it.
+// lane is a session as an upstream.Conn, for the pump of the outbox.
 type lane struct {
 	session *Session
 	conn    *mqttconn.Conn
@@ -53,7 +53,7 @@ func (l *lane) Release(broken bool) {
 func eventTopic(identity, to string, m *message.Message) (string, error) {
 	bag := make([]message.UserProperty, 0, len(m.Via.Properties)+2)
 	for _, p := range m.Via.Properties {
-		if p.Key != OriginProperty && p.Key != TopicProperty { // ours to say
+		if p.Key != OriginProperty && p.Key != TopicProperty { // only the gateway may set these two
 			bag = append(bag, p)
 		}
 	}

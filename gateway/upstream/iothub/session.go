@@ -80,7 +80,7 @@ func (s *Session) Hold() (release func()) {
 		defer s.mu.Unlock()
 		if s.holds--; s.holds == 0 && s.stop != nil {
 			s.stop()
-			s.conn, s.failed = nil, false // it is going: who comes now waits for the next
+			s.conn, s.failed = nil, false // the session ends: a request that comes now waits for its next connection
 		}
 	})
 }
@@ -102,7 +102,7 @@ func (s *Session) ensure() {
 		s.mu.Lock()
 		s.running, s.stop = false, nil
 		s.mu.Unlock()
-		s.ensure() // held again in between
+		s.ensure() // somebody may have held the session again while it ended
 	})
 }
 
@@ -171,14 +171,15 @@ func (s *Session) connect(ctx context.Context) (*mqttconn.Conn, time.Time, error
 		}
 	}
 	if err == nil {
-		// The probe, and at once what an answer to missed desired changes must start from.
+		// This GET of the twin is the probe. Its answer also has the changes of
+		// desired properties that were missed while the connection was down.
 		var twin []byte
 		probe, cancel := context.WithTimeout(ctx, h.opt.ProbeWait)
 		defer cancel()
 		twin, err = s.get(probe, conn)
 		var status *StatusError
 		switch {
-		case errors.As(err, &status): // throttled, say: it came back all the same
+		case errors.As(err, &status): // an error status (throttling, for instance) is an answer too, so the probe came back
 			err = nil
 		case err == nil && h.opt.Handlers.Twin != nil:
 			s.mu.Lock()
@@ -217,7 +218,8 @@ func (h *Hub) dial(ctx context.Context, cert *tls.Certificate) (net.Conn, error)
 	return t, nil
 }
 
-// hold announces the connection and waits for its end; nil: it is time for a new token.
+// hold makes conn the session's connection and waits for its end. It returns nil if
+// ctx ended, or if the token is about to expire and needs a new connection.
 func (s *Session) hold(ctx context.Context, conn *mqttconn.Conn, expires time.Time) error {
 	s.set(conn)
 	defer func() {
@@ -241,7 +243,7 @@ func (s *Session) hold(ctx context.Context, conn *mqttconn.Conn, expires time.Ti
 			return conn.Err()
 		case <-renew:
 			return nil
-		case <-tick.C: // an open socket proves nothing
+		case <-tick.C: // an open socket does not prove that the hub answers: probe again
 			probe, cancel := context.WithTimeout(ctx, s.hub.opt.ProbeWait)
 			_, err := s.get(probe, conn)
 			cancel()
@@ -264,8 +266,9 @@ func (s *Session) set(conn *mqttconn.Conn) {
 	s.change = make(chan struct{})
 }
 
-// fail lets those go who wait for a connection: a hub that cannot be reached
-// would cost each request of a device all the time that an answer may take.
+// fail notes that an attempt to connect failed, and wakes the callers of soon.
+// Otherwise each request of a device would wait for its whole timeout while the hub
+// cannot be reached.
 func (s *Session) fail() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -284,8 +287,8 @@ func (s *Session) abandon() {
 	clear(s.pending)
 }
 
-// soon is wait for a request that somebody waits for: ErrOffline once a
-// connection could not be had.
+// soon is wait for a request whose caller waits for the answer: it returns ErrOffline
+// as soon as an attempt to connect has failed, instead of waiting for the next one.
 func (s *Session) soon(ctx context.Context) (*mqttconn.Conn, error) {
 	conn, err := s.await(ctx, true)
 	if err != nil && !errors.Is(err, ErrOffline) {

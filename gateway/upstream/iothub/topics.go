@@ -10,7 +10,7 @@ import (
 
 var errInvalid = errors.New("invalid")
 
-// validRequest bounds a request id: it is put into topics again.
+// validRequest checks a request id, because it is put into the topic of the answer.
 func validRequest(rid string) bool {
 	if rid == "" || len(rid) > 128 {
 		return false
@@ -61,7 +61,8 @@ func response(rest string) (rid string, a answer, ok bool) {
 	return q["$rid"], a, true
 }
 
-// arrived sorts what the hub sends; whatever is not exactly one of its topics is counted and dropped.
+// arrived handles a message from the hub by its topic. A message on any topic that the
+// hub does not use is counted and dropped.
 func (s *Session) arrived(m mqttconn.Message) {
 	if !s.take(m) {
 		m.Ack()

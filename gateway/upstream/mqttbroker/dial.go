@@ -46,7 +46,8 @@ func parse(text string) (endpoint, error) {
 	return e, nil
 }
 
-// tls completes what the operator gave: the name that is expected, and TLS 1.2 at least.
+// tls returns the operator's settings with the server name of the URL, unless they
+// name one, and with TLS 1.2 as the least version.
 func (e endpoint) tls(given *tls.Config) *tls.Config {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if given != nil {
@@ -75,7 +76,7 @@ func (l *Link) dial(ctx context.Context) (net.Conn, error) {
 	return t, nil
 }
 
-// open is the TCP connection.
+// open opens the TCP connection.
 func (l *Link) open(ctx context.Context) (net.Conn, error) {
 	dial := l.opt.Dial
 	if dial == nil {
@@ -109,8 +110,8 @@ func (l *Link) dialWeb(ctx context.Context) (net.Conn, error) {
 	return &webConn{Conn: websocket.NetConn(context.WithoutCancel(ctx), ws, websocket.MessageBinary), ws: ws}, nil
 }
 
-// webConn ends without the closing handshake of WebSocket, for which its peer
-// may let it wait. MQTT has said goodbye before that, or has no need to.
+// webConn is a WebSocket connection whose Close omits the closing handshake, because
+// the peer could delay it. An orderly end has sent MQTT's DISCONNECT before that.
 type webConn struct {
 	net.Conn
 	ws *websocket.Conn

@@ -14,7 +14,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/upstream/mqttconn"
 )
 
-// Lane implements upstream.Connector: there is one connection.
+// Lane implements upstream.Connector: all devices share one connection.
 func (l *Link) Lane(string) string { return "" }
 
 // Connect implements upstream.Connector: it waits for Run to have a proven connection.
@@ -55,7 +55,8 @@ func (l lane) Release(broken bool) {
 	}
 }
 
-// local is the topic in the gateway and the rule that gave it; "" and why there is none.
+// local returns the topic that a message from upstream gets in the gateway, and the
+// rule that gave it; or "", and why there is none.
 func (l *Link) local(name string) (to string, rule *mapping.Rule, why string) {
 	for i := range l.opt.Down {
 		to, ok := l.opt.Down[i].Rewrite(name, nil)
@@ -105,7 +106,7 @@ func (l *Link) arrived(m mqttconn.Message) {
 		m.Ack()
 		select {
 		case l.probe <- string(m.Payload):
-		default: // nobody waits: somebody else writes to the topic
+		default: // no probe is under way: another client wrote to the probe topic
 		}
 		return
 	}
@@ -131,8 +132,8 @@ func (l *Link) arrived(m mqttconn.Message) {
 		Accepted:  time.Now(),
 		Publisher: l.opt.Principal,
 	}, func(err error) {
-		// A receiver that does not keep up is its own matter: what waits for
-		// it there would hold up everybody else's messages here.
+		// A message that one receiver's queue was too full for is acknowledged too: if
+		// the broker kept it, it would delay the messages for all other receivers.
 		var refused *message.Refused
 		if message.Final(err) || errors.As(err, &refused) && refused.Code == message.QuotaExceeded {
 			m.Ack()
@@ -140,9 +141,9 @@ func (l *Link) arrived(m mqttconn.Message) {
 	})
 }
 
-// checkTopics refuses malformed rules, and those by which a message could
-// come back: what goes up must match nothing that is taken down, unless the
-// broker is asked to keep it apart.
+// checkTopics refuses malformed rules, and rules that form a loop: a topic that goes
+// up must not match a filter that is taken down, unless Options.Bridge asks the broker
+// not to send it back.
 func checkTopics(o Options) error {
 	var errs []error
 	for _, d := range o.Down {

@@ -34,10 +34,10 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/upstream/mqttconn"
 )
 
-// Receive publishes a message from upstream in the gateway, decided like any
-// publish. done(nil), or done of a *message.Refused that does not pass by or
-// says that a receiver's queue is full, acknowledges it to the broker; any
-// other error leaves it there, to be sent again.
+// Receive publishes a message from upstream in the gateway, decided like any publish.
+// It is acknowledged to the broker after done(nil), and after an error that is final
+// (message.Final) or says that a receiver's queue is full (message.QuotaExceeded).
+// After any other error the broker keeps it, and sends it again.
 type Receive func(m *message.Message, done func(error))
 
 // Options of New.
@@ -55,7 +55,8 @@ type Options struct {
 	// message gives its topic here. What no rule takes is not taken in.
 	Down    []mapping.Rule
 	Receive Receive
-	// Principal is as whom messages from upstream are published; its Kind must be principal.Upstream.
+	// Principal is the publisher of messages from upstream; its Kind must be
+	// principal.Upstream.
 	Principal *principal.Principal
 	// Routes are the outbox's, for the loop check.
 	Routes []upstream.Route
@@ -184,8 +185,8 @@ func (l *Link) connect(ctx context.Context) (*mqttconn.Conn, error) {
 	return conn, nil
 }
 
-// prove probes a new connection and then subscribes. The probe comes first and
-// alone: without it nothing is known to work.
+// prove probes a new connection and then subscribes. The probe comes first: until it
+// has returned, it is not known that messages pass through the broker.
 func (l *Link) prove(ctx context.Context, conn *mqttconn.Conn) error {
 	if !l.opt.Bridge {
 		codes, err := conn.Subscribe(ctx, l.opt.ProbeTopic)
@@ -255,7 +256,7 @@ func (l *Link) acknowledged(ctx context.Context, conn *mqttconn.Conn, nonce stri
 	}
 }
 
-// hold announces the connection and watches it until it ends.
+// hold makes conn the link's connection and probes it until it ends.
 func (l *Link) hold(ctx context.Context, conn *mqttconn.Conn) error {
 	l.set(conn)
 	defer func() {

@@ -82,7 +82,7 @@ type Conn struct {
 
 	mu      sync.Mutex
 	err     error       // guarded by mu; set before done is closed
-	handing func(error) // guarded by mu; acked of what publish is handing to the library
+	handing func(error) // guarded by mu; the acknowledgement function of the message that publish is handing to the library
 	dropped uint64
 
 	subscribe sync.Mutex // one SUBSCRIBE at a time, so that its SUBACK can be checked
@@ -229,7 +229,7 @@ func (c *Conn) await() {
 				c.fail(err)
 			}
 		case <-c.done:
-			for { // what was published before the end
+			for { // complete what was published before the end
 				select {
 				case t := <-c.pending:
 					t.acked(c.Err())
@@ -244,8 +244,8 @@ func (c *Conn) await() {
 	}
 }
 
-// Publish sends a message at QoS 0 or 1. acked is called exactly once if it
-// returns nil. One goroutine calls it, or the order is the callers' matter.
+// Publish sends a message at QoS 0 or 1. acked is called exactly once if it returns
+// nil. The order of concurrent calls is undefined.
 func (c *Conn) Publish(topic string, qos byte, retain bool, payload []byte, acked func(error)) error {
 	if len(topic) > 65535 {
 		return fmt.Errorf("topic: %w", ErrString)
@@ -279,7 +279,7 @@ func (c *Conn) publish() {
 		call := func(err error) { once.Do(func() { o.acked(err) }) }
 		c.hand(call)
 		if err := c.Err(); err != nil {
-			call(err) // await may have left already
+			call(err) // await may have ended already
 			return
 		}
 		t := c.client.Publish(o.topic, o.qos, o.retain, o.payload)
@@ -296,7 +296,7 @@ func (c *Conn) publish() {
 	}
 }
 
-// hand notes whose acknowledgement function is with publish, and returns the one before.
+// hand sets c.handing and returns what it was before.
 func (c *Conn) hand(acked func(error)) (before func(error)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
