@@ -51,10 +51,10 @@ type Options struct {
 	MaxBody           int64         // of one answer; 0: 64 MiB
 	MaxObjects        int           // of one collection; 0: 1,000,000
 
-	// OnTime is told the server's clock, as authenticated by TLS, and over which
-	// connection it was said (equal values: the same one). A time at which the server's own
-	// certificate would not be valid is nobody's word. It returns true to
-	// have the next request made over another connection. May be nil.
+	// OnTime gets the time that the server gives in its Date header, and a value that
+	// is equal for all answers over one connection. A time at which the server's
+	// certificate would not be valid is left out. If OnTime returns true, the next
+	// request is made over another connection. May be nil.
 	OnTime func(said time.Time, connection any) (elsewhere bool)
 	// Sleep waits, or returns the context's error; nil: a timer.
 	Sleep func(ctx context.Context, d time.Duration) error
@@ -109,7 +109,7 @@ func New(o Options) (*Client, error) {
 	}, nil
 }
 
-// Close lets go of idle connections.
+// Close closes idle connections.
 func (c *Client) Close() { c.idle() }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -236,8 +236,9 @@ func (c *Client) try(ctx context.Context, path, address, authorization string, w
 	return status, body, 0, nil
 }
 
-// tell hands on what the server says about the time. Its certificate was judged
-// by this machine's clock, so it bounds what the server may say.
+// tell passes the server's time to OnTime, if the server's certificate is valid at
+// that time. TLS checked the certificate by this machine's clock: a server cannot move
+// the clock to where its own certificate would be refused.
 func (c *Client) tell(resp *http.Response) {
 	t, err := http.ParseTime(resp.Header.Get("Date"))
 	if err != nil || len(resp.TLS.PeerCertificates) == 0 {

@@ -66,10 +66,10 @@ func (c *Client) CreateSensor(ctx context.Context, n NewSensor) (space.ID, int, 
 	return space.ID{}, status, err
 }
 
-// taken finds out whether a refused sensor is there already.
+// taken looks for a sensor that has the hardware id of the refused one already.
 func (c *Client) taken(ctx context.Context, path string, n NewSensor) (space.ID, int, error) {
 	q := url.Values{"hardwareIds": {n.HardwareID}}
-	if strings.ContainsAny(n.HardwareID, ",;") { // a filter would take it for several
+	if strings.ContainsAny(n.HardwareID, ",;") { // a filter would read it as several hardware ids
 		q = url.Values{"deviceIds": {n.DeviceID.String()}}
 	}
 	list, err := c.collection(ctx, path, q)
@@ -81,7 +81,7 @@ func (c *Client) taken(ctx context.Context, path string, n NewSensor) (space.ID,
 		if err != nil {
 			return space.ID{}, 0, malformed(path, err)
 		}
-		// A server that ignores the question answers with everything.
+		// A server that ignores the filter answers with all sensors.
 		if !strings.EqualFold(s.HardwareID, n.HardwareID) {
 			continue
 		}
@@ -93,8 +93,9 @@ func (c *Client) taken(ctx context.Context, path string, n NewSensor) (space.ID,
 	return space.ID{}, http.StatusBadRequest, nil
 }
 
-// post sends one request; how often a write is repeated is its owner's business.
-// An answer of 401 does nothing on the server: what follows with another token is the same attempt.
+// post sends one request; the caller decides whether it is repeated. A 401 has changed
+// nothing on the server, so the request is then sent once more if there is another
+// token.
 func (c *Client) post(ctx context.Context, path string, document any) (int, []byte, error) {
 	fail := func(err error) (int, []byte, error) {
 		return 0, nil, &Error{Op: http.MethodPost, Path: path, Hint: hint(err), Err: err}

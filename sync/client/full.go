@@ -19,8 +19,9 @@ func (c *Client) Full(ctx context.Context) (wire.Full, error) {
 		if errors.Is(err, wire.ErrNoFeed) {
 			return c.fullByAgreement(ctx)
 		}
-		// A gap while reading: our own rights changed, or the feed is
-		// short. What was read is of no use.
+		// The feed has a gap: while the collections were read, the gateway's own
+		// rights changed, or the feed forgot changes. What was read cannot be
+		// completed.
 		if !errors.Is(err, wire.ErrGap) {
 			return full, err
 		}
@@ -170,8 +171,8 @@ func (c *Client) pass(ctx context.Context) (wire.Full, error) {
 	return f, c.extensions(ctx, &f)
 }
 
-// extensions are collections that the original never had: where they are
-// missing, there is nothing of the kind.
+// extensions reads the collections that the original service (see sync/wire) did not
+// have. If the server answers 404 for one, it is empty.
 func (c *Client) extensions(ctx context.Context, f *wire.Full) error {
 	q := url.Values{"site": {c.o.Site.String()}}
 	var unreadable error
@@ -190,7 +191,7 @@ func (c *Client) extensions(ctx context.Context, f *wire.Full) error {
 			for _, o := range l {
 				d, why, err := wire.HeldAzureDeny(o)
 				switch {
-				case err != nil: // leaving a denial out would grant
+				case err != nil: // without the deny assignments more would be granted
 					unreadable = malformed("/gateway/azure/denyassignments", err)
 				case why != nil:
 					f.Problems = append(f.Problems, wire.Problem{Type: wire.TypeAzureDeny, ID: d.ID.String(), Reason: why.Error()})
@@ -224,8 +225,9 @@ func (c *Client) assignments(f *wire.Full, list []wire.Object) []model.Assignmen
 	return kept
 }
 
-// checkSite makes sure that the configured path is the one that the site's
-// space has: devices are found by the space, assignments by the path.
+// checkSite makes sure that the configured path is the path of the site's space.
+// Devices are read by the space and assignments by the path: if they differed, rights
+// would be decided for another place than that of the devices.
 func (c *Client) checkSite(ctx context.Context) error {
 	if c.o.Site.IsRoot() {
 		return nil

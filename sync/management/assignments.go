@@ -49,7 +49,7 @@ func (c *call) getAssignments() error {
 			continue
 		case personal && !c.isMe(a.Who):
 			continue
-		// One's own assignments are no secret.
+		// A caller may always see its own assignments.
 		case !c.view.sees(wire.TypeAssignment, a.Path) && !(personal && c.isMe(a.Who)):
 			continue
 		}
@@ -143,8 +143,9 @@ func (c *call) deleteAssignment() error {
 	return c.noContent(nil)
 }
 
-// checkAssignment answers whether a user holds a right (docs/spec/management-api.md 3.3). About
-// themselves everybody may ask; about others, whoever may read assignments there.
+// checkAssignment answers whether a user holds a right (docs/spec/management-api.md
+// 3.3). A caller may ask about itself; asking about others needs the right to read
+// assignments there.
 func (c *call) checkAssignment() error {
 	user, err := space.ParseID(c.query.get("userId"))
 	if err != nil || user.IsZero() {

@@ -124,9 +124,9 @@ func (c *call) gainsKeys(t *tx, from, to space.Path) bool {
 		!c.may(t, model.Delete, model.Device, from)
 }
 
-// relate checks what a new or changed device (old nil: new) means for others:
-// its ids are its own, and a gatewayId, which lets one device act for another,
-// is set only by someone who may update both.
+// relate checks what a new or changed device (old is nil for a new one) means for
+// other devices: no other device may have its ids, and only a caller that may update
+// both may set a gatewayId, because it lets one device act for another.
 func (c *call) relate(t *tx, old, d *wire.Device) error {
 	if err := t.checkDevice(d); err != nil {
 		return err

@@ -1,7 +1,7 @@
-// Package management is the server of the management API: the cloud side of
-// the building (docs/spec/management-api.md 3 and 4; docs/spec/semantics.md 4 and
-// 7), and, below gateway/, what the original never had: a change feed, the
-// Azure items and the certificate authorities.
+// Package management is the server of the management API: the cloud side of the
+// building (docs/spec/management-api.md 3 and 4; docs/spec/semantics.md 4 and 7), and,
+// below gateway/, what the original service (see sync/wire) did not have: a change
+// feed, the Azure items and the certificate authorities.
 //
 // Concurrency. All of the state is one immutable snapshot behind an atomic
 // pointer. A request answers from the snapshot that it found, so that no

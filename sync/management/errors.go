@@ -35,7 +35,8 @@ func tooMany() error {
 	return &failure{http.StatusTooManyRequests, "429.600.000.000", "The request has been throttled."}
 }
 
-// forbidden says no more than the original did: not which right is missing.
+// forbidden is a 403. Like that of the original service, its body does not say which
+// right is missing.
 func forbidden() error {
 	return &failure{http.StatusForbidden, "403.600.000.001", "System error."}
 }
@@ -73,7 +74,8 @@ func writeFailure(w http.ResponseWriter, f *failure) {
 	}{inner{f.code, f.message}})
 }
 
-// writeUnauthorized is the frame's own answer, not wrapped in "error".
+// writeUnauthorized answers 401 with a bare message: the original service's web
+// framework sent it, and did not wrap it in "error" like the other failures.
 func writeUnauthorized(w http.ResponseWriter) {
 	w.Header().Set("WWW-Authenticate", "Bearer")
 	writeJSON(w, http.StatusUnauthorized, map[string]string{"message": "Authorization has been denied for this request."})

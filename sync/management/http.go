@@ -237,7 +237,7 @@ func (c *call) may(t *tx, access model.Access, r model.ResourceType, at space.Pa
 	return t.base.policy.allowed(&c.caller.Subject, access, r, at)
 }
 
-// need is may, as an error.
+// need returns an error (403) unless may allows the operation.
 func (c *call) need(t *tx, access model.Access, r model.ResourceType, at space.Path) error {
 	if !c.may(t, access, r, at) {
 		return forbidden()

@@ -25,9 +25,9 @@ type Content struct {
 	AzureDenies      []model.AzureDeny
 }
 
-// Import puts content into the server as one transaction, replacing what has
-// the same id. It is the owner's way in and asks nobody's rights, but what it
-// puts must hold together like everything else: an error changes nothing.
+// Import puts content into the server as one transaction, replacing what has the same
+// id. It is for whoever runs the server and checks no rights, but the content must be
+// consistent, like everything that comes in over the API. An error changes nothing.
 func (s *Server) Import(c Content) error {
 	return s.update(func(t *tx) error {
 		if err := t.importTree(&c); err != nil {

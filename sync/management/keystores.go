@@ -94,7 +94,7 @@ func (c *call) postKey() error {
 		}
 		number = 1
 		if n := len(k.Keys); n > 0 {
-			number = k.Keys[n-1].ID + 1 // never a number twice: it names a key in tokens
+			number = k.Keys[n-1].ID + 1 // a number is never used twice, because tokens name their key by it
 		}
 		var b [32]byte
 		_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead

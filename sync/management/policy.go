@@ -53,7 +53,8 @@ func newView(p policy, s *model.Subject, site space.Path) *view {
 	return &view{policy: p, subject: s, site: site, known: map[question]bool{}}
 }
 
-// mayRead remembers: a collection asks the same few questions for each row.
+// mayRead keeps its answers, because a collection asks the same few questions for each
+// row.
 func (v *view) mayRead(t model.ResourceType, at space.Path) bool {
 	q := question{t, at}
 	ok, known := v.known[q]

@@ -2,9 +2,9 @@ package management
 
 import "github.com/gatehouse/gatehouse/device"
 
-// DeviceByHubID finds the one device record with the IoT Hub device id; false
-// when there is none or more than one. For what runs beside the server in one
-// process (the development hub); it asks nobody's rights.
+// DeviceByHubID finds the one device record with the IoT Hub device id; false when
+// there is none or more than one. It is for the development hub, which runs in the
+// same process, and checks no rights.
 func (s *Server) DeviceByHubID(id string) (device.Device, bool) {
 	var found device.Device
 	n := 0

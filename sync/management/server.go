@@ -47,7 +47,7 @@ type Server struct {
 	o       Options
 	mux     *http.ServeMux
 	limiter *rate.Limiter
-	refused rate.Sometimes // how often strangers reach the log
+	refused rate.Sometimes // limits how often refused requests are logged
 	log     *slog.Logger
 
 	write sync.Mutex // held from the first look at the state to its replacement
@@ -115,7 +115,8 @@ func (s *Server) newEpoch(st *state) error {
 // Version is the version of the current snapshot.
 func (s *Server) Version() model.Version { return s.state.Load().version }
 
-// Empty tells whether nothing was ever stored: nobody has any right yet.
+// Empty tells whether nothing was ever stored; then nobody has any right, and only
+// Import can put something in.
 func (s *Server) Empty() bool { return s.state.Load().version.Number == 0 }
 
 // Release ends all waiting long polls, with an answer; for good. Register it

@@ -91,7 +91,8 @@ func values[T any](t rows[T]) []T {
 	return list
 }
 
-// thaw opens the rows of all kinds for writing, freeze closes them.
+// thaw makes a draft of the rows of all kinds, and freeze makes a snapshot of the
+// draft.
 func thaw(f frozen) draft {
 	return draft{
 		assignments:      open(f.assignments),

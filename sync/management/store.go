@@ -24,7 +24,7 @@ type Store interface {
 // ErrStore is what every failure of the Store is reported as.
 var ErrStore = errors.New("the store failed")
 
-// MemoryStore is a Store that forgets with the process; safe for concurrent use.
+// MemoryStore is a Store in memory. It is safe for concurrent use.
 type MemoryStore struct {
 	mu    sync.Mutex
 	pairs map[string][]byte // guarded by mu

@@ -32,7 +32,7 @@ func (t *tx) move(w *wire.Space, from, to space.Path) {
 			return to, true
 		}
 		q, err := space.ParsePath(to.String() + p.String()[len(from.String()):])
-		return q, err == nil // the depth was checked: it parses
+		return q, err == nil // it parses, because the depth was checked before
 	}
 	old := maps.Clone(t.paths)
 	for id, p := range old {

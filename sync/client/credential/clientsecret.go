@@ -38,7 +38,7 @@ type ClientSecret struct {
 
 	refusals backoff.Backoff // how many tokens were refused in a row
 	dropped  time.Time       // when a token was last dropped because it was refused
-	pause    time.Duration   // how long after dropped no further one is
+	pause    time.Duration   // no further token is dropped before this time has passed since dropped
 }
 
 // bearer is the authentication scheme (RFC 6750).
@@ -104,10 +104,11 @@ func (c *ClientSecret) Token(ctx context.Context) (string, error) {
 	return c.token, nil
 }
 
-// Refused says that the server answered 401 to this value, and returns true if
-// the next Authorization gives another one. The first time a new token is asked for at
-// once. A server that refuses that one, too, is waited for: a new token is asked for at most
-// after 2 s, then 4 s, up to 5 min; until then the refused one is sent, as the only one there is.
+// Refused says that the server answered 401 to this value, and returns true if the
+// next Authorization gives another one. After the first refusal a new token is asked
+// for at once. If the server refuses that one too, the next is asked for only after 2
+// s, then after 4 s, up to 5 min. Until then the refused token is still sent, because
+// there is no other.
 func (c *ClientSecret) Refused(authorization string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,9 +123,9 @@ func (c *ClientSecret) Refused(authorization string) bool {
 	return true
 }
 
-// Accepted says that the server took this value: the next refusal is the first
-// one again. The pause that is under way stays, so that a server that takes one
-// request and refuses the next does not make the gateway flood the token endpoint.
+// Accepted says that the server took this value, so the next refusal counts as the
+// first. A pause that has begun is not shortened: otherwise a server that accepts one
+// request and refuses the next would make the gateway flood the token endpoint.
 func (c *ClientSecret) Accepted(authorization string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

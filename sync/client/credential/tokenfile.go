@@ -1,6 +1,7 @@
-// Package credential is the gateway's own identity before the management API:
-// what client.Options.Token is given. A token that the gateway asks for itself
-// is kept until two thirds of its life are over.
+// Package credential supplies the tokens by which the gateway identifies itself to the
+// management API: its types are values for client.Options.Token. TokenFile reads a
+// token that something else renews; ClientSecret asks for one and keeps it until two
+// thirds of its life are over.
 package credential
 
 import "context"
@@ -24,5 +25,5 @@ func (t TokenFile) Refused(authorization string) bool {
 	return err == nil && authorization != bearer+string(b)
 }
 
-// Accepted is of no interest: nothing is kept.
+// Accepted does nothing: the file is read again for each request.
 func (t TokenFile) Accepted(string) {}
