@@ -116,9 +116,9 @@ func (id *ID) UnmarshalText(b []byte) error {
 // is no place: it covers nothing and nothing covers it. Paths compare with ==;
 // Compare orders them as their texts are ordered.
 //
-// It holds the ids themselves and not their text, so that a building's path is
-// one cache line; and a summary of them, so that most paths that do not cover
-// it are told apart without looking at either.
+// It holds the ids in binary, so that the path of a building fits one cache line, and
+// a summary of them (Marks), by which most paths that do not cover it are ruled out
+// without comparing ids.
 type Path struct {
 	s     string // the ids one after the other; Root is rootText
 	marks uint64 // see Marks
@@ -218,11 +218,12 @@ func (p Path) Covers(q Path) bool {
 	case rootText:
 		return q.s != ""
 	}
-	return strings.HasPrefix(q.s, p.s) // ids are of one length: only whole ones
+	return strings.HasPrefix(q.s, p.s) // all ids have the same length, so a prefix ends at a whole segment
 }
 
-// Marks is a summary of the places that cover p: for each of them the bit
-// Key.Mark. What has none of p's marks does not cover p.
+// Marks is a summary of the places that cover p, as a set of bits: for each of these
+// places, bit Key.Mark of its key is set. A place whose bit is not set does not cover
+// p.
 func (p Path) Marks() uint64 { return p.marks }
 
 // Key tells nearly all places apart. From the top: its mark in 6 bits, its
@@ -235,9 +236,9 @@ func (k Key) Mark() int { return int(k >> 26) }
 // Depth of the place.
 func (k Key) Depth() int { return int(k >> 20 & 63) }
 
-// levels says which of the bits of Marks the places at a depth share, as the
-// first and the number: the root has its own, and deep levels, where there are
-// most places, have most. The last is for all depths from there on.
+// levels says which bits of Marks the places at each depth share, as the first bit and
+// the number of bits: the root has its own, and deep levels, where there are most
+// places, have most. The last is for all depths from there on.
 var levels = [...]struct{ from, width uint8 }{{0, 1}, {1, 2}, {3, 4}, {7, 12}, {19, 45}}
 
 // Key of the place that is the first depth levels of p, 0 to p.Depth(). Ids
@@ -248,7 +249,7 @@ func (p Path) Key(depth int) Key {
 	}
 	tail := p.tail(depth)
 	l := levels[min(depth, len(levels)-1)]
-	// Multiplying spreads them over the upper bits most.
+	// The upper bits of the product are the best mixed.
 	mark := uint64(l.from) + tail*0x9E3779B97F4A7C15>>32*uint64(l.width)>>32
 	return Key(mark<<26 | uint64(depth)<<20 | tail>>44)
 }
@@ -258,20 +259,21 @@ func (p Path) tail(depth int) uint64 {
 	return binary.LittleEndian.Uint64([]byte(p.s[depth*idLength-8 : depth*idLength])) // no copy: it is not written to
 }
 
-// MayBe tells, by the key's last bits alone, whether it may be that of the place
-// at its depth of p, which is as deep. Much cheaper than Key.
+// MayBe tells, by the last bits of k alone, whether k can be p.Key(k.Depth()). p must
+// be at least that deep. MayBe is much cheaper than Key.
 func (k Key) MayBe(p Path) bool {
 	d := k.Depth()
 	return d == 0 || d <= p.Depth() && uint32(p.tail(d)>>44) == uint32(k)&(1<<20-1)
 }
 
-// Line is a path without its summary, for those who hold many. Comparable.
+// Line is a path without its summary, for indexes that hold many paths. It is
+// comparable with ==.
 type Line string
 
-// Line is the path's.
+// Line returns p without its summary.
 func (p Path) Line() Line { return Line(p.s) }
 
-// Path is the line's.
+// Path returns the path, and computes its summary.
 func (l Line) Path() Path {
 	switch l {
 	case "":

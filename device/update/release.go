@@ -43,7 +43,8 @@ func answered(s State, e Answered) (State, []Effect) {
 	return released(s, e)
 }
 
-// supersedePending ends what was waiting: locally, the device never saw it.
+// supersedePending ends the deployment that is pending. The device is told nothing,
+// because it has never seen it.
 func supersedePending(s *State, by Deployment) []Effect {
 	p := s.Pending
 	if p == nil {
@@ -108,7 +109,7 @@ func released(s State, e Answered) (State, []Effect) {
 	}
 	s.Pending, s.Shown = nil, &d
 	if again := d.Action == Create && s.Current != nil && s.Current.ID == d.ID; d.Action != Cancel && !again {
-		s.Current = &d // not of one that is shown again: what is known of it stays
+		s.Current = &d // a deployment that is shown again keeps what is known of it
 	}
 	if d.Who.Hub && (s.Refusal == nil || s.Refusal.Version <= d.Version) {
 		s.Refusal = nil

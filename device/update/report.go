@@ -18,7 +18,7 @@ type Report struct {
 	Contract   int               // 0 when not named
 }
 
-// The numbers of the wire.
+// The states of an agent, as numbers (docs/spec/device-update.md 3.6).
 const (
 	stateIdle, stateInProgress, stateFailed = 0, 6, 255
 	resultApplied, resultCancelled          = 700, -1

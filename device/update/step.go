@@ -119,12 +119,12 @@ func (r Rules) Step(s State, e Event) (State, []Effect) {
 func (r Rules) offer(s State, e Offer) (State, []Effect) {
 	if e.Who.Hub {
 		if e.Version <= s.LocalVersion {
-			return s, nil // a local deployment outlives it
+			return s, nil // this state of the hub is no newer than the local deployment, which stays
 		}
 		s.Version = max(s.Version, e.Version)
 		wants := e.Service.wants()
 		if s.local() && wants == s.HubWants && wants == s.LocalOver {
-			s.LocalVersion = s.Version // nothing newer about deployments
+			s.LocalVersion = s.Version // the hub wants what it wanted when the local deployment was made
 			return s, nil
 		}
 		s.HubWants = wants
@@ -172,7 +172,8 @@ func (r Rules) offerCancel(s State, e Offer, d Deployment) (State, []Effect) {
 	if c := s.active(); c != nil {
 		d.Binds = c.ID
 	}
-	// What is queued or held and not the one that must stay ends here, without the device.
+	// A cancel of a deployment that is only queued or held ends it here, and the
+	// device is not told.
 	pendingApply := s.Pending != nil && s.Pending.Action != Cancel
 	if e.Service.ID != noDeployment && e.Service.ID != d.Binds && (d.Binds != "" || pendingApply) {
 		if !pendingApply || s.Pending.ID != e.Service.ID {
@@ -200,8 +201,9 @@ func (d *Deployment) same(o Deployment) bool {
 	return d.ID == o.ID && d.Retry == o.Retry && string(d.Service.Bytes()) == string(o.Service.Bytes())
 }
 
-// duplicate: ignored and acknowledged. What the device sees stays what it was,
-// whatever this offer carries under the same name.
+// duplicate handles an offer that asks for what the device sees already. What the
+// device sees stays as it is, even if the offer carries other content under the same
+// id.
 func duplicate(s State, d Deployment) (State, []Effect) {
 	effects := takeBack(&s, d)
 	if d.Who.Hub {
@@ -211,8 +213,9 @@ func duplicate(s State, d Deployment) (State, []Effect) {
 	return s, effects
 }
 
-// takeBack ends what the same side wanted in between, when it comes back to
-// what the device sees: released later, it would be no part of any desired state.
+// takeBack ends the pending deployment if the side that asked for it (hub or local)
+// now asks again for what the device sees already. If the pending one were released
+// later, no desired state would ask for it.
 func takeBack(s *State, d Deployment) []Effect {
 	p := s.Pending
 	if p == nil || p.Who.Hub != d.Who.Hub {
@@ -224,7 +227,7 @@ func takeBack(s *State, d Deployment) []Effect {
 	return []Effect{Note{Allowed: true, Detail: "its initiator wants again what the device sees", Deployment: old}}
 }
 
-// pendingAgain: the offer is already waiting; it is tried again.
+// pendingAgain handles an offer that is pending already: its release is tried again.
 func pendingAgain(s State, e Offer) (State, []Effect) {
 	if s.Pending.Phase == Held {
 		s.candidate = &candidate{d: *s.Pending, service: e.Service, present: e.Present}

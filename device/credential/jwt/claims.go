@@ -43,8 +43,8 @@ type Claims struct {
 	Name string
 }
 
-// payload is a token's payload. The decoder (go-jose's) tells cases apart and
-// refuses duplicate members.
+// payload is a token's payload. Its decoder (go-jose's) compares member names with their
+// case and refuses duplicates.
 type payload struct {
 	Issuer    string               `json:"iss"`
 	Audience  josejwt.Audience     `json:"aud"`
@@ -95,7 +95,8 @@ func (v *Verifier) claims(w *payload, tid space.ID, t tenant) (*Claims, error) {
 	return c, nil
 }
 
-// guest: any sign of being from elsewhere counts, a sign that cannot be read included.
+// guest tells whether the user is, or could be, a guest in the tenant: one claim that
+// says so, or that cannot be read, is enough.
 func guest(w *payload, t tenant) bool {
 	switch a := w.Acct.(type) {
 	case nil:
@@ -114,7 +115,8 @@ func guest(w *payload, t tenant) bool {
 		w.IDP != "" && !slices.Contains(t.issuers, w.IDP)
 }
 
-// domain of a upn, if it is one of those verified for the tenant.
+// domain returns the domain of a UPN ("@example.com"), or "" if it is not verified for
+// the tenant.
 func domain(upn string, verified []string) string {
 	name, d, ok := strings.Cut(upn, "@")
 	if !ok || name == "" {
@@ -133,8 +135,9 @@ func domain(upn string, verified []string) string {
 	return "@" + d
 }
 
-// groups are known when the token has the claim, says of no overage, and
-// every entry is an object id (an application may be set to emit names).
+// groups returns the token's groups; false if they are not known: there is no such
+// claim, the token says that it does not list all of them (overage), or an entry is no
+// object id (an application can be set to emit names).
 func groups(w *payload) ([]space.ID, bool) {
 	if w.Groups == nil || w.HasGroups != nil {
 		return nil, false

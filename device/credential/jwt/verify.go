@@ -65,7 +65,7 @@ type Options struct {
 	Scope      string                    // DefaultScope if empty
 	Algorithms []jose.SignatureAlgorithm // RS256 if empty; RS256 and ES256 are known
 	Leeway     time.Duration             // for exp and nbf
-	Keys       func() Keys               // the set of the moment
+	Keys       func() Keys               // returns the keys that are trusted now
 	Now        func() time.Time
 }
 

@@ -152,8 +152,8 @@ func Function(hub, id string) Resource { return Resource{hub, "/functions/" + id
 // String is the resource as it is signed, before escaping.
 func (r Resource) String() string { return r.hub + r.tail }
 
-// matches compares the whole resource: exact bytes, but for the host name of
-// the hub, in which (as in any host name) the case of ASCII letters is nothing.
+// matches compares the whole resource: byte by byte, except that the hub's host name
+// is compared without regard to the case of ASCII letters, like any host name.
 func (r Resource) matches(s string) bool {
 	return len(s) == len(r.hub)+len(r.tail) && r.hub != "" &&
 		equalFoldASCII(s[:len(r.hub)], r.hub) && s[len(r.hub):] == r.tail

@@ -26,7 +26,7 @@ type authority struct {
 	fingerprint string
 	revoked     map[string]bool // by serial number, hexadecimal
 	stale       time.Time       // when the list should have been replaced; zero: never or no list
-	problem     error           // not used while set
+	problem     error           // why the authority is not used; nil: it is used
 }
 
 // NewAuthorities parses the records. One that cannot be trusted (not a CA
@@ -108,7 +108,8 @@ func (s *Authorities) byFingerprint(f string, at space.Path) *authority {
 	return nil
 }
 
-// Fingerprint names a certificate among a handful: half of its SHA-256.
+// Fingerprint is the first half of the certificate's SHA-256, in hexadecimal. It tells
+// authorities apart; it is not a thumbprint of a device's record.
 func Fingerprint(der []byte) string {
 	h := sha256.Sum256(der)
 	return hex.EncodeToString(h[:16])

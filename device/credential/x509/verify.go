@@ -38,7 +38,8 @@ var (
 // MaxChain is how many certificates a path may have, device and authority included.
 const MaxChain = 4
 
-// maxPresented bounds what a stranger makes us look at.
+// maxPresented is how many certificates a peer may present; a longer chain is refused
+// before it is looked at.
 const maxPresented = 8
 
 // Thumbprint is the SHA-256 of the certificate.
@@ -211,7 +212,8 @@ func checkName(leaf *x509.Certificate, name string) error {
 	return nil
 }
 
-// plain is a verification error without what the stranger wrote into the certificate.
+// plain describes a verification error without text from the certificate, which the
+// peer may have chosen.
 func plain(err error) string {
 	var (
 		unknown x509.UnknownAuthorityError

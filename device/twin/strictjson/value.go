@@ -151,7 +151,8 @@ func (v Value) Without(names ...string) Value {
 	return Value{kind: Object, members: members}
 }
 
-// index is where each key is, for work on many keys: strangers choose how many.
+// index maps each key to its position, so that looking up many keys is not quadratic:
+// the sender of a document chooses how many it has.
 func (v Value) index() map[string]int {
 	at := make(map[string]int, len(v.members))
 	for i := range v.members {

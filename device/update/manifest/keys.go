@@ -19,7 +19,8 @@ type RootKey struct {
 	Key *rsa.PublicKey
 }
 
-// Bounds of an RSA modulus: below is breakable, above is a way to burn time.
+// Bounds of an RSA modulus in bits: a shorter one can be broken, and a longer one
+// costs too much time to verify.
 const (
 	minBits = 2048
 	maxBits = 4096

@@ -9,8 +9,8 @@ import (
 	"github.com/gatehouse/gatehouse/device/twin/strictjson"
 )
 
-// Bounds. The agent's own are the steps; the others keep a signed but absurd
-// manifest from being work.
+// Bounds of a manifest. That of the steps is the agent's own; the others limit the
+// work that a signed but absurd manifest can cause.
 const (
 	MaxManifest = 64 << 10
 	maxSteps    = 10
@@ -180,7 +180,7 @@ func (m *Manifest) readFile(id string, v strictjson.Value) error {
 
 func (m *Manifest) readCompatibility(v strictjson.Value) error {
 	if v.Kind() == strictjson.Absent && m.Detached != "" {
-		return nil // a stub: the detached manifest says it
+		return nil // a stub: the detached manifest has the steps
 	}
 	if v.Kind() != strictjson.Array || len(v.Items()) == 0 {
 		return malformed("compatibility is no list")

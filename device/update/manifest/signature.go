@@ -21,7 +21,7 @@ type Signer struct{ Root, Key string }
 
 type compact struct {
 	header, payload strictjson.Value
-	signed          string // what the signature is over
+	signed          string // header and payload as sent, which the signature covers
 	signature       []byte
 }
 
