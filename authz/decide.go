@@ -9,7 +9,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// few is up to how many grants a scan beats a binary search.
+// few is the number of grants up to which a scan is faster than a binary search.
 const few = 16
 
 // Decide tells whether the subject may do op at the place, by the space model.
@@ -66,7 +66,7 @@ func (c *cell) covering(may uint64, allowing slotSet, at space.Path) (found, lac
 	}
 	for ; may != 0; may &= may - 1 {
 		mark := bits.TrailingZeros64(may)
-		// There is one grant at least for each mark below.
+		// Each lower mark of the cell belongs to at least one grant before i.
 		for i := bits.OnesCount64(c.marks & (1<<mark - 1)); i < len(held); i++ {
 			g := &held[i]
 			if g.key.Mark() != mark {

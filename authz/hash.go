@@ -50,13 +50,13 @@ func (h *hasher) identity(i *model.Identity) uint64 {
 	return x
 }
 
-// object hashes an identity that has neither tenant nor domain, as most. One
-// round would leave ids that were counted up in steps, thick here and thin there.
+// object hashes an identity that has neither tenant nor domain, as most. One round
+// alone would distribute ids that were counted up unevenly.
 func (h *hasher) object(a, b uint64, kind model.IdentityKind) uint64 {
 	return mix(mix(a^h.k[0], b^h.k[1]^uint64(kind)<<56)^h.k[2], h.k[3]|1)
 }
 
-// tenant goes on where object ended.
+// tenant continues the hash x, which object returned, with tenant and domain.
 func (h *hasher) tenant(x, a, b uint64, domain string) uint64 {
 	if domain != "" {
 		x += maphash.String(h.seed, domain)

@@ -95,7 +95,8 @@ func (ix *Index) effective(grants []grant) []right {
 	return out
 }
 
-// union is a where b adds nothing.
+// union is what a or b allows. It returns a itself, and allocates nothing, if b adds
+// nothing.
 func union(a, b *condition.Rights) *condition.Rights {
 	if a == b {
 		return a

@@ -12,9 +12,8 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// World is a generated building with its policy: small vocabularies, so that
-// random questions meet random grants often, and every oddity that the rules
-// speak of.
+// World is a generated building with its policy: small vocabularies, so that random
+// questions meet random grants often, and every special case that the rules name.
 type World struct {
 	Policy     model.Snapshot
 	Identities []model.Identity

@@ -39,7 +39,7 @@ func decide(w *world, ix *authz.Index, pairs, size int, largest bool) []result {
 	}
 	const n = 200_000
 	var out []result
-	for _, kind := range []string{"users", "devices"} { // hot stays filled with the devices
+	for _, kind := range []string{"users", "devices"} { // the devices come last, so that hot holds them after the loop
 		allowed, i := 0, 0
 		for i < 64 {
 			q := w.questions(2)[i&1]

@@ -1,10 +1,10 @@
-// Package scenario reads scenario files: the readable form of the
-// specification. A file is a list of scenarios; each states in a sentence the
-// rule that it shows, names by key the sentences of docs/sentences.yaml that the rule
-// stands for, and has a world, and what must be answered
-// in it, in the words of the room that runs it.
+// Package scenario reads scenario files: the readable form of the specification. A
+// file is a list of scenarios. Each states a rule in one sentence, lists the keys of
+// the sentences in docs/sentences.yaml that the rule covers, and describes a world and
+// the answers that must be given in it, in a form that the package which runs it
+// defines.
 //
-// The files lie in testdata/scenarios of the room that makes the decision. For
+// The files lie in testdata/scenarios of the package that makes the decision. For
 // tests only.
 package scenario
 
@@ -20,7 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Dir is where a room keeps its scenarios, below its own directory.
+// Dir is where a package keeps its scenarios, below its own directory.
 const Dir = "testdata/scenarios"
 
 // Head is what every scenario begins with: to be embedded, inline.
