@@ -26,10 +26,17 @@ const (
 )
 
 var reasonNames = [...]string{
-	NoPolicy: "no-policy", Granted: "granted", MalformedQuestion: "malformed-question",
-	NoAssignment: "no-assignment", OutsideScope: "outside-scope", RoleLacksOperation: "role-lacks-operation",
-	RoleUnusable: "role-unusable", NotEntraPrincipal: "not-an-entra-principal", DenyAssignment: "deny-assignment",
-	ConditionNotMet: "condition-not-met", ConditionUnknown: "condition-unknown",
+	NoPolicy:           "no-policy",
+	Granted:            "granted",
+	MalformedQuestion:  "malformed-question",
+	NoAssignment:       "no-assignment",
+	OutsideScope:       "outside-scope",
+	RoleLacksOperation: "role-lacks-operation",
+	RoleUnusable:       "role-unusable",
+	NotEntraPrincipal:  "not-an-entra-principal",
+	DenyAssignment:     "deny-assignment",
+	ConditionNotMet:    "condition-not-met",
+	ConditionUnknown:   "condition-unknown",
 }
 
 // String is the stable code.

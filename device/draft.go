@@ -34,12 +34,21 @@ func (t *Topology) Apply(c Changes) (*Topology, []Problem) {
 		paths = d.place()
 	}
 	next := &Topology{
-		version: t.version + 1, depth: t.depth,
-		spaces: d.spaces.next, paths: paths, devices: d.devices.next,
-		claims: d.claims.next, named: d.named.next, sensors: d.sensors.next,
-		labels: d.labels.next, mounted: d.mounted.next, functions: d.funcs.next,
-		cas: d.authorities(&c), problems: d.problems.next,
-		placed: t.placed, touched: t.touched,
+		version:   t.version + 1,
+		depth:     t.depth,
+		spaces:    d.spaces.next,
+		paths:     paths,
+		devices:   d.devices.next,
+		claims:    d.claims.next,
+		named:     d.named.next,
+		sensors:   d.sensors.next,
+		labels:    d.labels.next,
+		mounted:   d.mounted.next,
+		functions: d.funcs.next,
+		cas:       d.authorities(&c),
+		problems:  d.problems.next,
+		placed:    t.placed,
+		touched:   t.touched,
 	}
 	if paths != t.paths || t.placed == 0 {
 		next.placed = next.version

@@ -105,8 +105,12 @@ func (w *World) atScopes(scope string) []string {
 func (w *World) AzureAssignment() model.AzureAssignment {
 	scope := pick(w.rand, w.Scopes)
 	return model.AzureAssignment{
-		ID: w.id(), Role: pick(w.rand, w.azureRoles), Who: w.principal(),
-		Scope: w.mangle(scope), AtScopes: w.atScopes(scope), Condition: w.azureCondition(25),
+		ID:        w.id(),
+		Role:      pick(w.rand, w.azureRoles),
+		Who:       w.principal(),
+		Scope:     w.mangle(scope),
+		AtScopes:  w.atScopes(scope),
+		Condition: w.azureCondition(25),
 	}
 }
 
@@ -114,9 +118,14 @@ func (w *World) AzureAssignment() model.AzureAssignment {
 func (w *World) AzureDeny() model.AzureDeny {
 	scope := pick(w.rand, w.Scopes)
 	d := model.AzureDeny{
-		ID: w.id(), Name: "deny", Scope: w.mangle(scope), AtScopes: w.atScopes(scope),
-		DataActions: []string{w.mangle(pick(w.rand, patterns))}, Principals: []model.AzurePrincipal{w.principal()},
-		DoNotApplyToChildScopes: w.chance(30), Condition: w.azureCondition(40),
+		ID:                      w.id(),
+		Name:                    "deny",
+		Scope:                   w.mangle(scope),
+		AtScopes:                w.atScopes(scope),
+		DataActions:             []string{w.mangle(pick(w.rand, patterns))},
+		Principals:              []model.AzurePrincipal{w.principal()},
+		DoNotApplyToChildScopes: w.chance(30),
+		Condition:               w.azureCondition(40),
 	}
 	if w.chance(40) {
 		d.NotDataActions = []string{pick(w.rand, actions)}

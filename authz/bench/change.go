@@ -176,6 +176,12 @@ func latency(w *world, ix *authz.Index, quick bool) result {
 	if median(without) > bar { // the machine misses the bar by itself
 		noise = median(without) / bar
 	}
-	return result{name: "p99.9 of a decision under 100 swaps/s", got: median(with), bar: bar, unit: "µs",
-		noise: noise, note: fmt.Sprintf("%.1f µs without swaps", median(without))}
+	return result{
+		name:  "p99.9 of a decision under 100 swaps/s",
+		got:   median(with),
+		bar:   bar,
+		unit:  "µs",
+		noise: noise,
+		note:  fmt.Sprintf("%.1f µs without swaps", median(without)),
+	}
 }

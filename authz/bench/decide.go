@@ -60,7 +60,14 @@ func decide(w *world, ix *authz.Index, pairs, size int, largest bool) []result {
 		}
 		out = append(
 			out,
-			result{name: fmt.Sprintf("Decide hot / map lookup, %d", size), got: ratio, bar: 2.5, unit: "x", noise: noise, note: note},
+			result{
+				name:  fmt.Sprintf("Decide hot / map lookup, %d", size),
+				got:   ratio,
+				bar:   2.5,
+				unit:  "x",
+				noise: noise,
+				note:  note,
+			},
 		)
 	}
 	allocations := testing.AllocsPerRun(1000, func() { ask(1) })

@@ -185,8 +185,19 @@ func (g *Guard) commit(ctx context.Context, d *deviceState, t *turn) error {
 }
 
 func (g *Guard) note(device string, n Note) AuditRecord {
-	return AuditRecord{Time: g.o.Now(), Device: device, Action: n.Action, Workflow: n.ID, Update: n.Update, Who: whoName(n.Who),
-		Allowed: n.Allowed, Phase: n.Phase, Reason: n.Reason, Detail: n.Detail, Version: n.Version}
+	return AuditRecord{
+		Time:     g.o.Now(),
+		Device:   device,
+		Action:   n.Action,
+		Workflow: n.ID,
+		Update:   n.Update,
+		Who:      whoName(n.Who),
+		Allowed:  n.Allowed,
+		Phase:    n.Phase,
+		Reason:   n.Reason,
+		Detail:   n.Detail,
+		Version:  n.Version,
+	}
 }
 
 func whoName(w Initiator) string {

@@ -135,8 +135,16 @@ func authIn(f authForm) device.Auth {
 }
 
 func deviceOut(d device.Device) deviceForm {
-	f := deviceForm{ID: d.ID, HubID: d.HubID, Name: d.Name, HardwareID: d.HardwareID, GatewayID: d.GatewayID,
-		Space: d.Space, Status: d.Status, Auth: authOut(d.Auth)}
+	f := deviceForm{
+		ID:         d.ID,
+		HubID:      d.HubID,
+		Name:       d.Name,
+		HardwareID: d.HardwareID,
+		GatewayID:  d.GatewayID,
+		Space:      d.Space,
+		Status:     d.Status,
+		Auth:       authOut(d.Auth),
+	}
 	for _, m := range d.Modules {
 		f.Modules = append(f.Modules, moduleForm{m.ID, authOut(m.Auth)})
 	}
@@ -144,8 +152,16 @@ func deviceOut(d device.Device) deviceForm {
 }
 
 func deviceIn(f deviceForm) device.Device {
-	d := device.Device{ID: f.ID, HubID: f.HubID, Name: f.Name, HardwareID: f.HardwareID, GatewayID: f.GatewayID,
-		Space: f.Space, Status: f.Status, Auth: authIn(f.Auth)}
+	d := device.Device{
+		ID:         f.ID,
+		HubID:      f.HubID,
+		Name:       f.Name,
+		HardwareID: f.HardwareID,
+		GatewayID:  f.GatewayID,
+		Space:      f.Space,
+		Status:     f.Status,
+		Auth:       authIn(f.Auth),
+	}
 	for _, m := range f.Modules {
 		d.Modules = append(d.Modules, device.Module{ID: m.ID, Auth: authIn(m.Auth)})
 	}

@@ -111,7 +111,15 @@ func tryBase(parent string, sp spec, o Options) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &base{name: name, dir: dir, memTable: sp.memTable, opt: o, witness: w, live: map[uint64]summary{}, seed: maphash.MakeSeed()}
+	b := &base{
+		name:     name,
+		dir:      dir,
+		memTable: sp.memTable,
+		opt:      o,
+		witness:  w,
+		live:     map[uint64]summary{},
+		seed:     maphash.MakeSeed(),
+	}
 	err = b.start()
 	protect(dir)
 	return b, err

@@ -31,9 +31,20 @@ func principalOut(p *principal.Principal) *principalForm {
 	if p == nil {
 		return nil
 	}
-	f := &principalForm{Kind: uint8(p.Kind), Key: p.Key, Name: p.Name, DeviceID: p.DeviceID, ModuleID: p.ModuleID, Node: p.Node,
-		Object: p.Subject.Object, Groups: p.Subject.Groups, GroupsKnown: p.Subject.GroupsKnown,
-		Credential: uint8(p.Credential), CredentialID: p.CredentialID, Expires: p.Expires}
+	f := &principalForm{
+		Kind:         uint8(p.Kind),
+		Key:          p.Key,
+		Name:         p.Name,
+		DeviceID:     p.DeviceID,
+		ModuleID:     p.ModuleID,
+		Node:         p.Node,
+		Object:       p.Subject.Object,
+		Groups:       p.Subject.Groups,
+		GroupsKnown:  p.Subject.GroupsKnown,
+		Credential:   uint8(p.Credential),
+		CredentialID: p.CredentialID,
+		Expires:      p.Expires,
+	}
 	for _, v := range p.Subject.Identities {
 		f.Identities = append(f.Identities, identityOut(v))
 	}

@@ -155,8 +155,14 @@ type Stats struct {
 // Stats measures the store; it takes some system calls.
 func (s *Store) Stats() Stats {
 	free, _ := s.opt.Free(s.dir)
-	st := Stats{Free: free, MinFree: s.opt.MinFree, Commits: s.commit.commits.Load(), FailedCommits: s.commit.failures.Load(),
-		SchemaVersion: schema, QuarantinedCount: len(s.Quarantined())}
+	st := Stats{
+		Free:             free,
+		MinFree:          s.opt.MinFree,
+		Commits:          s.commit.commits.Load(),
+		FailedCommits:    s.commit.failures.Load(),
+		SchemaVersion:    schema,
+		QuarantinedCount: len(s.Quarantined()),
+	}
 	st.Records = s.messages.records()
 	st.CacheRecords = s.cache.records()
 	s.commit.mu.Lock()

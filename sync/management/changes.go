@@ -65,7 +65,11 @@ func (c *call) getRights() error {
 	}
 	may := func(t model.ResourceType) bool { return c.view.mayRead(t, at) }
 	return c.ok(wire.Rights{
-		Assignments: may(model.SpaceRoleAssignment), Spaces: may(model.Space), Devices: may(model.Device),
-		Sensors: may(model.Sensor), Functions: may(model.UserDefinedFunction), Keys: may(model.KeyStore),
+		Assignments: may(model.SpaceRoleAssignment),
+		Spaces:      may(model.Space),
+		Devices:     may(model.Device),
+		Sensors:     may(model.Sensor),
+		Functions:   may(model.UserDefinedFunction),
+		Keys:        may(model.KeyStore),
 	})
 }

@@ -116,8 +116,12 @@ func (t *tx) seal(limit int) (*state, []Op) {
 	}
 	feed, ops := t.base.feed.add(t.log, version.Number, limit)
 	next := &state{
-		frozen: freeze(&t.draft), version: version, paths: t.paths,
-		hub: t.base.hub, feed: feed, changed: make(chan struct{}),
+		frozen:  freeze(&t.draft),
+		version: version,
+		paths:   t.paths,
+		hub:     t.base.hub,
+		feed:    feed,
+		changed: make(chan struct{}),
 	}
 	ops = append(t.ops, ops...)
 	return next, append(ops, metaOp(version, feed.floor))

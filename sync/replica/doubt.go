@@ -21,9 +21,17 @@ type Held struct {
 // Measure is the Held of a complete answer, for whoever loads one from a store.
 func Measure(v model.Version, p *model.Snapshot, d *device.Data) Held {
 	h := Held{
-		Version: v, Assignments: len(p.Assignments), Spaces: len(d.Spaces), Devices: len(d.Devices),
-		Sensors: len(d.Sensors), Functions: len(d.Functions), Roles: len(p.Roles), CAs: len(d.CAs),
-		AzureRoles: len(p.AzureRoles), AzureAssignments: len(p.AzureAssignments), AzureDenies: len(p.AzureDenies),
+		Version:          v,
+		Assignments:      len(p.Assignments),
+		Spaces:           len(d.Spaces),
+		Devices:          len(d.Devices),
+		Sensors:          len(d.Sensors),
+		Functions:        len(d.Functions),
+		Roles:            len(p.Roles),
+		CAs:              len(d.CAs),
+		AzureRoles:       len(p.AzureRoles),
+		AzureAssignments: len(p.AzureAssignments),
+		AzureDenies:      len(p.AzureDenies),
 	}
 	for i := range d.Devices {
 		if len(d.Devices[i].Auth.Primary) > 0 {

@@ -80,8 +80,12 @@ func FromAzureAssignment(a model.AzureAssignment) AzureItem[AzureAssignmentPrope
 	return AzureItem[AzureAssignmentProperties]{
 		ID: azureID(a.Scope, azureAssignmentType, a.ID), Name: a.ID, Type: azureAssignmentType,
 		Properties: AzureAssignmentProperties{
-			RoleDefinitionID: azureID("", azureRoleType, a.Role), PrincipalID: a.Who.ID,
-			PrincipalType: azureKindName(a.Who.Type), Scope: a.Scope, Condition: a.Condition, AtScopes: a.AtScopes,
+			RoleDefinitionID: azureID("", azureRoleType, a.Role),
+			PrincipalID:      a.Who.ID,
+			PrincipalType:    azureKindName(a.Who.Type),
+			Scope:            a.Scope,
+			Condition:        a.Condition,
+			AtScopes:         a.AtScopes,
 		},
 	}
 }
@@ -153,10 +157,14 @@ func FromAzureDeny(d model.AzureDeny) AzureItem[AzureDenyProperties] {
 	return AzureItem[AzureDenyProperties]{
 		ID: azureID(d.Scope, azureDenyType, d.ID), Name: d.ID, Type: azureDenyType,
 		Properties: AzureDenyProperties{
-			Name: d.Name, Scope: d.Scope, DoNotApplyToChildScopes: d.DoNotApplyToChildScopes,
-			Permissions: []AzurePermission{{DataActions: list(d.DataActions), NotDataActions: list(d.NotDataActions)}},
-			Principals:  fromPrincipals(d.Principals), ExcludePrincipals: fromPrincipals(d.ExcludePrincipals),
-			Condition: d.Condition, AtScopes: d.AtScopes,
+			Name:                    d.Name,
+			Scope:                   d.Scope,
+			DoNotApplyToChildScopes: d.DoNotApplyToChildScopes,
+			Permissions:             []AzurePermission{{DataActions: list(d.DataActions), NotDataActions: list(d.NotDataActions)}},
+			Principals:              fromPrincipals(d.Principals),
+			ExcludePrincipals:       fromPrincipals(d.ExcludePrincipals),
+			Condition:               d.Condition,
+			AtScopes:                d.AtScopes,
 		},
 	}
 }

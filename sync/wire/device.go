@@ -143,8 +143,13 @@ func (w *Device) Record() (device.Device, error) {
 	}
 	status, _ := ParseStatus(w.Status) // an unknown status lets nobody in
 	d := device.Device{
-		ID: w.ID, HubID: w.DeviceID, Name: w.Name, HardwareID: w.HardwareID,
-		GatewayID: w.GatewayID, Space: w.SpaceID, Status: status,
+		ID:         w.ID,
+		HubID:      w.DeviceID,
+		Name:       w.Name,
+		HardwareID: w.HardwareID,
+		GatewayID:  w.GatewayID,
+		Space:      w.SpaceID,
+		Status:     status,
 	}
 	var err error
 	if d.Auth, err = w.Authentication.Auth(); err != nil {

@@ -25,8 +25,12 @@ type Permission struct {
 // FromRole is the API's form of r.
 func FromRole(r model.Role) Role {
 	w := Role{
-		ID: r.ID, Name: r.Name, Permissions: []Permission{},
-		AccessControlPath: "/system", FriendlyPath: "/system", AccessControlType: "System",
+		ID:                r.ID,
+		Name:              r.Name,
+		Permissions:       []Permission{},
+		AccessControlPath: "/system",
+		FriendlyPath:      "/system",
+		AccessControlType: "System",
 	}
 	for _, p := range r.Permissions {
 		w.Permissions = append(w.Permissions, Permission{

@@ -115,8 +115,14 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	if o.MaxPacket <= 0 {
 		o.MaxPacket = DefaultMaxPacket
 	}
-	c := &Conn{guard: newGuard(raw, o.MaxPacket), done: make(chan struct{}), out: make(chan outgoing), pending: make(chan token, 4096),
-		inbox: make(chan Message, inboundMessages), room: semaphore.NewWeighted(inboundBytes)}
+	c := &Conn{
+		guard:   newGuard(raw, o.MaxPacket),
+		done:    make(chan struct{}),
+		out:     make(chan outgoing),
+		pending: make(chan token, 4096),
+		inbox:   make(chan Message, inboundMessages),
+		room:    semaphore.NewWeighted(inboundBytes),
+	}
 	c.client = mqtt.NewClient(c.options(o))
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	connect := c.client.Connect()

@@ -107,8 +107,13 @@ func (r *resolver) device(d *Device) {
 	}
 	r.t.kinds[d.DeviceID], r.t.devices[d.DeviceID] = kind, d.ID
 	r.t.content.Devices = append(r.t.content.Devices, wire.Device{
-		ID: d.ID, Name: d.DeviceID, DeviceID: d.DeviceID, HardwareID: d.HardwareID, GatewayID: d.GatewayID,
-		SpaceID: r.at(d.Line, d.Space), Status: wire.StatusName(status),
+		ID:         d.ID,
+		Name:       d.DeviceID,
+		DeviceID:   d.DeviceID,
+		HardwareID: d.HardwareID,
+		GatewayID:  d.GatewayID,
+		SpaceID:    r.at(d.Line, d.Space),
+		Status:     wire.StatusName(status),
 	})
 	for _, s := range d.Sensors {
 		r.unique(s.ID, "sensor "+s.HardwareID)
