@@ -187,7 +187,7 @@ func TestDenialsOfOneID(t *testing.T) {
 			}
 		}
 	}
-	// Where it is listed cannot be read: it holds everywhere.
+	// The scopes at which it is listed cannot be read, so it applies everywhere.
 	s.AzureDenies = []model.AzureDeny{denial("a/read")}
 	s.AzureDenies[0].AtScopes = []string{"subscriptions/s"}
 	ix, problems := Compile(s)
@@ -196,7 +196,7 @@ func TestDenialsOfOneID(t *testing.T) {
 	}
 }
 
-// TestADeviceChangesNoRealm: what has no tenant needs no place among them.
+// TestADeviceChangesNoRealm: an identity without a tenant adds no realm.
 func TestADeviceChangesNoRealm(t *testing.T) {
 	ix, _ := Compile(model.Snapshot{})
 	a := model.Assignment{
@@ -225,7 +225,8 @@ func TestUndefinedRolesDiffer(t *testing.T) {
 	}
 }
 
-// TestADenialOfNothingKnown: what stands for a denial that could not be read denies everything.
+// TestADenialOfNothingKnown: the deny assignment that stands for one that could not be
+// read denies everything.
 func TestADenialOfNothingKnown(t *testing.T) {
 	who := model.AzurePrincipal{ID: space.ID{2}, Type: model.AzureUser}
 	ix, problems := Compile(model.Snapshot{AzureRoles: []model.AzureRole{{ID: space.ID{1}, DataActions: []string{"*"}}},

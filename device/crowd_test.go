@@ -9,8 +9,8 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// What thousands have in common (no hub device id, one gateway, one device of many
-// sensors) costs as much as they are, not their square.
+// If thousands of records have something in common (no hub device id, one gateway, one
+// device with many sensors), the cost grows with their number and not with its square.
 func TestCrowds(t *testing.T) {
 	for name, build := range map[string]func(d *Data, n int){
 		"no hub id":   func(d *Data, n int) { d.Devices[n].HubID = "" },

@@ -6,7 +6,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// What must not happen when only losses may: see each case.
+// Losses may only take away; each case names an addition that it must not make.
 func TestLosses(t *testing.T) {
 	id := func(n string) space.ID { return space.MustID("00000000-0000-4000-8000-00000000000" + n) }
 	floor, roomA, roomB := id("1"), id("2"), id("3")

@@ -2,6 +2,6 @@
 
 package authztest_test
 
-// underRace: what one goroutine compares with an oracle is no matter of the race
-// detector, which makes it ten times as slow; there it is done in part.
+// underRace shortens the comparisons with the oracle: they run on one goroutine, so
+// the race detector finds nothing in them and only makes them ten times as slow.
 const underRace = true

@@ -58,17 +58,14 @@ func decide(w *world, ix *authz.Index, pairs, size int, largest bool) []result {
 			fmt.Printf("  64 users (two identities each) in turn: %.2f x a map lookup: %s\n", ratio, note)
 			continue
 		}
-		out = append(
-			out,
-			result{
-				name:  fmt.Sprintf("Decide hot / map lookup, %d", size),
-				got:   ratio,
-				bar:   2.5,
-				unit:  "x",
-				noise: noise,
-				note:  note,
-			},
-		)
+		out = append(out, result{
+			name:  fmt.Sprintf("Decide hot / map lookup, %d", size),
+			got:   ratio,
+			bar:   2.5,
+			unit:  "x",
+			noise: noise,
+			note:  note,
+		})
 	}
 	allocations := testing.AllocsPerRun(1000, func() { ask(1) })
 	out = append(out, result{name: fmt.Sprintf("allocations of a decision, %d", size), got: allocations, bar: 1e-9})

@@ -76,16 +76,13 @@ func run(quick, withPeers bool) (int, error) {
 				)
 			}
 			best := list[0]
-			results = append(
-				results,
-				result{
-					name:    "faster than the best peer (" + best.peer + ")",
-					got:     float64(best.perOp) / best.ours,
-					bar:     100,
-					atLeast: true,
-					unit:    "x",
-				},
-			)
+			results = append(results, result{
+				name:    "faster than the best peer (" + best.peer + ")",
+				got:     float64(best.perOp) / best.ours,
+				bar:     100,
+				atLeast: true,
+				unit:    "x",
+			})
 		}
 	}
 	if quick {

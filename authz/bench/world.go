@@ -63,14 +63,11 @@ func newWorld(assignments int) *world {
 	tenant := w.id()
 	var domain []model.Identity
 	for n := range domains {
-		domain = append(
-			domain,
-			model.Identity{
-				Kind:   model.DomainName,
-				Domain: "@d" + string(rune('a'+n%26)) + string(rune('a'+n/26)) + ".example",
-				Tenant: tenant,
-			},
-		)
+		domain = append(domain, model.Identity{
+			Kind:   model.DomainName,
+			Domain: "@d" + string(rune('a'+n%26)) + string(rune('a'+n/26)) + ".example",
+			Tenant: tenant,
+		})
 	}
 	for n := range users {
 		w.add(model.Identity{Kind: model.UserID, Object: w.id(), Tenant: tenant}, domain[n%domains])

@@ -53,13 +53,13 @@ func TestWhatComesBackIsDecidedAgain(t *testing.T) {
 	// Shown again; what is known of it stays.
 	b.wantSees(b.look(true), "3 w1")
 	b.wantPhase(Failed)
-	// Under the old name comes only what had it.
+	// The old id brings back only the deployment that had it.
 	b.raw(`{"deviceUpdate":null}`, true)
 	b.wantSees(b.patch(applyService("w1", "", "1.2"), true), "-")
 	b.wantPhase(Failed)
 }
 
-// Somebody who may not be heard yet ends nothing that another one was allowed.
+// An offer that is held ends no deployment that somebody else was allowed.
 func TestHeldHubOfferLeavesALocalDeployment(t *testing.T) {
 	for name, service := range map[string]string{"cancel": cancelService, "create": applyService("w2", "", "1.2")} {
 		t.Run(name, func(t *testing.T) {
@@ -77,8 +77,8 @@ func TestHeldHubOfferLeavesALocalDeployment(t *testing.T) {
 	}
 }
 
-// The literal by which the hub names the absence of a deployment is the name
-// of none, and an id is what the service's own rules allow.
+// "nodeployment", by which the hub says that there is no deployment, is no id of one;
+// other ids must follow the service's own rules.
 func TestIDsOfDeployments(t *testing.T) {
 	b := newBench(t, func(o *Options) { o.Updates = shelf{t} })
 	v := b.patch(applyService("nodeployment", "", "1.1"), true)

@@ -170,7 +170,8 @@ func TestReleaseAsksAgain(t *testing.T) {
 	b.wantReport(v, "not-authorised")
 	delete(b.denied, Create)
 	b.wantSees(b.look(true), "3 w1")
-	// A right lost after release hides nothing.
+	// A right that is lost after the release takes nothing away from what the device
+	// sees.
 	b.denied[Create] = unauthorised
 	b.wantSees(b.look(true), "3 w1")
 }

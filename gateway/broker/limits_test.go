@@ -333,15 +333,13 @@ func TestB16NothingSecretIsLogged(t *testing.T) {
 	levels(t, func(t *testing.T, level byte) {
 		h := start(t)
 		h.policy.publish["user:u"] = []string{"ok"}
-		c := h.connect(
-			rawclient.Connect{
-				Level:    level,
-				ID:       "u",
-				User:     "u",
-				Password: "s3cret-password",
-				Will:     &rawclient.Will{Topic: "ok", Payload: "s3cret-will"},
-			},
-		)
+		c := h.connect(rawclient.Connect{
+			Level:    level,
+			ID:       "u",
+			User:     "u",
+			Password: "s3cret-password",
+			Will:     &rawclient.Will{Topic: "ok", Payload: "s3cret-will"},
+		})
 		c.Publish("ok", "s3cret-payload", 1, 1, 1)
 		c.ExpectType(4)
 		c.Publish("denied", "s3cret-payload", 1, 2, 0)

@@ -256,14 +256,12 @@ func TestConnack(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	c := h.dial()
-	p := c.Connect(
-		rawclient.Connect{
-			Level:     5,
-			User:      "x",
-			KeepAlive: 10,
-			Props:     append([]byte{17, 0xff, 0xff, 0xff, 0xff, 21}, rawclient.Text("names")...),
-		},
-	)
+	p := c.Connect(rawclient.Connect{
+		Level:     5,
+		User:      "x",
+		KeepAlive: 10,
+		Props:     append([]byte{17, 0xff, 0xff, 0xff, 0xff, 21}, rawclient.Text("names")...),
+	})
 	_ = p
 	c = h.dial()
 	c.Put(rawclient.Connect{Level: 5, User: "x", KeepAlive: 10, Props: []byte{17, 0xff, 0xff, 0xff, 0xff}}.Bytes()...)

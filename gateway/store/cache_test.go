@@ -286,7 +286,8 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-// A mark that was wrong goes back, and takes along the age of what was cached by it.
+// A wrong mark of time can be set back, and a generation that was taken after the new
+// mark then counts as taken at it.
 func TestHighWaterIsReset(t *testing.T) {
 	dir := t.TempDir()
 	s, stop := open(t, dir, testOptions())
@@ -336,8 +337,9 @@ func TestTornSlotKeepsTheOlderValue(t *testing.T) {
 	}
 }
 
-// A generation that was written is in force, whatever becomes of the mark
-// beside it: who is told otherwise compares what is lost with the wrong state.
+// WriteGeneration succeeds if the generation is stored, even if the dirty mark cannot
+// be removed: if it returned an error, the caller would compute losses of rights
+// against the wrong generation.
 func TestAGenerationStandsWithoutItsMark(t *testing.T) {
 	s, _ := open(t, t.TempDir(), testOptions())
 	c := s.Cache()

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// A cache that is missed says nothing about this store; everything else that badger warns of does.
+// Only badger's advice about its block cache is dropped; every other warning is passed
+// on.
 func TestBadgersCacheAdviceIsNotPassedOn(t *testing.T) {
 	var b bytes.Buffer
 	l := badgerLog{slog.New(slog.NewTextHandler(&b, nil))}

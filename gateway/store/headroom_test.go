@@ -101,8 +101,9 @@ func TestRemovalsGoThroughBesideRefusedPuts(t *testing.T) {
 	}
 }
 
-// What a compaction has written was free for it: it is not stopped because that
-// is taken now, which would hold up everybody until it had ended.
+// A running compaction uses up space that was reserved for it. The store must not stop
+// the compactors because of that: stopping waits for the compaction, and every commit
+// would wait with it.
 func TestCompactionTakesWhatWasFreeForIt(t *testing.T) {
 	const mib = 1 << 20
 	var free atomic.Uint64

@@ -153,7 +153,7 @@ func filled[T any]() T {
 	return v
 }
 
-// A subject may hold its identities within itself: where they are is nobody's business.
+// Comparisons ignore whether a subject stores its single identity within itself.
 var whereverSubjectsHold = cmpopts.IgnoreUnexported(model.Subject{})
 
 var testPublisher = &principal.Principal{Kind: principal.Device, Key: "device:d1", DeviceID: "d1"}

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// TestMemoryLeavesNothing: it works like a store that is new, and no file of it is anywhere.
+// TestMemoryLeavesNothing: a store in memory works like a new store, and makes no
+// file.
 func TestMemoryLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)

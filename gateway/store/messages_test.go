@@ -227,8 +227,8 @@ func TestDoneRunsInSubmissionOrderAlsoForRefusals(t *testing.T) {
 	}
 }
 
-// What only removes is taken however much waits: it makes room, and nobody
-// asks for it again.
+// Submissions that only remove are accepted however much waits: they make room, and
+// nobody would submit them again.
 func TestRemovalsAreNeverTooMany(t *testing.T) {
 	s, err := Open(t.TempDir(), testOptions())
 	if err != nil {

@@ -80,18 +80,15 @@ func cloud(t *testing.T) *management.Server {
 		AzureDenies: []model.AzureDeny{{ID: num(73), Scope: "/s", DataActions: []string{"x"}}},
 	}
 	for i := range 30 {
-		c.Devices = append(
-			c.Devices,
-			wire.Device{
-				ID:             num(1000 + i),
-				Name:           "dev",
-				HardwareID:     fmt.Sprint("H", i),
-				DeviceID:       fmt.Sprint("d", i),
-				SpaceID:        num(2 + i%2),
-				Status:         "Active",
-				Authentication: wire.FromAuth(device.Auth{Kind: device.AuthSAS, Primary: device.Secret("0123456789abcdef")}),
-			},
-		)
+		c.Devices = append(c.Devices, wire.Device{
+			ID:             num(1000 + i),
+			Name:           "dev",
+			HardwareID:     fmt.Sprint("H", i),
+			DeviceID:       fmt.Sprint("d", i),
+			SpaceID:        num(2 + i%2),
+			Status:         "Active",
+			Authentication: wire.FromAuth(device.Auth{Kind: device.AuthSAS, Primary: device.Secret("0123456789abcdef")}),
+		})
 	}
 	for i := range 1600 {
 		c.Sensors = append(
@@ -195,11 +192,9 @@ func TestFullIsNotTorn(t *testing.T) {
 	between := func() {
 		// Three changes in the ids that were read already or come later.
 		i := int(n.Add(1))
-		_ = s.Import(
-			management.Content{
-				Sensors: []wire.Sensor{{ID: num(100001 + 10*i), DeviceID: num(1000), SpaceID: num(2), HardwareID: fmt.Sprint("new", i)}},
-			},
-		)
+		_ = s.Import(management.Content{
+			Sensors: []wire.Sensor{{ID: num(100001 + 10*i), DeviceID: num(1000), SpaceID: num(2), HardwareID: fmt.Sprint("new", i)}},
+		})
 		r := httptest.NewRequest(http.MethodDelete, management.Base+"/sensors/"+num(100000+20*i).String(), nil)
 		r.Header.Set("Authorization", "Bearer owner")
 		s.ServeHTTP(httptest.NewRecorder(), r)
@@ -253,11 +248,9 @@ func TestServerWithoutFeed(t *testing.T) {
 				_ = s.Import(
 					management.Content{Sensors: []wire.Sensor{{ID: num(7), DeviceID: num(1000), SpaceID: num(2), HardwareID: "late"}}},
 				)
-				_ = s.Import(
-					management.Content{
-						Assignments: []model.Assignment{{ID: num(59), Role: space.MustID(model.UserRole), Who: me, Path: site}},
-					},
-				)
+				_ = s.Import(management.Content{
+					Assignments: []model.Assignment{{ID: num(59), Role: space.MustID(model.UserRole), Who: me, Path: site}},
+				})
 			}()
 		}
 		s.ServeHTTP(w, r)
@@ -329,9 +322,9 @@ func TestMovedSite(t *testing.T) {
 	}
 }
 
-// A word about the time says over which connection it came, and the next one
-// comes over another if that is wanted; a time at which the server's certificate
-// is not valid is not handed on.
+// OnTime learns over which connection a time came, and the next request uses another
+// connection if it asks for that. A time at which the server's certificate is not
+// valid is left out.
 func TestTheServersClockIsToldWithItsConnection(t *testing.T) {
 	s := cloud(t)
 	var words []any

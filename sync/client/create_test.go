@@ -19,11 +19,9 @@ func TestCreateSensor(t *testing.T) {
 	if id, status, err := c.CreateSensor(t.Context(), n); err != nil || status != http.StatusForbidden || !id.IsZero() {
 		t.Errorf("without the right: %v %d %v", id, status, err)
 	}
-	if err := s.Import(
-		management.Content{
-			Assignments: []model.Assignment{{ID: num(58), Role: space.MustID(model.GatewayDeviceRole), Who: me, Path: site}},
-		},
-	); err != nil {
+	if err := s.Import(management.Content{
+		Assignments: []model.Assignment{{ID: num(58), Role: space.MustID(model.GatewayDeviceRole), Who: me, Path: site}},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	before, err := c.Full(t.Context())

@@ -60,7 +60,7 @@ func TestCertificateAuthorities(t *testing.T) {
 	h.want(400, "devices1", "PUT", one, body(floor1, der, foreign))
 	h.want(404, "admin", "PUT", one, body(building.Join(num(99)), der, nil))
 	h.want(204, "devices1", "PUT", one, body(floor1, der, crl))
-	// One that stands elsewhere cannot be pulled over.
+	// An authority at another place cannot be moved here by a PUT.
 	h.want(204, "admin", "PUT", path+"/"+num(81).String(), body(building, der, nil))
 	h.want(403, "devices1", "PUT", path+"/"+num(81).String(), body(floor1, der, nil))
 	for _, tt := range []struct{ who, query, want string }{

@@ -52,7 +52,8 @@ func TestFeedShowsWhatTheCallerMaySee(t *testing.T) {
 			t.Errorf("%s %s: got %q, want %q", tt.who, tt.more, got, tt.want)
 		}
 	}
-	// One who lost a right sees another world: only a full read helps.
+	// A caller that lost a right sees other objects now, so it must read everything
+	// again.
 	h.want(410, "installer", "GET", "/changes?since="+since, nil)
 }
 
@@ -121,7 +122,7 @@ func TestLongPollWakesAtOnce(t *testing.T) {
 	since := h.cursor()
 	done := make(chan string)
 	go func() { done <- h.feed("site", since, "&wait=30&site="+floor1.String()) }()
-	// What the site does not see does not end its wait.
+	// A change outside the site does not end the site's long poll.
 	h.want(204, "admin", "PATCH", "/devices/"+num(23).String(), `{"friendlyName":"x"}`)
 	select {
 	case got := <-done:
@@ -277,14 +278,12 @@ func TestAzureItems(t *testing.T) {
 	h.want(403, "floor", "PUT", path+"/"+num(70).String(), item)
 	h.want(400, "admin", "PUT", path+"/"+num(71).String(), item)
 	h.want(204, "admin", "PUT", path+"/"+num(70).String(), item)
-	deny := wire.FromAzureDeny(
-		model.AzureDeny{
-			ID:          num(73),
-			Scope:       "/",
-			DataActions: []string{"*"},
-			Principals:  []model.AzurePrincipal{{Type: model.AzureEveryone}},
-		},
-	)
+	deny := wire.FromAzureDeny(model.AzureDeny{
+		ID:          num(73),
+		Scope:       "/",
+		DataActions: []string{"*"},
+		Principals:  []model.AzurePrincipal{{Type: model.AzureEveryone}},
+	})
 	h.want(204, "admin", "PUT", "/gateway/azure/denyassignments/"+num(73).String(), deny)
 	role := wire.FromAzureRole(model.AzureRole{ID: num(71), Name: "R", DataActions: []string{"a/*"}})
 	h.want(204, "admin", "PUT", "/gateway/azure/RoleDefinitions/"+num(71).String(), role)

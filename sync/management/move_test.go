@@ -47,7 +47,8 @@ func TestMovingADeviceShowsItsKeysToNobodyNew(t *testing.T) {
 	})
 }
 
-// What one may ask about oneself ends with what one is.
+// A question about another tenant or domain than the caller's own is a question about
+// somebody else.
 func TestCheckOfOneselfTellsNothingOfOthers(t *testing.T) {
 	h := start(t)
 	h.want(

@@ -88,7 +88,8 @@ func TestDeviceTokens(t *testing.T) {
 			t.Errorf("%s was believed: %s", name, bad)
 		}
 	}
-	// A key's owner may sign anything, and is not believed for ever.
+	// The owner of a key can sign any expiry, so a token is not accepted for longer
+	// than tokenLife.
 	long, err := signToken("HW22", parse[[]wire.Key](h, h.want(200, "floor", "GET", keys, nil))[1], now.Add(10*tokenLife))
 	if err != nil {
 		t.Fatal(err)

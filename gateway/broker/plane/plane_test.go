@@ -92,16 +92,14 @@ func (r *rig) session(name string, w io.Writer) (*session.Session, *outbuf.Buffe
 
 func (r *rig) sessionWith(name string, w io.Writer, rights session.Rights) (*session.Session, *outbuf.Buffer, any) {
 	conn := new(int)
-	o := r.st.Open(
-		session.Request{
-			Principal: &principal.Principal{Key: "user:" + name},
-			Rights:    rights,
-			ClientID:  name,
-			Level:     4,
-			Clean:     true,
-			Conn:      conn,
-		},
-	)
+	o := r.st.Open(session.Request{
+		Principal: &principal.Principal{Key: "user:" + name},
+		Rights:    rights,
+		ClientID:  name,
+		Level:     4,
+		Clean:     true,
+		Conn:      conn,
+	})
 	b := outbuf.New(sink{w}, outbuf.Config{Limit: 1 << 30, Write: time.Minute, Stall: time.Millisecond})
 	o.Session.Attach(&session.Link{Out: b, Level: 4, Window: 100, Conn: conn})
 	return o.Session, b, conn
@@ -425,11 +423,8 @@ func TestRetainedIsStoredInOrder(t *testing.T) {
 		var both sync.WaitGroup
 		for _, payload := range []string{"a", "b", ""} {
 			both.Go(func() {
-				r.p.Publish(
-					plane.Source{},
-					&message.Message{Topic: "t", Payload: []byte(payload), Retain: true, Publisher: &principal.Principal{Key: "user:x"}},
-					nil,
-				)
+				m := &message.Message{Topic: "t", Payload: []byte(payload), Retain: true, Publisher: &principal.Principal{Key: "user:x"}}
+				r.p.Publish(plane.Source{}, m, nil)
 			})
 		}
 		both.Wait()

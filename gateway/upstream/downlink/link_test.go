@@ -57,7 +57,8 @@ func TestConnectedDevicesHoldTheirHubSessions(t *testing.T) {
 	}
 }
 
-// A report that was acknowledged is dropped only when the hub can never take it.
+// A report that was acknowledged to the device is dropped only if the hub will never
+// accept it.
 func TestOnlyWhatIsWrongWithAPatchRejectsIt(t *testing.T) {
 	for status, want := range map[int]error{
 		400: twin.ErrRejected, 413: twin.ErrRejected,

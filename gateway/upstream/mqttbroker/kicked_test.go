@@ -21,20 +21,18 @@ func TestABrokerThatHangsUpIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var dialled atomic.Int32
 		var servers sync.WaitGroup
-		l, err := New(
-			Options{
-				URL:       "mqtt://broker",
-				ClientID:  "gw",
-				Principal: &principal.Principal{Kind: principal.Upstream},
-				Log:       slog.New(slog.DiscardHandler),
-				Dial: func(context.Context, string, string) (net.Conn, error) {
-					dialled.Add(1)
-					here, there := net.Pipe()
-					servers.Go(func() { probeOnly(there) })
-					return here, nil
-				},
+		l, err := New(Options{
+			URL:       "mqtt://broker",
+			ClientID:  "gw",
+			Principal: &principal.Principal{Kind: principal.Upstream},
+			Log:       slog.New(slog.DiscardHandler),
+			Dial: func(context.Context, string, string) (net.Conn, error) {
+				dialled.Add(1)
+				here, there := net.Pipe()
+				servers.Go(func() { probeOnly(there) })
+				return here, nil
 			},
-		)
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

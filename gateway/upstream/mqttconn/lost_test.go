@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// TestALostConnectionHoldsNobody: the library holds whoever hands it something
-// at the moment of the loss for its write timeout, now and then; whoever calls
-// us learns of the loss at once, and so do all acknowledgement functions.
+// TestALostConnectionHoldsNobody: if a connection is lost while a caller hands a
+// packet to the library, the library sometimes blocks that caller for its write
+// timeout. Callers of Conn must not be blocked, and all acknowledgement functions must
+// be called at once.
 func TestALostConnectionHoldsNobody(t *testing.T) {
 	for range 20 { // it is a matter of luck which way the library takes
 		synctest.Test(t, func(t *testing.T) {
