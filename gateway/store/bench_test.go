@@ -14,7 +14,8 @@ func BenchmarkOutboxAppend(b *testing.B) {
 	for i := uint64(0); b.Loop(); i++ {
 		window <- struct{}{}
 		group.Add(1)
-		appendTo(s.Outbox(), i, "r", "t", testMessage(i, "a reading of some two hundred bytes, as they come from a thermostat"), func(err error) {
+		m := testMessage(i, "a reading of some two hundred bytes, as they come from a thermostat")
+		appendTo(s.Outbox(), i, "r", "t", m, func(err error) {
 			if err != nil {
 				b.Error(err)
 			}

@@ -319,7 +319,9 @@ func TestCompactorsStopAndStartWithTheRoomThereIs(t *testing.T) {
 			t.Errorf("%s: said to be quiet: %v", step.name, s.Quiet())
 		}
 		n := 0
-		if err := loadFrom(s.Outbox(), func(uint64, string, string, int, *message.Message) error { n++; return nil }); err != nil || n != 3000 {
+		if err := loadFrom(
+			s.Outbox(), func(uint64, string, string, int, *message.Message) error { n++; return nil },
+		); err != nil || n != 3000 {
 			t.Errorf("%s: %d messages, %v", step.name, n, err)
 		}
 	}
