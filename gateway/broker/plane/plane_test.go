@@ -74,13 +74,8 @@ func newRigWith(v session.Vault, a session.Access) *rig {
 	dropped := new(atomic.Int64)
 	drop := func(string) { dropped.Add(1) }
 	p := plane.New(plane.Config{
-		Access:           a,
-		Vault:            v,
-		MaxRetained:      1000,
-		MaxRetainedBytes: 1 << 20,
-		Drop:             drop,
-		Denied:           func() {},
-		Delivered:        func() {},
+		Access: a, Vault: v, MaxRetained: 1000, MaxRetainedBytes: 1 << 20,
+		Drop: drop, Denied: func() {}, Delivered: func() {},
 	})
 	return &rig{p, session.NewStore(session.Config{Vault: yes{}, Judge: p.Judge, Drop: drop, Index: p,
 		QueueMessages: 1000, QueueBytes: 1 << 20, TotalQueueBytes: 1 << 30}), dropped}
@@ -93,12 +88,8 @@ func (r *rig) session(name string, w io.Writer) (*session.Session, *outbuf.Buffe
 func (r *rig) sessionWith(name string, w io.Writer, rights session.Rights) (*session.Session, *outbuf.Buffer, any) {
 	conn := new(int)
 	o := r.st.Open(session.Request{
-		Principal: &principal.Principal{Key: "user:" + name},
-		Rights:    rights,
-		ClientID:  name,
-		Level:     4,
-		Clean:     true,
-		Conn:      conn,
+		Principal: &principal.Principal{Key: "user:" + name}, Rights: rights,
+		ClientID: name, Level: 4, Clean: true, Conn: conn,
 	})
 	b := outbuf.New(sink{w}, outbuf.Config{Limit: 1 << 30, Write: time.Minute, Stall: time.Millisecond})
 	o.Session.Attach(&session.Link{Out: b, Level: 4, Window: 100, Conn: conn})
