@@ -306,6 +306,9 @@ func (r routed) Offer(m *message.Message, done func(error)) bool {
 	})
 }
 
+// Room implements broker.Outbox.
+func (r routed) Room() <-chan struct{} { return r.d.outbox.Room() }
+
 // stamped is m with the time that is believed here. The broker stamps by the
 // wall clock, and what waits over a restart ages by the stamp.
 func stamped(m *message.Message, now time.Time) *message.Message {
