@@ -116,6 +116,38 @@ func TestDeviceSelfGrant(t *testing.T) {
 	w.want(m.Open(devicePrincipal(6, "off")).Connect(), false, InactiveDevice, "a disabled device")
 }
 
+// An answer of the registry shows a sensor to whoever may read it by the topic map: device_self_grant counts
+// for a device and its modules (a module holds its device's identity), and only while the device is Active.
+func TestDeviceSelfGrantIsOneRule(t *testing.T) {
+	w := newWorld(t)
+	o := w.options()
+	o.DeviceSelfGrant = true
+	m := New(o)
+	shown := func(p *principal.Principal) bool {
+		s, ok := w.topology.SensorByHardwareID("far1") // of dev1, at another place
+		if !ok {
+			t.Fatal("the world has no sensor far1")
+		}
+		return m.MayReadSensor(p, s)
+	}
+	agree := func(p *principal.Principal, want bool, why string) {
+		t.Helper()
+		d := decider{env: m.env(), p: p}
+		s, _ := w.topology.SensorByHardwareID("far1")
+		if got := d.meets(readSensor, d.sensorPlace(s)).ok; got != want || shown(p) != got {
+			t.Errorf("%s: the topic map says %t, the registry's answer %t, want %t", why, got, shown(p), want)
+		}
+	}
+	agree(devicePrincipal(1, "dev1"), true, "the device itself")
+	agree(modulePrincipal(1, "dev1", "m1"), true, "a module of it")
+	agree(devicePrincipal(9, "stranger"), false, "another device")
+	agree(userPrincipal(0x31), false, "a user")
+	w.data.Devices[0].Status = device.Disabled
+	w.rebuild()
+	agree(devicePrincipal(1, "dev1"), false, "a device that is disabled")
+	agree(modulePrincipal(1, "dev1", "m1"), false, "a module of a disabled device")
+}
+
 func TestOwnRows(t *testing.T) {
 	w := newWorld(t)
 	w.assign(deviceIdentity(1), model.GatewayDeviceRole, room1Path)

@@ -20,14 +20,13 @@ func (c *Control) CreateAgain(p *principal.Principal, deviceID, hardwareID strin
 }
 
 // MayReadSensor decides whether an answer about a device lists the sensor: the principal needs
-// Read Sensor at the sensor's path, or the right by device_self_grant.
+// Read Sensor at the sensor's path, or the right by device_self_grant, as it would to receive the
+// sensor's readings.
 func (c *Control) MayReadSensor(p *principal.Principal, s *device.Sensor) bool {
-	e := c.env()
-	if !e.ready {
+	d := decider{env: c.env(), p: p}
+	if !d.ready {
 		return false
 	}
-	if c.set.selfGrant && p.Kind == principal.Device && s.Device == p.Node {
-		return true
-	}
-	return e.policy.Decide(&p.Subject, readSensor.ops[0], e.topology.SensorPath(s)).Allowed
+	ok, _, _ := d.decide(readSensor.ops[0], d.sensorPlace(s))
+	return ok
 }
