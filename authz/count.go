@@ -12,3 +12,8 @@ func (ix *Index) Roles() int {
 	}
 	return n
 }
+
+// Assignments is how many role assignments are in force, of the space model and
+// of Azure. One that was refused is not counted; deny assignments are no grants
+// and are not counted either.
+func (ix *Index) Assignments() int { return ix.grants + len(ix.azure.assignments) }

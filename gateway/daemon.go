@@ -98,6 +98,7 @@ type daemon struct {
 
 	level   *slog.LevelVar                // of the log
 	inForce atomic.Pointer[config.Config] // cfg, with what a reload took over
+	serving atomic.Bool                   // READY=1 was sent
 
 	acceptErrors uint64 // when acceptance was last asked; the watchdog's
 

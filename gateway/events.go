@@ -19,7 +19,7 @@ import (
 
 // What happens in one room and matters to others.
 
-// healthChanged logs a warning as it comes and goes, and shows it in systemctl status.
+// healthChanged logs a warning as it comes and goes.
 func (d *daemon) healthChanged(c health.Change) {
 	w := c.Warning
 	if c.Raised {
@@ -27,11 +27,6 @@ func (d *daemon) healthChanged(c health.Change) {
 	} else {
 		d.log.Info("mended: "+w.Text, "warning", w.Name)
 	}
-	line := c.State + "; " + d.statusLine()
-	if c.Raised {
-		line += "; " + w.Name
-	}
-	d.notify.Status(line)
 }
 
 func (d *daemon) clockAlarm(raised bool, ahead time.Duration) {
@@ -198,9 +193,11 @@ func (d *daemon) present(key string) bool {
 	return d.broker.Subscribed(key, "$iothub/twin/PATCH/properties/desired/?$version=0")
 }
 
+// statusLine is what systemctl status shows: whether the start is over, and the
+// summary that inspect makes of the same values as gatehousectl status.
 func (d *daemon) statusLine() string {
-	if d.staging == nil {
-		return "starting"
+	if d.serving.Load() {
+		return "serving; " + d.inspector.Summary()
 	}
-	return fmt.Sprintf("policy %s, %s", d.policy.Index().Version(), d.staging.Stage())
+	return "starting; " + d.inspector.Summary()
 }

@@ -115,7 +115,8 @@ func (d *daemon) run(ctx context.Context) error {
 	actors, err := d.actors()
 	if err == nil {
 		err = runAll(ctx, d.log, actors, func() {
-			d.notify.Ready("serving; " + d.statusLine())
+			d.serving.Store(true)
+			d.notify.Ready(d.statusLine())
 			d.log.Info("gatehoused serves", "version", d.opts.Version, "site", d.cfg.Instance.Site.String(), "policy", d.policy.Index().Version().String(), "stage", d.staging.Stage().String())
 			context.AfterFunc(ctx, func() { d.notify.Stopping("stopping: closing connections, syncing the store") })
 		})
@@ -126,6 +127,7 @@ func (d *daemon) run(ctx context.Context) error {
 // actors are the long-lived parts, in the order of run.
 func (d *daemon) actors() ([]actor, error) {
 	actors := []actor{
+		{name: "status line", run: func(ctx context.Context) error { return d.notify.Follow(ctx, d.statusLine) }},
 		{name: "store", run: d.store.Run},
 		{name: "audit", run: d.audit.Run},
 		{name: "stages", run: func(ctx context.Context) error { return d.staging.Run(ctx, d.keepMark) }},

@@ -38,7 +38,7 @@ func (d *daemon) reloader(ctx context.Context) error {
 		case <-d.opts.Reload:
 			d.notify.Reloading()
 			d.reload(ctx)
-			d.notify.Ready("serving; " + d.statusLine())
+			d.notify.Ready(d.statusLine())
 		}
 	}
 }

@@ -156,17 +156,17 @@ var readAtScrape = []struct {
 	},
 	{
 		name: "gatehouse_health_warnings",
-		help: "Health warnings that are raised.",
+		help: "Health warnings that are raised, notices left out.",
 		read: func(s *Snapshot) float64 { return float64(s.Warnings) },
 	},
 	{
 		name: "gatehouse_roles",
-		help: "Roles in force.",
+		help: "Roles that can grant something, built-in ones included, of the space model and of Azure.",
 		read: func(s *Snapshot) float64 { return float64(s.Roles) },
 	},
 	{
 		name: "gatehouse_assignments",
-		help: "Role assignments in force.",
+		help: "Role assignments in force, of the space model and of Azure.",
 		read: func(s *Snapshot) float64 { return float64(s.Assignments) },
 	},
 	{

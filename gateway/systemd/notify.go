@@ -10,8 +10,11 @@
 package systemd
 
 import (
+	"context"
 	"log/slog"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 )
@@ -22,6 +25,9 @@ import (
 type Notifier struct {
 	log  *slog.Logger
 	mute bool
+
+	mu       sync.Mutex // held while a status is sent, so that none follows Stopping
+	stopping bool       // guarded by mu
 }
 
 // NewNotifier returns a notifier.
@@ -34,15 +40,48 @@ func Muted() *Notifier { return &Notifier{mute: true} }
 // Ready says that the service serves, after the start or after Reloading.
 func (n *Notifier) Ready(status string) { n.send(daemon.SdNotifyReady, statusLine(status)) }
 
-// Status sets the line that systemctl status shows.
-func (n *Notifier) Status(status string) { n.send(statusLine(status)) }
+// Status sets the line that systemctl status shows. After Stopping it does nothing.
+func (n *Notifier) Status(status string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.stopping {
+		n.send(statusLine(status))
+	}
+}
+
+// Follow keeps the line that systemctl status shows equal to line(), until ctx
+// ends: it asks every second, and sends what has changed.
+func (n *Notifier) Follow(ctx context.Context, line func() string) error {
+	return follow(ctx, line, n.Status)
+}
+
+func follow(ctx context.Context, line func() string, tell func(string)) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for told := ""; ; {
+		if now := line(); now != told {
+			tell(now)
+			told = now
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
 
 // Reloading says that a reload has begun; Ready must follow. The monotonic
 // time lets Type=notify-reload (systemd 253) tell this reload from the last.
 func (n *Notifier) Reloading() { n.send(daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec()) }
 
 // Stopping says that the service is going down.
-func (n *Notifier) Stopping(status string) { n.send(daemon.SdNotifyStopping, statusLine(status)) }
+func (n *Notifier) Stopping(status string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stopping = true
+	n.send(daemon.SdNotifyStopping, statusLine(status))
+}
 
 func (n *Notifier) send(lines ...string) {
 	if n.mute {

@@ -1,6 +1,7 @@
 package inspect_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ type fixture struct {
 	loaded    bool
 	stored    *model.Snapshot
 	stage     offline.Stage
+	link      string // state of the uplink; "": connected
 	report    health.Report
 	broker    fakeBroker
 	outbox    upstream.Stats
@@ -98,7 +100,7 @@ func newFixture(t *testing.T) *fixture {
 		},
 		Outbox:      outbox{h},
 		OutboxLimit: 1000,
-		Uplink:      uplink{},
+		Uplink:      uplink{h},
 		Replica:     h.replica,
 		CloudURL:    "https://cloud.example",
 	})
@@ -122,10 +124,10 @@ type outbox struct{ h *fixture }
 
 func (o outbox) Stats() upstream.Stats { return o.h.outbox }
 
-type uplink struct{}
+type uplink struct{ h *house }
 
-func (uplink) Status() (state, detail, target string, since time.Time) {
-	return "connected", "2 of 3 device sessions up", "h.example", time.Time{}
+func (u uplink) Status() (state, detail, target string, since time.Time) {
+	return cmp.Or(u.h.link, "connected"), "2 of 3 device sessions up", "h.example", time.Time{}
 }
 
 // fakeBroker has the sessions that a test gives it.

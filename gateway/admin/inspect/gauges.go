@@ -33,7 +33,7 @@ func (n *Inspector) Gauges() metrics.Snapshot {
 		Stage:               int(n.o.Aging.Stage()),
 		UpstreamConnected:   n.upstreamState().State == "connected",
 		Roles:               ix.Roles(),
-		Assignments:         ix.Len(),
+		Assignments:         ix.Assignments(),
 		Devices:             n.count().devices,
 		AuditSuppressed:     written.Suppressed,
 		AuditMissed:         written.Missed,

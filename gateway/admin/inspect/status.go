@@ -67,7 +67,7 @@ func (n *Inspector) cacheState() admin.CacheState {
 		Stage:       n.o.Aging.Stage().String(),
 		AgeSeconds:  n.age(),
 		Roles:       ix.Roles(),
-		Assignments: ix.Len(),
+		Assignments: ix.Assignments(),
 		Devices:     counts.devices,
 		Sensors:     counts.sensors,
 		Spaces:      counts.spaces,
