@@ -260,7 +260,7 @@ func (d *daemon) buildMessages() error {
 	s := d.cfg.Sessions
 	o := broker.Options{
 		Listeners: d.doors.mqtt, Authenticator: d.identity, Access: liveAccess{&access.Live{Control: d.access, Still: d.identity.Still, Decided: d.metrics.Decided}},
-		Services: d, Outbox: routed{d}, Vault: d.store.Vault(), Auditor: d.ledger, Log: d.log,
+		Services: services{d.answer}, Outbox: d.entrance(), Vault: d.store.Vault(), Auditor: d.ledger, Log: d.log,
 		QueueMessages: s.QueueMessages, QueueBytes: int(s.QueueBytes), TotalQueueBytes: int64(s.TotalBytes),
 		PrincipalBytes: int64(float64(s.TotalBytes) * s.PrincipalShare), Overflow: overflows[s.Overflow], Overflowing: d.sessionsOverflow,
 		MaxRetained: s.Retained, MaxRetainedBytes: int64(s.RetainedBytes), MaxSessionExpiry: s.MaxExpiry, RefuseHold: d.cfg.Outbox.RefuseAfter,
@@ -285,45 +285,6 @@ type liveAccess struct{ *access.Live }
 
 // Open implements broker.Access.
 func (a liveAccess) Open(p *principal.Principal) broker.Rights { return a.Live.Open(p) }
-
-// routed lets the broker offer messages before the outbox is plugged in; nothing runs before that.
-type routed struct{ d *daemon }
-
-// Offer implements broker.Outbox.
-func (r routed) Offer(m *message.Message, done func(error)) bool {
-	if r.d.outbox == nil {
-		return false
-	}
-	m = stamped(m, r.d.clock.Now())
-	if done == nil {
-		return r.d.outbox.Offer(m, nil)
-	}
-	offered := time.Now()
-	return r.d.outbox.Offer(m, func(err error) {
-		if err == nil {
-			r.d.metrics.Acked(time.Since(offered))
-		}
-		done(err)
-	})
-}
-
-// Room implements broker.Outbox.
-func (r routed) Room() <-chan struct{} { return r.d.outbox.Room() }
-
-// stamped is m with the time that is believed here. The broker stamps by the
-// wall clock, and what waits over a restart ages by the stamp.
-func stamped(m *message.Message, now time.Time) *message.Message {
-	wrong := now.Sub(m.Accepted)
-	if m.Accepted.IsZero() || wrong.Abs() < time.Minute {
-		return m
-	}
-	c := *m
-	c.Accepted = now
-	if !c.Expires.IsZero() {
-		c.Expires = c.Expires.Add(wrong)
-	}
-	return &c
-}
 
 // buildUpdates makes the guard and the twins that stand behind it.
 func (d *daemon) buildUpdates() error {

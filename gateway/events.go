@@ -178,8 +178,18 @@ func (d *daemon) ownerOf(id string) string {
 	return dev.ID.String()
 }
 
-// Handle implements broker.Services: requests to the gateway itself.
-func (d *daemon) Handle(p *principal.Principal, session string, m *message.Message, done func(code byte)) {
+// services is broker.Services.
+type services struct {
+	answer func(p *principal.Principal, session string, m *message.Message, done func(code byte))
+}
+
+// Handle implements broker.Services.
+func (s services) Handle(p *principal.Principal, session string, m *message.Message, done func(code byte)) {
+	s.answer(p, session, m, done)
+}
+
+// answer has a request to the gateway itself answered by the package whose it is.
+func (d *daemon) answer(p *principal.Principal, session string, m *message.Message, done func(code byte)) {
 	if d.twins.Handle(p, session, m, done) || d.registrar.Handle(p, session, m, done) {
 		return
 	}

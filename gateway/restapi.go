@@ -7,7 +7,6 @@ import (
 	"net/url"
 
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
-	"github.com/gatehouse/gatehouse/device/update"
 	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/duapi"
 	"github.com/gatehouse/gatehouse/gateway/identity"
@@ -31,12 +30,12 @@ func (d *daemon) restActors() ([]actor, error) {
 }
 
 func (d *daemon) restServer() (*duapi.Server, error) {
-	house, err := d.restHouse()
+	gateway, err := d.restGateway()
 	if err != nil {
 		return nil, err
 	}
 	o := duapi.Options{
-		Gateway: house, Instance: d.cfg.Instance.DeviceUpdate.Name(), Online: d.cloudAnswers,
+		Gateway: gateway, Instance: d.cfg.Instance.DeviceUpdate.Name(), Online: d.cloudAnswers,
 		Audit: d.ledger.Audit, Log: d.log, Now: d.clock.Now,
 	}
 	if u := d.cfg.DeviceUpdate; u.Endpoint != "" {
@@ -58,16 +57,9 @@ func (d *daemon) cloudAnswers() bool {
 	return d.replica != nil && d.replica.Status().Health.Code == replica.InStep
 }
 
-// restHouse is duapi.Gateway: the tokens of the Device Update audience, and the
-// same rights and guard that the deployment topics meet.
-type restHouse struct {
-	d      *daemon
-	tokens *jwt.Verifier
-}
-
-var _ duapi.Gateway = (*restHouse)(nil)
-
-func (d *daemon) restHouse() (*restHouse, error) {
+// restGateway is what the REST API knows and does: by the tokens of the Device Update
+// audience, and by the same rights and guard that the deployment topics meet.
+func (d *daemon) restGateway() (*duapi.Parts, error) {
 	c := d.cfg.Identity
 	o := jwt.Options{Audiences: c.Audiences.DeviceUpdate, Scope: c.Scope, Keys: d.keys.Keys, Now: d.clock.Now}
 	for _, t := range c.Tenants {
@@ -77,50 +69,21 @@ func (d *daemon) restHouse() (*restHouse, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &restHouse{d: d, tokens: tokens}, nil
-}
-
-// Prove implements duapi.Gateway.
-func (h *restHouse) Prove(token string) (*principal.Principal, error) {
-	c, err := h.tokens.Verify(token)
-	if err != nil {
-		return nil, &duapi.Refused{Reason: identity.TokenReason(err), Detail: err.Error()}
-	}
-	p, ok := identity.Bearer(c)
-	if !ok {
-		return nil, &duapi.Refused{Reason: "wrong-token-kind"}
-	}
-	return p, nil
-}
-
-// May implements duapi.Gateway.
-func (h *restHouse) May(ctx context.Context, p *principal.Principal, action update.Action) update.Decision {
-	return h.d.rights.May(ctx, access.Initiator(p), action, "")
-}
-
-// Known implements duapi.Gateway.
-func (h *restHouse) Known(id string) bool {
-	_, ok := h.d.policy.Topology().DeviceByHubID(id)
-	return ok
-}
-
-// Holders implements duapi.Gateway.
-func (h *restHouse) Holders(deployment string) []string {
-	var ids []string
-	for _, dev := range h.d.policy.Topology().Data().Devices {
-		if dev.HubID == "" || !h.Known(dev.HubID) {
-			continue
-		}
-		s := h.d.guard.State(dev.HubID)
-		if s.Pending != nil && s.Pending.ID == deployment || s.Current != nil && s.Current.ID == deployment {
-			ids = append(ids, dev.HubID)
-		}
-	}
-	return ids
-}
-
-// Local implements duapi.Gateway.
-func (h *restHouse) Local(ctx context.Context, p *principal.Principal, r update.Request) (update.Answer, error) {
-	r.Who = access.Initiator(p)
-	return h.d.guard.Local(ctx, r)
+	return &duapi.Parts{
+		Token: func(token string) (*principal.Principal, error) {
+			c, err := tokens.Verify(token)
+			if err != nil {
+				return nil, &duapi.Refused{Reason: identity.TokenReason(err), Detail: err.Error()}
+			}
+			p, ok := identity.Bearer(c)
+			if !ok {
+				return nil, &duapi.Refused{Reason: "wrong-token-kind"}
+			}
+			return p, nil
+		},
+		Initiator: access.Initiator,
+		Rights:    d.rights,
+		Guard:     d.guard,
+		Topology:  d.policy.Topology,
+	}, nil
 }

@@ -159,7 +159,7 @@ func TestRestIsDecidedByThePolicy(t *testing.T) {
 		Policy: model.ChangeSet{From: model.Version{Epoch: 1, Number: 1}, To: model.Version{Epoch: 1, Number: 2}, RemoveAzureAssigns: []space.ID{restNum(101)}}}); err != nil {
 		t.Fatal(err)
 	}
-	house, err := h.d.restHouse()
+	house, err := h.d.restGateway()
 	if err != nil {
 		t.Fatal(err)
 	}

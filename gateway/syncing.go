@@ -22,7 +22,6 @@ import (
 	"github.com/gatehouse/gatehouse/sync/client"
 	"github.com/gatehouse/gatehouse/sync/client/credential"
 	"github.com/gatehouse/gatehouse/sync/replica"
-	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
 // buildIdentity makes what proves clients.
@@ -111,33 +110,10 @@ func (d *daemon) buildSync() error {
 		}
 	}
 	d.replica, err = replica.New(replica.Options{
-		Source: witnessed{source, d}, Sink: d.policy, Held: held, Resume: resume,
+		Source: replica.Witnessed(source, d.heard), Sink: d.policy, Held: held, Resume: resume,
 		Wait: d.cfg.Cloud.Poll.Wait, FullEvery: d.cfg.Cloud.Poll.Full, Health: d.syncHealth, Log: d.log,
 	})
 	return err
-}
-
-// witnessed notes, for the age of the cache, when the cloud confirmed that
-// what is held is current: an answer of the feed that changes nothing here. One
-// that does counts once it is in force.
-type witnessed struct {
-	replica.Source
-	d *daemon
-}
-
-// Changes implements replica.Source.
-func (w witnessed) Changes(ctx context.Context, since model.Version, wait time.Duration) (wire.Delta, error) {
-	delta, err := w.Source.Changes(ctx, since, wait)
-	if err == nil && confirms(&delta, since) {
-		w.d.heard()
-	}
-	return delta, err
-}
-
-// confirms tells whether what is held at since is what the cloud has. The version may
-// be a later one: then something changed elsewhere, which a busy cloud says every time.
-func confirms(delta *wire.Delta, since model.Version) bool {
-	return delta.Empty() && delta.From == since && delta.To.Epoch == since.Epoch && delta.To.Number >= since.Number
 }
 
 // heard resets the age of the cache.

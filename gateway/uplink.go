@@ -118,6 +118,11 @@ func (d *daemon) buildUplink() error {
 	return outbox.Open()
 }
 
+// entrance is the outbox as the broker sees it, which is built before it.
+func (d *daemon) entrance() upstream.Entrance {
+	return upstream.Entrance{Outbox: func() *upstream.Outbox { return d.outbox }, Now: d.clock.Now, Acked: d.metrics.Acked}
+}
+
 // upstreamPrincipal is as whom what comes down is decided.
 func (d *daemon) upstreamPrincipal() *principal.Principal {
 	as := d.cfg.Upstream.As
