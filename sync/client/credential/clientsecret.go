@@ -25,14 +25,24 @@ type ClientSecretOptions struct {
 	Secret func() ([]byte, error)
 	HTTP   *http.Client
 	Now    func() time.Time
+	// Timeout ends a call of Token: its wait for another's token request and its own
+	// request together. 0: 30 s.
+	Timeout time.Duration
 }
+
+// tokenTimeout is ClientSecretOptions.Timeout where none is given.
+const tokenTimeout = 30 * time.Second
 
 // ClientSecret is the gateway's own cloud credential in its simplest form: an
 // OAuth 2.0 client-credentials grant (RFC 6749 section 4.4).
 type ClientSecret struct {
 	o ClientSecretOptions
 
-	mu      sync.Mutex // guards the fields below; held over the token request, so that one request serves all
+	// asking holds one value while a token is asked for, so that one request serves all. It is
+	// a channel because who waits for it must be able to stop waiting.
+	asking chan struct{}
+
+	mu      sync.Mutex // guards the fields below; never held over a request
 	token   string     // "": none, or refused
 	renewAt time.Time
 
@@ -49,7 +59,14 @@ var ErrRefused = errors.New("the cloud refused the gateway's own credential")
 
 // NewClientSecret makes the credential; it asks for nothing yet.
 func NewClientSecret(o ClientSecretOptions) *ClientSecret {
-	return &ClientSecret{o: o, refusals: backoff.Backoff{Min: 2 * time.Second, Max: 5 * time.Minute}}
+	if o.Timeout == 0 {
+		o.Timeout = tokenTimeout
+	}
+	return &ClientSecret{
+		o:        o,
+		asking:   make(chan struct{}, 1),
+		refusals: backoff.Backoff{Min: 2 * time.Second, Max: 5 * time.Minute},
+	}
 }
 
 // Authorization is the value of the header of that name.
@@ -59,16 +76,49 @@ func (c *ClientSecret) Authorization(ctx context.Context) (string, error) {
 }
 
 // Token returns a token that is good for at least a minute, asking for a new
-// one when two thirds of the last one's life are over.
+// one when two thirds of the last one's life are over. It returns an error after
+// ClientSecretOptions.Timeout at the latest: a token endpoint that takes the connection and
+// never answers must not stop whoever needs the token.
 func (c *ClientSecret) Token(ctx context.Context) (string, error) {
+	if token := c.current(); token != "" {
+		return token, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
+	defer cancel()
+	select {
+	case c.asking <- struct{}{}:
+		defer func() { <-c.asking }()
+	case <-ctx.Done():
+		return "", fmt.Errorf("wait for a token that %s is being asked for: %w", c.o.URL, ctx.Err())
+	}
+	if token := c.current(); token != "" {
+		return token, nil // the request that was waited for brought it
+	}
+	token, life, err := c.ask(ctx)
+	if err != nil {
+		return "", err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.token != "" && c.o.Now().Before(c.renewAt) {
-		return c.token, nil
+	c.token, c.renewAt = token, c.o.Now().Add(life*2/3)
+	return token, nil
+}
+
+// current is the token that needs no renewal yet, "" if there is none.
+func (c *ClientSecret) current() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.o.Now().Before(c.renewAt) {
+		return c.token
 	}
+	return ""
+}
+
+// ask sends one token request, and returns the token and how long it lives.
+func (c *ClientSecret) ask(ctx context.Context) (token string, life time.Duration, err error) {
 	secret, err := c.o.Secret()
 	if err != nil {
-		return "", fmt.Errorf("cloud.management.credential.clientSecret: %w", err)
+		return "", 0, fmt.Errorf("cloud.management.credential.clientSecret: %w", err)
 	}
 	form := url.Values{
 		"grant_type":    {"client_credentials"},
@@ -78,17 +128,17 @@ func (c *ClientSecret) Token(ctx context.Context) (string, error) {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.o.URL, strings.NewReader(form.Encode()))
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	res, err := c.o.HTTP.Do(req)
 	if err != nil {
-		return "", fmt.Errorf("ask %s for a token: %w", c.o.URL, err)
+		return "", 0, fmt.Errorf("ask %s for a token: %w", c.o.URL, err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	if err != nil {
-		return "", fmt.Errorf("ask %s for a token: %w", c.o.URL, err)
+		return "", 0, fmt.Errorf("ask %s for a token: %w", c.o.URL, err)
 	}
 	var answer struct {
 		AccessToken string `json:"access_token"`
@@ -96,12 +146,10 @@ func (c *ClientSecret) Token(ctx context.Context) (string, error) {
 		Error       string `json:"error"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil || res.StatusCode != http.StatusOK || answer.AccessToken == "" {
-		return "", fmt.Errorf("%w: %s answered %d %s; check cloud.management.credential (client id, secret, scope)",
+		return "", 0, fmt.Errorf("%w: %s answered %d %s; check cloud.management.credential (client id, secret, scope)",
 			ErrRefused, c.o.URL, res.StatusCode, answer.Error)
 	}
-	life := time.Duration(answer.ExpiresIn) * time.Second
-	c.token, c.renewAt = answer.AccessToken, c.o.Now().Add(life*2/3)
-	return c.token, nil
+	return answer.AccessToken, time.Duration(answer.ExpiresIn) * time.Second, nil
 }
 
 // Refused says that the server answered 401 to this value, and returns true if the
