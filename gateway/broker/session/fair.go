@@ -20,7 +20,8 @@ type fair struct {
 // part is what one publisher holds.
 type part struct {
 	key     string
-	entries []*Entry // in order of seq; the first one is counted
+	entries []*Entry // in order of seq; the first one and at least half of all are counted
+	live    int      // how many of entries are counted
 	bytes   int64    // of those that are counted
 	at      int      // in the heap
 }
@@ -79,12 +80,13 @@ func (f *fair) add(e *Entry) {
 	key := publisherOf(e.m)
 	p := f.by[key]
 	if p == nil {
-		p = &part{key: key, entries: []*Entry{e}, bytes: e.size}
+		p = &part{key: key, entries: []*Entry{e}, live: 1, bytes: e.size}
 		f.by[key] = p
 		heap.Push(&f.heap, p)
 		return
 	}
 	p.entries = append(p.entries, e)
+	p.live++
 	p.bytes += e.size
 	heap.Fix(&f.heap, p.at)
 }
@@ -96,6 +98,7 @@ func (f *fair) remove(e *Entry) {
 	}
 	e.counted = false
 	p := f.by[publisherOf(e.m)]
+	p.live--
 	p.bytes -= e.size
 	for len(p.entries) > 0 && !p.entries[0].counted {
 		p.entries[0] = nil
@@ -106,7 +109,21 @@ func (f *fair) remove(e *Entry) {
 		heap.Remove(&f.heap, p.at)
 		return
 	}
+	if p.live*2 < len(p.entries) {
+		p.entries = counted(p.entries)
+	}
 	heap.Fix(&f.heap, p.at)
+}
+
+// counted copies the counted ones of entries, so that what is gone can be freed.
+func counted(entries []*Entry) []*Entry {
+	list := make([]*Entry, 0, len(entries)/2)
+	for _, e := range entries {
+		if e.counted {
+			list = append(list, e)
+		}
+	}
+	return list
 }
 
 // oldest is the delivery that is dropped next; nil: none may be.

@@ -182,3 +182,36 @@ func TestOverflowOfOnePrincipal(t *testing.T) {
 		t.Error("another principal pays for it")
 	}
 }
+
+// What expires in the middle is forgotten, also while the oldest of its publisher stays.
+func TestOverflowForgetsWhatExpires(t *testing.T) {
+	t.Parallel()
+	var h heard
+	st := NewStore(h.config(100))
+	s, sub := openAs(st, "user:s", "s")
+	now := time.Now()
+	burst := func(n int) {
+		for i := range n {
+			m := from("p", i, 3)
+			m.Expires = now.Add(time.Hour)
+			put(s, sub, m)
+		}
+	}
+	put(s, sub, from("p", 0, 3))
+	put(s, sub, from("p", 1, 3))
+	burst(99) // one too many: the first one is dropped, the second one stays
+	for range 200 {
+		s.Expire(now.Add(2 * time.Hour))
+		burst(99)
+	}
+	if n := s.count.Load(); n != 100 || h.dropped[lostOldest] != 1 {
+		t.Fatalf("%d wait, dropped %v", n, h.dropped)
+	}
+	if n := len(s.fair.by["p"].entries); n > 200 {
+		t.Errorf("%d entries are kept for 100 that wait", n)
+	}
+	s.Expire(now.Add(2 * time.Hour))
+	if p := s.fair.by["p"]; len(p.entries) > 2 || p.bytes != sizeOf(from("p", 1, 3)) || s.fair.oldest() != s.queue.front() {
+		t.Errorf("%d entries and %d bytes are kept for one that waits", len(p.entries), p.bytes)
+	}
+}
