@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -82,7 +83,7 @@ func (d *daemon) buildUplink() error {
 		if err != nil {
 			return err
 		}
-		connector, window, d.uplink = link, d.cfg.Upstream.MQTT.Window, &mqttUplink{link: link, target: d.cfg.Upstream.MQTT.URL}
+		connector, window, d.uplink = link, d.cfg.Upstream.MQTT.Window, &mqttUplink{link: link, target: shownURL(d.cfg.Upstream.MQTT.URL)}
 	default:
 		return nil
 	}
@@ -246,6 +247,15 @@ func (d *daemon) mqttLink() (*mqttbroker.Link, error) {
 		}
 	}
 	return mqttbroker.New(o)
+}
+
+// shownURL is a URL without what may be a secret in it: user info, query and fragment.
+func shownURL(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 // mqttUplink is the MQTT mode.

@@ -172,6 +172,8 @@ func (v *validator) upstreamMQTT(m UpstreamMqtt) {
 		v.bad(at+".url", "is missing or no URL", "write mqtts://host:8883 or wss://host/path")
 	case u.User != nil:
 		v.bad(at+".url", "holds a user name or password", "use upstream.mqtt.username and upstream.mqtt.password (a file)")
+	case strings.ContainsAny(m.URL, "?#"): // a token in it would be shown in the status, in logs and in errors
+		v.bad(at+".url", "holds a query or a fragment", "remove it, and use upstream.mqtt.username and upstream.mqtt.password (a file); URLs reach logs")
 	case u.Scheme == "mqtts" || u.Scheme == "wss":
 	case (u.Scheme == "mqtt" || u.Scheme == "ws") && isLoopbackHost(u.Hostname()):
 	case u.Scheme == "mqtt" || u.Scheme == "ws":
