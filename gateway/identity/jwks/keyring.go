@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"sync/atomic"
 	"time"
@@ -156,8 +157,12 @@ func (k *Keyring) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	shown := withoutQuery(req.URL)
 	res, err := k.o.Client.Do(req)
 	if err != nil {
+		if e := (*url.Error)(nil); errors.As(err, &e) {
+			e.URL = shown
+		}
 		return fmt.Errorf("fetch the key set: %w", err)
 	}
 	defer func() { _ = res.Body.Close() }()
@@ -166,7 +171,7 @@ func (k *Keyring) fetch(ctx context.Context) error {
 		return fmt.Errorf("fetch the key set: %w", err)
 	}
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("fetch the key set: %s answered %s", k.o.Source.URL, res.Status)
+		return fmt.Errorf("fetch the key set: %s answered %s", shown, res.Status)
 	}
 	if err := k.use(text); err != nil {
 		return fmt.Errorf("fetch the key set: %w", err)
@@ -177,4 +182,9 @@ func (k *Keyring) fetch(ctx context.Context) error {
 		}
 	})
 	return nil
+}
+
+// withoutQuery is a URL for an error text. Its query may hold a secret.
+func withoutQuery(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }

@@ -89,7 +89,7 @@ func (c *ClientSecret) Token(ctx context.Context) (string, error) {
 	case c.asking <- struct{}{}:
 		defer func() { <-c.asking }()
 	case <-ctx.Done():
-		return "", fmt.Errorf("wait for a token that %s is being asked for: %w", c.o.URL, ctx.Err())
+		return "", fmt.Errorf("wait for a token that %s is being asked for: %w", c.shown(), ctx.Err())
 	}
 	if token := c.current(); token != "" {
 		return token, nil // the request that was waited for brought it
@@ -133,12 +133,15 @@ func (c *ClientSecret) ask(ctx context.Context) (token string, life time.Duratio
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	res, err := c.o.HTTP.Do(req)
 	if err != nil {
-		return "", 0, fmt.Errorf("ask %s for a token: %w", c.o.URL, err)
+		if e := (*url.Error)(nil); errors.As(err, &e) {
+			e.URL = c.shown()
+		}
+		return "", 0, fmt.Errorf("ask for a token: %w", err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	if err != nil {
-		return "", 0, fmt.Errorf("ask %s for a token: %w", c.o.URL, err)
+		return "", 0, fmt.Errorf("ask %s for a token: %w", c.shown(), err)
 	}
 	var answer struct {
 		AccessToken string `json:"access_token"`
@@ -147,9 +150,18 @@ func (c *ClientSecret) ask(ctx context.Context) (token string, life time.Duratio
 	}
 	if err := json.Unmarshal(body, &answer); err != nil || res.StatusCode != http.StatusOK || answer.AccessToken == "" {
 		return "", 0, fmt.Errorf("%w: %s answered %d %s; check cloud.management.credential (client id, secret, scope)",
-			ErrRefused, c.o.URL, res.StatusCode, answer.Error)
+			ErrRefused, c.shown(), res.StatusCode, answer.Error)
 	}
 	return answer.AccessToken, time.Duration(answer.ExpiresIn) * time.Second, nil
+}
+
+// shown is the URL for an error text: without its query, which may hold a secret.
+func (c *ClientSecret) shown() string {
+	u, err := url.Parse(c.o.URL)
+	if err != nil {
+		return "the token endpoint"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 // Refused says that the server answered 401 to this value, and returns true if the
