@@ -49,7 +49,8 @@ type StoredOutgoing struct {
 	Message *Message
 }
 
-// StoredStream sums up what is stored of a stream.
+// StoredStream sums up what is stored of a stream. With Count 0 nothing can be read
+// of it, and its numbers up to Last are taken.
 type StoredStream struct {
 	ID    StreamID
 	Count int

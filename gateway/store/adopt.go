@@ -1,7 +1,8 @@
 package store
 
 import (
-	"encoding/binary"
+	"errors"
+	"fmt"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
@@ -10,14 +11,24 @@ import (
 // alone, the key of their stream. Each batch is one transaction, so that a crash
 // leaves a message under one of the two keys. Before Run only.
 //
-// What cannot be written for want of space stays under its old key, is not sent, and is
-// adopted by a later start.
+// What cannot be written for want of space, or cannot be decoded, stays under its old
+// key, is not sent, and is tried again by a later start; Streams names its number, so
+// that no other message gets it.
 func (s *Store) adopt() error {
-	if found, err := s.messages.box(); err != nil || found.old == 0 {
+	found, err := s.messages.box()
+	if err != nil || found.old == 0 {
+		return err
+	}
+	old, err := s.oldKeys()
+	if err != nil {
+		return err
+	}
+	last, err := s.lastNumber(&found)
+	if err != nil {
 		return err
 	}
 	var ops []op
-	size := 0
+	size, unreadable := 0, 0
 	flush := func() error {
 		if len(ops) == 0 {
 			return nil
@@ -26,45 +37,90 @@ func (s *Store) adopt() error {
 		ops, size = nil, 0
 		return err
 	}
-	o := s.Outbox()
-	var old []string
-	if err := s.messages.scanFrom(nsOutbox, nsOutbox, func(key, _ []byte) error {
-		if !isBox(key) {
-			old = append(old, string(key))
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
 	for _, key := range old {
-		b, err := s.messages.get(key)
+		q, err := s.readOld(key)
+		if err != nil {
+			unreadable++
+			s.opt.Log.Error("a stored message of an earlier release cannot be read, and is not sent", "key", fmt.Sprintf("%x", key), "error", err)
+			continue
+		}
+		more, err := s.adoption(key, q, &last)
 		if err != nil {
 			return err
 		}
-		r := &reader{b: b}
-		m, err := decodeMessage(r, s.people.load)
-		if err != nil {
-			return err
+		n := 0
+		for i := range more {
+			n += more[i].size()
 		}
-		q := message.StoredOutgoing{
-			Seq:     binary.BigEndian.Uint64([]byte(key[len(nsOutbox):])),
-			Route:   r.str(),
-			Topic:   r.str(),
-			Message: m,
-		}
-		q.Stream, q.Size = message.StreamOf(m, q.Route), message.OutgoingSize(m, q.Topic)
-		_, value, err := o.encode(&q)
-		if err != nil {
-			return err
-		}
-		pair := []op{{put, outboxKey(q.Stream, q.Seq), value}, {kind: remove, key: key}}
-		n := pair[0].size() + pair[1].size()
-		if size+n > batchBytes || len(ops)+2 > batchCount {
+		if size+n > batchBytes || len(ops)+len(more) > batchCount {
 			if err := flush(); err != nil {
 				return err
 			}
 		}
-		ops, size = append(ops, pair...), size+n
+		ops, size = append(ops, more...), size+n
+	}
+	if unreadable > 0 {
+		s.opt.Log.Error("stored messages of an earlier release were left where they are", "messages", unreadable)
 	}
 	return flush()
+}
+
+// oldKeys are the keys of the old layout, in order of their numbers.
+func (s *Store) oldKeys() (old []string, err error) {
+	err = s.messages.scanFrom(nsOutbox, nsOutbox, func(key, _ []byte) error {
+		if !isBox(key) {
+			old = append(old, string(key))
+		}
+		return nil
+	})
+	return old, err
+}
+
+// lastNumber is the highest number that a message has, parked ones included.
+func (s *Store) lastNumber(found *boxes) (last uint64, err error) {
+	last = found.oldLast
+	for _, q := range found.streams {
+		last = max(last, q.Last)
+	}
+	err = s.messages.scan(nsParked, func(key string, _ []byte) error {
+		last = max(last, oldSeq(key)) // such a key is made of a number too
+		return nil
+	})
+	return last, err
+}
+
+func (s *Store) readOld(key string) (q message.StoredOutgoing, err error) {
+	if !isOldBox(key) {
+		return q, fmt.Errorf("%w: an outbox key of %d bytes", ErrCorrupt, len(key))
+	}
+	b, err := s.messages.get(key)
+	if err != nil {
+		return q, err
+	}
+	r := &reader{b: b}
+	if q.Message, err = decodeMessage(r, s.people.load); err != nil {
+		return q, err
+	}
+	q.Seq, q.Route, q.Topic = oldSeq(key), r.str(), r.str()
+	q.Stream, q.Size = message.StreamOf(q.Message, q.Route), message.OutgoingSize(q.Message, q.Topic)
+	return q, r.err
+}
+
+// adoption is the operations that move q from its old key, with its publisher: that
+// may be encoded otherwise than it is stored, and is then a record of its own. If
+// another message has the number in its stream, q gets the one after last.
+func (s *Store) adoption(key string, q message.StoredOutgoing, last *uint64) ([]op, error) {
+	_, err := s.messages.get(outboxKey(q.Stream, q.Seq))
+	switch {
+	case err == nil:
+		*last++
+		q.Seq = *last
+	case !errors.Is(err, ErrNotFound):
+		return nil, err
+	}
+	who, value, err := s.Outbox().encode(&q)
+	if err != nil {
+		return nil, err
+	}
+	return []op{who, {create, outboxKey(q.Stream, q.Seq), value}, {kind: remove, key: key}}, nil
 }

@@ -177,7 +177,7 @@ func (b *base) rescan() (fresh bool, err error) {
 		if string(key[:1]) == nsOutbox {
 			box.sender(value)
 			if !isBox(key) {
-				box.old++
+				box.addOld(key)
 			}
 		}
 		if isBox(key) {

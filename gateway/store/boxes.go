@@ -13,6 +13,7 @@ type boxes struct {
 	commit  uint64 // number of the last commit that the scan saw
 	streams []message.StoredStream
 	old     int               // records of the old layout, which adopt moves
+	oldLast uint64            // the highest number of them
 	senders map[personID]bool // who published what is there
 	last    personID
 }
@@ -27,6 +28,14 @@ func (x *boxes) add(key, value []byte) {
 	s.Count++
 	s.Bytes += boxSize(value)
 	s.Last = boxSeq(key)
+}
+
+// addOld counts a record of the old layout.
+func (x *boxes) addOld(key []byte) {
+	x.old++
+	if isOldBox(key) {
+		x.oldLast = max(x.oldLast, oldSeq(key))
+	}
 }
 
 // sender notes who published a message.
@@ -60,7 +69,7 @@ func (b *base) box() (found boxes, err error) {
 		if isBox(key) {
 			found.add(key, raw[4:])
 		} else {
-			found.old++
+			found.addOld(key)
 		}
 		return nil
 	})

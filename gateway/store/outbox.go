@@ -24,6 +24,13 @@ const boxKeySize = 1 + len(message.StreamID{}) + 8
 // used the sequence number alone; such keys are shorter (see adopt).
 func isBox[K string | []byte](key K) bool { return len(key) == boxKeySize && key[0] == nsOutbox[0] }
 
+// isOldBox tells whether a key of the outbox is of the old layout: its number alone.
+func isOldBox[K string | []byte](key K) bool { return len(key) == len(nsOutbox)+8 }
+
+func oldSeq[K string | []byte](key K) uint64 {
+	return binary.BigEndian.Uint64([]byte(key[len(nsOutbox):]))
+}
+
 func outboxKey(stream message.StreamID, seq uint64) string {
 	b := make([]byte, 0, boxKeySize)
 	b = append(append(b, nsOutbox...), stream[:]...)
@@ -77,6 +84,8 @@ func (o *Outbox) Append(q message.StoredOutgoing, done func(error)) {
 }
 
 // Streams yields every stream in which something is stored, in no particular order.
+// If records of the old layout are left (see adopt), it also yields their highest
+// number, as Last of a stream without a name and with Count 0: their numbers are taken.
 func (o *Outbox) Streams(yield func(message.StoredStream) error) error {
 	found, err := o.s.messages.box()
 	if err != nil {
@@ -86,6 +95,9 @@ func (o *Outbox) Streams(yield func(message.StoredStream) error) error {
 		if err := yield(s); err != nil {
 			return err
 		}
+	}
+	if found.old > 0 {
+		return yield(message.StoredStream{Last: found.oldLast})
 	}
 	return nil
 }

@@ -125,6 +125,9 @@ func (b *Outbox) Open() error {
 	var restored []*flow
 	err := b.opt.Storage.Streams(func(q message.StoredStream) error {
 		b.nextSeq = max(b.nextSeq, q.Last)
+		if q.Count == 0 {
+			return nil
+		}
 		f, err := b.restore(q)
 		if f != nil {
 			restored = append(restored, f)

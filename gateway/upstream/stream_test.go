@@ -214,3 +214,30 @@ func TestStreamsAreApart(t *testing.T) {
 		t.Errorf("%d streams", len(seen))
 	}
 }
+
+// taken is a disk that yields what it is told of one more stream.
+type taken struct {
+	*disk
+	stream message.StoredStream
+}
+
+func (d *taken) Streams(yield func(message.StoredStream) error) error {
+	if err := d.disk.Streams(yield); err != nil {
+		return err
+	}
+	return yield(d.stream)
+}
+
+// Numbers that the storage names as taken, of which nothing can be read, are not given again.
+func TestTakenNumbersAreNotGivenAgain(t *testing.T) {
+	d := newDisk(t)
+	b := newBox(t, Options{Storage: &taken{d, message.StoredStream{Last: 7}}, Connector: newCloud(false), Routes: []Route{{Name: "r"}}})
+	if s := b.Stats(); s.Messages != 0 || s.Restored != 0 || len(s.Dropped) != 0 {
+		t.Errorf("accounted: %+v", s)
+	}
+	_ = offer(t, b, msg("d", "x"))
+	d.settle()
+	if list := d.sorted(); len(list) != 1 || list[0].Seq != 8 {
+		t.Errorf("stored: %+v", list)
+	}
+}
