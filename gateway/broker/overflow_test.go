@@ -89,3 +89,36 @@ func TestOverflowEndsTheSession(t *testing.T) {
 	}
 	h.until("it is forgotten", func() bool { return h.Stats().Sessions == 1 && h.Stats().QueuedBytes == 0 })
 }
+
+// A message for a share of which every member is full costs one member by the policy,
+// and never the others.
+func TestOverflowOfAShareCostsOneMember(t *testing.T) {
+	t.Parallel()
+	const members, room = 3, 4
+	for policy, want := range map[broker.Overflow]struct{ left, newest, nobody uint64 }{
+		broker.DropNewest: {left: members, newest: 1, nobody: 1},
+		broker.EndSession: {left: members - 1, newest: 1, nobody: room + 1}, // with what the ended one had
+	} {
+		h := start(t, func(o *broker.Options) { o.Vault, o.QueueMessages, o.Overflow = newMemory(t), room, policy })
+		for i := range members {
+			m := h.connect(kept(5, fmt.Sprint("m", i)))
+			m.Subscribe(1, "$share/g/a", 1)
+			h.offline(m)
+		}
+		pub := h.client(5, "pub")
+		for id := range uint16(members*room + 1) {
+			pub.Publish("a", "x", 1, id+1, 0)
+			finish(pub, 1, id+1)
+		}
+		st := h.Stats()
+		if n := uint64(st.Sessions) - 1; n != want.left {
+			t.Errorf("policy %v: %d members are left, want %d", policy, n, want.left)
+		}
+		if n := st.Dropped["session-overflow-newest"]; n != want.newest {
+			t.Errorf("policy %v: %d losses of members, want %d", policy, n, want.newest)
+		}
+		if n := st.Dropped["no-member-of-share"]; n != want.nobody {
+			t.Errorf("policy %v: %d messages went to nobody, want %d", policy, n, want.nobody)
+		}
+	}
+}

@@ -33,8 +33,9 @@ type target struct {
 // none has been chosen.
 type pick struct {
 	target
-	g    *share
-	turn int
+	g     *share
+	turn  int
+	spent bool // no member may lose a delivery for the message any more
 }
 
 // work is one publish while it is being made.
@@ -202,21 +203,43 @@ func (p *Plane) reserve(w *work, m *message.Message) (any bool) {
 }
 
 // pick chooses the member of a share that gets m and takes quota in its queue. A full
-// one is passed over while another has room; if all are full, the first one loses a
-// delivery by its policy. If no member may have m, none is chosen.
+// one is passed over while another has room; if all are full, forced chooses. If no
+// member may have m, none is chosen.
 func (p *Plane) pick(w *work, k *pick, m *message.Message) {
-	for _, must := range []bool{false, true} {
-		for sub, offline := range k.members() {
-			d := w.src.to(sub, m)
-			if offline && d.QoS == 0 || !sub.Session.MayReceive(m) {
-				continue
-			}
-			if d.QoS == 0 || p.reserveIn(w, sub.Session, m, must) {
-				k.target = target{sub.Session, d}
-				return
-			}
+	for sub, offline := range k.members() {
+		d := w.src.to(sub, m)
+		if offline && d.QoS == 0 || !sub.Session.MayReceive(m) {
+			continue
+		}
+		if d.QoS == 0 || p.reserveIn(w, sub.Session, m, false) {
+			k.target = target{sub.Session, d}
+			return
 		}
 	}
+	p.forced(w, k, m)
+}
+
+// forced lets the first member that may have m lose a delivery for it by its policy,
+// and chooses it; false if it has no room even so. It asks one member, once for each
+// message: by drop-newest each one asked would count m as lost, and by disconnect each
+// would end.
+func (p *Plane) forced(w *work, k *pick, m *message.Message) bool {
+	if k.spent {
+		return false
+	}
+	for sub := range k.members() {
+		d := w.src.to(sub, m)
+		if sub.Session == k.s || d.QoS == 0 || !sub.Session.MayReceive(m) {
+			continue
+		}
+		k.spent = true
+		if !p.reserveIn(w, sub.Session, m, true) {
+			return false
+		}
+		k.target = target{sub.Session, d}
+		return true
+	}
+	return false
 }
 
 // members yields the connected members, beginning with the one whose turn it is, and
@@ -300,7 +323,9 @@ func (p *Plane) Redeliver(gone *session.Sub, m *message.Message) {
 			if g.group != gone.Group {
 				continue
 			}
-			k := pick{g: g, turn: int(g.turn.Add(1))}
+			// Nobody loses anything for what another one left: by disconnect its end
+			// would leave more, and end the next one.
+			k := pick{g: g, turn: int(g.turn.Add(1)), spent: true}
 			p.pick(w, &k, m)
 			p.deliverShared(w, &k, m, nil)
 			return
@@ -311,21 +336,22 @@ func (p *Plane) Redeliver(gone *session.Sub, m *message.Message) {
 
 // deliverShared delivers m to the member that was picked. If none was, or that one
 // cannot have m any more, it goes to another member that may receive it now: a
-// connected one first, and one with room before one that loses a delivery for it.
+// connected one first, and one with room before one that loses a delivery for it (forced).
 func (p *Plane) deliverShared(w *work, k *pick, m *message.Message, ack *session.Ack) {
 	if k.s != nil && p.deliver(w, k.s, k.d, ack) == session.Delivered {
 		return
 	}
-	for _, must := range []bool{false, true} {
-		for sub := range k.members() {
-			d := w.src.to(sub, m)
-			if sub.Session == k.s || must && d.QoS == 0 || d.QoS > 0 && !p.reserveIn(w, sub.Session, m, must) {
-				continue
-			}
-			if p.deliver(w, sub.Session, d, ack) == session.Delivered {
-				return
-			}
+	for sub := range k.members() {
+		d := w.src.to(sub, m)
+		if sub.Session == k.s || d.QoS > 0 && !p.reserveIn(w, sub.Session, m, false) {
+			continue
 		}
+		if p.deliver(w, sub.Session, d, ack) == session.Delivered {
+			return
+		}
+	}
+	if p.forced(w, k, m) && p.deliver(w, k.s, k.d, ack) == session.Delivered {
+		return
 	}
 	p.c.Drop("no-member-of-share")
 }
