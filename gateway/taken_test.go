@@ -1,15 +1,21 @@
 package gateway
 
 import (
+	"fmt"
 	"net"
 	"slices"
 	"testing"
 
 	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
 func TestTakenPortsAreWarnings(t *testing.T) {
-	other, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Get() // nobody else takes it when it is free again
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,9 @@ type site struct {
 	dir   string
 	ca    x509.Pair
 	last  map[string]Finding // by name; of the last report
+	// issued counts the pairs that were written: each has its own time of change, however coarse
+	// the file system's clock is.
+	issued int
 }
 
 func newSite(t *testing.T) *site {
@@ -73,6 +76,13 @@ func (s *site) issue(cert, key string, from, until time.Duration) {
 	}
 	s.put(cert, chain)
 	s.put(key, secret)
+	s.issued++
+	changed := start.Add(time.Duration(s.issued) * time.Minute)
+	for _, name := range []string{cert, key} {
+		if err := os.Chtimes(filepath.Join(s.dir, name), changed, changed); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 }
 
 func (s *site) put(name string, content []byte) {

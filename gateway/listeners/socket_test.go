@@ -2,6 +2,7 @@ package listeners
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
 // occupy listens where a door will want to.
@@ -21,6 +24,16 @@ func occupy(t *testing.T, network, address string) net.Listener {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	return l
+}
+
+// freeTCP is a loopback address that nobody else takes, also after it was taken and freed.
+func freeTCP(t *testing.T) string {
+	t.Helper()
+	port, err := freeport.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 // greets tells whether a connection to the door arrives at it.
@@ -44,7 +57,7 @@ func TestTakenPort(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			s := newSite(t)
-			address := map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(s.dir, "mqtt.sock")}[network]
+			address := map[string]string{"tcp": freeTCP(t), "unix": filepath.Join(s.dir, "mqtt.sock")}[network]
 			other := occupy(t, network, address)
 			address = other.Addr().String()
 			open := map[string]func(string) func() (net.Listener, error){"tcp": TCP, "unix": Unix}[network]
@@ -145,8 +158,8 @@ func TestRunTriesAgain(t *testing.T) {
 // TestClosedBeforeItOpened: whoever waits in Accept is let go, and no socket is left behind.
 func TestClosedBeforeItOpened(t *testing.T) {
 	s := newSite(t)
-	other := occupy(t, "tcp", "127.0.0.1:0")
-	address := other.Addr().String()
+	address := freeTCP(t)
+	other := occupy(t, "tcp", address)
 	d := s.set.Add(Spec{Name: "mqtt", Warning: "listener-mqtt", Address: address, Open: TCP(address)})
 	accepted := make(chan error, 1)
 	go func() {

@@ -220,9 +220,9 @@ func (m *trial) play(script uint64) {
 // TestPolicyIsTheNaiveModel plays random scripts of answers, complete and not,
 // that are stored or fail in every way a store can.
 func TestPolicyIsTheNaiveModel(t *testing.T) {
-	r := rand.New(rand.NewPCG(rand.Uint64(), 1))
 	for range 30 {
-		seed, scripts := r.Uint64(), [2]uint64{r.Uint64(), r.Uint64()}
+		seed, scripts := rand.Uint64(), [2]uint64{rand.Uint64(), rand.Uint64()}
+		t.Logf("newTrial(t, %#x), play(%#x), play(%#x)", seed, scripts[0], scripts[1])
 		m := newTrial(t, seed)
 		m.play(scripts[0])
 		if m.play(scripts[1]); t.Failed() {
