@@ -17,9 +17,10 @@ import (
 
 // Check looks at everything that a valid configuration names, that would
 // only fail later, and that only an editor mends: files, the topic map, routes, the state
-// directory. It starts nothing. What time mends is for Warnings.
+// directory. It starts nothing. What time mends is for Warnings, except that a state directory which
+// time mends (passes) is a warning in this list.
 func Check(cfg *config.Config) []config.Problem {
-	problems := slices.DeleteFunc(cfg.CheckFiles(), func(p config.Problem) bool { return isDoorFile(p.Field) })
+	problems := slices.DeleteFunc(cfg.CheckFiles(), timeMends)
 	problems = config.Merge(problems, linkCertificates(cfg)...)
 	if cfg.Access.Map != "" && !config.Said(problems, cfg.Problem("access.map", "", "")) {
 		_, more := loadTopicMap(cfg)
@@ -52,7 +53,14 @@ func Look(cfg *config.Config, loaded []config.Problem) (problems, warnings []con
 		return loaded, nil
 	}
 	warnings = append(Warnings(cfg), taken(cfg)...)
-	if problems = config.Merge(loaded, Check(cfg)...); len(problems) > 0 {
+	isWarning := func(p config.Problem) bool { return p.Warning }
+	found := Check(cfg)
+	for _, p := range found {
+		if isWarning(p) {
+			warnings = append(warnings, p)
+		}
+	}
+	if problems = config.Merge(loaded, slices.DeleteFunc(found, isWarning)...); len(problems) > 0 {
 		return problems, warnings
 	}
 	for _, p := range rehearse(cfg) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/user"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,7 +31,7 @@ func rehearse(cfg *config.Config) []config.Problem {
 	if err == nil {
 		return nil
 	}
-	p := problemOf(cfg, err)
+	p := passes(problemOf(cfg, err), err)
 	if unseen := cfg.Unseen(); len(unseen) > 0 {
 		p.Warning = true
 		p.Message = fmt.Sprintf("was not tried to the end, without %s: %s", strings.Join(unseen, ", "), p.Message)
@@ -61,8 +62,8 @@ func problemOf(cfg *config.Config, err error) config.Problem {
 func state(cfg *config.Config) []config.Problem {
 	dir := string(cfg.State.Dir)
 	if err := writable(dir); err != nil {
-		return []config.Problem{cfg.Problem("state.dir", fmt.Sprintf("%s cannot be used: %v", dir, err),
-			cfg.Place().Writable(dir))}
+		p := cfg.Problem("state.dir", fmt.Sprintf("%s cannot be used: %v", dir, err), cfg.Place().Writable(dir))
+		return []config.Problem{passes(p, err)}
 	}
 	_, err := store.Inspect(dir, store.Options{})
 	if err == nil {
@@ -73,7 +74,30 @@ func state(cfg *config.Config) []config.Problem {
 	if errors.As(err, &e) && e.Hint != "" {
 		hint = e.Hint
 	}
-	return []config.Problem{cfg.Problem("state.dir", err.Error(), hint)}
+	return []config.Problem{passes(cfg.Problem("state.dir", err.Error(), hint), err)}
+}
+
+// passes makes a warning of what a full, failing or read-only disk, or too many open files, did to
+// the state directory. The configuration is not wrong: the store then says so at its opening, the
+// daemon ends with code 1, and systemd starts it again until the cause is gone.
+func passes(p config.Problem, err error) config.Problem {
+	is := func(errnos ...unix.Errno) bool {
+		return slices.ContainsFunc(errnos, func(e unix.Errno) bool { return errors.Is(err, e) })
+	}
+	switch {
+	case is(unix.ENOSPC, unix.EDQUOT):
+		p.Hint = "make room on its file system (df and df -i show which is used up), or raise its quota"
+	case is(unix.EROFS):
+		p.Hint = "mount its file system writable, if an error of the disk made it read-only (dmesg says so); otherwise " + p.Hint
+	case is(unix.EIO):
+		p.Hint = "look for errors of the disk (dmesg)"
+	case is(unix.EMFILE, unix.ENFILE):
+		p.Hint = "raise the limit of open files (LimitNOFILE= of the unit, or fs.file-max)"
+	default:
+		return p
+	}
+	p.Warning = true
+	return p
 }
 
 // serviceUser is as whom the packaged unit runs the daemon.

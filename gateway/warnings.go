@@ -16,8 +16,8 @@ const yearOfSense = 2020
 
 // Warnings are those of the file (config.Config.Warnings), and what the daemon starts
 // with nevertheless because time or a file mends it: certificates of listeners
-// and their client authorities, which it goes on trying, and a clock that was never
-// set. Health names these while it runs.
+// and their client authorities, which it goes on trying, secrets that it reads before
+// each use and that are not there yet, and a clock that was never set. Health names these while it runs.
 func Warnings(cfg *config.Config) []config.Problem {
 	return append(cfg.Warnings(), passing(cfg, time.Now())...)
 }
@@ -32,7 +32,7 @@ func passing(cfg *config.Config, now time.Time) []config.Problem {
 			Hint:    setTheClock,
 		})
 	}
-	list = append(list, slices.DeleteFunc(cfg.CheckFiles(), func(p config.Problem) bool { return !isDoorFile(p.Field) })...)
+	list = append(list, slices.DeleteFunc(cfg.CheckFiles(), func(p config.Problem) bool { return !timeMends(p) })...)
 	for i := range cfg.Listeners {
 		list = append(list, ofCertificate(cfg, fmt.Sprintf("listeners[%d].tls.", i), cfg.Listeners[i].TLS, now, list)...)
 	}
@@ -45,6 +45,9 @@ func passing(cfg *config.Config, now time.Time) []config.Problem {
 
 const setTheClock = "set the clock (timedatectl set-time, or an NTP server): " +
 	"until then tokens and certificates are judged by the last time that is known"
+
+// timeMends tells that what CheckFiles found does not keep the daemon from starting.
+func timeMends(p config.Problem) bool { return p.Warning || isDoorFile(p.Field) }
 
 // isDoorFile tells that a field names a file that a listener shows, or judges
 // clients by.

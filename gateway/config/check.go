@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -13,7 +14,8 @@ import (
 
 // CheckFiles looks at every file that the configuration names (state.dir,
 // admin.socket and audit.file, which the daemon makes itself, excepted): it
-// must exist and be readable, and a secret must not be readable for everyone.
+// must exist and be readable, and a secret must not be readable for everyone. A
+// secret that is read before each use (readAtUse) and is not there yet is a warning.
 func (c *Config) CheckFiles() []Problem {
 	var ps []Problem
 	walk(reflect.ValueOf(c).Elem(), "", "", func(field string, _ reflect.StructTag, v reflect.Value) {
@@ -22,7 +24,9 @@ func (c *Config) CheckFiles() []Problem {
 		case path == "", slices.Contains(c.Unseen(), field):
 		case v.Type() == secretType:
 			if why := readable(path); why != "" {
-				ps = append(ps, c.Problem(field, fmt.Sprintf("%s: %s", path, why), c.Place().Secret(path)))
+				p := c.Problem(field, fmt.Sprintf("%s: %s", path, why), c.Place().Secret(path))
+				p.Warning = readAtUse(field) && absent(path)
+				ps = append(ps, p)
 			} else if info, err := os.Stat(path); err == nil && secretMode(info) != "" {
 				ps = append(ps, c.Problem(field, path+": "+secretMode(info), "chmod 0600 "+path))
 			}
@@ -34,6 +38,19 @@ func (c *Config) CheckFiles() []Problem {
 	})
 	sortProblems(ps)
 	return ps
+}
+
+// readAtUse tells that the daemon reads the secret of a field anew before each use, so that a file
+// which something else renews, and which is away at the start, is found later without a restart.
+func readAtUse(field string) bool {
+	return strings.HasSuffix(field, ".credential.tokenFile") ||
+		strings.HasSuffix(field, ".credential.clientSecret") ||
+		field == "upstream.mqtt.password"
+}
+
+func absent(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, os.ErrNotExist)
 }
 
 func readable(path string) string {
