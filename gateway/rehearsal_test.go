@@ -126,3 +126,44 @@ func TestSecretThatComesLater(t *testing.T) {
 		t.Errorf("open to everybody: problems %v, warnings %v", bad, said)
 	}
 }
+
+// TestRehearsalWithoutADoorsKey: the listener would wait for its key, so that what else ends the
+// rehearsal ends the daemon.
+func TestRehearsalWithoutADoorsKey(t *testing.T) {
+	t.Setenv("CREDENTIALS_DIRECTORY", "")
+	dir := t.TempDir()
+	look := func(principal, more string) (problems, warnings []config.Problem) {
+		file := filepath.Join(dir, "gatehoused.yaml")
+		text := `instance:
+  tenant: 7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e1001
+  site: /
+  hub: {host: demo-hub.azure-devices.net}
+listeners:
+  - {name: mqtts, address: "127.0.0.1:0", tls: {cert: server.crt, key: "${CREDENTIALS_DIRECTORY}/secret_server.key"}}
+  - {name: local, kind: unix, address: /run/gatehouse/none.sock, peers: [{uid: 1, principal: "PRINCIPAL"}]}
+state: {dir: state}
+admin: {socket: admin.sock}
+` + more
+		if err := os.WriteFile(file, []byte(strings.Replace(text, "PRINCIPAL", principal, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, loaded := config.LoadForCheck(file)
+		return Look(&cfg, loaded)
+	}
+	if problems, _ := look("local:modbus", ""); len(problems) > 0 {
+		t.Errorf("a good one, but for the key: %v", problems)
+	}
+	if problems, _ := look("role:nobody", ""); len(problems) != 1 || !strings.Contains(problems[0].Message, "uid 1") {
+		t.Errorf("a peer that is nobody: %v", problems)
+	}
+	problems, warnings := look("role:nobody", `upstream:
+  mode: iothub
+  iothub: {gatewayDevice: {id: gw, sasKey: "${CREDENTIALS_DIRECTORY}/secret_gw"}}
+`)
+	said := slices.ContainsFunc(warnings, func(p config.Problem) bool {
+		return strings.Contains(p.Message, "was not tried to the end, without upstream.iothub.gatewayDevice.sasKey: ")
+	})
+	if len(problems) > 0 || !said {
+		t.Errorf("a key that the rehearsal lacks: %v, %v", problems, warnings)
+	}
+}
