@@ -53,6 +53,7 @@ func TestUnusedMappingsAreNamed(t *testing.T) {
 		got = append(got, w.Field+" "+w.Message)
 	}
 	want := []string{
+		"upstream.mqtt.topics.up[1].qos is at most once: what is on its way when the connection ends is lost",
 		"upstream.mqtt.topics.up[2].filter is never used: site/# stands before it and takes the same topics",
 		"upstream.mqtt.topics.up[3].filter is never used: no route sends such topics up",
 		"upstream.mqtt.topics.down[1].qos is read as 1: the link upstream goes no higher",

@@ -16,6 +16,10 @@ func (v *validator) topics(u Upstream) {
 	var up, down []mapping.Rule
 	for i, m := range u.MQTT.Topics.Up {
 		up = append(up, mapping.Rule{Filter: m.Filter, From: m.From, To: m.To, Topic: m.Topic})
+		if m.QoS == 0 { // an earlier release did not read it, and sent with 1
+			v.warn(fmt.Sprintf("%s.up[%d].qos", at, i), "is at most once: what is on its way when the connection ends is lost",
+				"write 1, or remove it, for at least once, with which an earlier release sent whatever stood here")
+		}
 		sound = v.topicMapping(fmt.Sprintf("%s.up[%d]", at, i), m.Filter, m.QoS, up[i].CheckUp) && sound
 	}
 	for i, m := range u.MQTT.Topics.Down {
