@@ -187,6 +187,53 @@ func TestUnreadableAuthoritiesRefuse(t *testing.T) {
 	}
 }
 
+// TestAuthoritiesAreReadBesideABrokenPair: while an expired certificate is served, a renewal that
+// fails must not leave the old authorities in force, and must say why it is not taken over.
+func TestAuthoritiesAreReadBesideABrokenPair(t *testing.T) {
+	s := newSite(t)
+	authority, _, err := s.ca.PEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := s.ca.Client("ups-1", start.Add(-day), 30*day, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.issue("cert", "key", -10*day, -day)
+	c, valid := s.tls("cert", "key"), start.Add(-2*day)
+	c.ClientCA = config.File(filepath.Join(s.dir, "clients"))
+	s.put("clients", authority)
+	d := s.add(c)
+	if _, err := s.handshake(d, valid, &client); err != nil {
+		t.Fatal(err)
+	}
+	s.issue("other", "key", -day, 365*day) // the key of another certificate
+	s.put("clients", []byte("nonsense"))
+	s.round(Poll)
+	if _, err := s.handshake(d, valid, &client); err == nil {
+		t.Error("a client certificate is taken although its authorities cannot be read")
+	}
+	if _, err := s.handshake(d, valid, nil); err != nil {
+		t.Errorf("a client that proves itself otherwise: %v", err)
+	}
+	if f := s.last["door-client-authorities"]; !f.Raised || !strings.Contains(f.Text, "clients holds no certificate") {
+		t.Errorf("%+v", f)
+	}
+	if f := s.last["door-certificate"]; !f.Raised || !strings.Contains(f.Text, "expired on") || !strings.Contains(f.Text, "private key does not match") {
+		t.Errorf("%+v", f)
+	}
+	s.put("clients", authority) // mended, and the pair is not
+	s.round(Poll)
+	if _, err := s.handshake(d, valid, &client); err != nil || s.raised("door-client-authorities") {
+		t.Errorf("after the authorities were mended: %v, %+v", err, s.last["door-client-authorities"])
+	}
+	s.issue("cert", "key", -day, 365*day)
+	s.round(Poll)
+	if _, err := s.handshake(d, start, &client); err != nil || s.raised("door-certificate") {
+		t.Errorf("after the pair was mended: %v, %+v", err, s.last["door-certificate"])
+	}
+}
+
 // TestPrepare: a reload replaces a good certificate by a good one only, and
 // takes effect when it says so.
 func TestPrepare(t *testing.T) {

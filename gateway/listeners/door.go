@@ -154,11 +154,18 @@ func (d *Door) state() certificate {
 	return d.cert
 }
 
-// take puts in force what was read. Without a pair the one from before stays.
+// take puts in force what was read. Without a pair the one from before stays, and only the
+// client authorities are those that were read: files that are no longer good admit nobody.
 func (d *Door) take(s tlsfile.Served, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.cert.pair = err; err != nil {
+		if live := d.live.Load(); live != nil {
+			t := live.Clone()
+			t.ClientCAs, t.VerifyConnection = s.Config.ClientCAs, s.Config.VerifyConnection
+			d.cert.clients = s.Authority
+			d.live.Store(t)
+		}
 		return
 	}
 	if d.spec.Shape != nil {

@@ -43,9 +43,9 @@ func same(a, b []os.FileInfo) bool {
 // would replace good ones; a door that waits for its certificate goes on waiting, for the new files.
 func (s *Set) Prepare(d *Door, c *config.TLS) (takeOver func(), err error) {
 	files := look(c)
-	served, err := tlsfile.Server(c)
+	served, unusable := tlsfile.Server(c) // not err, which the last return sets to nil before takeOver runs
 	was := d.state()
-	if worse := err; was.pair == nil {
+	if worse := unusable; was.pair == nil {
 		if worse == nil && was.clients == nil {
 			worse = served.Authority
 		}
@@ -57,7 +57,7 @@ func (s *Set) Prepare(d *Door, c *config.TLS) (takeOver func(), err error) {
 		s.attempts.Lock()
 		defer s.attempts.Unlock()
 		d.source, d.files, d.read = c, files, time.Now()
-		d.take(served, err)
+		d.take(served, unusable)
 		s.try(d, d.read)
 		s.report(s.Findings())
 	}, nil

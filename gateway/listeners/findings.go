@@ -90,6 +90,9 @@ func (d *Door) certificateFinding(c *certificate, now time.Time) Finding {
 	case tlsfile.Good:
 		f.Raised = false
 	}
+	if f.Raised && c.pair != nil {
+		f.Text += fmt.Sprintf("; the files that are there now are not taken over: %v", c.pair)
+	}
 	return f
 }
 

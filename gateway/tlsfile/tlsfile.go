@@ -60,31 +60,32 @@ type Served struct {
 
 // Server reads the TLS of a listener. The certificate's validity is not judged:
 // its clients judge it by their own clocks, and a gateway whose clock is wrong would shut them
-// out for nothing. An error means that there is no pair to serve.
+// out for nothing. An error means that there is no pair to serve; Config and Authority then
+// hold only what the file of client authorities asks for.
 //
 // Client certificates are asked for and not verified here: which of them proves whom is the
 // registry's business (identity). Tickets are off, so that a revoked certificate cannot come
 // back by resumption.
 func Server(c *config.TLS) (Served, error) {
-	pair, err := Pair(c.Cert, c.Key)
-	if err != nil {
-		return Served{}, err
-	}
 	t := &tls.Config{
 		MinVersion:             tls.VersionTLS12,
-		Certificates:           []tls.Certificate{pair},
 		ClientAuth:             tls.RequestClientCert,
 		SessionTicketsDisabled: true,
 	}
 	if c.MinVersion == "1.3" {
 		t.MinVersion = tls.VersionTLS13
 	}
-	s := Served{Config: t, Validity: Validity{pair.Leaf.NotBefore, pair.Leaf.NotAfter}}
+	s := Served{Config: t}
 	if c.ClientCA != "" {
 		if t.ClientCAs, s.Authority = Pool(c.ClientCA); s.Authority != nil { // names the authorities to clients that choose by them
 			t.VerifyConnection = refuseCertificates
 		}
 	}
+	pair, err := Pair(c.Cert, c.Key)
+	if err != nil {
+		return s, err
+	}
+	t.Certificates, s.Validity = []tls.Certificate{pair}, Validity{pair.Leaf.NotBefore, pair.Leaf.NotAfter}
 	return s, nil
 }
 
