@@ -68,7 +68,7 @@ func (s *Session) Admit(m *message.Message) bool {
 
 // most is the size of the largest delivery that an empty queue takes.
 func (st *Store) most() int64 {
-	return min(int64(st.c.QueueBytes), st.c.TotalQueueBytes)
+	return min(int64(st.c.QueueBytes), st.c.PrincipalBytes, st.c.TotalQueueBytes)
 }
 
 // makeRoom drops one delivery, so that one of that size may fit into s; false if

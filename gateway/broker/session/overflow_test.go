@@ -183,6 +183,23 @@ func TestOverflowOfOnePrincipal(t *testing.T) {
 	}
 }
 
+// A message that is larger than the share of a principal costs that principal nothing else.
+func TestOverflowByAMessageThatNeverFits(t *testing.T) {
+	t.Parallel()
+	var h heard
+	c := h.config(1000)
+	size := sizeOf(from("p", 0, 4))
+	c.PrincipalBytes = 5 * size
+	st := NewStore(c)
+	s, sub := openAs(st, "user:s", "s")
+	for i := range 5 {
+		put(s, sub, from("p", i, 4))
+	}
+	if put(s, sub, from("p", 5, int(5*size))) || len(waiting(s)) != 5 || s.Info().Lost != (Lost{Newest: 1}) {
+		t.Errorf("%d wait, lost %+v", len(waiting(s)), s.Info().Lost)
+	}
+}
+
 // What expires in the middle is forgotten, also while the oldest of its publisher stays.
 func TestOverflowForgetsWhatExpires(t *testing.T) {
 	t.Parallel()
