@@ -15,7 +15,7 @@ import (
 )
 
 // A reload reads the configuration again while the daemon serves. Live are
-// what listeners show (listeners[].tls), the topic map, the file of token keys
+// what listeners show (listeners[].tls, api.tls), the topic map, the file of token keys
 // and the log level. All of it is read and checked before any of it is
 // taken over, so a broken file changes nothing. Every other difference
 // is named and waits for a restart.
@@ -99,6 +99,14 @@ func (d *daemon) renew(next *config.Config) (renewal, []config.Problem) {
 			continue
 		}
 		r.tls, own.TLS = append(r.tls, takeOver), next.Listeners[i].TLS
+	}
+	if own := &r.cfg.API; d.doors.api != nil && own.TLS != nil && next.API.TLS != nil {
+		takeOver, err := d.doors.all.Prepare(d.doors.api, next.API.TLS)
+		if err != nil {
+			wrong("api.tls", err)
+		} else {
+			r.tls, own.TLS = append(r.tls, takeOver), next.API.TLS
+		}
 	}
 	if r.cfg.Access.Map = next.Access.Map; r.cfg.Access.Map != "" {
 		table, more := loadTopicMap(next)
