@@ -3,6 +3,8 @@ GO      ?= go
 export PATH := $(PATH):/usr/sbin:/sbin
 BIN     := $(CURDIR)/bin
 VERSION ?= $(shell packaging/version.sh 2>/dev/null || cat VERSION)
+# A package takes its version from packaging/version.sh itself, which fails where git cannot tell.
+PACKAGED := $(if $(filter-out file undefined,$(origin VERSION)),--version '$(VERSION)')
 BUILT   ?= $(shell git log -1 --format=%ct 2>/dev/null)
 LDFLAGS := -X main.version=$(VERSION) -X main.built=$(BUILT)
 LINT    := $(shell $(GO) env GOPATH)/bin/golangci-lint
@@ -84,10 +86,10 @@ fuzz-authz: ## ten million random decisions, engine against oracle
 	AUTHZ_DECISIONS=10000000 $(GO) test -run TestEngineIsTheOracle -timeout 30m ./authz/authztest
 
 deb: deps ## the Debian package, into dist/
-	packaging/deb.sh --version '$(VERSION)' --out $(CURDIR)/dist
+	packaging/deb.sh $(PACKAGED) --out $(CURDIR)/dist
 
 appliance: ## as root: the package on a Debian of its own under systemd, asserting; see packaging/README.md
-	packaging/appliance.sh --version '$(VERSION)'
+	packaging/appliance.sh $(PACKAGED)
 
 lines: ## non-test lines of Go, a row for each package
 	@$(GO) list -f '{{.Dir}} {{range .GoFiles}}{{.}} {{end}}' ./... | while read -r dir files; do \

@@ -17,10 +17,14 @@ case $next in
 *) echo "version.sh: VERSION holds '$next'; it must be like 1.2.3" >&2; exit 65 ;;
 esac
 git() { command git -C "$top" "$@"; }
-if ! git rev-parse --git-dir >/dev/null 2>&1; then
+if [ ! -e "$top/.git" ]; then # sources without their history
 	echo "$next"
 	exit
 fi
+git rev-parse --git-dir >/dev/null || { # it has said why
+	echo "version.sh: $top/.git is there and git cannot read it, so that no version can be counted" >&2
+	exit 65
+}
 if [ "$(git rev-parse --is-shallow-repository)" = true ]; then
 	echo "version.sh: this clone is shallow, so that its commits cannot be counted: git fetch --unshallow" >&2
 	exit 65

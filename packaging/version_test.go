@@ -57,6 +57,27 @@ func TestVersionsRise(t *testing.T) {
 	}
 }
 
+// TestNoVersionWhereGitRefuses: an unreadable history must not make any commit's package the release.
+func TestNoVersionWhereGitRefuses(t *testing.T) {
+	need(t, "git")
+	top := t.TempDir()
+	copyScripts(t, top)
+	if err := os.WriteFile(filepath.Join(top, "VERSION"), []byte("0.9.0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(top, "packaging/version.sh")
+	if got := strings.TrimSpace(run(t, script)); got != "0.9.0" {
+		t.Errorf("sources without git are %q", got)
+	}
+	if err := os.WriteFile(filepath.Join(top, ".git"), []byte("gitdir: nowhere\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), script).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "fatal: ") {
+		t.Errorf("a history that git cannot read was given a version, or git's words are lost: %v, %s", err, out)
+	}
+}
+
 func copyScripts(t *testing.T, top string) {
 	t.Helper()
 	if err := os.Mkdir(filepath.Join(top, "packaging"), 0o755); err != nil {
