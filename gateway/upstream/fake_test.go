@@ -22,6 +22,7 @@ type disk struct {
 	mu    sync.Mutex
 	kept  map[uint64]message.StoredOutgoing
 	fail  error // of Append
+	keeps bool  // although it fails
 	blind error // of Read
 	loads int   // calls of Next
 	tasks chan func()
@@ -50,7 +51,7 @@ func (d *disk) Append(q message.StoredOutgoing, done func(error)) {
 	d.tasks <- func() {
 		d.mu.Lock()
 		err := d.fail
-		if err == nil {
+		if err == nil || d.keeps {
 			if _, twice := d.kept[q.Seq]; twice {
 				err = fmt.Errorf("sequence %d twice", q.Seq)
 			}
@@ -109,7 +110,7 @@ func (d *disk) Next(stream message.StreamID, after, upTo uint64, count int, byte
 			break
 		}
 		if d.blind != nil {
-			q.Message, q.Size = nil, 0
+			q.Message, q.Size, q.Topic = nil, 0, ""
 		}
 		list, bytes = append(list, q), bytes-q.Size
 	}

@@ -167,7 +167,7 @@ func (b *Outbox) restore(q message.StoredStream) (*flow, error) {
 	}
 	f := b.flow(first.Message, r)
 	s := b.stream(f, r, first.Message)
-	s.cold, s.coldBytes, s.durable = q.Count, q.Bytes, q.Last
+	s.cold, s.coldBytes, s.loaded, s.durable = q.Count, q.Bytes, 0, q.Last
 	f.cold += q.Count
 	b.enter(s, first.Seq, q.Bytes)
 	s.n += q.Count - 1
@@ -402,6 +402,9 @@ func (b *Outbox) appended(it *item, err error, done func(error)) {
 		if reason == "disk-full" || reason == "store-busy" {
 			code = message.QuotaExceeded
 			b.refuseByStore()
+		}
+		if reason == "store-failed" { // it may have been written nevertheless
+			b.opt.Storage.Remove(it.stream.id, []uint64{it.seq}, nil)
 		}
 		err = &message.Refused{Code: code, Reason: reason}
 	case it.state == pending:

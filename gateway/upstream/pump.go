@@ -217,16 +217,19 @@ func (b *Outbox) take(l *lane) (*item, time.Duration) {
 // send reads the message if it must and hands it to the connection; false: the connection is of no use.
 func (b *Outbox) send(l *lane, conn Conn, number uint64, it *item, counter *ackCount) bool {
 	b.mu.Lock()
-	m := it.message
+	m, topic := it.message, it.topic
 	b.mu.Unlock()
 	if m == nil {
 		q, err := b.opt.Storage.Read(it.stream.id, it.seq)
+		if err == nil && (q.Message == nil || q.Topic == "") {
+			err = errors.New("the record has no message or no topic")
+		}
 		if err != nil {
 			return b.unreadable(it, err)
 		}
-		m = q.Message
+		m, topic = q.Message, q.Topic // the item has no topic if Next could not read the record
 	}
-	err := conn.Send(it.topic, m, func(err error) { b.acked(l, number, it, err, counter) })
+	err := conn.Send(topic, m, func(err error) { b.acked(l, number, it, err, counter) })
 	switch {
 	case errors.Is(err, ErrUnsendable):
 		b.opt.Log.Warn("a message cannot go upstream", "device", it.flow.device, "bytes", len(m.Payload), "error", err)

@@ -60,7 +60,7 @@ func (b *Outbox) stream(f *flow, r *route, m *message.Message) *stream {
 			return s
 		}
 	}
-	s := &stream{id: message.StreamOf(m, r.Name), route: r, flow: f, place: -1}
+	s := &stream{id: message.StreamOf(m, r.Name), route: r, flow: f, loaded: b.nextSeq, place: -1}
 	f.streams = append(f.streams, s)
 	return s
 }
@@ -91,6 +91,10 @@ func (b *Outbox) leave(s *stream, size int64) {
 	}
 	s.bytes -= size
 	u := b.use[s.flow.publish]
+	if u == nil {
+		b.opt.Log.Error("a message has left that was not accounted for", "device", s.flow.device, "route", s.route.Name)
+		return
+	}
 	for _, u := range [...]*usage{u, &b.total} {
 		u.bytes -= size
 		u.messages--
@@ -137,8 +141,19 @@ func (b *Outbox) load(f *flow) bool {
 			b.later(f, err)
 			return false
 		}
+		if n := len(list); n > 0 && n == s.cold && list[n-1].Seq < s.durable { // more are stored than were counted
+			more, err := b.opt.Storage.Next(s.id, list[n-1].Seq, s.durable, count, bytes)
+			if err != nil {
+				b.later(f, err)
+				return false
+			}
+			list = append(list, more...)
+		}
 		if size := sizes(list); len(list) < min(count, s.cold) && size < bytes {
 			b.lost(s, s.cold-len(list))
+		}
+		if len(list) > s.cold {
+			b.found(s, len(list)-s.cold, max(sizes(list)-s.coldBytes, 0))
 		}
 		if len(list) < s.cold {
 			upTo = min(upTo, list[len(list)-1].Seq)
@@ -203,6 +218,21 @@ func (b *Outbox) lost(s *stream, n int) {
 		s.flow.cold--
 		b.leave(s, size)
 		b.counts.dropped[ReasonUnreadable]++
+	}
+}
+
+// found accounts for n more cold messages, of that size together: they are stored below
+// the number of an acknowledged one, and were not counted. Unless they are sent as well,
+// as many acknowledged ones would wait until the next start.
+func (b *Outbox) found(s *stream, n int, size int64) {
+	b.opt.Log.Error("messages are stored that were not accounted for", "device", s.flow.device, "route", s.route.Name, "messages", n)
+	b.counts.restored += uint64(n)
+	for range n {
+		b.enter(s, s.loaded, size)
+		s.cold++
+		s.coldBytes += size
+		s.flow.cold++
+		size = 0
 	}
 }
 

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -239,5 +240,91 @@ func TestTakenNumbersAreNotGivenAgain(t *testing.T) {
 	d.settle()
 	if list := d.sorted(); len(list) != 1 || list[0].Seq != 8 {
 		t.Errorf("stored: %+v", list)
+	}
+}
+
+// A refused message that the storage kept nevertheless is taken back, and holds up no acknowledged one.
+func TestARefusedRecordIsTakenBack(t *testing.T) {
+	d := newDisk(t)
+	b := newBox(t, Options{Storage: d, Connector: newCloud(false), Routes: []Route{{Name: "r"}}})
+	d.mu.Lock()
+	d.fail, d.keeps = errors.New("half-way"), true
+	d.mu.Unlock()
+	if offer(t, b, msg("d", "refused")) == nil {
+		t.Fatal("accepted")
+	}
+	d.settle()
+	if n := d.count(); n != 0 {
+		t.Errorf("%d records are left of a refused message", n)
+	}
+}
+
+// Records that no account knows, before acknowledged messages on disk, hold up none of those.
+func TestUnaccountedRecordsHoldUpNothing(t *testing.T) {
+	for name, gap := range map[string]int{"before the stream": 0, "among the cold ones": 40} {
+		t.Run(name, func(t *testing.T) {
+			d, c := newDisk(t), newCloud(false)
+			b := newBox(t, Options{Storage: d, Connector: c, Memory: 1, Routes: []Route{{Name: "other", Filter: "other"}, {Name: "r"}}})
+			for i := range 20 {
+				m := msg("d", fmt.Sprint("other ", i)) // so that the stream begins on disk
+				m.Topic = "other"
+				if err := offer(t, b, m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range 60 {
+				if i == gap {
+					b.mu.Lock()
+					b.nextSeq++
+					m := msg("d", "refused")
+					q := message.StoredOutgoing{Stream: message.StreamOf(m, "r"), Seq: b.nextSeq, Size: 200, Route: "r", Topic: m.Topic, Message: m}
+					b.mu.Unlock()
+					d.mu.Lock()
+					d.kept[q.Seq] = q
+					d.mu.Unlock()
+				}
+				if err := offer(t, b, msg("d", fmt.Sprint(i))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			pumping(t, b)
+			c.set(true)
+			eventually(t, "the outbox is empty", func() bool { return b.Stats().Messages == 0 })
+			got := c.seen()
+			if last := got[len(got)-1]; last != "d 59" || gap == 0 && len(got) != 80 {
+				t.Errorf("%d sent, at last %q", len(got), last)
+			}
+			if s := b.Stats(); s.Bytes != 0 || s.Devices != 0 || unbalanced(s) != "" {
+				t.Errorf("%+v %s", s, unbalanced(s))
+			}
+		})
+	}
+}
+
+// A record that could not be read for a moment is sent to its own topic, once it can be read.
+func TestAMomentsReadErrorKeepsTheTopic(t *testing.T) {
+	d, c := newDisk(t), newCloud(false)
+	b := newBox(t, Options{Storage: d, Connector: c, Memory: 1, Routes: []Route{{Name: "r"}}})
+	for i := range 20 {
+		_ = offer(t, b, msg("d", fmt.Sprint(i)))
+	}
+	d.settle()
+	b.mu.Lock()
+	f := b.flows["d"][0]
+	d.mu.Lock()
+	d.blind = errors.New("for a moment")
+	d.mu.Unlock()
+	b.load(f)
+	d.mu.Lock()
+	d.blind = nil
+	d.mu.Unlock()
+	b.mu.Unlock()
+	pumping(t, b)
+	c.set(true)
+	eventually(t, "the outbox is empty", func() bool { return b.Stats().Messages == 0 })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.topics) != 20 || slices.ContainsFunc(c.topics, func(s string) bool { return s != "t/d" }) {
+		t.Errorf("sent to %q", c.topics)
 	}
 }
