@@ -146,11 +146,11 @@ func (c outboxPurgeCmd) ask(e *env) error {
 	n, what := 0, "that wait"
 	if c.Parked || c.Seq != 0 {
 		what = "selected"
-		get := e.client.OutboxPeek
+		get, most := e.client.OutboxPeek, 1 // one message has the number
 		if c.Parked {
-			get, what = e.client.OutboxParked, "that are parked"
+			get, most, what = e.client.OutboxParked, 10000, "that are parked"
 		}
-		list, err := get(e.ctx, c.query(10000))
+		list, err := get(e.ctx, c.query(most))
 		if err != nil {
 			return err
 		}

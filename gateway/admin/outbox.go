@@ -94,16 +94,26 @@ func (r *OutboxRequest) check() error {
 			return errInput("device", "sending is paused by device, or for all", "name a device, or say all")
 		}
 	case OutboxDrain:
+		if selected || r.Parked {
+			return errInput("selector", "drain is for everything that waits, and resumes all", "leave out the device, the route, the number and parked")
+		}
 	default:
 		return errInput("action", "\""+r.Action+"\" is no action", "write retry, purge, pause, resume or drain")
 	}
 	return nil
 }
 
-func outboxQuery(r *http.Request) (q OutboxQuery, err error) {
+// How many messages one request may list: those that wait are read from the disk,
+// while nobody can publish to upstream; those that are parked are in memory.
+const (
+	maxWaitingListed = 1000
+	maxParkedListed  = 10000
+)
+
+func outboxQuery(r *http.Request, most int) (q OutboxQuery, err error) {
 	v := r.URL.Query()
 	q.Device, q.Route = v.Get("device"), v.Get("route")
-	if q.Limit, err = number(v.Get("limit"), "limit", 100, 10000); err != nil {
+	if q.Limit, err = number(v.Get("limit"), "limit", 100, most); err != nil {
 		return q, err
 	}
 	if text := v.Get("seq"); text != "" {
@@ -115,7 +125,7 @@ func outboxQuery(r *http.Request) (q OutboxQuery, err error) {
 }
 
 func (s *Server) outbox(w http.ResponseWriter, r *http.Request) error {
-	q, err := s.outboxAsked(r)
+	q, err := s.outboxAsked(r, maxWaitingListed)
 	if err != nil {
 		return err
 	}
@@ -124,7 +134,7 @@ func (s *Server) outbox(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) outboxPeek(w http.ResponseWriter, r *http.Request) error {
-	q, err := s.outboxAsked(r)
+	q, err := s.outboxAsked(r, maxWaitingListed)
 	if err != nil {
 		return err
 	}
@@ -133,7 +143,7 @@ func (s *Server) outboxPeek(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) outboxParked(w http.ResponseWriter, r *http.Request) error {
-	q, err := s.outboxAsked(r)
+	q, err := s.outboxAsked(r, maxParkedListed)
 	if err != nil {
 		return err
 	}
@@ -141,11 +151,11 @@ func (s *Server) outboxParked(w http.ResponseWriter, r *http.Request) error {
 	return replyList(w, v, err)
 }
 
-func (s *Server) outboxAsked(r *http.Request) (OutboxQuery, error) {
+func (s *Server) outboxAsked(r *http.Request, most int) (OutboxQuery, error) {
 	if s.o.Sources.Outbox == nil {
 		return OutboxQuery{}, errNotPlugged("the outbox")
 	}
-	return outboxQuery(r)
+	return outboxQuery(r, most)
 }
 
 func (s *Server) outboxAct(w http.ResponseWriter, r *http.Request) error {

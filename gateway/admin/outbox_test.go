@@ -1,0 +1,33 @@
+package admin
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// A drain is for everything: a request that names a part of it is refused, and resumes nobody.
+func TestADrainSelectsNothing(t *testing.T) {
+	for _, r := range []OutboxRequest{{Device: "d"}, {Route: "r"}, {Seq: 1}, {Parked: true}} {
+		r.Action = OutboxDrain
+		if r.check() == nil {
+			t.Errorf("accepted: %+v", r)
+		}
+	}
+	for _, r := range []OutboxRequest{{Action: OutboxDrain}, {Action: OutboxDrain, All: true}} {
+		if err := r.check(); err != nil {
+			t.Errorf("%+v: %v", r, err)
+		}
+	}
+}
+
+// A list of messages is read from the disk, and is bounded; the error names the bound.
+func TestAListOfMessagesIsBounded(t *testing.T) {
+	if q, err := outboxQuery(httptest.NewRequest("GET", "/v1/outbox/messages?limit=1000", nil), maxWaitingListed); err != nil || q.Limit != 1000 {
+		t.Errorf("%+v, %v", q, err)
+	}
+	_, err := outboxQuery(httptest.NewRequest("GET", "/v1/outbox/messages?limit=1001", nil), maxWaitingListed)
+	if err == nil || !strings.Contains(err.Error(), "1000") {
+		t.Errorf("%v", err)
+	}
+}
