@@ -103,21 +103,22 @@ func (p *powerTest) cut() {
 	}
 	p.disk.CutAfter(changes)
 	p.cuts++
-	if !p.child(func(line string) bool { return false }) {
+	if !p.child(30*time.Second, func(line string) bool { return false }) {
 		p.early++
 	}
 }
 
-// look lets a child say what the last cut has left, and no more.
+// look lets a child say what the last cut has left, and no more: it gets time enough
+// for a busy machine, because a store that is not open when it is up counts as lost.
 func (p *powerTest) look() {
-	if !p.child(func(line string) bool { return line == "ready" }) {
+	if !p.child(5*time.Minute, func(line string) bool { return line == "ready" }) {
 		p.failures = append(p.failures, "after the last cut the store did not open")
 	}
 }
 
-// child runs one child until the power is cut, or enough says that a line is the
-// last one needed. ready: the store was opened.
-func (p *powerTest) child(enough func(line string) bool) (ready bool) {
+// child runs one child until the power is cut, after longest at the latest, or enough
+// says that a line is the last one needed. ready: the store was opened.
+func (p *powerTest) child(longest time.Duration, enough func(line string) bool) (ready bool) {
 	p.t.Helper()
 	disk, dir := p.disk, p.t.TempDir()
 	unmount, err := disk.Mount(dir)
@@ -144,7 +145,7 @@ func (p *powerTest) child(enough func(line string) bool) (ready bool) {
 	}
 	ended := make(chan struct{})
 	go func() { // a child that has no power can do no more
-		late := time.NewTimer(30 * time.Second)
+		late := time.NewTimer(longest)
 		defer late.Stop()
 		select {
 		case <-disk.Down():
