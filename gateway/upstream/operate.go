@@ -110,8 +110,12 @@ func (b *Outbox) Peek(s Selector, n int) (list []Waiting) {
 	return list
 }
 
-// purgeStep is how many messages are removed before others get their turn.
-const purgeStep = 512
+const (
+	// purgeStep is how many messages are removed before others get their turn, and
+	// purgeLoads how often cold ones are read.
+	purgeStep  = 512
+	purgeLoads = 4
+)
 
 // Purge drops the selected messages that wait now and are not on their way; it
 // tells how many there were. Nothing is selected by an empty Selector.
@@ -122,9 +126,15 @@ func (b *Outbox) Purge(s Selector) (n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	last := b.nextSeq
+	if s.Seq != 0 {
+		last = min(last, s.Seq)
+	}
 	var streams []*stream
 	b.matching(s, func(st *stream) { streams = append(streams, st) })
 	for _, st := range streams {
+		if s.Seq != 0 && !b.holds(st, s.Seq) {
+			continue
+		}
 		for more := true; more; {
 			var k int
 			k, more = b.purgeSome(st, s, last)
@@ -136,6 +146,15 @@ func (b *Outbox) Purge(s Selector) (n int) {
 	return n
 }
 
+// holds tells whether the message of that number waits in st, without reading those before it.
+func (b *Outbox) holds(st *stream, seq uint64) bool {
+	if seq <= st.loaded || seq > st.durable {
+		return slices.ContainsFunc(st.flow.items[st.flow.head:], func(it *item) bool { return it.stream == st && it.seq == seq })
+	}
+	_, err := b.opt.Storage.Read(st.id, seq)
+	return err == nil
+}
+
 // purgeSome drops some messages of a stream; more tells whether others may be left.
 func (b *Outbox) purgeSome(st *stream, s Selector, last uint64) (n int, more bool) {
 	f := st.flow
@@ -143,11 +162,16 @@ func (b *Outbox) purgeSome(st *stream, s Selector, last uint64) (n int, more boo
 		return 0, false // it was emptied meanwhile
 	}
 	var victims []*item
+	loads := 0
 	for i := f.head; len(victims) < purgeStep; i++ {
 		if i >= len(f.items) {
-			if st.cold == 0 || st.loaded >= last || !b.load(f) {
+			if st.cold == 0 || st.loaded >= last {
 				break
 			}
+			if more = loads == purgeLoads; more || !b.load(f) {
+				break
+			}
+			loads++
 		}
 		if it := f.items[i]; it.stream == st && it.state == queued && it.seq <= last && (s.Seq == 0 || s.Seq == it.seq) {
 			victims = append(victims, it)
@@ -157,7 +181,7 @@ func (b *Outbox) purgeSome(st *stream, s Selector, last uint64) (n int, more boo
 		b.drop(it, ReasonPurged)
 	}
 	f.tidy()
-	return len(victims), len(victims) == purgeStep
+	return len(victims), more || len(victims) == purgeStep
 }
 
 // tidy forgets what is gone between messages that are not.

@@ -140,3 +140,28 @@ func TestDrain(t *testing.T) {
 		stop()
 	})
 }
+
+// A purge of one message reads its stream up to it, and no other.
+func TestAPurgeOfOneReadsNoOtherStream(t *testing.T) {
+	b, d := operated(t, newCloud(false), Options{})
+	seq := uint64(0)
+	d.mu.Lock()
+	for _, q := range d.sorted() {
+		if q.Message.Via.Device == "b" && q.Seq < 200 {
+			seq = q.Seq
+		}
+	}
+	d.mu.Unlock()
+	if n := b.Purge(Selector{Seq: seq}); n != 1 {
+		t.Errorf("%d purged", n)
+	}
+	b.mu.Lock()
+	a, other := len(b.flows["a"][0].items), len(b.flows["b"][0].items)
+	b.mu.Unlock()
+	if a > 2*b.window() || other > 100 {
+		t.Errorf("%d and %d messages were read into memory", a, other)
+	}
+	if n := b.Purge(Selector{Seq: seq}); n != 0 {
+		t.Errorf("%d purged again", n)
+	}
+}
