@@ -61,7 +61,7 @@ func (a *admission) Accept() (net.Conn, error) {
 			}
 			a.b.count.acceptErrors.Add(1)
 			pause := back.Next()
-			a.b.o.Log.Error("accept failed; trying again", "listener", a.name, "error", err, "pause", pause)
+			a.b.o.Log.Error("accept failed; trying again", "listener", a.name, "err", err, "pause", pause)
 			select {
 			case <-a.ctx.Done():
 				return nil, net.ErrClosed

@@ -100,7 +100,7 @@ func (l *listener) attach(a *admitted) {
 		err := tc.HandshakeContext(ctx)
 		cancel()
 		if err != nil {
-			l.b.o.Log.Debug("TLS handshake failed", "listener", l.Name, "remote", a.RemoteAddr(), "error", err)
+			l.b.o.Log.Debug("TLS handshake failed", "listener", l.Name, "remote", a.RemoteAddr(), "err", err)
 			_ = a.Close()
 			return
 		}

@@ -120,7 +120,7 @@ func (b *Outbox) park(l *lane, it *item, reason string) {
 	if m == nil {
 		q, err := b.opt.Storage.Read(it.stream.id, it.seq)
 		if err != nil {
-			b.opt.Log.Error("a message that upstream does not take cannot be read back", "device", it.flow.device, "error", err)
+			b.opt.Log.Error("a message that upstream does not take cannot be read back", "device", it.flow.device, "err", err)
 			return
 		}
 		m = q.Message
@@ -143,7 +143,7 @@ func (b *Outbox) park(l *lane, it *item, reason string) {
 		"sequence", it.seq, "bytes", len(m.Payload), "reason", reason)
 	b.opt.Shelf.Park(p, func(err error) {
 		if err != nil {
-			b.opt.Log.Error("a parked message could not be moved: it is sent again after the next start", "sequence", p.Seq, "error", err)
+			b.opt.Log.Error("a parked message could not be moved: it is sent again after the next start", "sequence", p.Seq, "err", err)
 		}
 	})
 	b.trim(m.Source())

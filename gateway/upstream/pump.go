@@ -56,7 +56,7 @@ func (b *Outbox) serve(ctx context.Context, l *lane) {
 		conn, err := b.opt.Connector.Connect(ctx, l.name)
 		if err != nil {
 			if ctx.Err() == nil {
-				b.opt.Log.Warn("no way upstream", "lane", l.name, "error", err)
+				b.opt.Log.Warn("no way upstream", "lane", l.name, "err", err)
 				back.Wait(ctx)
 			}
 			continue
@@ -232,7 +232,7 @@ func (b *Outbox) send(l *lane, conn Conn, number uint64, it *item, counter *ackC
 	err := conn.Send(topic, m, func(err error) { b.acked(l, number, it, err, counter) })
 	switch {
 	case errors.Is(err, ErrUnsendable):
-		b.opt.Log.Warn("a message cannot go upstream", "device", it.flow.device, "bytes", len(m.Payload), "error", err)
+		b.opt.Log.Warn("a message cannot go upstream", "device", it.flow.device, "bytes", len(m.Payload), "err", err)
 		b.mu.Lock()
 		b.drop(it, ReasonUnsendable)
 		b.mu.Unlock()
@@ -254,7 +254,7 @@ func (b *Outbox) unreadable(it *item, err error) bool {
 	if it.unread++; it.unread < 3 {
 		return false
 	}
-	b.opt.Log.Error("a stored message cannot be read back", "sequence", it.seq, "device", it.flow.device, "error", err)
+	b.opt.Log.Error("a stored message cannot be read back", "sequence", it.seq, "device", it.flow.device, "err", err)
 	b.drop(it, ReasonUnreadable)
 	return true
 }

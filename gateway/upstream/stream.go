@@ -242,7 +242,7 @@ func (b *Outbox) later(f *flow, err error) {
 		return
 	}
 	f.retrying = true
-	b.opt.Log.Warn("the outbox cannot be read, and is tried again", "device", f.device, "error", err)
+	b.opt.Log.Warn("the outbox cannot be read, and is tried again", "device", f.device, "err", err)
 	time.AfterFunc(storeRetry, func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
