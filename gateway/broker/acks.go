@@ -84,8 +84,7 @@ func (a *acks) answer(s *slot, code byte) {
 }
 
 // hold withholds everything from here on, and closes the connection after
-// RefuseHold; a.mu is held. It is for what is not tried again (see retries): the
-// store of sessions or of retained messages has failed, or the outbox has.
+// RefuseHold; a.mu is held.
 func (a *acks) hold() {
 	a.held = true
 	c := a.c

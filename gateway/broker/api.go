@@ -59,7 +59,7 @@ func (b *Broker) Publish(m *message.Message, done func(error)) {
 		ack.Done(b.plane.Publish(src, m, ack))
 		return
 	}
-	ack.Done(b.route(src, m, ack, offering{}))
+	ack.Done(b.route(src, m, ack))
 }
 
 // Send delivers m privately to the connected sessions of that principal that

@@ -53,8 +53,6 @@ type Broker struct {
 	losing chan struct{}   // has an element when a session's loss of deliveries has begun or ended
 	ctx    context.Context // of Run
 
-	stopping chan struct{} // closed when stop begins
-
 	// Connections and their writers, which stop waits for. A goroutine that is not
 	// started by one that is counted already is counted by join.
 	conns sync.WaitGroup
@@ -94,16 +92,15 @@ func New(o Options) (*Broker, error) {
 		o.Auditor = silent{}
 	}
 	b := &Broker{
-		o:        o,
-		shape:    frame.Limits{UserProperties: o.MaxUserProperties, Filters: o.MaxFilters},
-		names:    topic.Limits{Bytes: o.MaxTopic, Levels: o.MaxLevels},
-		ready:    make(chan struct{}),
-		losing:   make(chan struct{}, 1),
-		stopping: make(chan struct{}),
-		ctx:      context.Background(),
-		live:     map[*conn]struct{}{},
-		wills:    map[string]*pendingWill{},
-		ends:     map[*session.Session]*timer{},
+		o:      o,
+		shape:  frame.Limits{UserProperties: o.MaxUserProperties, Filters: o.MaxFilters},
+		names:  topic.Limits{Bytes: o.MaxTopic, Levels: o.MaxLevels},
+		ready:  make(chan struct{}),
+		losing: make(chan struct{}, 1),
+		ctx:    context.Background(),
+		live:   map[*conn]struct{}{},
+		wills:  map[string]*pendingWill{},
+		ends:   map[*session.Session]*timer{},
 	}
 	// Message ids rise with acceptance order, also across restarts: loadWills raises
 	// this further if the clock has been set back.
@@ -193,7 +190,6 @@ func (b *Broker) load() error {
 // within FlushTimeout, then the timers: nothing that still runs starts anything of
 // what has ended before it.
 func (b *Broker) stop() {
-	close(b.stopping)
 	_ = b.server.Close()
 	for _, c := range b.connections() {
 		c.end(cause{code: message.ServerShuttingDown, reason: "server shutting down", keepWill: true})

@@ -13,45 +13,6 @@ type outbox struct {
 	held   bool
 	dones  []func(error)
 	refuse error
-	room   chan struct{} // closed when there is room; nil: there is
-}
-
-func (o *outbox) Room() <-chan struct{} {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.room == nil {
-		closed := make(chan struct{})
-		close(closed)
-		return closed
-	}
-	return o.room
-}
-
-// fill lets it refuse everything for want of room, and empty takes everything again.
-func (o *outbox) fill() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.refuse, o.room = &message.Refused{Code: 0x97, Reason: "outbox-full"}, make(chan struct{})
-}
-
-func (o *outbox) empty() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.refuse = nil
-	close(o.room)
-	o.room = nil
-	o.taken = nil
-}
-
-// payloads are what was offered since empty, in order.
-func (o *outbox) payloads() []string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	var list []string
-	for _, m := range o.taken {
-		list = append(list, string(m.Payload))
-	}
-	return list
 }
 
 func (o *outbox) Offer(m *message.Message, done func(error)) bool {

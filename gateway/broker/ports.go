@@ -64,7 +64,4 @@ type Outbox interface {
 	// nobody waits. Offer is called in the order in which each publisher published;
 	// done runs in the same order, on another goroutine.
 	Offer(m *message.Message, done func(error)) bool
-	// Room returns a channel that is closed when there may be room for a message
-	// that was refused with message.QuotaExceeded; closed already if there is now.
-	Room() <-chan struct{}
 }

@@ -68,7 +68,7 @@ func (c *conn) publish(f frame.Frame) error {
 	}
 	src := plane.Source{Session: c.sess, Pause: c.out.Uncork, Gen: gen}
 	if p.QoS == 0 {
-		c.b.route(src, m, nil, offering{})
+		c.b.route(src, m, nil)
 		return nil
 	}
 	ack := session.NewAck(func(code byte) {
@@ -77,7 +77,7 @@ func (c *conn) publish(f frame.Frame) error {
 		}
 		answer(code)
 	})
-	code := c.b.route(src, m, ack, c.offering(p.QoS, x))
+	code := c.b.route(src, m, ack)
 	if p.QoS == 2 && code == message.Success && c.sess.Persistent() {
 		// Stored after the message: a crash in between delivers the message twice, and never loses it.
 		ack.Add()
@@ -85,20 +85,6 @@ func (c *conn) publish(f frame.Frame) error {
 	}
 	ack.Done(code)
 	return nil
-}
-
-// offering is what becomes of a refusal by the outbox. The zero value tells it.
-type offering struct {
-	again *retries          // keeps what is refused for want of room; nil: nothing
-	x     *session.Exchange // of QoS 2
-}
-
-// offering is that of a publish that the client waits for.
-func (c *conn) offering(qos byte, x *session.Exchange) offering {
-	if c.level >= 5 && qos < 2 {
-		return offering{}
-	}
-	return offering{&c.again, x}
 }
 
 // answerer reserves the publish's place in the order of acknowledgements and
@@ -224,9 +210,10 @@ func neverRetained(name string) bool {
 
 // route takes an allowed message where its row of the topic map sends it: to a
 // service of the gateway, or to local subscribers and the outbox. Local delivery
-// comes first: the outbox never holds up local traffic. ack, which may be nil, waits
-// for both. A code other than success means that nobody got the message.
-func (b *Broker) route(src plane.Source, m *message.Message, ack *session.Ack, o offering) byte {
+// comes first: a message that a full queue refuses is not sent upstream either, and
+// the outbox never holds up local traffic. ack, which may be nil, waits for both.
+// A code other than success means that nobody got the message.
+func (b *Broker) route(src plane.Source, m *message.Message, ack *session.Ack) byte {
 	switch m.Via.Handling {
 	case message.Fanout, message.Telemetry, message.CloudToDevice:
 	default:
@@ -250,11 +237,7 @@ func (b *Broker) route(src plane.Source, m *message.Message, ack *session.Ack, o
 			return code
 		}
 	}
-	switch {
-	case b.o.Outbox == nil || m.Publisher.Kind == principal.Upstream:
-	case o.again != nil:
-		o.again.offer(m, ack, o.x)
-	default:
+	if b.o.Outbox != nil && m.Publisher.Kind != principal.Upstream {
 		b.offer(m, ack)
 	}
 	return message.Success
@@ -266,13 +249,8 @@ func (b *Broker) offer(m *message.Message, ack *session.Ack) {
 		b.o.Outbox.Offer(m, nil) // nobody waits; what is dropped, the outbox counts
 		return
 	}
-	b.offerTo(m, ack, ack.Stored)
-}
-
-// offerTo offers m; ack waits until done, or until it is known that no route takes it.
-func (b *Broker) offerTo(m *message.Message, ack *session.Ack, done func(error)) {
 	ack.Add()
-	if !b.o.Outbox.Offer(m, done) {
+	if !b.o.Outbox.Offer(m, ack.Stored) {
 		ack.Done(message.Success)
 	}
 }

@@ -348,11 +348,12 @@ func (b *Broker) sendWill(w *message.StoredWill, who *principal.Principal) {
 	ack := session.NewAck(func(code byte) {
 		if code != message.Success {
 			b.count.drop("will-refused")
-			b.audit("will", false, who, nil, w.Topic, message.Verdict{Reason: "will-refused", Detail: "the outbox or the store had no room for it", Code: code})
+			v := message.Verdict{Reason: "will-refused", Detail: "the outbox or the store had no room for it", Code: code}
+			b.audit("will", false, who, nil, w.Topic, v)
 		}
 		b.voidWill(w) // not before the message is durable: a crash in between sends it twice, and never loses it
 	})
-	ack.Done(b.route(src, m, ack, offering{}))
+	ack.Done(b.route(src, m, ack))
 }
 
 // dropWills drops the waiting wills of the principals that match, who will never

@@ -51,7 +51,6 @@ func (s *Session) Acknowledged(conn any, kind byte, a frame.Ack) {
 type Exchange struct {
 	id       uint16
 	kept     bool              // Keep was called: the vault may have the identifier
-	withheld bool              // the outbox has refused the publish and is asked again: see Withhold
 	answered bool              // Answer was called: a repetition gets success at once
 	again    []func(code byte) // repetitions that wait for Answer
 }
@@ -110,36 +109,6 @@ func (s *Session) Answer(x *Exchange, code byte) {
 func (s *Session) Keep(x *Exchange, done func(error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if x.withheld {
-		done(nil)
-		return
-	}
-	s.keep(x, done)
-}
-
-// Withhold takes back what Keep stored, or will: while the outbox does not have the
-// publish, a restart must not bring back its identifier alone, which would acknowledge
-// a repetition. KeepNow ends it.
-func (s *Session) Withhold(x *Exchange) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	x.withheld = true
-	if x.kept && s.persistent && s.inbound[x.id] == x {
-		s.store.c.Vault.Release(s.Key, x.id, nil)
-	}
-	x.kept = false
-}
-
-// KeepNow is Keep, for a publish that was withheld and that the outbox has now.
-func (s *Session) KeepNow(x *Exchange, done func(error)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	x.withheld = false
-	s.keep(x, done)
-}
-
-// keep is Keep; s.mu is held.
-func (s *Session) keep(x *Exchange, done func(error)) {
 	if !s.persistent || s.inbound[x.id] != x {
 		done(nil)
 		return
