@@ -263,6 +263,7 @@ func (d *daemon) buildMessages() error {
 		Services: services{d.answer}, Outbox: d.entrance(), Vault: d.store.Vault(), Auditor: d.ledger, Log: d.log,
 		QueueMessages: s.QueueMessages, QueueBytes: int(s.QueueBytes), TotalQueueBytes: int64(s.TotalBytes),
 		PrincipalBytes: int64(float64(s.TotalBytes) * s.PrincipalShare), Overflow: overflows[s.Overflow], Overflowing: d.sessionsOverflow,
+		HoldUp: s.Stall, HoldUpWindow: s.SlowLimit,
 		MaxRetained: s.Retained, MaxRetainedBytes: int64(s.RetainedBytes), MaxSessionExpiry: s.MaxExpiry, RefuseHold: d.cfg.Outbox.RefuseAfter,
 	}
 	l := d.cfg.Limits

@@ -56,10 +56,12 @@ func (b *Broker) Publish(m *message.Message, done func(error)) {
 		done(&message.Refused{Code: code, Reason: "refused"})
 	})
 	if m.Publisher.Kind == principal.Gateway {
-		ack.Done(b.plane.Publish(src, m, ack))
+		code, _ := b.plane.Publish(src, m, ack)
+		ack.Done(code)
 		return
 	}
-	ack.Done(b.route(src, m, ack))
+	code, _ := b.route(src, m, ack)
+	ack.Done(code)
 }
 
 // Send delivers m privately to the connected sessions of that principal that

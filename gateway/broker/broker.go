@@ -125,6 +125,8 @@ func New(o Options) (*Broker, error) {
 		PrincipalBytes:  o.PrincipalBytes,
 		TotalQueueBytes: o.TotalQueueBytes,
 		Overflow:        o.Overflow,
+		HoldUp:          o.HoldUp,
+		HoldUpWindow:    o.HoldUpWindow,
 		End:             b.endOverfull,
 		Overflowed:      b.overflowed,
 		MaxSessions:     o.MaxSessions,

@@ -38,6 +38,7 @@ type conn struct {
 	sess   *session.Session
 	proof  atomic.Pointer[proof] // nil until the client is let in
 	acks   acks
+	behind behind
 	parted sync.Once            // decides what becomes of the will: see farewell
 	here   *principal.Principal // whom Presence was told of, or nil
 
@@ -83,7 +84,7 @@ func newConn(l *listener, s *socket) *conn {
 		log:    b.o.Log,
 	}
 	c.library.c = c
-	c.acks.c = c
+	c.acks.c, c.behind.c = c, c
 	c.out = outbuf.New(s, outbuf.Config{
 		Limit:   b.o.Buffer,
 		Reserve: b.o.Buffer / 2,

@@ -112,6 +112,8 @@ type Options struct {
 	MaxKeepAlive      time.Duration // MQTT 5 clients are told a shorter one, 20 min
 	WriteTimeout      time.Duration // without progress the connection is closed, 60 s
 	Stall             time.Duration // how long publishers wait for one full buffer in all, 100 ms
+	HoldUp            time.Duration // how long a receiver whose queue is nearly full may hold publishers up, 5 s, …
+	HoldUpWindow      time.Duration // … in any such time, 60 s; after that it loses deliveries by Overflow
 	FlushTimeout      time.Duration // for what is written before a close, 1 s
 	RefuseHold        time.Duration // a refused 3.1.1 publisher is held this long, then closed, 5 s
 	SuspendFor        time.Duration // a lost subscription may come back, 60 s
@@ -154,6 +156,8 @@ func (o Options) withDefaults() Options {
 	def(&o.MaxKeepAlive, 20*time.Minute)
 	def(&o.WriteTimeout, time.Minute)
 	def(&o.Stall, 100*time.Millisecond)
+	def(&o.HoldUp, 5*time.Second)
+	def(&o.HoldUpWindow, time.Minute)
 	def(&o.FlushTimeout, time.Second)
 	def(&o.RefuseHold, 5*time.Second)
 	def(&o.SuspendFor, time.Minute)

@@ -27,6 +27,7 @@ func (c *conn) publish(f frame.Frame) error {
 			return err
 		}
 	}
+	c.behind.bound()
 	if c.isOver() {
 		return nil
 	}
@@ -66,9 +67,13 @@ func (c *conn) publish(f frame.Frame) error {
 	if m.Retain && neverRetained(name) {
 		m.Retain = false
 	}
-	src := plane.Source{Session: c.sess, Pause: c.out.Uncork, Gen: gen}
+	src := plane.Source{
+		Session: c.sess,
+		Gone:    c.ended,
+		Gen:     gen,
+	}
 	if p.QoS == 0 {
-		c.b.route(src, m, nil)
+		c.carry(src, m, nil, func(byte) {})
 		return nil
 	}
 	ack := session.NewAck(func(code byte) {
@@ -77,14 +82,34 @@ func (c *conn) publish(f frame.Frame) error {
 		}
 		answer(code)
 	})
-	code := c.b.route(src, m, ack)
-	if p.QoS == 2 && code == message.Success && c.sess.Persistent() {
-		// Stored after the message: a crash in between delivers the message twice, and never loses it.
-		ack.Add()
-		c.sess.Keep(x, ack.Stored)
-	}
-	ack.Done(code)
+	c.carry(src, m, ack, func(code byte) {
+		if m.QoS == 2 && code == message.Success && c.sess.Persistent() {
+			// Stored after the message: a crash in between delivers the message twice, and never loses it.
+			ack.Add()
+			c.sess.Keep(x, ack.Stored)
+		}
+		ack.Done(code)
+	})
 	return nil
+}
+
+// carry takes an allowed publish to where it belongs, and then calls done with the code,
+// unless a receiver holds it up: then it waits in c.behind, and those after it behind it.
+func (c *conn) carry(src plane.Source, m *message.Message, ack *session.Ack, done func(code byte)) {
+	later := func(rest func() byte) func() { return func() { done(rest()) } }
+	if c.behind.add(m.Size(), later(func() byte {
+		code, _ := c.b.route(src, m, ack)
+		return code
+	})) {
+		return
+	}
+	src.MayDefer, src.Pause = true, c.out.Uncork
+	code, rest := c.b.route(src, m, ack)
+	if rest != nil {
+		c.behind.begin(m.Size(), later(rest))
+		return
+	}
+	done(code)
 }
 
 // answerer reserves the publish's place in the order of acknowledgements and
@@ -160,10 +185,12 @@ func (c *conn) window(p *frame.Publish) error {
 			break
 		}
 		c.out.Uncork()
+		c.sess.Paused(true)
 		select {
 		case <-next:
 		case <-c.ended:
 		}
+		c.sess.Paused(false)
 	}
 	return nil
 }
@@ -208,42 +235,63 @@ func neverRetained(name string) bool {
 	return len(name) >= len(hub) && strings.EqualFold(name[:len(hub)], hub) || strings.HasPrefix(name, du)
 }
 
-// route takes an allowed message where its row of the topic map sends it: to a
-// service of the gateway, or to local subscribers and the outbox. Local delivery
-// comes first: a message that a full queue refuses is not sent upstream either, and
-// the outbox never holds up local traffic. ack, which may be nil, waits for both.
-// A code other than success means that nobody got the message.
-func (b *Broker) route(src plane.Source, m *message.Message, ack *session.Ack) byte {
+// route takes an allowed message where its row of the topic map sends it. The local
+// receivers get it first: trouble upstream never holds up local traffic. The ack waits
+// for both. With src.MayDefer it may return the rest instead of a code, when that has to wait
+// for a receiver: the caller runs it elsewhere.
+func (b *Broker) route(src plane.Source, m *message.Message, ack *session.Ack) (code byte, rest func() byte) {
 	switch m.Via.Handling {
 	case message.Fanout, message.Telemetry, message.CloudToDevice:
 	default:
 		b.serve(src, m, ack)
-		return message.Success
+		return message.Success, nil
 	}
 	if m.Via.Topic != "" {
 		m.Topic = m.Via.Topic
 	}
-	code := b.plane.Publish(src, m, ack)
-	if code != message.Success {
-		return code
-	}
-	if m.Via.Handling == message.CloudToDevice {
-		return code
-	}
-	if m.Via.Mirror != "" {
+	return b.deliver(src, m, ack, func(src plane.Source) (byte, func() byte) {
+		if m.Via.Handling == message.CloudToDevice {
+			return message.Success, nil
+		}
+		if m.Via.Mirror == "" {
+			return b.upwards(src, m, ack), nil
+		}
 		again := *m
 		again.Topic = m.Via.Mirror
-		if code := b.plane.Publish(src, &again, ack); code != message.Success {
+		return b.deliver(src, &again, ack, func(src plane.Source) (byte, func() byte) { return b.upwards(src, m, ack), nil })
+	})
+}
+
+// deliver publishes to the local receivers, and goes on with then if that succeeds.
+func (b *Broker) deliver(
+	src plane.Source, m *message.Message, ack *session.Ack, then func(plane.Source) (byte, func() byte),
+) (code byte, rest func() byte) {
+	code, deferred := b.plane.Publish(src, m, ack)
+	switch {
+	case deferred:
+		src.MayDefer, src.Pause = false, nil
+		return 0, func() byte {
+			code, _ := b.deliver(src, m, ack, then)
 			return code
 		}
+	case code != message.Success:
+		return code, nil
 	}
-	if b.o.Outbox != nil && m.Publisher.Kind != principal.Upstream {
-		b.offer(m, ack)
+	return then(src)
+}
+
+// upwards offers m to the outbox.
+func (b *Broker) upwards(src plane.Source, m *message.Message, ack *session.Ack) byte {
+	if b.o.Outbox == nil || m.Publisher.Kind == principal.Upstream {
+		return message.Success
 	}
+	if src.Gen != 0 && src.Gen != b.store.Now() && !b.plane.Judge(m) {
+		return message.NotAuthorized // the right to publish it was lost while it waited for a receiver
+	}
+	b.offer(m, ack)
 	return message.Success
 }
 
-// offer offers a message to the outbox; ack, which may be nil, waits for it.
 func (b *Broker) offer(m *message.Message, ack *session.Ack) {
 	if ack == nil {
 		b.o.Outbox.Offer(m, nil) // nobody waits; what is dropped, the outbox counts

@@ -353,7 +353,8 @@ func (b *Broker) sendWill(w *message.StoredWill, who *principal.Principal) {
 		}
 		b.voidWill(w) // not before the message is durable: a crash in between sends it twice, and never loses it
 	})
-	ack.Done(b.route(src, m, ack))
+	code, _ := b.route(src, m, ack)
+	ack.Done(code)
 }
 
 // dropWills drops the waiting wills of the principals that match, who will never

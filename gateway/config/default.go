@@ -15,6 +15,8 @@ func Default() Config {
 			TotalBytes:     256 * MiB,
 			PrincipalShare: 0.125,
 			Overflow:       OverflowDropOldest,
+			Stall:          5 * time.Second,
+			SlowLimit:      time.Minute,
 			Retained:       100000,
 			RetainedBytes:  64 * MiB,
 		},

@@ -116,6 +116,10 @@ type Sessions struct {
 	PrincipalShare float64 `yaml:"principalShare" unit:"of totalBytes"`
 	// What is given up when there is no room: the oldest message of the publisher that holds most of the queue, the new message, or the session.
 	Overflow string `yaml:"overflow" choices:"drop-oldest,drop-newest,disconnect"`
+	// How long a connected receiver whose queue is nearly full may hold up those who publish to it, in any slowLimit; then overflow decides.
+	Stall time.Duration `yaml:"stall"`
+	// The time in which a receiver may hold publishers up for stall.
+	SlowLimit time.Duration `yaml:"slowLimit"`
 	// Retained messages; beyond half of either limit one publisher may have a quarter.
 	Retained int `yaml:"retained" unit:"messages"`
 	// The same, by size.

@@ -95,6 +95,10 @@ func (v *validator) limits() {
 	if s.PrincipalShare <= 0 || s.PrincipalShare > 1 {
 		v.bad("sessions.principalShare", "must be above 0 and at most 1", "0.125 means that one principal may hold an eighth of sessions.totalBytes")
 	}
+	if s.Stall <= 0 || s.Stall > s.SlowLimit {
+		v.bad("sessions.stall", "must be above 0 and at most sessions.slowLimit",
+			"5s means that one slow receiver may hold its publishers up for five seconds in each slowLimit")
+	}
 	v.atLeast("sessions.retained", float64(s.Retained), 0, "")
 	b := v.c.Outbox
 	v.atLeast("outbox.maxBytes", float64(b.MaxBytes), float64(1*MiB), "bytes (1 MiB)")

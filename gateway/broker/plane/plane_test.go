@@ -165,7 +165,7 @@ func TestSubscribeWhileRetaining(t *testing.T) {
 		other, ob, oc := r.sessionWith("other", io.Discard, between)
 		defer ob.Abort()
 		publish := func(topic, payload string) {
-			if code := r.p.Publish(plane.Source{}, retained(topic, payload), nil); code != message.Success {
+			if code, _ := r.p.Publish(plane.Source{}, retained(topic, payload), nil); code != message.Success {
 				t.Fatalf("%s: %#x", name, code)
 			}
 		}

@@ -16,6 +16,11 @@ type Source struct {
 	// Pause, if set, runs before the goroutine waits, so that what it holds
 	// back (its own corked output) does not wait with it.
 	Pause func()
+	// MayDefer tells that Publish may return without having done anything, when it would
+	// have to wait for a receiver.
+	MayDefer bool
+	// Gone is closed when the connection that the message came on ends.
+	Gone <-chan struct{}
 	// Receiver tells that the message is refused unless somebody receives it: its
 	// sender keeps it until then.
 	Receiver bool
@@ -47,6 +52,8 @@ type work struct {
 	// patience is how long the publisher may still wait, for all receivers
 	// together: many that do not read hold it up no longer than one does (B20).
 	patience time.Duration
+	// waited is how long it has waited for queues that were nearly full.
+	waited time.Duration
 }
 
 var works = sync.Pool{New: func() any { return new(work) }}
@@ -56,20 +63,24 @@ var works = sync.Pool{New: func() any { return new(work) }}
 // success is only given for Source.Receiver: then nobody has got it. ack, which may be
 // nil, waits for what must be durable. A receiver without room loses a delivery by its
 // own policy (session.Session.Admit), and nobody else learns of it.
-func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code byte) {
+// deferred: nothing has been done, because a receiver holds the publisher up (Source.MayDefer).
+func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code byte, deferred bool) {
 	w := works.Get().(*work)
 	defer w.give()
-	w.src, w.patience = src, p.c.Stall
+	w.src, w.patience, w.waited = src, p.c.Stall, 0
 	index := p.index.Load()
 	index.Subscribed(m.Topic, func(n *filterNode) { w.nodes = append(w.nodes, n) })
 	if len(w.nodes) > 0 {
 		w.collect(m)
 	}
 	if src.Receiver && !m.Retain && len(w.targets)+len(w.picks) == 0 {
-		return message.NoMatchingSubscribers
+		return message.NoMatchingSubscribers, false
+	}
+	if src.MayDefer && m.QoS > 0 && w.slowed() {
+		return 0, true
 	}
 	if m.QoS > 0 && !p.reserve(w, m) && src.Receiver && !m.Retain {
-		return message.QuotaExceeded // its sender keeps it, and tries again
+		return message.QuotaExceeded, false // its sender keeps it, and tries again
 	}
 	if m.Retain {
 		p.retain(m, ack, func() {
@@ -87,7 +98,17 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 	for i := range w.picks {
 		p.deliverShared(w, &w.picks[i], m, ack)
 	}
-	return message.Success
+	return message.Success, false
+}
+
+// slowed tells whether a receiver would hold the publisher up.
+func (w *work) slowed() bool {
+	for i := range w.targets {
+		if t := &w.targets[i]; t.d.QoS > 0 && t.s.Slows(w.src.Session) {
+			return true
+		}
+	}
+	return false
 }
 
 // maxNoted bounds Sub.Live; beyond it a message may come twice, live and as retained.
@@ -265,6 +286,14 @@ func (k *pick) members() iter.Seq2[*session.Sub, bool] {
 func (p *Plane) reserveIn(w *work, s *session.Session, m *message.Message, must bool) bool {
 	if out, crowded := s.Crowded(); crowded {
 		w.wait(out)
+	}
+	if must && !w.src.MayDefer { // with MayDefer the goroutine is the reader of a connection
+		w.waited += s.Await(session.Publisher{
+			Session: w.src.Session,
+			Gone:    w.src.Gone,
+			Pause:   w.src.Pause,
+			Waited:  w.waited,
+		})
 	}
 	if must {
 		return s.Admit(m)

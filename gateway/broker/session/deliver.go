@@ -73,6 +73,7 @@ func (s *Session) Release(m *message.Message) {
 	s.bytes.Add(-size)
 	s.owner.bytes.Add(-size)
 	s.store.queued.Add(-size)
+	s.ease(false)
 }
 
 // Crowded tells whether a connected session's queue is more than half full, so

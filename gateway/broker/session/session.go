@@ -97,6 +97,9 @@ type Session struct {
 	// whose delivery has not come yet. Changed without mu.
 	count, bytes atomic.Int64
 
+	throttle throttle    // of the publishers that this session is too slow for
+	paused   atomic.Bool // see Paused
+
 	Tally Tally
 }
 
@@ -207,6 +210,7 @@ func (s *Session) Owned(conn any) bool {
 // s.mu is held.
 func (s *Session) unlink() {
 	s.link = nil
+	s.ease(true)
 	if s.sent == 0 {
 		return
 	}

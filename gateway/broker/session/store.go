@@ -25,7 +25,9 @@ type Config struct {
 	PrincipalBytes            int64 // of all sessions of one principal; 0: as TotalQueueBytes
 	TotalQueueBytes           int64 // of all
 	Overflow                  Overflow
-	MaxSessions               int // of one principal; 0: any number
+	// Publishers wait for the room of one connected session at most HoldUp in any HoldUpWindow.
+	HoldUp, HoldUpWindow time.Duration
+	MaxSessions          int // of one principal; 0: any number
 
 	// End ends a session and its connection, by the policy Disconnect. It is called
 	// without a lock.
@@ -234,6 +236,7 @@ func (s *Session) kill() {
 	}
 	s.dead = true
 	s.link, s.claim = nil, nil
+	s.ease(true)
 	s.bequeath()
 	// Not by setting count to zero: a publisher whose delivery has reserved and not
 	// come yet will give back its own part.

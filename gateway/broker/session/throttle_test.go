@@ -1,0 +1,106 @@
+package session
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// crowd is a store with one session that is connected and has n deliveries in a queue for 100.
+func crowd(n int64) (slow, publisher *Session) {
+	st := NewStore(Config{
+		QueueMessages: 100,
+		QueueBytes:    1 << 20,
+		HoldUp:        5 * time.Second,
+		HoldUpWindow:  time.Minute,
+	})
+	slow = &Session{store: st, link: &Link{}}
+	slow.count.Store(n)
+	return slow, &Session{store: st, link: &Link{}}
+}
+
+func TestAwait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow, publisher := crowd(75)
+		await := func() time.Duration { return slow.Await(Publisher{Session: publisher}) }
+		if d := await(); d != 0 {
+			t.Errorf("waited %v below three quarters", d)
+		}
+		slow.count.Store(76)
+		go func() {
+			time.Sleep(time.Second)
+			slow.count.Store(51)
+			slow.ease(false) // not yet half
+			time.Sleep(time.Second)
+			slow.count.Store(50)
+			slow.ease(false)
+		}()
+		if d := await(); d != 2*time.Second {
+			t.Errorf("waited %v for half of the queue", d)
+		}
+		slow.count.Store(80)
+		if d := await(); d != 3*time.Second {
+			t.Errorf("waited %v, the rest of the budget is 3 s", d)
+		}
+		time.Sleep(time.Hour) // time alone forgives nothing: it still does not read
+		if d := await(); d != 0 {
+			t.Errorf("waited %v for one whose budget is spent", d)
+		}
+		slow.count.Store(25)
+		slow.ease(false)
+		slow.count.Store(80)
+		if d := await(); d != 5*time.Second {
+			t.Errorf("waited %v; it has read, and an hour has passed", d)
+		}
+		slow.count.Store(25)
+		slow.ease(false)
+		time.Sleep(12 * time.Second)
+		slow.count.Store(80)
+		if d := await(); d != time.Second {
+			t.Errorf("waited %v; a fifth of the minute gives back a second", d)
+		}
+	})
+}
+
+func TestAwaitIsOver(t *testing.T) {
+	for name, end := range map[string]func(slow *Session, gone chan struct{}){
+		"its connection ends": func(slow *Session, _ chan struct{}) {
+			slow.mu.Lock()
+			slow.unlink()
+			slow.mu.Unlock()
+		},
+		"the publisher's ends": func(_ *Session, gone chan struct{}) { close(gone) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				slow, publisher := crowd(80)
+				gone := make(chan struct{})
+				go func() {
+					time.Sleep(time.Second)
+					end(slow, gone)
+				}()
+				if d := slow.Await(Publisher{Session: publisher, Gone: gone}); d != time.Second {
+					t.Errorf("waited %v", d)
+				}
+			})
+		})
+	}
+}
+
+// Nobody waits for a client whose connection is not read, nor for itself.
+func TestNobodyWaitsForOneWhoCannotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := crowd(80)
+		a.Paused(true)
+		if d := a.Await(Publisher{Session: b}); d != 0 {
+			t.Errorf("waited %v for one that is not read", d)
+		}
+		a.Paused(false)
+		if d := a.Await(Publisher{Session: a}); d != 0 {
+			t.Errorf("waited %v for itself", d)
+		}
+		if d := a.Await(Publisher{}); d != 0 {
+			t.Errorf("something that is no client waited %v", d)
+		}
+	})
+}

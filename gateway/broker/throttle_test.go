@@ -1,0 +1,164 @@
+package broker_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/broker"
+	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
+)
+
+// peer is a client that publishes with a window and, on the same connection,
+// acknowledges what it receives, as the clients of devices do.
+type peer struct {
+	*rawclient.Client
+	window   chan struct{} // one place for each unacknowledged publish
+	want     int           // deliveries that end the reader
+	acks     int           // acknowledgements that end the reader
+	received []string
+	err      error
+}
+
+func newPeer(c *rawclient.Client, want, acks int) *peer {
+	return &peer{Client: c, window: make(chan struct{}, 20), want: want, acks: acks}
+}
+
+// read handles packets until all deliveries and acknowledgements are here.
+func (p *peer) read() {
+	for len(p.received) < p.want || p.acks > 0 {
+		packet, err := p.Next(rawclient.Wait)
+		if err != nil {
+			p.err = fmt.Errorf("after %d of %d deliveries, %d acknowledgements to come: %w", len(p.received), p.want, p.acks, err)
+			return
+		}
+		switch packet.Type() {
+		case 3:
+			d := rawclient.Parse(p.Level, packet)
+			p.received = append(p.received, d.Payload)
+			p.Ack(4, d.ID)
+		case 4:
+			if len(packet.Body) > 2 && packet.Body[2] >= 0x80 {
+				p.err = fmt.Errorf("refused: %s", packet)
+				return
+			}
+			p.acks--
+			<-p.window
+		}
+	}
+}
+
+// publish sends n numbered messages of QoS 1, as many at once as the window takes.
+func (p *peer) publish(topic string, n int) {
+	for i := range n {
+		p.window <- struct{}{}
+		p.Publish(topic, fmt.Sprint(p.Name(), " ", i), 1, uint16(i%1000+1), 0)
+	}
+}
+
+// Name is what the payloads of p begin with.
+func (p *peer) Name() string { return fmt.Sprintf("%p", p) }
+
+// together runs every part and waits for all.
+func together(parts ...func()) {
+	var all sync.WaitGroup
+	for _, part := range parts {
+		all.Go(part)
+	}
+	all.Wait()
+}
+
+// Publishers that together are faster than a receiver that reads are slowed down: it
+// misses nothing, in the order of each, and none of them is closed or refused.
+func TestReaderSlowsItsPublishers(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		const publishers, each = 5, 600
+		h := start(t, func(o *broker.Options) { o.QueueMessages, o.Inflight, o.HoldUp = 64, 8, time.Minute })
+		sub := newPeer(h.client(level, "sub"), publishers*each, 0)
+		sub.Subscribe(1, "t/#", 1)
+		parts := []func(){sub.read}
+		var pubs []*peer
+		for i := range publishers {
+			p := newPeer(h.client(level, fmt.Sprint("pub", i)), 0, each)
+			pubs = append(pubs, p)
+			parts = append(parts, p.read, func() { p.publish("t/a", each) })
+		}
+		together(parts...)
+		if sub.err != nil {
+			t.Fatal(sub.err)
+		}
+		next := map[string]int{}
+		for _, text := range sub.received {
+			var name string
+			var n int
+			if _, err := fmt.Sscan(text, &name, &n); err != nil || n != next[name] {
+				t.Fatalf("got %q, want number %d of that publisher", text, next[name])
+			}
+			next[name]++
+		}
+		for _, p := range pubs {
+			if p.err != nil || next[p.Name()] != each {
+				t.Errorf("%v; %d of %d delivered", p.err, next[p.Name()], each)
+			}
+		}
+		if st := h.Stats(); len(st.Dropped) != 0 {
+			t.Errorf("dropped %v", st.Dropped)
+		}
+	})
+}
+
+// A receiver that never acknowledges holds its publishers up once, for its budget; then it loses
+// its own messages, and they go on.
+func TestStoppedReaderSilencesNobody(t *testing.T) {
+	t.Parallel()
+	levels(t, func(t *testing.T, level byte) {
+		const room, sent = 16, 200
+		h := start(t, func(o *broker.Options) {
+			o.QueueMessages, o.Inflight, o.HoldUp, o.HoldUpWindow = room, 4, 200*time.Millisecond, time.Hour
+		})
+		stopped := h.client(level, "stopped")
+		stopped.Subscribe(1, "t/#", 1)
+		pub := newPeer(h.client(level, "pub"), 0, sent)
+		together(pub.read, func() { pub.publish("t/a", sent) })
+		if pub.err != nil {
+			t.Fatal(pub.err)
+		}
+		if st := h.Stats(); st.Dropped["session-overflow-oldest"] != sent-room {
+			t.Errorf("dropped %v, want %d", st.Dropped, sent-room)
+		}
+	})
+}
+
+// Clients that publish to each other in a ring, each faster than the next one acknowledges,
+// do not wait for each other: everything arrives, and nobody is disconnected.
+func TestRing(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{2, 3} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
+			const each = 1500
+			h := start(t, func(o *broker.Options) { o.QueueMessages, o.Inflight, o.HoldUp = 64, 4, time.Minute })
+			var ring []*peer
+			for i := range size {
+				p := newPeer(h.client(5, fmt.Sprint("c", i)), each, each)
+				p.Subscribe(1, fmt.Sprint("to/", i), 1)
+				ring = append(ring, p)
+			}
+			var parts []func()
+			for i, p := range ring {
+				parts = append(parts, p.read, func() { p.publish(fmt.Sprint("to/", (i+1)%size), each) })
+			}
+			together(parts...)
+			for i, p := range ring {
+				if p.err != nil {
+					t.Errorf("client %d: %v", i, p.err)
+				}
+			}
+			if st := h.Stats(); len(st.Dropped) != 0 {
+				t.Errorf("dropped %v", st.Dropped)
+			}
+		})
+	}
+}
