@@ -104,7 +104,7 @@ func (r *OutboxRequest) check() error {
 }
 
 // How many messages one request may list: those that wait are read from the disk,
-// while nobody can publish to upstream; those that are parked are in memory.
+// those that are parked are in memory.
 const (
 	maxWaitingListed = 1000
 	maxParkedListed  = 10000

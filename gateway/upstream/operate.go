@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
 // ReasonPurged is the drop reason of what an operator removed.
@@ -71,15 +73,45 @@ func (b *Outbox) List(s Selector) (list []Pile) {
 	return list
 }
 
+// cursor says where to read the messages of a stream that are only on disk.
+type cursor struct {
+	stream          message.StreamID
+	device          string
+	loaded, durable uint64
+	count           int
+}
+
 // Peek is the first messages that wait of each selected device, in the order in
-// which they will be sent; at most n in all. It reads the disk for them.
-func (b *Outbox) Peek(s Selector, n int) (list []Waiting) {
+// which they will be sent; at most n in all. It reads the disk for them, while others
+// publish and send: a message that leaves meanwhile may be in the list.
+func (b *Outbox) Peek(s Selector, n int) []Waiting {
+	list, cold := b.peekMemory(s, n)
+	for _, c := range cold {
+		more, err := b.opt.Storage.Next(c.stream, c.loaded, c.durable, c.count, 8<<20)
+		if err != nil {
+			continue // the stream is in List, and can be looked at later
+		}
+		for _, q := range more {
+			w := Waiting{Seq: q.Seq, Device: c.device, Route: q.Route, Topic: q.Topic, Bytes: q.Size}
+			if q.Message != nil {
+				w.Accepted = q.Message.Accepted
+			}
+			list = append(list, w)
+		}
+	}
+	slices.SortFunc(list, func(x, y Waiting) int { return cmp.Compare(x.Seq, y.Seq) })
+	return list
+}
+
+// peekMemory is the part of Peek that is in memory, and where the rest is.
+func (b *Outbox) peekMemory(s Selector, left int) (list []Waiting, cold []cursor) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.matching(s, func(st *stream) {
 		f := st.flow
 		for _, it := range f.items[f.head:] {
-			if it.stream == st && it.state != gone && (s.Seq == 0 || s.Seq == it.seq) && len(list) < n {
+			if it.stream == st && it.state != gone && (s.Seq == 0 || s.Seq == it.seq) && left > 0 {
+				left--
 				list = append(list, Waiting{
 					Seq:      it.seq,
 					Device:   f.publish,
@@ -91,23 +123,13 @@ func (b *Outbox) Peek(s Selector, n int) (list []Waiting) {
 				})
 			}
 		}
-		if s.Seq != 0 || len(list) >= n || st.cold == 0 {
+		if s.Seq != 0 || left <= 0 || st.cold == 0 {
 			return
 		}
-		more, err := b.opt.Storage.Next(st.id, st.loaded, st.durable, n-len(list), 8<<20)
-		if err != nil {
-			return // it is listed, and can be looked at later
-		}
-		for _, q := range more {
-			w := Waiting{Seq: q.Seq, Device: f.publish, Route: q.Route, Topic: q.Topic, Bytes: q.Size}
-			if q.Message != nil {
-				w.Accepted = q.Message.Accepted
-			}
-			list = append(list, w)
-		}
+		cold = append(cold, cursor{st.id, f.publish, st.loaded, st.durable, left})
+		left -= min(st.cold, left)
 	})
-	slices.SortFunc(list, func(x, y Waiting) int { return cmp.Compare(x.Seq, y.Seq) })
-	return list
+	return list, cold
 }
 
 const (

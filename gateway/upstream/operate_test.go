@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
 // operated is an outbox with 300 messages of a and 200 of b, by two routes, most of them on disk.
@@ -163,5 +165,32 @@ func TestAPurgeOfOneReadsNoOtherStream(t *testing.T) {
 	}
 	if n := b.Purge(Selector{Seq: seq}); n != 0 {
 		t.Errorf("%d purged again", n)
+	}
+}
+
+// watched is a disk that calls reading before each Next.
+type watched struct {
+	*disk
+	reading func()
+}
+
+func (d *watched) Next(stream message.StreamID, after, upTo uint64, count int, bytes int64) ([]message.StoredOutgoing, error) {
+	d.reading()
+	return d.disk.Next(stream, after, upTo, count, bytes)
+}
+
+// Nobody who publishes waits while messages are read from the disk to be looked at.
+func TestAPeekReadsWithoutTheLock(t *testing.T) {
+	b, d := operated(t, newCloud(false), Options{})
+	reads := 0
+	b.opt.Storage = &watched{d, func() {
+		if reads++; !b.mu.TryLock() {
+			t.Error("the outbox is locked")
+			return
+		}
+		b.mu.Unlock()
+	}}
+	if list := b.Peek(Selector{Device: "a"}, 200); len(list) != 200 || reads == 0 {
+		t.Errorf("%d messages by %d reads", len(list), reads)
 	}
 }
