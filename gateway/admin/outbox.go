@@ -95,7 +95,8 @@ func (r *OutboxRequest) check() error {
 		}
 	case OutboxDrain:
 		if selected || r.Parked {
-			return errInput("selector", "drain is for everything that waits, and resumes all", "leave out the device, the route, the number and parked")
+			return errInput("selector", "drain is for everything that waits, and resumes all",
+				"leave out the device, the route, the number and parked")
 		}
 	default:
 		return errInput("action", "\""+r.Action+"\" is no action", "write retry, purge, pause, resume or drain")

@@ -23,7 +23,8 @@ func TestADrainSelectsNothing(t *testing.T) {
 
 // A list of messages is read from the disk, and is bounded; the error names the bound.
 func TestAListOfMessagesIsBounded(t *testing.T) {
-	if q, err := outboxQuery(httptest.NewRequest("GET", "/v1/outbox/messages?limit=1000", nil), maxWaitingListed); err != nil || q.Limit != 1000 {
+	most := httptest.NewRequest("GET", "/v1/outbox/messages?limit=1000", nil)
+	if q, err := outboxQuery(most, maxWaitingListed); err != nil || q.Limit != 1000 {
 		t.Errorf("%+v, %v", q, err)
 	}
 	_, err := outboxQuery(httptest.NewRequest("GET", "/v1/outbox/messages?limit=1001", nil), maxWaitingListed)

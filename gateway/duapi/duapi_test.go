@@ -279,7 +279,12 @@ func TestHeldCancelIsNotForwarded(t *testing.T) {
 }
 
 func TestTooManyAtOnce(t *testing.T) {
-	s, err := New(Options{Gateway: &fakeGateway{}, Instance: "inst", Online: func() bool { return false }, Audit: func(message.AuditRecord) {}})
+	s, err := New(Options{
+		Gateway:  &fakeGateway{},
+		Instance: "inst",
+		Online:   func() bool { return false },
+		Audit:    func(message.AuditRecord) {},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

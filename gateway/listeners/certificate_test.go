@@ -219,7 +219,8 @@ func TestAuthoritiesAreReadBesideABrokenPair(t *testing.T) {
 	if f := s.last["door-client-authorities"]; !f.Raised || !strings.Contains(f.Text, "clients holds no certificate") {
 		t.Errorf("%+v", f)
 	}
-	if f := s.last["door-certificate"]; !f.Raised || !strings.Contains(f.Text, "expired on") || !strings.Contains(f.Text, "private key does not match") {
+	f := s.last["door-certificate"]
+	if !f.Raised || !strings.Contains(f.Text, "expired on") || !strings.Contains(f.Text, "private key does not match") {
 		t.Errorf("%+v", f)
 	}
 	s.put("clients", authority) // mended, and the pair is not

@@ -124,7 +124,7 @@ type outbox struct{ h *fixture }
 
 func (o outbox) Stats() upstream.Stats { return o.h.outbox }
 
-type uplink struct{ h *house }
+type uplink struct{ h *fixture }
 
 func (u uplink) Status() (state, detail, target string, since time.Time) {
 	return cmp.Or(u.h.link, "connected"), "2 of 3 device sessions up", "h.example", time.Time{}

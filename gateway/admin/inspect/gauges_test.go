@@ -17,7 +17,7 @@ import (
 
 // Each gauge moves with its subject, and with nothing else.
 func TestGaugesMoveWithTheirSubjects(t *testing.T) {
-	compile := func(h *house, change func(*model.Snapshot)) {
+	compile := func(h *fixture, change func(*model.Snapshot)) {
 		p := *h.stored
 		p.Assignments = slices.Clone(p.Assignments)
 		change(&p)
@@ -26,48 +26,48 @@ func TestGaugesMoveWithTheirSubjects(t *testing.T) {
 	azureRole := model.AzureRole{ID: num(70), Name: "Reader", DataActions: []string{"Microsoft.Devices/*"}}
 	for _, c := range []struct {
 		subject string
-		change  func(*house)
+		change  func(*fixture)
 		want    []string
 	}{
-		{"an assignment of the space model", func(h *house) {
+		{"an assignment of the space model", func(h *fixture) {
 			compile(h, func(p *model.Snapshot) {
 				more := p.Assignments[0]
 				more.ID, more.Path = num(112), space.Root
 				p.Assignments = append(p.Assignments, more)
 			})
 		}, []string{"Assignments"}},
-		{"an Azure assignment, with its role", func(h *house) {
+		{"an Azure assignment, with its role", func(h *fixture) {
 			compile(h, func(p *model.Snapshot) {
 				p.AzureRoles = []model.AzureRole{azureRole}
 				p.AzureAssignments = []model.AzureAssignment{{ID: num(111), Role: azureRole.ID, Scope: "/subscriptions/s",
 					Who: model.AzurePrincipal{ID: num(40)}}}
 			})
 		}, []string{"Assignments", "Roles"}},
-		{"the version", func(h *house) {
+		{"the version", func(h *fixture) {
 			compile(h, func(p *model.Snapshot) { p.Version = model.Version{Epoch: 2, Number: 9} })
 		}, []string{"CacheEpoch", "CacheNumber"}},
-		{"the registry", func(h *house) { h.topology, _ = device.NewTopology(device.Data{}, device.Options{}) }, []string{"Devices"}},
-		{"the stage", func(h *house) { h.stage = offline.Stale }, []string{"Stage"}},
-		{"the link", func(h *house) { h.link = "down" }, []string{"UpstreamConnected"}},
-		{"a warning", func(h *house) { h.report.Warnings = []health.Warning{{Severity: health.Failing}} }, []string{"Warnings"}},
-		{"a notice", func(h *house) { h.report.Warnings = []health.Warning{{Severity: health.Notice}} }, nil},
-		{"sessions", func(h *house) { h.broker.stats.Sessions++ }, []string{"Sessions"}},
-		{"connections", func(h *house) { h.broker.stats.Connections++ }, []string{"SessionsConnected"}},
-		{"subscriptions", func(h *house) { h.broker.stats.Subscriptions++ }, []string{"Subscriptions"}},
-		{"retained", func(h *house) { h.broker.stats.Retained++ }, []string{"Retained"}},
-		{"queued", func(h *house) { h.broker.stats.Queued++ }, []string{"QueuedMessages"}},
-		{"queued bytes", func(h *house) { h.broker.stats.QueuedBytes++ }, []string{"QueuedBytes"}},
-		{"received", func(h *house) { h.broker.stats.Received++ }, []string{"Accepted"}},
-		{"delivered", func(h *house) { h.broker.stats.Delivered++ }, []string{"Delivered"}},
-		{"malformed", func(h *house) { h.broker.stats.Malformed++ }, []string{"Malformed"}},
-		{"dropped", func(h *house) { h.broker.stats.Dropped = map[string]uint64{"slow-reader": 1} }, []string{"Dropped"}},
-		{"waiting", func(h *house) { h.outbox.Waiting++ }, []string{"OutboxMessages"}},
-		{"waiting bytes", func(h *house) { h.outbox.Bytes++ }, []string{"OutboxBytes"}},
-		{"the oldest", func(h *house) { h.outbox.Oldest = time.Now().Add(-time.Hour) }, []string{"OutboxOldestSeconds"}},
-		{"taken for upstream", func(h *house) { h.outbox.Accepted++ }, []string{"ForUpstream"}},
-		{"forwarded", func(h *house) { h.outbox.Acked++ }, []string{"Forwarded"}},
+		{"the registry", func(h *fixture) { h.topology, _ = device.NewTopology(device.Data{}, device.Options{}) }, []string{"Devices"}},
+		{"the stage", func(h *fixture) { h.stage = offline.Stale }, []string{"Stage"}},
+		{"the link", func(h *fixture) { h.link = "down" }, []string{"UpstreamConnected"}},
+		{"a warning", func(h *fixture) { h.report.Warnings = []health.Warning{{Severity: health.Failing}} }, []string{"Warnings"}},
+		{"a notice", func(h *fixture) { h.report.Warnings = []health.Warning{{Severity: health.Notice}} }, nil},
+		{"sessions", func(h *fixture) { h.broker.stats.Sessions++ }, []string{"Sessions"}},
+		{"connections", func(h *fixture) { h.broker.stats.Connections++ }, []string{"SessionsConnected"}},
+		{"subscriptions", func(h *fixture) { h.broker.stats.Subscriptions++ }, []string{"Subscriptions"}},
+		{"retained", func(h *fixture) { h.broker.stats.Retained++ }, []string{"Retained"}},
+		{"queued", func(h *fixture) { h.broker.stats.Queued++ }, []string{"QueuedMessages"}},
+		{"queued bytes", func(h *fixture) { h.broker.stats.QueuedBytes++ }, []string{"QueuedBytes"}},
+		{"received", func(h *fixture) { h.broker.stats.Received++ }, []string{"Accepted"}},
+		{"delivered", func(h *fixture) { h.broker.stats.Delivered++ }, []string{"Delivered"}},
+		{"malformed", func(h *fixture) { h.broker.stats.Malformed++ }, []string{"Malformed"}},
+		{"dropped", func(h *fixture) { h.broker.stats.Dropped = map[string]uint64{"slow-reader": 1} }, []string{"Dropped"}},
+		{"waiting", func(h *fixture) { h.outbox.Waiting++ }, []string{"OutboxMessages"}},
+		{"waiting bytes", func(h *fixture) { h.outbox.Bytes++ }, []string{"OutboxBytes"}},
+		{"the oldest", func(h *fixture) { h.outbox.Oldest = time.Now().Add(-time.Hour) }, []string{"OutboxOldestSeconds"}},
+		{"taken for upstream", func(h *fixture) { h.outbox.Accepted++ }, []string{"ForUpstream"}},
+		{"forwarded", func(h *fixture) { h.outbox.Acked++ }, []string{"Forwarded"}},
 	} {
-		h := newHouse(t)
+		h := newFixture(t)
 		before := h.inspector.Gauges()
 		c.change(h)
 		if got := differing(before, h.inspector.Gauges()); !slices.Equal(got, c.want) {

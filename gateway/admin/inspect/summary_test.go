@@ -11,7 +11,7 @@ import (
 
 // The line for systemctl status says what Status says, and follows policy, stage, health and link.
 func TestSummaryFollowsStatus(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	want := func(line string) {
 		t.Helper()
 		if got := h.inspector.Summary(); got != line {

@@ -55,7 +55,7 @@ func (s *Session) Admit(m *message.Message) bool {
 		return false
 	}
 	if sizeOf(m) > st.most() { // however much is dropped
-		s.loses(lostNewest)
+		s.losesNewest()
 		return false
 	}
 	for !s.Reserve(m) {
@@ -78,11 +78,11 @@ func (st *Store) makeRoom(s *Session, size int64) bool {
 	for _, loser := range losers {
 		switch {
 		case st.c.Overflow == Disconnect:
-			loser.loses(lostNewest)
+			loser.losesNewest()
 			st.c.End(loser)
 			return loser != s
 		case st.c.Overflow == DropNewest && loser == s:
-			s.loses(lostNewest)
+			s.losesNewest()
 			return false
 		case loser.shed(st.c.Overflow):
 			return true
@@ -91,7 +91,7 @@ func (st *Store) makeRoom(s *Session, size int64) bool {
 	if len(losers) == 0 {
 		return s.Alive() // room has come meanwhile
 	}
-	s.loses(lostNewest)
+	s.losesNewest()
 	return false
 }
 
@@ -176,14 +176,14 @@ func (s *Session) shed(by Overflow) bool {
 	return true
 }
 
-// loses counts a delivery that is lost.
-func (s *Session) loses(reason string) {
+// losesNewest counts a delivery that found no room.
+func (s *Session) losesNewest() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lose(reason)
+	s.lose(lostNewest)
 }
 
-// lose is loses; s.mu is held.
+// lose counts a delivery that is lost for want of room; s.mu is held.
 func (s *Session) lose(reason string) {
 	s.store.c.Drop(reason)
 	if s.dead {
