@@ -217,7 +217,7 @@ func TestDoctor(t *testing.T) {
 // fakeReplica ends an exchange one second after it was asked for.
 type fakeReplica struct {
 	status atomic.Pointer[replica.Status]
-	fails  bool
+	fails  atomic.Bool
 }
 
 func (r *fakeReplica) Status() replica.Status {
@@ -231,7 +231,7 @@ func (r *fakeReplica) end(full bool) {
 	go func() {
 		time.Sleep(time.Second)
 		s := r.Status()
-		if r.fails {
+		if r.fails.Load() {
 			s.Failures, s.LastError = s.Failures+1, "connection refused"
 		} else {
 			s.Syncs, s.Version.Number = s.Syncs+1, s.Version.Number+2
@@ -269,8 +269,9 @@ func TestSync(t *testing.T) {
 		if _, err := h.inspector.Sync(short, admin.SyncRequest{}); status(err) != 504 {
 			t.Errorf("no answer in time: %v", err)
 		}
-		time.Sleep(time.Second) // that exchange ends
-		h.replica.fails = true
+		time.Sleep(2 * time.Second) // that exchange ends
+		synctest.Wait()
+		h.replica.fails.Store(true)
 		if _, err := h.inspector.Sync(t.Context(), admin.SyncRequest{}); status(err) != 502 ||
 			!strings.Contains(err.Error(), "connection refused") {
 			t.Errorf("a failed exchange: %v", err)
