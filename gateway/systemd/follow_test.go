@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,12 +14,16 @@ import (
 func TestFollowTellsChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		line, told := "starting", []string(nil)
-		go func() { _ = follow(ctx, func() string { return line }, func(s string) { told = append(told, s) }) }()
+		var line atomic.Value
+		line.Store("starting")
+		var told []string
+		go func() {
+			_ = follow(ctx, func() string { return line.Load().(string) }, func(s string) { told = append(told, s) })
+		}()
 		synctest.Wait()
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		line = "serving; stale"
+		line.Store("serving; stale")
 		time.Sleep(5 * time.Second)
 		cancel()
 		synctest.Wait()
