@@ -23,9 +23,10 @@ const label = `(?:class \d+|B\d+|\d+(?:\.\d+)*|[A-G](?:\.\d+)*)\b`
 
 var (
 	citation = regexp.MustCompile(`docs/spec/([a-z-]+)\.md(?:,? (` + label + `(?:(?:, and |, | and | to )` + label + `)*))?`)
-	linked   = regexp.MustCompile(`\]\((?:\.\./)*(?:docs/spec/|spec/)?([a-z-]+)\.md\) (` + label + `(?:(?:, and |, | and | to )` + label + `)*)`)
-	labels   = regexp.MustCompile(label)
-	bare     = regexp.MustCompile(`(?:^|[^/\w-])((?:semantics|broker-boundary|libraries|device-update(?:-protocol)?|` +
+	linked   = regexp.MustCompile(`\]\((?:\.\./)*(?:docs/spec/|spec/)?([a-z-]+)\.md\) ` +
+		`(` + label + `(?:(?:, and |, | and | to )` + label + `)*)`)
+	labels = regexp.MustCompile(label)
+	bare   = regexp.MustCompile(`(?:^|[^/\w-])((?:semantics|broker-boundary|libraries|device-update(?:-protocol)?|` +
 		`(?:digital-twins-)?management-api|azure-today)\.md)`)
 	row = regexp.MustCompile(`\bB[1-9]\d?\b|\bclass(?:es)? \d+\b`)
 	// continued is a comment that goes on in the next line.

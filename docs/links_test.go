@@ -100,7 +100,8 @@ func TestLinks(t *testing.T) {
 
 // The search is seen to bite.
 func TestLinksBite(t *testing.T) {
-	text := "# A title, with `code`\n[a](spec/semantics.md) [b](spec/semantics.md#45-time) [c](#a-title-with-code) [d](https://example.com/x)\n" +
+	text := "# A title, with `code`\n" +
+		"[a](spec/semantics.md) [b](spec/semantics.md#45-time) [c](#a-title-with-code) [d](https://example.com/x)\n" +
 		"[e](spec/none.md) [f](spec/semantics.md#no-such-heading) [g](#nor-this)\n```\n[h](nowhere.md)\n```\n"
 	got := broken(".", text)
 	want := []string{"spec/none.md", "spec/semantics.md#no-such-heading", "#nor-this"}

@@ -104,7 +104,8 @@ func TestRooms(t *testing.T) {
 
 // The list is seen to bite.
 func TestRoomsBite(t *testing.T) {
-	text := "## The rooms\n\n```\na/                 one\n  b/ c/            two; d/ is inside\n  gone/            three\ne/                 four\n```\n"
+	text := "## The rooms\n\n```\n" +
+		"a/                 one\n  b/ c/            two; d/ is inside\n  gone/            three\ne/                 four\n```\n"
 	isDir := func(p string) bool { return p != "a/gone" }
 	got := missingRooms(text, []string{"a", "a/b", "a/c", "a/c/d", "a/x", "e", "e/internal/y", "f"}, isDir)
 	want := "a/gone is listed and does not exist; a/x is not in the room list; f is not in the room list"

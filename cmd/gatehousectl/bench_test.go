@@ -60,7 +60,11 @@ func TestBenchSaysNo(t *testing.T) {
 	if code := run(t.Context(), args, &out, &problems); code != exitNo {
 		t.Errorf("code %d, want %d: %s", code, exitNo, problems.String())
 	}
-	for _, want := range []string{"received     0 of 10", "10 lost, 10 of them acknowledged", "10 messages were acknowledged and did not arrive"} {
+	for _, want := range []string{
+		"received     0 of 10",
+		"10 lost, 10 of them acknowledged",
+		"10 messages were acknowledged and did not arrive",
+	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing:\n%s", want, out.String())
 		}
@@ -82,7 +86,8 @@ func TestBenchSaysNo(t *testing.T) {
 func TestBenchIsRefused(t *testing.T) {
 	server := swallower(t, 5)
 	var out, problems bytes.Buffer
-	if code := run(t.Context(), []string{"bench", "pub", "--server", server, "--user", "a", "--password", "wrong"}, &out, &problems); code != exitFailed {
+	args := []string{"bench", "pub", "--server", server, "--user", "a", "--password", "wrong"}
+	if code := run(t.Context(), args, &out, &problems); code != exitFailed {
 		t.Errorf("code %d, want %d", code, exitFailed)
 	}
 	if !strings.Contains(problems.String(), "the broker refuses the connection: not authorized (0x05)") {
@@ -116,7 +121,8 @@ func TestBarText(t *testing.T) {
 		"[===============               ]  50 %   5.0 s  sent 500/s  acknowledged 0/s  received 400/s"; got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	if got, want := barText(load.Progress{Connected: 3, ToBeReached: 10}, half), "[=========                     ]  30 % 3 of 10 connected"; got != want {
+	got, want := barText(load.Progress{Connected: 3, ToBeReached: 10}, half), "[=========                     ]  30 % 3 of 10 connected"
+	if got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	if newBar(&bytes.Buffer{}).w != nil {

@@ -41,7 +41,7 @@ func (s *Store) adopt() error {
 		q, err := s.readOld(key)
 		if err != nil {
 			unreadable++
-			s.opt.Log.Error("a stored message of an earlier release cannot be read, and is not sent", "key", fmt.Sprintf("%x", key), "error", err)
+			s.opt.Log.Error("a stored message of an earlier release cannot be read, and is not sent", "key", fmt.Sprintf("%x", key), "err", err)
 			continue
 		}
 		more, err := s.adoption(key, q, &last)

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"reflect"
@@ -44,7 +43,7 @@ func TestMain(m *testing.M) {
 }
 
 func testOptions() Options {
-	return Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Ballast: -1,
+	return Options{Log: slog.New(slog.DiscardHandler), Ballast: -1,
 		Free: func(string) (uint64, error) { return 1 << 40, nil }}
 }
 

@@ -190,9 +190,19 @@ type Stats struct {
 func (b *Outbox) Stats() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := Stats{Messages: b.total.messages, Bytes: b.total.bytes, Devices: len(b.use), Lanes: len(b.lanes),
-		Waiting: b.total.messages - b.counts.appending, Restored: b.counts.restored, Accepted: b.counts.accepted, Sent: b.counts.sent, Acked: b.counts.acked,
-		Dropped: maps.Clone(b.counts.dropped), Refused: maps.Clone(b.counts.refused)}
+	s := Stats{
+		Messages: b.total.messages,
+		Bytes:    b.total.bytes,
+		Devices:  len(b.use),
+		Lanes:    len(b.lanes),
+		Waiting:  b.total.messages - b.counts.appending,
+		Restored: b.counts.restored,
+		Accepted: b.counts.accepted,
+		Sent:     b.counts.sent,
+		Acked:    b.counts.acked,
+		Dropped:  maps.Clone(b.counts.dropped),
+		Refused:  maps.Clone(b.counts.refused),
+	}
 	for _, byPriority := range b.flows {
 		for _, f := range byPriority {
 			if f.items == nil && !b.load(f) {

@@ -89,7 +89,9 @@ func mosquitto(t *testing.T) string {
 	if p.Exit(t) != 0 {
 		t.Fatal(p.Text())
 	}
-	conf := write(t, filepath.Join(dir, "conf"), fmt.Sprintf("listener %d 127.0.0.1\npassword_file %s\nallow_anonymous true\nmax_queued_messages 0\nuser root\nlog_dest stderr\n", port, passwords))
+	conf := write(t, filepath.Join(dir, "conf"), fmt.Sprintf(
+		"listener %d 127.0.0.1\npassword_file %s\nallow_anonymous true\nmax_queued_messages 0\nuser root\nlog_dest stderr\n",
+		port, passwords))
 	e2e.Start(t, nil, "mosquitto", "-c", conf).Line(t, "running")
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }

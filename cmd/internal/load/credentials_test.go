@@ -41,7 +41,8 @@ c,,,c.pem,c.key
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(clients) != 3 || clients[0].Password != "SharedAccessSignature sr=x&sig=y%3D&se=1" || clients[1].Password != `a, "quoted" one` || clients[2].Cert == nil {
+	if len(clients) != 3 || clients[0].Password != "SharedAccessSignature sr=x&sig=y%3D&se=1" ||
+		clients[1].Password != `a, "quoted" one` || clients[2].Cert == nil {
 		t.Errorf("%+v", clients)
 	}
 }

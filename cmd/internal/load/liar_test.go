@@ -116,10 +116,16 @@ func TestALyingBrokerIsFoundOut(t *testing.T) {
 		fate  func(n int) (byte, []int)
 		want  load.Result
 	}{
-		"honest":     {4, func(n int) (byte, []int) { return 0, []int{n} }, load.Result{Acknowledged: 20, Received: 20}},
-		"loses 3":    {4, func(n int) (byte, []int) { return 0, without(n, 3) }, load.Result{Acknowledged: 20, Received: 19, Lost: 1, LostAcknowledged: 1}},
-		"loses last": {4, func(n int) (byte, []int) { return 0, without(n, 19) }, load.Result{Acknowledged: 20, Received: 19, Lost: 1, LostAcknowledged: 1}},
-		"loses all":  {4, func(int) (byte, []int) { return 0, nil }, load.Result{Acknowledged: 20, Lost: 20, LostAcknowledged: 20}},
+		"honest": {4, func(n int) (byte, []int) { return 0, []int{n} }, load.Result{Acknowledged: 20, Received: 20}},
+		"loses 3": {
+			4, func(n int) (byte, []int) { return 0, without(n, 3) },
+			load.Result{Acknowledged: 20, Received: 19, Lost: 1, LostAcknowledged: 1},
+		},
+		"loses last": {
+			4, func(n int) (byte, []int) { return 0, without(n, 19) },
+			load.Result{Acknowledged: 20, Received: 19, Lost: 1, LostAcknowledged: 1},
+		},
+		"loses all": {4, func(int) (byte, []int) { return 0, nil }, load.Result{Acknowledged: 20, Lost: 20, LostAcknowledged: 20}},
 		"repeats 5": {4, func(n int) (byte, []int) {
 			if n == 5 {
 				return 0, []int{5, 5}
