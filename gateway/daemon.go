@@ -257,10 +257,10 @@ func (d *daemon) buildPolicy() error {
 
 // buildMessages makes the broker and what it keeps messages in.
 func (d *daemon) buildMessages() error {
-	s := d.cfg.Sessions
+	s, vault := d.cfg.Sessions, d.store.Vault()
 	o := broker.Options{
 		Listeners: d.doors.mqtt, Authenticator: d.identity, Access: liveAccess{&access.Live{Control: d.access, Still: d.identity.Still, Decided: d.metrics.Decided}},
-		Services: services{d.answer}, Outbox: d.entrance(), Vault: d.store.Vault(), Auditor: d.ledger, Log: d.log,
+		Services: services{d.answer}, Outbox: d.entrance(), Vault: broker.Vault{Sessions: vault, Queues: vault, Retained: vault, Wills: vault}, Auditor: d.ledger, Log: d.log,
 		QueueMessages: s.QueueMessages, QueueBytes: int(s.QueueBytes), TotalQueueBytes: int64(s.TotalBytes),
 		PrincipalBytes: int64(float64(s.TotalBytes) * s.PrincipalShare), Overflow: overflows[s.Overflow], Overflowing: d.sessionsOverflow,
 		HoldUp: s.Stall, HoldUpWindow: s.SlowLimit,
@@ -325,7 +325,7 @@ func (d *daemon) buildUpdates() error {
 		return err
 	}
 	d.twins = twins.New(twins.Options{
-		Upstream: d.twinLink(), Store: d.store.Bucket("twins"), Guard: d.guard,
+		Upstream: d.twinLink(), Store: d.store.Bucket("twins"), Guard: d.guard, Local: d.guard.Local,
 		Send: d.sendPrivate, SendSession: d.broker.SendSession, Present: d.present, Owner: d.ownerOf, Initiator: access.Initiator,
 		Self: d.self(), Log: d.log, Now: d.clock.Now,
 	})

@@ -75,7 +75,7 @@ func TestPublishInFlightWhileRevoked(t *testing.T) {
 	matrix(t, func(t *testing.T, level, qos byte) {
 		b := &between{}
 		v := newMemory(t)
-		h := start(t, func(o *broker.Options) { hooked(o, b); o.Vault = v })
+		h := start(t, func(o *broker.Options) { hooked(o, b); o.Vault = whole(v) })
 		sub, pub := h.client(level, "sub"), h.client(level, "pub")
 		sub.Subscribe(1, "a", qos)
 		h.connect(kept(level, "away")).Subscribe(1, "a", 1)
@@ -146,7 +146,7 @@ func TestQoS2RepeatedBeforeItIsDurable(t *testing.T) {
 		t.Run(fmt.Sprint("kept ", kept2), func(t *testing.T) {
 			t.Parallel()
 			box := &outbox{held: true}
-			h := start(t, func(o *broker.Options) { o.Outbox, o.Vault = box, newMemory(t) })
+			h := start(t, func(o *broker.Options) { o.Outbox, o.Vault = box, whole(newMemory(t)) })
 			first := h.connect(kept(5, "pub"))
 			first.Publish("a", "x", 2, 1, 0)
 			h.until("offered", func() bool { return box.len() == 1 })
@@ -184,7 +184,7 @@ func TestPropertiesCount(t *testing.T) {
 	t.Parallel()
 	t.Run("queue", func(t *testing.T) {
 		t.Parallel()
-		h := start(t, func(o *broker.Options) { o.Vault, o.QueueBytes = newMemory(t), 64<<10 })
+		h := start(t, func(o *broker.Options) { o.Vault, o.QueueBytes = whole(newMemory(t)), 64<<10 })
 		sub, pub := h.connect(kept(5, "sub")), h.client(5, "pub")
 		sub.Subscribe(1, "a", 1)
 		h.offline(sub)
@@ -259,7 +259,7 @@ func TestReceiveMaximumQoS2(t *testing.T) {
 // One principal cannot pile up sessions.
 func TestSessionsOfOnePrincipal(t *testing.T) {
 	t.Parallel()
-	h := start(t, func(o *broker.Options) { o.Vault, o.MaxSessions = newMemory(t), 3 })
+	h := start(t, func(o *broker.Options) { o.Vault, o.MaxSessions = whole(newMemory(t)), 3 })
 	id := func(i int) rawclient.Connect {
 		o := kept(5, "u")
 		o.ID = fmt.Sprint("client", i)
@@ -281,7 +281,7 @@ func TestSessionsOfOnePrincipal(t *testing.T) {
 // A client that comes and goes leaves nothing behind but its session.
 func TestComingAndGoingLeavesNoTimers(t *testing.T) {
 	t.Parallel()
-	h := start(t, func(o *broker.Options) { o.Vault = newMemory(t) })
+	h := start(t, func(o *broker.Options) { o.Vault = whole(newMemory(t)) })
 	for range 10 {
 		h.offline(h.connect(kept(5, "c")))
 	}
@@ -322,7 +322,7 @@ func TestB20ManySlowReceivers(t *testing.T) {
 func TestFullReceiverAndRetained(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
-	h := start(t, func(o *broker.Options) { o.Vault, o.QueueMessages = v, 1 })
+	h := start(t, func(o *broker.Options) { o.Vault, o.QueueMessages = whole(v), 1 })
 	sub, pub := h.connect(kept(5, "sub")), h.client(5, "pub")
 	sub.Subscribe(1, "a/#", 1)
 	h.offline(sub)

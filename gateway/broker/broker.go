@@ -85,9 +85,7 @@ func New(o Options) (*Broker, error) {
 	if o.ReceiveMaximum > 65535 || o.TopicAliasMaximum > 65535 || o.Inflight > 32768 || o.MaxKeepAlive > 65535*time.Second {
 		return nil, fmt.Errorf("%w: a maximum does not fit its field on the wire", ErrOptions)
 	}
-	if o.Vault == nil {
-		o.Vault = volatile{}
-	}
+	o.Vault = o.Vault.orVolatile()
 	if o.Auditor == nil {
 		o.Auditor = silent{}
 	}
@@ -107,7 +105,7 @@ func New(o Options) (*Broker, error) {
 	b.nextID.Store(uint64(time.Now().UnixNano()))
 	b.plane = plane.New(plane.Config{
 		Access:           o.Access,
-		Vault:            o.Vault,
+		Retained:         o.Vault.Retained,
 		MaxRetained:      o.MaxRetained,
 		MaxRetainedBytes: o.MaxRetainedBytes,
 		Stall:            o.Stall,
@@ -116,7 +114,8 @@ func New(o Options) (*Broker, error) {
 		Delivered:        func() { b.count.delivered.Add(1) },
 	})
 	b.store = session.NewStore(session.Config{
-		Vault:           o.Vault,
+		Sessions:        o.Vault.Sessions,
+		Queues:          o.Vault.Queues,
 		Judge:           b.plane.Judge,
 		Drop:            b.count.drop,
 		Index:           b.plane,

@@ -21,7 +21,7 @@ func TestChaos(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
 	h := start(t, func(o *broker.Options) {
-		o.Vault = v
+		o.Vault = whole(v)
 		o.QueueMessages, o.Inflight = 20, 3
 		o.FlushTimeout, o.RefuseHold = 50*time.Millisecond, 50*time.Millisecond
 		o.Listeners[0].Limits.RatePerAddress = 1e6

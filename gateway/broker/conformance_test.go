@@ -13,7 +13,7 @@ import (
 func TestSessionExpiryOfDisconnect(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
-	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
 	goodbye := func(user string, connect uint32, last byte) []rawclient.Packet {
 		o := rawclient.Connect{Level: 5, ID: user, User: user}
 		if connect > 0 {

@@ -72,7 +72,7 @@ func TestPubcompAfterDurability(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
 		v := newMemory(t)
-		h := start(t, func(o *broker.Options) { o.Vault = v })
+		h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
 		pub := h.connect(kept(level, "pub"))
 		pub.ExpectSilence()
 		h.until("the session is stored", func() bool { _, ok := v.saved("user:pub\x00pub"); return ok })

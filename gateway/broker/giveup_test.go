@@ -18,7 +18,7 @@ func TestGivenUpQoS2IsReleased(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		levels(t, func(t *testing.T, level byte) {
 			v := newMemory(t)
-			with := func(o *broker.Options) { o.Vault = v }
+			with := func(o *broker.Options) { o.Vault = whole(v) }
 			h := start(t, with)
 			sub := h.connect(kept(level, "sub"))
 			sub.Subscribe(1, "#", 2)
@@ -67,7 +67,7 @@ func TestQoS2DeliveryIsDurableFirst(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
 		v := newMemory(t)
-		h := start(t, func(o *broker.Options) { o.Vault, o.Inflight = v, 3 })
+		h := start(t, func(o *broker.Options) { o.Vault, o.Inflight = whole(v), 3 })
 		sub, pub := h.connect(kept(level, "sub")), h.client(level, "pub")
 		sub.Subscribe(1, "a", 2)
 		for round := range 2 {

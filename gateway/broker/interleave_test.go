@@ -174,7 +174,7 @@ func TestConnackMeansAttached(t *testing.T) {
 func TestShareThroughAStop(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
-	with := func(o *broker.Options) { o.Vault = v }
+	with := func(o *broker.Options) { o.Vault = whole(v) }
 	h := start(t, with)
 	pub := h.client(5, "pub")
 	for i := range 3 {
@@ -204,7 +204,7 @@ func TestShareThroughAStop(t *testing.T) {
 func TestShareOfAMemberThatEndsAfterARestart(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
-	with := func(o *broker.Options) { o.Vault = v }
+	with := func(o *broker.Options) { o.Vault = whole(v) }
 	h := start(t, with)
 	leaves, pub := h.connect(kept(5, "leaves")), h.client(5, "pub")
 	for i, filter := range []string{"$share/g/a", "own", "$share/g/own"} {

@@ -2,7 +2,7 @@ package broker
 
 import "github.com/gatehouse/gatehouse/gateway/message"
 
-// volatile is the Vault of a broker that keeps nothing over a restart: every
+// volatile is every part of a Vault of a broker that keeps nothing over a restart: every
 // operation is done at once.
 type volatile struct{}
 
@@ -21,6 +21,23 @@ func (volatile) Unretain(_ string, done func(error))                         { s
 func (volatile) LoadWills(func(message.StoredWill) error) error              { return nil }
 func (volatile) SaveWill(_ message.StoredWill, done func(error))             { stored(done) }
 func (volatile) DeleteWill(_ uint64, done func(error))                       { stored(done) }
+
+// orVolatile is v with volatile for each part that is nil.
+func (v Vault) orVolatile() Vault {
+	if v.Sessions == nil {
+		v.Sessions = volatile{}
+	}
+	if v.Queues == nil {
+		v.Queues = volatile{}
+	}
+	if v.Retained == nil {
+		v.Retained = volatile{}
+	}
+	if v.Wills == nil {
+		v.Wills = volatile{}
+	}
+	return v
+}
 
 func stored(done func(error)) {
 	if done != nil {

@@ -16,7 +16,7 @@ func TestExactlyOnceThroughLosses(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
 		v := newMemory(t)
-		with := func(o *broker.Options) { o.Vault, o.Inflight = v, 7 }
+		with := func(o *broker.Options) { o.Vault, o.Inflight = whole(v), 7 }
 		h := start(t, with)
 		chance := rand.New(rand.NewPCG(1, uint64(level)))
 		unreleased := map[uint16]bool{}

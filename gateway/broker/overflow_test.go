@@ -19,7 +19,7 @@ func TestAwaySessionSilencesNobody(t *testing.T) {
 		told := make(chan []broker.SessionOverflow, 16)
 		records := &overflows{}
 		h := start(t, func(o *broker.Options) {
-			o.Vault, o.QueueMessages, o.Auditor = newMemory(t), room, records
+			o.Vault, o.QueueMessages, o.Auditor = whole(newMemory(t)), room, records
 			last := 0
 			o.Overflowing = func(list []broker.SessionOverflow) { // comes again and again while it lasts
 				if len(list) != last {
@@ -105,7 +105,7 @@ func TestOverflowOfAShareCostsOneMember(t *testing.T) {
 		broker.DropNewest: {left: members, newest: 1, nobody: 1},
 		broker.EndSession: {left: members - 1, newest: 1, nobody: room + 1}, // with what the ended one had
 	} {
-		h := start(t, func(o *broker.Options) { o.Vault, o.QueueMessages, o.Overflow = newMemory(t), room, policy })
+		h := start(t, func(o *broker.Options) { o.Vault, o.QueueMessages, o.Overflow = whole(newMemory(t)), room, policy })
 		for i := range members {
 			m := h.connect(kept(5, fmt.Sprint("m", i)))
 			m.Subscribe(1, "$share/g/a", 1)

@@ -43,7 +43,7 @@ func TestB10AckAfterDurability(t *testing.T) {
 		levels(t, func(t *testing.T, level byte) {
 			box := &outbox{held: where == "outbox"}
 			v := newMemory(t)
-			h := start(t, func(o *broker.Options) { o.Outbox, o.Vault = box, v })
+			h := start(t, func(o *broker.Options) { o.Outbox, o.Vault = box, whole(v) })
 			retain := byte(0)
 			switch where {
 			case "queue":
@@ -126,7 +126,7 @@ func TestRestart(t *testing.T) {
 	t.Parallel()
 	matrix(t, func(t *testing.T, level, qos byte) {
 		v := newMemory(t)
-		with := func(o *broker.Options) { o.Vault = v }
+		with := func(o *broker.Options) { o.Vault = whole(v) }
 		h := start(t, with)
 		sub := h.connect(kept(level, "sub"))
 		sub.Subscribe(1, "a/#", 2)
@@ -211,7 +211,7 @@ func TestB5SessionWithoutOwner(t *testing.T) {
 	v := newMemory(t)
 	key := "user:x\x00x"
 	v.sessions[key] = message.StoredSession{Key: key, ClientID: "x", Version: 4, Subscriptions: []message.Subscription{{Filter: "#"}}}
-	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
 	if st := h.Stats(); st.Sessions != 0 || st.Subscriptions != 0 {
 		t.Errorf("kept: %+v", st)
 	}
@@ -226,7 +226,7 @@ func TestB21ResumeInOrder(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		levels(t, func(t *testing.T, level byte) {
 			v := newMemory(t)
-			with := func(o *broker.Options) { o.Vault, o.Inflight = v, 5 }
+			with := func(o *broker.Options) { o.Vault, o.Inflight = whole(v), 5 }
 			h := start(t, with)
 			sub := h.connect(kept(level, "sub"))
 			sub.Subscribe(1, "a", 2)
@@ -319,7 +319,7 @@ func TestQoS2ExactlyOnce(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
 		v := newMemory(t)
-		with := func(o *broker.Options) { o.Vault = v }
+		with := func(o *broker.Options) { o.Vault = whole(v) }
 		h := start(t, with)
 		sub := h.client(level, "sub")
 		sub.Subscribe(1, "a", 0)

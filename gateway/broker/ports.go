@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 
+	"github.com/gatehouse/gatehouse/gateway/broker/plane"
 	"github.com/gatehouse/gatehouse/gateway/broker/session"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
@@ -14,8 +15,6 @@ type (
 	Access = session.Access
 	// Rights answers for one principal.
 	Rights = session.Rights
-	// Vault keeps what must survive of sessions and retained messages.
-	Vault = session.Vault
 	// Auditor keeps records of decisions.
 	Auditor = session.Auditor
 	// Overflow is what a session without room gives up.
@@ -28,6 +27,24 @@ const (
 	DropNewest = session.DropNewest
 	EndSession = session.Disconnect
 )
+
+// Vault is where what must survive a restart is stored, by what is asked of it.
+// What is nil is kept in memory only. One store stands behind all four, which
+// completes operations in the order in which they were submitted (session.Sessions).
+type Vault struct {
+	Sessions session.Sessions
+	Queues   session.Queues
+	Retained plane.Retained
+	Wills    Wills
+}
+
+// Wills stores the wills of connections that are up or whose delay runs. done may be
+// nil; for when and where it runs, see session.Sessions.
+type Wills interface {
+	LoadWills(yield func(message.StoredWill) error) error // in order of ID
+	SaveWill(w message.StoredWill, done func(error))
+	DeleteWill(id uint64, done func(error))
+}
 
 // Authenticator proves who is at the other end.
 type Authenticator interface {

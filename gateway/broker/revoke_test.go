@@ -34,7 +34,7 @@ func TestSuspendAndResume(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
 		v := newMemory(t)
-		h := start(t, func(o *broker.Options) { o.Vault = v; o.Inflight = 1 })
+		h := start(t, func(o *broker.Options) { o.Vault = whole(v); o.Inflight = 1 })
 		sub, pub := h.connect(kept(level, "sub")), h.client(level, "pub")
 		sub.Subscribe(1, "a", 1)
 		sub.Subscribe(2, "b", 1)
@@ -77,7 +77,7 @@ func TestSuspendAndResume(t *testing.T) {
 func TestPurge(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
-	h := start(t, func(o *broker.Options) { o.Vault, o.SuspendFor = v, 100*time.Millisecond })
+	h := start(t, func(o *broker.Options) { o.Vault, o.SuspendFor = whole(v), 100*time.Millisecond })
 	sub, pub := h.connect(kept(5, "sub")), h.client(5, "pub")
 	sub.Subscribe(1, "a", 1)
 	h.offline(sub)
@@ -102,7 +102,7 @@ func TestPurgeAfterRestart(t *testing.T) {
 	t.Parallel()
 	for _, resumed := range []bool{false, true} {
 		v := newMemory(t)
-		with := func(o *broker.Options) { o.Vault, o.SuspendFor = v, 100*time.Millisecond }
+		with := func(o *broker.Options) { o.Vault, o.SuspendFor = whole(v), 100*time.Millisecond }
 		h := start(t, with)
 		sub, pub := h.connect(kept(5, "sub")), h.client(5, "pub")
 		sub.Subscribe(1, "a", 1)
@@ -153,7 +153,7 @@ func TestRetainedOfRevokedPublisher(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
 		v := newMemory(t)
-		h := start(t, func(o *broker.Options) { o.Vault = v })
+		h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
 		off := h.connect(kept(level, "off"))
 		off.Subscribe(1, "r/#", 1)
 		h.offline(off)

@@ -17,7 +17,7 @@ import (
 func TestB22ExpiredSession(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
-	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
 	o := rawclient.Connect{Level: 5, ID: "sub", User: "sub", Keep: true, Props: []byte{17, 0, 0, 0, 1}}
 	c := h.connect(o)
 	c.Subscribe(1, "a", 1)
@@ -151,7 +151,7 @@ func TestPresenceIsTold(t *testing.T) {
 func TestVaultFails(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
-	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
 	sub := h.connect(kept(5, "sub"))
 	sub.Subscribe(1, "a", 1)
 	v.mu.Lock()

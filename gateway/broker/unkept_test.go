@@ -71,7 +71,7 @@ func TestSubscribeThatIsNotKept(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
 		v := newMemory(t)
-		h := start(t, func(o *broker.Options) { o.Vault = v })
+		h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
 		sub, pub := h.connect(kept(level, "sub")), h.client(level, "pub")
 		sub.Subscribe(1, "old", 1)
 		v.breakWith(errDisk)
@@ -119,7 +119,7 @@ func TestQueuedWithoutPublisher(t *testing.T) {
 		2: {Seq: 2, QoS: 1},
 		3: {Seq: 3, QoS: 1, Message: &message.Message{Topic: "a", Payload: []byte("kept"), Publisher: who}},
 	}
-	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
 	h.until("they are deleted", func() bool { return v.queued(key) == 1 })
 	if n := h.Stats().Dropped["queued-without-publisher"]; n != 2 || !strings.Contains(h.log.String(), "queued-without-publisher") {
 		t.Errorf("counted %d, logged: %s", n, h.log)

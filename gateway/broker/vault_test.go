@@ -7,10 +7,13 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/gatehouse/gatehouse/gateway/broker"
+	"github.com/gatehouse/gatehouse/gateway/broker/plane"
+	"github.com/gatehouse/gatehouse/gateway/broker/session"
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// memory is a Vault that outlives brokers. One goroutine commits, in order; it
+// memory is a store of a Vault that outlives brokers. One goroutine commits, in order; it
 // can be held, so that a test sees what waits for it.
 type memory struct {
 	mu       sync.Mutex
@@ -24,6 +27,19 @@ type memory struct {
 	done     chan struct{}
 	fail     error
 	saves    int // of sessions
+}
+
+// store is everything that a Vault is made of.
+type store interface {
+	session.Sessions
+	session.Queues
+	plane.Retained
+	broker.Wills
+}
+
+// whole is the Vault that keeps everything in s.
+func whole(s store) broker.Vault {
+	return broker.Vault{Sessions: s, Queues: s, Retained: s, Wills: s}
 }
 
 func newMemory(t *testing.T) *memory {

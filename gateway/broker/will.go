@@ -45,7 +45,7 @@ func (c *conn) keepWill() {
 	c.mu.Lock()
 	w := c.will
 	if w != nil {
-		c.b.o.Vault.SaveWill(*w, func(err error) { kept <- err })
+		c.b.o.Vault.Wills.SaveWill(*w, func(err error) { kept <- err })
 	}
 	c.mu.Unlock()
 	if w == nil {
@@ -103,7 +103,7 @@ func (c *conn) delays() bool {
 // voidWill deletes a will from the vault: it has been sent, or never will be. w may be nil.
 func (b *Broker) voidWill(w *message.StoredWill) {
 	if w != nil && w.ID != 0 {
-		b.o.Vault.DeleteWill(w.ID, nil)
+		b.o.Vault.Wills.DeleteWill(w.ID, nil)
 	}
 }
 
@@ -383,7 +383,7 @@ func (b *Broker) dropWills(match func(*principal.Principal) bool) int {
 func (b *Broker) loadWills(now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	err := b.o.Vault.LoadWills(func(w message.StoredWill) error {
+	err := b.o.Vault.Wills.LoadWills(func(w message.StoredWill) error {
 		b.nextID.Store(max(b.nextID.Load(), w.ID)) // the clock may have been set back
 		if w.Principal == nil {
 			b.count.drop("will-without-owner")

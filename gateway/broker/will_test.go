@@ -31,7 +31,7 @@ func TestWillSurvivesTheGateway(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
 		v := newMemory(t)
-		with := func(o *broker.Options) { o.Vault = v }
+		with := func(o *broker.Options) { o.Vault = whole(v) }
 		h := start(t, with)
 		sub := h.connect(kept(level, "sub"))
 		sub.Subscribe(1, "will/#", 1)
@@ -73,7 +73,7 @@ func TestWillSurvivesTheGateway(t *testing.T) {
 func TestRestoredWillWaitsForThePolicyOfNow(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
-	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
 	for _, user := range []string{"withdrawn", "kept"} {
 		h.connect(leaving(5, user, false, 0))
 	}
@@ -81,7 +81,7 @@ func TestRestoredWillWaitsForThePolicyOfNow(t *testing.T) {
 	h.stop()
 
 	known := make(chan struct{})
-	h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = v, known })
+	h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = whole(v), known })
 	sub := h.client(5, "sub")
 	sub.Subscribe(1, "will/#", 0)
 	_ = h.connect(leaving(5, "now", false, 0)).Close()
@@ -110,13 +110,13 @@ func TestRestoredWillComesBeforeItsClient(t *testing.T) {
 	levels(t, func(t *testing.T, level byte) {
 		for _, keep := range []bool{false, true} {
 			v := newMemory(t)
-			h := start(t, func(o *broker.Options) { o.Vault = v })
+			h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
 			h.connect(leaving(level, "c", keep, 0))
 			h.connect(leaving(level, "stays away", keep, 0))
 			h.stop()
 
 			known := make(chan struct{})
-			h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = v, known })
+			h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = whole(v), known })
 			sub := h.client(level, "sub")
 			sub.Subscribe(1, "will/#", 0)
 			h.until("both are due", func() bool { return h.WillsPending() == 0 })
@@ -141,12 +141,12 @@ func TestRestoredWillComesBeforeItsClient(t *testing.T) {
 func TestRestoredWillOfWhoIsForgotten(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
-	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
 	h.connect(leaving(5, "forgotten", false, 0))
 	h.connect(leaving(5, "thrown out", false, 0))
 	h.stop()
 	known := make(chan struct{})
-	h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = v, known })
+	h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = whole(v), known })
 	h.until("both are due", func() bool { return h.WillsPending() == 0 })
 	h.Forget(named("user:forgotten"))
 	h.Disconnect("user:thrown out", message.Banned, "")
@@ -161,16 +161,16 @@ func TestRestoredWillOfWhoIsForgotten(t *testing.T) {
 func TestRestoredWillDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
-	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
 	h.connect(leaving(5, "c", false, 0))
 	h.stop()
 	never := make(chan struct{})
-	h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = v, never })
+	h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = whole(v), never })
 	h.stop()
 	if n := v.willsLeft(); n != 1 {
 		t.Fatalf("%d are kept", n)
 	}
-	h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown, o.PolicyWait = v, never, time.Millisecond })
+	h = start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown, o.PolicyWait = whole(v), never, time.Millisecond })
 	sub := h.client(5, "sub")
 	sub.Subscribe(1, "will/#", 0)
 	if d := sub.ExpectPublish(); d.Payload != "of c" {
@@ -184,7 +184,7 @@ func TestRestoredWillDoesNotWaitForEver(t *testing.T) {
 func TestDelayedWillSurvivesTheGateway(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
-	with := func(o *broker.Options) { o.Vault = v }
+	with := func(o *broker.Options) { o.Vault = whole(v) }
 	h := start(t, with)
 	h.connect(leaving(5, "returns", true, 60))
 	h.connect(leaving(5, "stays", true, 1))
@@ -218,7 +218,7 @@ func TestDelayedWillSurvivesTheGateway(t *testing.T) {
 func TestWillBeforeConnack(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
-	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
 	v.gate.Lock()
 	commit := sync.OnceFunc(v.gate.Unlock)
 	defer commit()
@@ -253,7 +253,7 @@ func TestWillBeforeConnack(t *testing.T) {
 func TestVoidWillsAreNotKept(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
-	h := start(t, func(o *broker.Options) { o.Vault = v })
+	h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
 	h.connect(leaving(5, "banned", true, 0))
 	h.connect(leaving(5, "again", true, 60))
 	h.connect(leaving(5, "again", true, 60)) // resumes
@@ -279,7 +279,7 @@ func TestWillsRiseAcrossRestarts(t *testing.T) {
 	later := uint64(time.Now().Add(time.Hour).UnixNano())
 	v.wills[later] = message.StoredWill{ID: later, Session: "user:old\x00old", Topic: "will/old",
 		Principal: &principal.Principal{Kind: principal.User, Key: "user:old"}}
-	h := start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = v, make(chan struct{}) })
+	h := start(t, func(o *broker.Options) { o.Vault, o.PolicyKnown = whole(v), make(chan struct{}) })
 	h.connect(leaving(5, "new", false, 0))
 	v.mu.Lock()
 	defer v.mu.Unlock()

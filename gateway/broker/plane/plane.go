@@ -27,10 +27,18 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
+// Retained stores the retained messages, one for each topic. done may be nil; for
+// when and where it runs, see session.Sessions.
+type Retained interface {
+	LoadRetained(yield func(*message.Message) error) error
+	Retain(m *message.Message, done func(error))
+	Unretain(topic string, done func(error))
+}
+
 // Config of a Plane. Everything must be set.
 type Config struct {
 	Access           session.Access
-	Vault            session.Vault
+	Retained         Retained
 	MaxRetained      int
 	MaxRetainedBytes int64
 	Stall            time.Duration       // how long one publish may wait, for all its receivers together

@@ -43,9 +43,6 @@ func (yes) Update(_ string, _ message.StoredDelivery, done func(error))  { call(
 func (yes) Dequeue(_ string, _ []uint64, done func(error))               { call(done) }
 func (yes) Retain(_ *message.Message, done func(error))                  { call(done) }
 func (yes) Unretain(_ string, done func(error))                          { call(done) }
-func (yes) LoadWills(func(message.StoredWill) error) error               { return nil }
-func (yes) SaveWill(_ message.StoredWill, done func(error))              { call(done) }
-func (yes) DeleteWill(_ uint64, done func(error))                        { call(done) }
 
 func call(done func(error)) {
 	if done != nil {
@@ -68,16 +65,16 @@ type rig struct {
 
 func newRig() *rig { return newRigOn(yes{}) }
 
-func newRigOn(v session.Vault) *rig { return newRigWith(v, yes{}) }
+func newRigOn(v plane.Retained) *rig { return newRigWith(v, yes{}) }
 
-func newRigWith(v session.Vault, a session.Access) *rig {
+func newRigWith(v plane.Retained, a session.Access) *rig {
 	dropped := new(atomic.Int64)
 	drop := func(string) { dropped.Add(1) }
 	p := plane.New(plane.Config{
-		Access: a, Vault: v, MaxRetained: 1000, MaxRetainedBytes: 1 << 20,
+		Access: a, Retained: v, MaxRetained: 1000, MaxRetainedBytes: 1 << 20,
 		Drop: drop, Denied: func() {}, Delivered: func() {},
 	})
-	return &rig{p, session.NewStore(session.Config{Vault: yes{}, Judge: p.Judge, Drop: drop, Index: p,
+	return &rig{p, session.NewStore(session.Config{Sessions: yes{}, Queues: yes{}, Judge: p.Judge, Drop: drop, Index: p,
 		QueueMessages: 1000, QueueBytes: 1 << 20, TotalQueueBytes: 1 << 30}), dropped}
 }
 
@@ -383,7 +380,7 @@ func TestRetainedShareOfOnePublisher(t *testing.T) {
 	}
 }
 
-// last is a Vault that knows which message of each topic it was told last to keep.
+// last is a Retained that knows which message of each topic it was told last to keep.
 type last struct {
 	yes
 	mu   sync.Mutex

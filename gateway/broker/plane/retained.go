@@ -157,9 +157,9 @@ func (p *Plane) retain(m *message.Message, ack *session.Ack, then func()) {
 			done = ack.Stored
 		}
 		if len(m.Payload) == 0 {
-			p.c.Vault.Unretain(m.Topic, done)
+			p.c.Retained.Unretain(m.Topic, done)
 		} else {
-			p.c.Vault.Retain(m, done)
+			p.c.Retained.Retain(m, done)
 		}
 	}
 	full := p.kept.put(m, p.mostRetained(), true, keep)
@@ -175,7 +175,7 @@ func (p *Plane) retain(m *message.Message, ack *session.Ack, then func()) {
 // to their quarter (crowdsOut) here: they were when the messages were stored, and
 // the order of loading would decide which of them are lost.
 func (p *Plane) LoadRetained() error {
-	err := p.c.Vault.LoadRetained(func(m *message.Message) error {
+	err := p.c.Retained.LoadRetained(func(m *message.Message) error {
 		if m.Publisher == nil || len(m.Payload) == 0 {
 			p.c.Drop("retained-without-publisher")
 			return nil
@@ -262,7 +262,7 @@ func (p *Plane) expire(m *message.Message) {
 	t := *p.kept.index.Load()
 	if now, ok := t.Get(m.Topic); ok && now == m {
 		p.kept.remove(t, m)
-		p.c.Vault.Unretain(m.Topic, nil)
+		p.c.Retained.Unretain(m.Topic, nil)
 	}
 }
 

@@ -158,7 +158,7 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 			ack.Add()
 			done = ack.Stored
 		}
-		s.store.c.Vault.Enqueue(s.Key, e.stored(), done)
+		s.store.c.Queues.Enqueue(s.Key, e.stored(), done)
 	}
 	s.queue.push(e)
 	s.fair.add(e)
@@ -291,12 +291,12 @@ func (s *Session) update(e *Entry) {
 		return
 	case e.qos < 2:
 		e.firm = true
-		s.store.c.Vault.Update(s.Key, e.stored(), nil)
+		s.store.c.Queues.Update(s.Key, e.stored(), nil)
 		return
 	}
 	e.firm = false
 	now := true
-	s.stored(func(done func(error)) { s.store.c.Vault.Update(s.Key, e.stored(), done) }, func(error) {
+	s.stored(func(done func(error)) { s.store.c.Queues.Update(s.Key, e.stored(), done) }, func(error) {
 		s.proceed(e) // also after a failure: a vault that fails delays no delivery for ever
 		if !now {
 			s.pump()
@@ -439,6 +439,6 @@ func (s *Session) finish(e *Entry) {
 	}
 	s.Release(e.m)
 	if s.persistent {
-		s.store.c.Vault.Dequeue(s.Key, []uint64{e.seq}, nil)
+		s.store.c.Queues.Dequeue(s.Key, []uint64{e.seq}, nil)
 	}
 }

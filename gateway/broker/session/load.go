@@ -16,7 +16,7 @@ import (
 // when the process ended.
 func (st *Store) Load(now time.Time, open func(*message.StoredSession) Rights, allow func(*Sub) bool) error {
 	var found []message.StoredSession
-	if err := st.c.Vault.LoadSessions(func(r message.StoredSession) error {
+	if err := st.c.Sessions.LoadSessions(func(r message.StoredSession) error {
 		found = append(found, r)
 		return nil
 	}); err != nil {
@@ -33,7 +33,7 @@ func (st *Store) Load(now time.Time, open func(*message.StoredSession) Rights, a
 func (st *Store) load(r *message.StoredSession, now time.Time, open func(*message.StoredSession) Rights, allow func(*Sub) bool) error {
 	if r.Principal == nil || r.Principal.Key == "" || r.Key != Key(r.Principal, r.ClientID) {
 		st.c.Drop("session-without-owner")
-		st.c.Vault.DeleteSession(r.Key, nil)
+		st.c.Sessions.DeleteSession(r.Key, nil)
 		return nil
 	}
 	st.mu.Lock()
@@ -56,7 +56,7 @@ func (st *Store) load(r *message.StoredSession, now time.Time, open func(*messag
 		s.inbound[id] = &Exchange{id: id, kept: true, answered: true}
 	}
 	var damaged []uint64
-	err := st.c.Vault.LoadQueue(r.Key, func(q message.StoredDelivery) error {
+	err := st.c.Queues.LoadQueue(r.Key, func(q message.StoredDelivery) error {
 		s.seq = max(s.seq, q.Seq)
 		if q.Message == nil || q.Message.Publisher == nil { // could never be judged
 			st.c.Drop("queued-without-publisher")
@@ -92,7 +92,7 @@ func (st *Store) load(r *message.StoredSession, now time.Time, open func(*messag
 		return err
 	}
 	if len(damaged) > 0 {
-		st.c.Vault.Dequeue(r.Key, damaged, nil)
+		st.c.Queues.Dequeue(r.Key, damaged, nil)
 	}
 	slices.SortFunc(s.queue.list, bySeq)
 	s.decide(now, allow)

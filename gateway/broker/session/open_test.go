@@ -10,7 +10,10 @@ import (
 )
 
 // nowhere takes sessions and keeps none.
-type nowhere struct{ Vault }
+type nowhere struct {
+	Sessions
+	Queues
+}
 
 func (nowhere) SaveSession(message.StoredSession, func(error))      {}
 func (nowhere) DeleteSession(string, func(error))                   {}
@@ -41,7 +44,7 @@ func open(st *Store, node byte, allow bool) (Opened, *principal.Principal) {
 // A record that was deleted and made again under its name resumes nothing,
 // also if nobody was here to forget the first.
 func TestAnotherRecordOfTheNameResumesNothing(t *testing.T) {
-	st := NewStore(Config{Vault: nowhere{}, Index: noIndex{}})
+	st := NewStore(Config{Sessions: nowhere{}, Queues: nowhere{}, Index: noIndex{}})
 	first, _ := open(st, 1, true)
 	if again, _ := open(st, 1, true); !again.Present || again.Session != first.Session {
 		t.Error("the same record does not resume")
@@ -55,7 +58,7 @@ func TestAnotherRecordOfTheNameResumesNothing(t *testing.T) {
 // An expired credential takes nothing from a session that waits.
 func TestExpiryTakesNothingFromASessionThatWaits(t *testing.T) {
 	for reason, suspended := range map[string]bool{Expired: false, "not-active": true} {
-		st := NewStore(Config{Vault: nowhere{}, Index: noIndex{}})
+		st := NewStore(Config{Sessions: nowhere{}, Queues: nowhere{}, Index: noIndex{}})
 		o, _ := open(st, 1, true)
 		s := o.Session
 		s.subs["f"] = NewSub(s, message.Subscription{Filter: "f"}, topic.Subscription{Filter: "f"})

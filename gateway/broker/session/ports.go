@@ -27,26 +27,26 @@ type Rights interface {
 	Deliver(m *message.Message) bool
 }
 
-// Vault stores what must survive a restart: sessions, their queues, retained
-// messages and wills. Every done may be nil. It runs when the operation is durable
-// or has failed, in the order in which operations were submitted, on a goroutine
-// of the vault or before the method returns.
-type Vault interface {
+// Sessions stores what must survive a restart of sessions, except their queues.
+//
+// Here and in Queues, every done may be nil. It runs when the operation is durable
+// or has failed, in the order in which operations were submitted to either, on a
+// goroutine of the store or before the method returns: both are one store, so that
+// a session is never durable without what was queued for it before.
+type Sessions interface {
 	LoadSessions(yield func(message.StoredSession) error) error
-	LoadQueue(session string, yield func(message.StoredDelivery) error) error // in order of Seq
-	LoadRetained(yield func(*message.Message) error) error
 	SaveSession(r message.StoredSession, done func(error)) // without InboundQoS2
 	DeleteSession(key string, done func(error))            // with its queue and InboundQoS2
 	Receive(session string, id uint16, done func(error))   // adds to InboundQoS2
 	Release(session string, id uint16, done func(error))   // removes from it
+}
+
+// Queues stores what waits for the clients of sessions.
+type Queues interface {
+	LoadQueue(session string, yield func(message.StoredDelivery) error) error // in order of Seq
 	Enqueue(session string, q message.StoredDelivery, done func(error))
 	Update(session string, q message.StoredDelivery, done func(error)) // PacketID and Released of an existing Seq
 	Dequeue(session string, seqs []uint64, done func(error))
-	Retain(m *message.Message, done func(error))
-	Unretain(topic string, done func(error))
-	LoadWills(yield func(message.StoredWill) error) error // in order of ID
-	SaveWill(w message.StoredWill, done func(error))
-	DeleteWill(id uint64, done func(error))
 }
 
 // Auditor keeps records of decisions. It must not block.

@@ -92,7 +92,7 @@ func (s *Session) Answer(x *Exchange, code byte) {
 	if code >= 0x80 && s.inbound[x.id] == x {
 		delete(s.inbound, x.id)
 		if x.kept && s.persistent {
-			s.store.c.Vault.Release(s.Key, x.id, nil)
+			s.store.c.Sessions.Release(s.Key, x.id, nil)
 		}
 	}
 	x.answered = true
@@ -114,7 +114,7 @@ func (s *Session) Keep(x *Exchange, done func(error)) {
 		return
 	}
 	x.kept = true
-	s.store.c.Vault.Receive(s.Key, x.id, done)
+	s.store.c.Sessions.Receive(s.Key, x.id, done)
 }
 
 // Released takes a PUBREL of the client. done gets the code of the PUBCOMP once the
@@ -134,7 +134,7 @@ func (s *Session) Released(conn any, id uint16, done func(code byte)) {
 		delete(s.inbound, id)
 		done(message.Success)
 	default:
-		s.stored(func(done func(error)) { s.store.c.Vault.Release(s.Key, id, done) }, func(err error) {
+		s.stored(func(done func(error)) { s.store.c.Sessions.Release(s.Key, id, done) }, func(err error) {
 			if err != nil {
 				return
 			}

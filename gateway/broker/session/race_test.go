@@ -25,7 +25,7 @@ func TestQuotaIsGivenBack(t *testing.T) {
 		"bytes":    {QueueMessages: 4, QueueBytes: 2 * int(sizeOf(m)), TotalQueueBytes: 1 << 30},
 		"total":    {QueueMessages: 4, QueueBytes: 1 << 20, TotalQueueBytes: 2 * sizeOf(m)},
 	} {
-		c.Vault, c.Index = nowhere{}, noIndex{}
+		c.Sessions, c.Queues, c.Index = nowhere{}, nowhere{}, noIndex{}
 		st := NewStore(c)
 		o, _ := open(st, 1, true)
 		var all sync.WaitGroup
@@ -70,8 +70,11 @@ func attach(t *testing.T, s *Session, out outbuf.Conn, window int) *outbuf.Buffe
 	return b
 }
 
-func everything(v Vault) Config {
-	return Config{Vault: v, Index: noIndex{}, Judge: func(*message.Message) bool { return true }, Drop: func(string) {},
+func everything(v interface {
+	Sessions
+	Queues
+}) Config {
+	return Config{Sessions: v, Queues: v, Index: noIndex{}, Judge: func(*message.Message) bool { return true }, Drop: func(string) {},
 		QueueMessages: 100, QueueBytes: 1 << 20, TotalQueueBytes: 1 << 30}
 }
 
@@ -120,7 +123,7 @@ func TestAcknowledgedAndCut(t *testing.T) {
 	}
 }
 
-// shelf is a Vault that notes what it has of inbound identifiers, and commits
+// shelf is a store that notes what it has of inbound identifiers, and commits
 // when it is told to.
 type shelf struct {
 	nowhere

@@ -235,7 +235,7 @@ func (s *Session) SetExpiry(conn any, d time.Duration, persistent bool) {
 		return
 	}
 	if s.persistent && !persistent {
-		s.store.c.Vault.DeleteSession(s.Key, nil)
+		s.store.c.Sessions.DeleteSession(s.Key, nil)
 	}
 	s.expiry, s.persistent = d, persistent
 }
@@ -420,5 +420,5 @@ func (s *Session) save(done func(error)) {
 		}
 		return 1
 	})
-	s.store.c.Vault.SaveSession(r, done)
+	s.store.c.Sessions.SaveSession(r, done)
 }

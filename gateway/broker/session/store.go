@@ -14,7 +14,8 @@ import (
 
 // Config of a Store.
 type Config struct {
-	Vault Vault
+	Sessions Sessions
+	Queues   Queues
 	// Judge tells whether the publisher of a message may publish it now. It is
 	// called with a Session.mu held.
 	Judge func(*message.Message) bool
@@ -223,7 +224,7 @@ func (s *Session) resume(r Request) {
 	if !s.persistent {
 		// MQTT 5 may resume a session with a session expiry interval of 0: it ends
 		// with this connection.
-		s.store.c.Vault.DeleteSession(s.Key, nil)
+		s.store.c.Sessions.DeleteSession(s.Key, nil)
 		return
 	}
 	s.save(nil)
@@ -258,7 +259,7 @@ func (s *Session) kill() {
 	s.store.c.Index.Remove(s.list()...)
 	s.subs = map[string]*Sub{}
 	if s.persistent {
-		s.store.c.Vault.DeleteSession(s.Key, nil)
+		s.store.c.Sessions.DeleteSession(s.Key, nil)
 	}
 }
 

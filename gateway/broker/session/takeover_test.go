@@ -7,7 +7,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// keeper is a Vault that notes what is deleted of a session.
+// keeper is a store that notes what is deleted of a session.
 type keeper struct {
 	nowhere
 	deleted, released int
@@ -28,7 +28,7 @@ func (k *keeper) Release(_ string, _ uint16, done func(error)) {
 // changes nothing of it any more, whatever of it is still on its way.
 func TestTheOldConnectionChangesNothing(t *testing.T) {
 	k := &keeper{}
-	st := NewStore(Config{Vault: k, Index: noIndex{}})
+	st := NewStore(Config{Sessions: k, Queues: k, Index: noIndex{}})
 	o, who := open(st, 1, true)
 	s, first := o.Session, o.Session.claim
 	x := s.Received(first, 7, nil)
