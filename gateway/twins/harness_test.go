@@ -174,6 +174,7 @@ func (h *harness) restart(change func(*Options)) {
 		Upstream: h.up,
 		Store:    h.store,
 		Guard:    h.guard,
+		Local:    h.guard.Local,
 		Present:  func(string) bool { h.mu.Lock(); defer h.mu.Unlock(); return h.here },
 		Send: func(key string, m *message.Message) int {
 			h.mu.Lock()

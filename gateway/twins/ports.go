@@ -43,7 +43,7 @@ type Bucket interface {
 	Load(yield func(key string, value []byte) error) error
 }
 
-// Guard is what the deployment guard answers (device/update.Guard).
+// Guard is what the deployment guard says of twins (device/update.Guard).
 type Guard interface {
 	Desired(ctx context.Context, device string, desired twin.Properties, present bool) (update.View, error)
 	Reported(ctx context.Context, device string, patch strictjson.Value) (update.Reports, error)
@@ -52,7 +52,6 @@ type Guard interface {
 	Unreadable(device string, err error)
 	// Forget drops what is known of an identity, and of its modules.
 	Forget(ctx context.Context, device string) error
-	Local(ctx context.Context, r update.Request) (update.Answer, error)
 }
 
 // Options of a Service.
@@ -72,6 +71,9 @@ type Options struct {
 	// nobody is known to. A record of another owner is forgotten, whenever that
 	// one left. nil: names are never given again.
 	Owner func(id string) string
+	// Local does a deployment action that a principal asked for on a topic, once
+	// it is decided again (update.Guard.Local).
+	Local func(ctx context.Context, r update.Request) (update.Answer, error)
 	// Initiator records who asks for a local deployment action.
 	Initiator func(*principal.Principal) update.Initiator
 	// Self is the publisher of what the gateway itself sends.

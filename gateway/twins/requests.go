@@ -165,7 +165,7 @@ func (s *Service) HandleDeployment(p *principal.Principal, session string, m *me
 	// A queue of its own: forwarding to the cloud may take long, and the
 	// device's twin does not wait for that.
 	if !s.do(deploymentQueue+r.Device, func(ctx context.Context, _ *identity) {
-		a, err := s.o.Guard.Local(ctx, r)
+		a, err := s.o.Local(ctx, r)
 		if err != nil {
 			s.o.Log.Error("local deployment action failed", "device", r.Device, "action", r.Action, "err", err)
 			a = update.Answer{Status: 500}
