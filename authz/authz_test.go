@@ -97,15 +97,15 @@ func TestReasons(t *testing.T) {
 		{"no type", subject(who), model.Operation{Access: model.Read}, room, authz.MalformedQuestion},
 		{"wild type", subject(who), model.Operation{Access: model.Read, Type: 200}, room, authz.MalformedQuestion},
 	} {
-		d := ix.Decide(c.s, c.op, c.at).Record()
+		d := ix.Decide(c.s, c.op, c.at).Outcome()
 		if d.Reason != c.reason || d.Allowed != (c.reason == authz.Granted) {
 			t.Errorf("%s: %+v", c.name, d)
 		}
-		if x := ix.Explain(c.s, c.op, c.at); x.Record != d {
-			t.Errorf("%s: explained as %+v", c.name, x.Record)
+		if x := ix.Explain(c.s, c.op, c.at); x.Outcome != d {
+			t.Errorf("%s: explained as %+v", c.name, x.Outcome)
 		}
 	}
-	if d := ix.Decide(subject(who), readSensor, room).Record(); d.Assignment != a.ID || d.Role != installs {
+	if d := ix.Decide(subject(who), readSensor, room).Outcome(); d.Assignment != a.ID || d.Role != installs {
 		t.Errorf("granted by %+v", d)
 	}
 	if d := authz.Empty().Decide(subject(who), readSensor, room); d.Reason != authz.NoPolicy || d.Allowed {

@@ -51,7 +51,7 @@ type Miss struct {
 
 // Explanation says why a decision is as it is.
 type Explanation struct {
-	Record
+	Outcome
 	Need     string   `json:"need"`             // what was asked, "Create Sensor" or a data action
 	At       string   `json:"at"`               // path or scope
 	Granting []Grant  `json:"granting"`         // all that grant it, the deciding one first
@@ -63,7 +63,7 @@ type Explanation struct {
 // Explain decides and says why. The decision is that of Decide.
 func (ix *Index) Explain(s *model.Subject, op model.Operation, at space.Path) Explanation {
 	op = op.Resolved()
-	out := Explanation{Record: ix.Decide(s, op, at).Record(), Need: op.String(), At: at.String()}
+	out := Explanation{Outcome: ix.Decide(s, op, at).Outcome(), Need: op.String(), At: at.String()}
 	if out.Reason == MalformedQuestion || out.Reason == NoPolicy {
 		return out
 	}
@@ -160,7 +160,7 @@ func (ix *Index) ExplainAction(s *model.Subject, action, scope string) Explanati
 
 // ExplainRequest is ExplainAction with attributes, as DecideRequest.
 func (ix *Index) ExplainRequest(s *model.Subject, q abac.Query) Explanation {
-	out := Explanation{Record: ix.DecideRequest(s, q).Record(), Need: q.Action, At: q.Scope}
+	out := Explanation{Outcome: ix.DecideRequest(s, q).Outcome(), Need: q.Action, At: q.Scope}
 	switch out.Reason {
 	case MalformedQuestion, NoPolicy, NotEntraPrincipal:
 		return out

@@ -53,7 +53,7 @@ func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 // Decision is the answer to one question. The zero Decision refuses. It points
 // into the index that decided, because most callers only ask for Allowed, and
 // the rest would be computed for nothing. Whoever keeps a decision keeps its
-// Record, which does not hold the index in memory.
+// Outcome, which does not hold the index in memory.
 //
 // It has four fields of four words together, which the compiler keeps in
 // registers.
@@ -78,8 +78,8 @@ func (a *azureAssignment) ids(*Index) (assignment, role space.ID) { return a.ID,
 
 func (d *azureDeny) ids(*Index) (assignment, role space.ID) { return d.ID, space.ID{} }
 
-// Record is a decision that stands on its own. Comparable.
-type Record struct {
+// Outcome is a decision that stands on its own. Comparable.
+type Outcome struct {
 	Allowed bool   `json:"allowed"`
 	Reason  Reason `json:"reason"`
 	// Assignment and Role granted it, or came closest: the deepest covering
@@ -92,9 +92,9 @@ type Record struct {
 	Version model.Version `json:"version"`
 }
 
-// Record is the decision with everything that can be said of it.
-func (d Decision) Record() Record {
-	r := Record{Allowed: d.Allowed, Reason: d.Reason}
+// Outcome is the decision with everything that can be said of it.
+func (d Decision) Outcome() Outcome {
+	r := Outcome{Allowed: d.Allowed, Reason: d.Reason}
 	if d.index != nil {
 		r.Version = d.index.version
 	}

@@ -92,8 +92,8 @@ type daemon struct {
 	hub       *downlink.Link // nil unless upstream is an IoT Hub
 	replica   *replica.Replica
 	inspector *inspect.Inspector
-	settled   chan struct{} // closed by settle
-	settle    func()        // the first sync has ended, well or not
+	synced    chan struct{} // closed by noteSync
+	noteSync  func()        // the first sync has ended, well or not
 	idle      []func()      // end the cloud connections that nobody uses any more
 
 	level   *slog.LevelVar                // of the log
@@ -148,8 +148,8 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 	if o.rehearsal {
 		handler = slog.DiscardHandler
 	}
-	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), level: level, settled: make(chan struct{})}
-	d.settle = sync.OnceFunc(func() { close(d.settled) })
+	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), level: level, synced: make(chan struct{})}
+	d.noteSync = sync.OnceFunc(func() { close(d.synced) })
 	d.inForce.Store(&d.cfg)
 	d.health = health.New(o.Now)
 	d.health.Watch(d.healthChanged)
@@ -246,11 +246,11 @@ func (d *daemon) buildPolicy() error {
 		DeviceSelfGrant: d.cfg.Access.DeviceSelfGrant, KeepAfterExpiry: d.cfg.Offline.KeepAfterExpiry,
 	})
 	if d.cfg.Access.Map != "" {
-		table, problems := loadTopicMap(&d.cfg)
+		topicMap, problems := loadTopicMap(&d.cfg)
 		if len(problems) > 0 {
 			return problems[0]
 		}
-		d.access.SetTopicMap(table)
+		d.access.SetTopicMap(topicMap)
 	}
 	return nil
 }
@@ -274,7 +274,7 @@ func (d *daemon) buildMessages() error {
 		o.Presence = d.hub
 	}
 	if d.cfg.Cloud.Management.URL != "" {
-		o.PolicyKnown = d.settled
+		o.PolicyKnown = d.synced
 	}
 	var err error
 	d.broker, err = broker.New(o)

@@ -109,9 +109,9 @@ func (d *daemon) renew(next *config.Config) (renewal, []config.Problem) {
 		}
 	}
 	if r.cfg.Access.Map = next.Access.Map; r.cfg.Access.Map != "" {
-		table, more := loadTopicMap(next)
+		topicMap, more := loadTopicMap(next)
 		problems = append(problems, more...)
-		r.topicMap = table
+		r.topicMap = topicMap
 	}
 	if r.cfg.Identity.JWKS.File != "" && next.Identity.JWKS.File != "" {
 		keys, err := jwks.ReadFile(next.Identity.JWKS.File)

@@ -126,7 +126,7 @@ func (d *daemon) syncHealth(h replica.Health) {
 	severity := health.Degraded
 	d.health.Set(!h.OK() && h.Code != replica.Starting, "cloud-sync", severity, fmt.Sprintf("the cloud's policy cannot be followed (%s): %s", h.Code, h.Detail), "gatehousectl sync tries at once and says what fails")
 	d.metrics.Synced(string(h.Code))
-	d.settle()
+	d.noteSync()
 }
 
 // cloudCredential is the gateway's own identity.

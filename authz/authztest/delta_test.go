@@ -41,15 +41,15 @@ func TestDeltasEqualRebuild(t *testing.T) {
 			}
 			for range 60 {
 				s, op, at, q := w.Subject(), w.Operation(), w.Place(), w.Query()
-				old, now := ix.Decide(s, op, at).Record(), next.Decide(s, op, at).Record()
-				if want := rebuilt.Decide(s, op, at).Record(); now != want {
+				old, now := ix.Decide(s, op, at).Outcome(), next.Decide(s, op, at).Outcome()
+				if want := rebuilt.Decide(s, op, at).Outcome(); now != want {
 					t.Fatalf("seed %d: %v at %v: %+v, rebuilt %+v", seed, op, at, now, want)
 				}
 				if old.Allowed != oracleBefore.Decide(s, op, at) {
 					t.Fatalf("seed %d: the change reached into the parent", seed)
 				}
-				oldA, nowA := ix.DecideRequest(s, q).Record(), next.DecideRequest(s, q).Record()
-				if want := rebuilt.DecideRequest(s, q).Record(); nowA != want {
+				oldA, nowA := ix.DecideRequest(s, q).Outcome(), next.DecideRequest(s, q).Outcome()
+				if want := rebuilt.DecideRequest(s, q).Outcome(); nowA != want {
 					t.Fatalf("seed %d: %v: %+v, rebuilt %+v", seed, q, nowA, want)
 				}
 				concerned := slices.ContainsFunc(keys, func(k authz.Key) bool { return k.Concerns(s) })

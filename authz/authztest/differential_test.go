@@ -47,14 +47,14 @@ func agree(t *testing.T, w *authztest.World, ix *authz.Index, oracle *authztest.
 	op, at := w.Operation(), w.Place()
 	d := ix.Decide(s, op, at)
 	if want := oracle.Decide(s, op, at); d.Allowed != want {
-		t.Fatalf("%v at %v for %v: engine %+v, oracle %v\n%s", op, at, s.Identities, d.Record(), want, explain(ix, s, op, at))
+		t.Fatalf("%v at %v for %v: engine %+v, oracle %v\n%s", op, at, s.Identities, d.Outcome(), want, explain(ix, s, op, at))
 	}
 	check(t, d)
 	q := w.Query()
 	a := ix.DecideAction(s, q.Action, q.Scope)
 	if want := oracle.DecideAction(s, q); a.Allowed != want {
 		x := ix.ExplainAction(s, q.Action, q.Scope)
-		t.Fatalf("%s at %s for %v: engine %+v, oracle %v\n%s", q.Action, q.Scope, s, a.Record(), want, x.Text())
+		t.Fatalf("%s at %s for %v: engine %+v, oracle %v\n%s", q.Action, q.Scope, s, a.Outcome(), want, x.Text())
 	}
 	check(t, a)
 	return d.Allowed || a.Allowed
@@ -68,7 +68,7 @@ func explain(ix *authz.Index, s *model.Subject, op model.Operation, at space.Pat
 // check is what holds of every decision.
 func check(t *testing.T, d authz.Decision) {
 	t.Helper()
-	if r := d.Record(); d.Allowed != (d.Reason == authz.Granted) || d.Allowed && (r.Assignment.IsZero() || r.Role.IsZero()) {
+	if r := d.Outcome(); d.Allowed != (d.Reason == authz.Granted) || d.Allowed && (r.Assignment.IsZero() || r.Role.IsZero()) {
 		t.Fatalf("a decision that contradicts itself: %+v", r)
 	}
 }
@@ -127,8 +127,8 @@ func TestQuestionsAgreeWithDecisions(t *testing.T) {
 		ix, _ := authz.Compile(w.Policy)
 		for range 40 {
 			s, op, at := w.Subject(), w.Operation(), w.Place()
-			d := ix.Decide(s, op, at).Record()
-			if x := ix.Explain(s, op, at); x.Record != d || d.Allowed != (len(x.Granting) > 0) {
+			d := ix.Decide(s, op, at).Outcome()
+			if x := ix.Explain(s, op, at); x.Outcome != d || d.Allowed != (len(x.Granting) > 0) {
 				t.Fatalf("seed %d: explained %+v, decided %+v", seed, x, d)
 			}
 			readable, reaches := false, false
@@ -159,7 +159,7 @@ func TestQuestionsAgreeWithDecisions(t *testing.T) {
 			}
 			q := w.Query()
 			a := ix.DecideRequest(s, q)
-			if x := ix.ExplainRequest(s, q); x.Record != a.Record() || a.Allowed && len(x.Granting) == 0 {
+			if x := ix.ExplainRequest(s, q); x.Outcome != a.Outcome() || a.Allowed && len(x.Granting) == 0 {
 				t.Fatalf("seed %d: explained %+v, decided %+v", seed, x, a)
 			}
 			if a.Allowed && !ix.HasAnyGrant(s, space.Path{}, q.Scope) {

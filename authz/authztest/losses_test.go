@@ -132,7 +132,7 @@ func TestLossesTakeOnlyWhatChanges(t *testing.T) {
 				slices.ContainsFunc(l.changed.PutAzureAssignments, func(a model.AzureAssignment) bool { return a.ID == id })
 			return put || slices.Contains(l.changed.RemoveAssigns, id) || slices.Contains(l.changed.RemoveAzureAssigns, id)
 		}
-		check := func(before, after, left authz.Record) {
+		check := func(before, after, left authz.Outcome) {
 			t.Helper()
 			if !before.Allowed || !after.Allowed || redefined(before.Role) || replaced(before.Assignment) {
 				return
@@ -147,8 +147,8 @@ func TestLossesTakeOnlyWhatChanges(t *testing.T) {
 		}
 		for range 60 {
 			s, op, at, q := w.Subject(), w.Operation(), w.Place(), w.Query()
-			check(l.before.Decide(s, op, at).Record(), l.after.Decide(s, op, at).Record(), l.left.Decide(s, op, at).Record())
-			check(l.before.DecideRequest(s, q).Record(), l.after.DecideRequest(s, q).Record(), l.left.DecideRequest(s, q).Record())
+			check(l.before.Decide(s, op, at).Outcome(), l.after.Decide(s, op, at).Outcome(), l.left.Decide(s, op, at).Outcome())
+			check(l.before.DecideRequest(s, q).Outcome(), l.after.DecideRequest(s, q).Outcome(), l.left.DecideRequest(s, q).Outcome())
 		}
 	}
 	if seen < 300 {
@@ -226,8 +226,8 @@ func TestDenialGoesOnBesideTheOneThatReplacesIt(t *testing.T) {
 		}
 		for action, want := range map[string]bool{"A/write": false, "A/read": false, "A/delete": true} {
 			d := left.DecideRequest(&model.Subject{Object: id(4), GroupsKnown: true}, abac.Query{Action: action, Scope: hub})
-			if d.Allowed != want || !want && d.Record().Assignment != id(1) {
-				t.Errorf("%s, %s: %+v, want allowed %v, or denied by the denial's own id", name, action, d.Record(), want)
+			if d.Allowed != want || !want && d.Outcome().Assignment != id(1) {
+				t.Errorf("%s, %s: %+v, want allowed %v, or denied by the denial's own id", name, action, d.Outcome(), want)
 			}
 		}
 	}

@@ -30,7 +30,7 @@ func TestTorture(t *testing.T) {
 	for kills := wanted(t, "KILLS", 20); r.kills < kills || time.Now().Before(deadline); {
 		r.round(t)
 	}
-	r.settle(t)
+	r.awaitAll(t)
 	r.report(t)
 }
 
@@ -169,8 +169,8 @@ func (r *torture) round(t *testing.T) {
 	d.mend()
 }
 
-// settle ends the publishers and waits until all that was acknowledged is everywhere.
-func (r *torture) settle(t *testing.T) {
+// awaitAll ends the publishers and waits until all that was acknowledged is everywhere.
+func (r *torture) awaitAll(t *testing.T) {
 	t.Helper()
 	r.end()
 	total := 0

@@ -29,7 +29,7 @@ func TestIdsNeverWidenATopic(t *testing.T) {
 		w.assign(deviceIdentity(9), model.SpaceAdministratorRole, room1Path)
 		w.assign(deviceIdentity(1), model.SpaceAdministratorRole, room1Path)
 		m := w.open()
-		m.SetTopicMap(tableOf(w, []rowText{{Topic: "own/{device}/#", Publish: &needText{AnyOf: []string{"Update Device"}},
+		m.SetTopicMap(topicMapOf(w, []rowText{{Topic: "own/{device}/#", Publish: &needText{AnyOf: []string{"Update Device"}},
 			Subscribe: &needText{AnyOf: []string{"Read Device"}}}}))
 		for _, r := range []*Rights{m.Open(devicePrincipal(9, evil)), m.Open(modulePrincipal(9, evil, evil))} {
 			for _, filter := range []string{

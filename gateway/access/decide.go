@@ -85,7 +85,7 @@ func (d *decider) meets(n need, places ...place) outcome {
 
 func miss(n need, at place, dec authz.Decision) string {
 	s := "needs " + n.String() + " at " + at.path.String()
-	if r := dec.Record(); !r.Assignment.IsZero() {
+	if r := dec.Outcome(); !r.Assignment.IsZero() {
 		s += ", closest: assignment " + r.Assignment.String() + " of role " + r.Role.String()
 	}
 	return s

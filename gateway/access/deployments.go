@@ -107,7 +107,7 @@ func meetsAll(ix *authz.Index, s *model.Subject, needs []actionNeed) update.Deci
 		if !dec.Allowed {
 			return last
 		}
-		last.Detail += " by assignment " + dec.Record().Assignment.String()
+		last.Detail += " by assignment " + dec.Outcome().Assignment.String()
 	}
 	return last
 }

@@ -295,7 +295,7 @@ func TestContainmentAgainstEnumeration(t *testing.T) {
 		w := newWorld(t)
 		rows := drawRows(t)
 		m := w.open()
-		m.SetTopicMap(tableOf(w, rows))
+		m.SetTopicMap(topicMapOf(w, rows))
 		p := drawPrincipal(t)
 		roles := []string{model.UserRole, model.GatewayDeviceRole, model.SpaceAdministratorRole, model.SupportSpecialistRole,
 			model.DeviceInstallerRole}

@@ -11,13 +11,13 @@ import (
 
 // Step is one check that was made on the way to a decision.
 type Step struct {
-	Row      string        `json:"row,omitempty"`   // the row to which the following steps belong
-	Check    string        `json:"check,omitempty"` // a relation that was checked: "acts for", "any grant"
-	Needs    string        `json:"needs,omitempty"` // an operation or data action
-	At       string        `json:"at,omitempty"`    // space path, ARM id, or the other party of the relation
-	OK       bool          `json:"ok"`
-	Reason   string        `json:"reason,omitempty"`
-	Decision *authz.Record `json:"decision,omitempty"`
+	Row      string         `json:"row,omitempty"`   // the row to which the following steps belong
+	Check    string         `json:"check,omitempty"` // a relation that was checked: "acts for", "any grant"
+	Needs    string         `json:"needs,omitempty"` // an operation or data action
+	At       string         `json:"at,omitempty"`    // space path, ARM id, or the other party of the relation
+	OK       bool           `json:"ok"`
+	Reason   string         `json:"reason,omitempty"`
+	Decision *authz.Outcome `json:"decision,omitempty"`
 }
 
 // Explanation is a decision with the steps that led to it.
@@ -113,7 +113,7 @@ func (t *trace) note(check, of string, ok bool) {
 
 func (t *trace) step(op model.Operation, at place, ok bool, reason string, dec authz.Decision) {
 	if t != nil {
-		d := dec.Record()
+		d := dec.Outcome()
 		t.add(Step{
 			Needs:    op.String(),
 			At:       at.path.String(),
@@ -126,7 +126,7 @@ func (t *trace) step(op model.Operation, at place, ok bool, reason string, dec a
 
 func (t *trace) action(needs, scope string, dec authz.Decision) {
 	if t != nil {
-		d := dec.Record()
+		d := dec.Outcome()
 		t.add(Step{
 			Needs:    needs,
 			At:       scope,

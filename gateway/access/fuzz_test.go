@@ -18,7 +18,7 @@ func fuzzMap(t tb) *Control {
 	w.azure(0x31, "Device Update Administrator", instanceScope)
 	m := w.open()
 	need := &needText{AnyOf: []string{"Read Sensor"}}
-	m.SetTopicMap(tableOf(w, []rowText{
+	m.SetTopicMap(topicMapOf(w, []rowText{
 		{Topic: "a/{device}/{sensor}", Publish: need, Subscribe: need},
 		{Topic: "a/{space}/+/#", Publish: need, Subscribe: need},
 		{Topic: "b/#", Scope: room1Path.String(), Publish: need, Subscribe: need},

@@ -14,8 +14,8 @@ import (
 // maxRows bounds an operator's table, because each SUBSCRIBE is decided against every row.
 const maxRows = 256
 
-// tableText is the topic map file as it is decoded.
-type tableText struct {
+// topicMapText is the topic map file as it is decoded.
+type topicMapText struct {
 	ReportOnly []string  `yaml:"report_only"`
 	Rows       []rowText `yaml:"rows"`
 }
@@ -38,7 +38,7 @@ type needText struct {
 // LoadTopicMap reads a topic map file. It reports all errors at once. If there is any, it
 // returns no table, and the caller keeps the one in force.
 func LoadTopicMap(file string) (*TopicMap, []config.Problem) {
-	var text tableText
+	var text topicMapText
 	src, problems := config.DecodeSource(file, &text)
 	l := loader{src: src, problems: problems}
 	rows := l.rows(text.Rows)

@@ -15,8 +15,8 @@ import (
 var rewrite = flag.Bool("update", false, "write the golden files")
 
 func TestEveryErrorOfAMapAtOnce(t *testing.T) {
-	table, problems := LoadTopicMap(filepath.Join("testdata", "bad.yaml"))
-	if table != nil {
+	topicMap, problems := LoadTopicMap(filepath.Join("testdata", "bad.yaml"))
+	if topicMap != nil {
 		t.Error("a broken map made a table")
 	}
 	var b strings.Builder
@@ -46,22 +46,22 @@ func TestMissingOrUnreadableMapIsAnError(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if table, problems := LoadTopicMap(filepath.Join(t.TempDir(), "none.yaml")); table != nil || len(problems) != 1 {
-		t.Errorf("a missing map: %v, %v", table, problems)
+	if topicMap, problems := LoadTopicMap(filepath.Join(t.TempDir(), "none.yaml")); topicMap != nil || len(problems) != 1 {
+		t.Errorf("a missing map: %v, %v", topicMap, problems)
 	}
-	table, problems := LoadTopicMap(empty)
-	if len(problems) != 0 || len(table.Rows()) != 0 || len(table.builtin) != len(BuiltinRows()) {
-		t.Errorf("an empty map is the built-in rows and nothing more: %v, %v", table, problems)
+	topicMap, problems := LoadTopicMap(empty)
+	if len(problems) != 0 || len(topicMap.Rows()) != 0 || len(topicMap.builtin) != len(BuiltinRows()) {
+		t.Errorf("an empty map is the built-in rows and nothing more: %v, %v", topicMap, problems)
 	}
 }
 
 func loadExample(t *testing.T) *TopicMap {
 	t.Helper()
-	table, problems := LoadTopicMap(filepath.Join("..", "..", "configs", "topicmap.example.yaml"))
+	topicMap, problems := LoadTopicMap(filepath.Join("..", "..", "configs", "topicmap.example.yaml"))
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	return table
+	return topicMap
 }
 
 func TestExampleMap(t *testing.T) {
@@ -171,7 +171,7 @@ func TestFirstRowDecides(t *testing.T) {
 	w.assign(userIdentity(0x31), model.UserRole, room1Path)
 	read, write := &needText{AnyOf: []string{"Read Sensor"}}, &needText{AnyOf: []string{"Read Space"}}
 	m := w.open()
-	m.SetTopicMap(tableOf(w, []rowText{
+	m.SetTopicMap(topicMapOf(w, []rowText{
 		{Topic: "a/{space}/x", Publish: write, Subscribe: read},
 		{Topic: "a/#", Scope: room1Path.String(), Publish: write, Subscribe: read},
 	}))
@@ -183,13 +183,13 @@ func TestFirstRowDecides(t *testing.T) {
 	w.want(user.Subscribe("a/+/x"), false, "outside-scope", "every space's topics")
 	w.want(user.Subscribe("a/#"), false, "outside-scope", "both rows' topics")
 	w.want(user.Subscribe("a/"+room1.String()+"/#"), true, Granted, "both rows, where both are granted")
-	m.SetTopicMap(tableOf(w, []rowText{
+	m.SetTopicMap(topicMapOf(w, []rowText{
 		{Topic: "a/{space}/x", Publish: write, Subscribe: read},
 		{Topic: "a/#", Scope: "/", Publish: write, Subscribe: read},
 	}))
 	w.want(user.Subscribe("a/"+room1.String()+"/x"), true, Granted, "a topic that the first row takes from a narrower one")
 	w.want(user.Subscribe("a/"+room1.String()+"/#"), false, "outside-scope", "and one that it does not")
-	m.SetTopicMap(tableOf(w, []rowText{{Topic: "a/#", Scope: room1Path.String(), Publish: write, Subscribe: read}}))
+	m.SetTopicMap(topicMapOf(w, []rowText{{Topic: "a/#", Scope: room1Path.String(), Publish: write, Subscribe: read}}))
 	upstream := userPrincipal(0x31)
 	upstream.Kind = principal.Upstream
 	w.want(m.Open(upstream).Publish("a/nowhere/y", nil), true, Granted, "an operator's row, from upstream")

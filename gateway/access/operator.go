@@ -29,8 +29,8 @@ func (d *decider) publishOperator(b *binding, r *message.Route) outcome {
 	waived := u.onBehalf && d.p.Kind != principal.Device && d.p.Kind != principal.Module
 	r.OnBehalf = waived
 
-	var room [3]place
-	places := room[:0]
+	var buf [3]place
+	places := buf[:0]
 	var dev *device.Device
 	if b.device.bound {
 		var ok bool
@@ -79,8 +79,8 @@ func (d *decider) readOperator(b *binding) outcome {
 	if u.subscribe.never() {
 		return refuse(NeverRead, "row "+b.row.name)
 	}
-	var room [3]place
-	places := room[:0]
+	var buf [3]place
+	places := buf[:0]
 	if b.device.bound {
 		places = append(places, d.deviceOrAnywhere(b.device))
 	}

@@ -186,19 +186,19 @@ func build(t *testing.T, s *site) *scene {
 		o.InstanceScope = ""
 	}
 	if s.World.Map != "" {
-		o.TopicMap = h.table(t, s)
+		o.TopicMap = h.topicMap(t, s)
 	}
 	h.topics = access.New(o)
 	return h
 }
 
-func (h *scene) table(t *testing.T, s *site) *access.TopicMap {
+func (h *scene) topicMap(t *testing.T, s *site) *access.TopicMap {
 	file := filepath.Join(t.TempDir(), "topics.yaml")
 	text := placed.ReplaceAllStringFunc(s.World.Map, func(p string) string { return h.path(p[1 : len(p)-1]).String() })
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	table, problems := access.LoadTopicMap(file)
+	topicMap, problems := access.LoadTopicMap(file)
 	if len(problems) != len(s.World.Problems) {
 		t.Errorf("problems of the map %v, want %q", problems, s.World.Problems)
 	}
@@ -207,10 +207,10 @@ func (h *scene) table(t *testing.T, s *site) *access.TopicMap {
 			t.Errorf("problem %v, want %q", p, s.World.Problems[i])
 		}
 	}
-	if table == nil && len(problems) == 0 {
+	if topicMap == nil && len(problems) == 0 {
 		t.Fatal("no table and no problem")
 	}
-	return table
+	return topicMap
 }
 
 // place is the space at the end of a path.

@@ -207,8 +207,8 @@ func (w *world) want(v message.Verdict, allowed bool, reason, what string) {
 	}
 }
 
-// tableOf is a table of rows that a test wrote down, by the loader's own rules.
-func tableOf(w *world, rows []rowText) *TopicMap {
+// topicMapOf is a table of rows that a test wrote down, by the loader's own rules.
+func topicMapOf(w *world, rows []rowText) *TopicMap {
 	w.t.Helper()
 	var l loader
 	compiled := l.rows(rows)

@@ -98,7 +98,7 @@ func (b *Broker) send(s *session.Session, m *message.Message) bool {
 	}
 	o := s.Deliver(d, nil)
 	if o == session.Full {
-		if out := s.Buffer(); out != nil && out.WaitRoom(b.o.Stall) {
+		if out := s.Buffer(); out != nil && out.WaitCapacity(b.o.Stall) {
 			o = s.Deliver(d, nil)
 		}
 	}

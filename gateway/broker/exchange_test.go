@@ -81,8 +81,8 @@ func TestPubcompAfterDurability(t *testing.T) {
 			pub.Publish("a", "x", 2, id+1, 0)
 			pub.ExpectType(5)
 		}
-		v.gate.Lock()
-		commit := sync.OnceFunc(v.gate.Unlock)
+		v.stopped.Lock()
+		commit := sync.OnceFunc(v.stopped.Unlock)
 		defer commit()
 		for id := range uint16(20) {
 			pub.Ack(6, id+1)

@@ -17,21 +17,21 @@ func TestExpiredTakesNoRoom(t *testing.T) {
 	t.Parallel()
 	second := []byte{2, 0, 0, 0, 1}
 	for _, retain := range []byte{0, 1} {
-		const room = 8
-		h := start(t, func(o *broker.Options) { o.QueueMessages, o.MaxRetained, o.Overflow = room, room, broker.DropNewest })
+		const limit = 8
+		h := start(t, func(o *broker.Options) { o.QueueMessages, o.MaxRetained, o.Overflow = limit, limit, broker.DropNewest })
 		if retain == 0 {
 			sub := h.connect(kept(5, "sub"))
 			sub.Subscribe(1, "#", 1)
 			h.offline(sub)
 		}
 		var pubs []*rawclient.Client // many, because one has only a share
-		for i := range room {
+		for i := range limit {
 			pubs = append(pubs, h.client(5, fmt.Sprint("pub", i)))
 		}
 		id := uint16(0)
 		publish := func(props ...[]byte) (kept bool) {
 			id++
-			pub := pubs[id%room]
+			pub := pubs[id%limit]
 			lost := func() uint64 {
 				d := h.Stats().Dropped
 				return d["session-overflow-newest"] + d["retained-full"]
@@ -41,7 +41,7 @@ func TestExpiredTakesNoRoom(t *testing.T) {
 			finish(pub, 1, id)
 			return lost() == before
 		}
-		for i := range room - 2 {
+		for i := range limit - 2 {
 			if !publish() {
 				t.Fatalf("the %dth is lost", i)
 			}
@@ -55,7 +55,7 @@ func TestExpiredTakesNoRoom(t *testing.T) {
 		}
 		if retain == 0 {
 			sub := h.connect(kept(5, "sub"))
-			for _, d := range drain(sub, room) {
+			for _, d := range drain(sub, limit) {
 				if d.Topic == "t/7" {
 					t.Errorf("got %+v", d)
 				}

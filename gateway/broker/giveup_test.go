@@ -71,8 +71,8 @@ func TestQoS2DeliveryIsDurableFirst(t *testing.T) {
 		sub, pub := h.connect(kept(level, "sub")), h.client(level, "pub")
 		sub.Subscribe(1, "a", 2)
 		for round := range 2 {
-			v.gate.Lock()
-			commit := sync.OnceFunc(v.gate.Unlock)
+			v.stopped.Lock()
+			commit := sync.OnceFunc(v.stopped.Unlock)
 			defer commit()
 			for i := range uint16(6) {
 				pub.Publish("a", fmt.Sprint(i), 2, uint16(round)*10+i+1, 0)
@@ -92,8 +92,8 @@ func TestQoS2DeliveryIsDurableFirst(t *testing.T) {
 			for range 6 {
 				pub.ExpectType(5)
 			}
-			v.gate.Lock()
-			commit = sync.OnceFunc(v.gate.Unlock)
+			v.stopped.Lock()
+			commit = sync.OnceFunc(v.stopped.Unlock)
 			defer commit()
 			for _, d := range got {
 				sub.Ack(5, d.ID)

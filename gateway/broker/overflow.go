@@ -9,9 +9,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// settleEvery is how often sessions that lose deliveries are looked at: room may have
+// overflowEvery is how often sessions that lose deliveries are looked at: room may have
 // come from elsewhere.
-const settleEvery = 10 * time.Second
+const overflowEvery = 10 * time.Second
 
 // endOverfull ends a session for want of room, by the policy EndSession.
 func (b *Broker) endOverfull(s *session.Session) {
@@ -45,7 +45,7 @@ func (b *Broker) overflowed(e session.Episode) {
 
 // tellOverflows tells Options.Overflowing until ctx ends.
 func (b *Broker) tellOverflows(ctx context.Context) {
-	tick := time.NewTicker(settleEvery)
+	tick := time.NewTicker(overflowEvery)
 	defer tick.Stop()
 	told := false
 	for {

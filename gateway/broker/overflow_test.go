@@ -15,11 +15,11 @@ import (
 func TestAwaySessionSilencesNobody(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
-		const room, sent = 1000, 3000
+		const limit, sent = 1000, 3000
 		told := make(chan []broker.SessionOverflow, 16)
 		records := &overflows{}
 		h := start(t, func(o *broker.Options) {
-			o.Vault, o.QueueMessages, o.Auditor = whole(newMemory(t)), room, records
+			o.Vault, o.QueueMessages, o.Auditor = whole(newMemory(t)), limit, records
 			last := 0
 			o.Overflowing = func(list []broker.SessionOverflow) { // comes again and again while it lasts
 				if len(list) != last {
@@ -43,7 +43,7 @@ func TestAwaySessionSilencesNobody(t *testing.T) {
 				take(live, d)
 			}
 		}
-		if st := h.Stats(); st.Dropped["session-overflow-oldest"] != sent-room || st.Refused != 0 {
+		if st := h.Stats(); st.Dropped["session-overflow-oldest"] != sent-limit || st.Refused != 0 {
 			t.Errorf("%+v", st)
 		}
 		if l := <-told; len(l) != 1 || l[0].Principal != "user:dashboard" || l[0].ClientID != "dashboard" || l[0].Connected {
@@ -53,8 +53,8 @@ func TestAwaySessionSilencesNobody(t *testing.T) {
 			t.Errorf("%d records of its beginning", n)
 		}
 		dashboard = h.connect(kept(level, "dashboard"))
-		for i, d := range drain(dashboard, room) {
-			if want := fmt.Sprint(sent - room + i); d.Payload != want {
+		for i, d := range drain(dashboard, limit) {
+			if want := fmt.Sprint(sent - limit + i); d.Payload != want {
 				t.Fatalf("got %s, want %s", d.Payload, want)
 			}
 		}
@@ -100,19 +100,19 @@ func TestOverflowEndsTheSession(t *testing.T) {
 // and never the others.
 func TestOverflowOfAShareCostsOneMember(t *testing.T) {
 	t.Parallel()
-	const members, room = 3, 4
+	const members, limit = 3, 4
 	for policy, want := range map[broker.Overflow]struct{ left, newest, nobody uint64 }{
 		broker.DropNewest: {left: members, newest: 1, nobody: 1},
-		broker.EndSession: {left: members - 1, newest: 1, nobody: room + 1}, // with what the ended one had
+		broker.EndSession: {left: members - 1, newest: 1, nobody: limit + 1}, // with what the ended one had
 	} {
-		h := start(t, func(o *broker.Options) { o.Vault, o.QueueMessages, o.Overflow = whole(newMemory(t)), room, policy })
+		h := start(t, func(o *broker.Options) { o.Vault, o.QueueMessages, o.Overflow = whole(newMemory(t)), limit, policy })
 		for i := range members {
 			m := h.connect(kept(5, fmt.Sprint("m", i)))
 			m.Subscribe(1, "$share/g/a", 1)
 			h.offline(m)
 		}
 		pub := h.client(5, "pub")
-		for id := range uint16(members*room + 1) {
+		for id := range uint16(members*limit + 1) {
 			pub.Publish("a", "x", 1, id+1, 0)
 			finish(pub, 1, id+1)
 		}

@@ -51,7 +51,7 @@ func TestB10AckAfterDurability(t *testing.T) {
 			case "retained":
 				retain = 1
 			}
-			v.gate.Lock()
+			v.stopped.Lock()
 			pub := h.client(level, "pub")
 			for id := range uint16(6) {
 				pub.Publish("a", "x", 1+byte(id%2), id+1, retain)
@@ -59,11 +59,11 @@ func TestB10AckAfterDurability(t *testing.T) {
 			h.until("all are on their way", func() bool { return box.len() == 6 })
 			pub.ExpectSilence()
 			if where == "outbox" {
-				v.gate.Unlock()
+				v.stopped.Unlock()
 				pub.ExpectSilence()
 				box.release(nil)
 			} else {
-				v.gate.Unlock()
+				v.stopped.Unlock()
 			}
 			for id := range 6 {
 				pub.Expect(fmt.Sprintf("%02x:%04x", []byte{0x40, 0x50}[id%2], id+1))
@@ -369,18 +369,18 @@ func TestB14QueueQuota(t *testing.T) {
 				live, pub := h.client(level, "live"), h.client(level, "pub")
 				live.Subscribe(1, "a", 0)
 				body := string(make([]byte, 1000-256))
-				const sent, room = 99, 5
+				const sent, limit = 99, 5
 				for id := uint16(1); id <= sent; id++ {
 					pub.Publish("a", fmt.Sprintf("%02d%s", id, body[2:]), 1, id, 0)
 					finish(pub, 1, id)
 					live.ExpectPublish()
 				}
-				if n := h.Stats().Dropped["session-overflow-oldest"]; n != sent-room {
+				if n := h.Stats().Dropped["session-overflow-oldest"]; n != sent-limit {
 					t.Errorf("counted %d", n)
 				}
 				c := h.connect(kept(level, "sub"))
-				for i, d := range drain(c, room) {
-					if want := fmt.Sprintf("%02d", sent-room+1+i); d.Payload[:2] != want {
+				for i, d := range drain(c, limit) {
+					if want := fmt.Sprintf("%02d", sent-limit+1+i); d.Payload[:2] != want {
 						t.Errorf("got %s, want %s", d.Payload[:2], want)
 					}
 				}

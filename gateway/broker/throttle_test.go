@@ -114,9 +114,9 @@ func TestReaderSlowsItsPublishers(t *testing.T) {
 func TestStoppedReaderSilencesNobody(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
-		const room, sent = 16, 200
+		const limit, sent = 16, 200
 		h := start(t, func(o *broker.Options) {
-			o.QueueMessages, o.Inflight, o.HoldUp, o.HoldUpWindow = room, 4, 200*time.Millisecond, time.Hour
+			o.QueueMessages, o.Inflight, o.HoldUp, o.HoldUpWindow = limit, 4, 200*time.Millisecond, time.Hour
 		})
 		stopped := h.client(level, "stopped")
 		stopped.Subscribe(1, "t/#", 1)
@@ -125,8 +125,8 @@ func TestStoppedReaderSilencesNobody(t *testing.T) {
 		if pub.err != nil {
 			t.Fatal(pub.err)
 		}
-		if st := h.Stats(); st.Dropped["session-overflow-oldest"] != sent-room {
-			t.Errorf("dropped %v, want %d", st.Dropped, sent-room)
+		if st := h.Stats(); st.Dropped["session-overflow-oldest"] != sent-limit {
+			t.Errorf("dropped %v, want %d", st.Dropped, sent-limit)
 		}
 	})
 }

@@ -22,7 +22,7 @@ type memory struct {
 	retained map[string]*message.Message
 	inbound  map[string][]uint16
 	wills    map[uint64]message.StoredWill
-	gate     sync.Mutex // held: nothing is committed
+	stopped  sync.Mutex // held: nothing is committed
 	ops      chan func()
 	done     chan struct{}
 	fail     error
@@ -55,9 +55,9 @@ func newMemory(t *testing.T) *memory {
 	go func() {
 		defer close(v.done)
 		for op := <-v.ops; op != nil; op = <-v.ops {
-			v.gate.Lock()
+			v.stopped.Lock()
 			op()
-			v.gate.Unlock()
+			v.stopped.Unlock()
 		}
 	}()
 	t.Cleanup(func() { v.ops <- nil; <-v.done }) // never closed: what is done last may ask for more

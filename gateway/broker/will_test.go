@@ -219,8 +219,8 @@ func TestWillBeforeConnack(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
 	h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
-	v.gate.Lock()
-	commit := sync.OnceFunc(v.gate.Unlock)
+	v.stopped.Lock()
+	commit := sync.OnceFunc(v.stopped.Unlock)
 	defer commit()
 	c := h.dial()
 	c.Level = 5

@@ -304,7 +304,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &limited{Listener: inner, room: make(chan struct{}, 1), closed: make(chan struct{})}
+	l := &limited{Listener: inner, slots: make(chan struct{}, 1), closed: make(chan struct{})}
 	accepted, ended := make(chan net.Conn), make(chan error, 1)
 	go func() {
 		for {
@@ -332,8 +332,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 	_ = first.Close()
 	_ = first.Close() // gives its room back once
 	second := <-accepted
-	if len(l.room) != 1 {
-		t.Errorf("room of %d is taken", len(l.room))
+	if len(l.slots) != 1 {
+		t.Errorf("%d slots are taken", len(l.slots))
 	}
 	if err := l.Close(); err != nil {
 		t.Error(err)

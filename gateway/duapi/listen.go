@@ -28,7 +28,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- h.Serve(&limited{Listener: l, room: make(chan struct{}, maxConnections), closed: make(chan struct{})})
+		ended <- h.Serve(&limited{Listener: l, slots: make(chan struct{}, maxConnections), closed: make(chan struct{})})
 	}()
 	defer s.Close()
 	select {
@@ -51,7 +51,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // limited accepts no more connections than there is room for.
 type limited struct {
 	net.Listener
-	room   chan struct{}
+	slots  chan struct{}
 	closed chan struct{}
 	once   sync.Once
 }
@@ -59,16 +59,16 @@ type limited struct {
 // Accept waits for room first: what is not accepted waits in the kernel.
 func (l *limited) Accept() (net.Conn, error) {
 	select {
-	case l.room <- struct{}{}:
+	case l.slots <- struct{}{}:
 	case <-l.closed:
 		return nil, net.ErrClosed
 	}
 	c, err := l.Listener.Accept()
 	if err != nil {
-		<-l.room
+		<-l.slots
 		return nil, err
 	}
-	return &counted{Conn: c, leave: sync.OnceFunc(func() { <-l.room })}, nil
+	return &counted{Conn: c, leave: sync.OnceFunc(func() { <-l.slots })}, nil
 }
 
 // Close also ends an Accept that waits for room.

@@ -276,7 +276,7 @@ func (h *harness) restart(change func(*Options)) {
 	}
 }
 
-// ask hands in a request and returns the reason code, once everything has settled.
+// ask hands in a request and returns the reason code, once everything that it started has ended.
 func (h *harness) ask(p *principal.Principal, name, dev, hardware, rid, payload string) byte {
 	h.t.Helper()
 	m := &message.Message{

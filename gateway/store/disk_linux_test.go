@@ -209,7 +209,7 @@ func TestFullDiskIsSurvived(t *testing.T) {
 		fillers = append(fillers, filepath.Join(dir, fmt.Sprint("filler", len(fillers))))
 		occupy(t, fillers[len(fillers)-1], left)
 	}
-	room := func() {
+	empty := func() {
 		for _, f := range fillers {
 			if err := os.Remove(f); err != nil {
 				t.Error(err)
@@ -223,7 +223,7 @@ func TestFullDiskIsSurvived(t *testing.T) {
 			t.Errorf("round %d: an append on the full disk: %s", round, said)
 		}
 		c.kill()
-		room()
+		empty()
 		full(30 << 20) // enough to start, with what the ballast adds; not for a compaction
 		var said string
 		if c, said = startChild(t, dir); said != "open 0 22000 <nil>" {
@@ -235,7 +235,7 @@ func TestFullDiskIsSurvived(t *testing.T) {
 		t.Errorf("stopped on a full disk: %s", said)
 	}
 	c.kill()
-	room()
+	empty()
 	if c, said := startChild(t, dir); said != "open 0 22000 <nil>" {
 		t.Errorf("with room again: %s", said)
 	} else if said := c.do("append 1"); said != "done  <nil>" {

@@ -108,8 +108,8 @@ func unescape(s string) (text, why string) {
 	}
 	out := s
 	if strings.IndexByte(s, '%') >= 0 {
-		var room [96]byte // on the stack; most values fit, so only the result is allocated
-		b := room[:0]
+		var buf [96]byte // on the stack; most values fit, so only the result is allocated
+		b := buf[:0]
 		for i := 0; i < len(s); i++ {
 			if s[i] != '%' {
 				b = append(b, s[i])

@@ -26,8 +26,8 @@ func TestForgetCannotBePrevented(t *testing.T) {
 		h.ask(module, message.TwinGet, "")
 		h.up.set(func() { h.up.err = twin.ErrOffline })
 		h.ask(module, message.TwinReported, `{"a":1}`)
-		block, gate := make(chan struct{}), make(chan struct{})
-		h.s.do("d1", func(context.Context, *identity) { close(block); <-gate })
+		block, release := make(chan struct{}), make(chan struct{})
+		h.s.do("d1", func(context.Context, *identity) { close(block); <-release })
 		<-block
 		for range maxJobs {
 			h.s.Handle(dev, "s", &message.Message{Publisher: dev, Via: message.Route{Handling: message.TwinGet, Request: "r"}}, func(byte) {})
@@ -36,7 +36,7 @@ func TestForgetCannotBePrevented(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.s.Forget("d1")
-		close(gate)
+		close(release)
 		h.took()
 		if len(h.store.values) != 0 || len(h.journal.values) != 0 {
 			t.Errorf("left: %q %q", h.store.values, h.journal.values)
@@ -56,8 +56,8 @@ func TestABusyDeviceMissesNothing(t *testing.T) {
 		h := start(t, nil)
 		defer func() { h.stop() }()
 		h.ask(dev, message.TwinGet, "")
-		block, gate := make(chan struct{}), make(chan struct{})
-		h.s.do("d1", func(context.Context, *identity) { close(block); <-gate })
+		block, release := make(chan struct{}), make(chan struct{})
+		h.s.do("d1", func(context.Context, *identity) { close(block); <-release })
 		<-block
 		for range maxJobs {
 			h.s.do("d1", func(context.Context, *identity) {})
@@ -68,7 +68,7 @@ func TestABusyDeviceMissesNothing(t *testing.T) {
 			h.up.set(func() { h.up.desired = text })
 			h.s.DesiredPatch("d1", []byte(text))
 		}
-		close(gate)
+		close(release)
 		if got := h.one(); got != `$iothub/twin/PATCH/properties/desired/?$version=5 {"interval":7,"$version":5}` {
 			t.Error(got)
 		}

@@ -109,7 +109,7 @@ func checkReported(now, patch strictjson.Value) error {
 
 // place puts a judged patch where it belongs: a local twin takes it at once,
 // upstream gets it later, and what may not be read waits apart.
-func (s *Service) place(r *record, reports update.Reports) {
+func (s *Service) place(r *twinState, reports update.Reports) {
 	local := r.Local || s.o.Upstream == nil
 	if overlaps(r.Withheld, reports.Now) {
 		// What was withheld is older than what may be read now, and must not overwrite it.
@@ -141,7 +141,7 @@ func overlaps(queue []strictjson.Value, patch strictjson.Value) bool {
 }
 
 // addReport queues what the guard has to say upstream in the device's name.
-func (s *Service) addReport(r *record, view update.View) {
+func (s *Service) addReport(r *twinState, view update.View) {
 	if view.Report.Kind() == strictjson.Object && !r.Local && s.o.Upstream != nil {
 		r.speak()
 		r.Queue = enqueue(r.Queue, view.Report)
@@ -188,7 +188,7 @@ func (s *Service) HandleDeployment(p *principal.Principal, session string, m *me
 }
 
 // save makes a record true: synced first, then in memory.
-func (s *Service) save(i *identity, next record) error {
+func (s *Service) save(i *identity, next twinState) error {
 	text, err := json.Marshal(next)
 	if err != nil {
 		return err

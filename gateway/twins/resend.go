@@ -18,7 +18,7 @@ const (
 )
 
 // note remembers whether the identity has something for upstream.
-func (s *Service) note(id string, r *record) {
+func (s *Service) note(id string, r *twinState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(r.Queue) > 0 && !r.Local {

@@ -30,7 +30,7 @@ type Service struct {
 // identity is one device or module.
 type identity struct {
 	id    string
-	rec   record                  // touched only by the identity's worker, and by Load before Run
+	rec   twinState               // touched only by the identity's worker, and by Load before Run
 	saved []byte                  // rec as it was written; touched as rec
 	jobs  []func(context.Context) // guarded by Service.mu
 	busy  bool                    // a worker runs; guarded by Service.mu
@@ -62,7 +62,7 @@ func New(o Options) *Service {
 // its twin is read from upstream again.
 func (s *Service) Load() error {
 	return s.o.Store.Load(func(id string, text []byte) error {
-		r, err := decodeRecord(text)
+		r, err := decodeTwinState(text)
 		if err != nil {
 			s.o.Log.Error("twin record dropped: unreadable", "device", id, "err", err)
 			return nil
@@ -96,7 +96,7 @@ func (s *Service) identity(id string) *identity {
 func (s *Service) identityLocked(id string) *identity {
 	i := s.twins[id]
 	if i == nil {
-		i = &identity{id: id, rec: newRecord()}
+		i = &identity{id: id, rec: newTwinState()}
 		s.twins[id] = i
 	}
 	return i
@@ -117,7 +117,7 @@ func (s *Service) queue(i *identity, job func(ctx context.Context, i *identity))
 		return false
 	}
 	i.jobs = append(i.jobs, func(ctx context.Context) {
-		s.settle(ctx, i)
+		s.resetForeign(ctx, i)
 		job(ctx, i)
 	})
 	s.wake(i)
@@ -144,9 +144,9 @@ func (s *Service) heed(id string, job func(ctx context.Context, i *identity)) {
 	}
 }
 
-// settle empties the record if it belongs to another device than the one that has the name now,
+// resetForeign empties the record if it belongs to another device than the one that has the name now,
 // also if nobody reported that the former device was removed.
-func (s *Service) settle(ctx context.Context, i *identity) {
+func (s *Service) resetForeign(ctx context.Context, i *identity) {
 	if s.o.Owner == nil || strings.HasPrefix(i.id, deploymentQueue) {
 		return
 	}

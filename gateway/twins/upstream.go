@@ -118,7 +118,7 @@ func (s *Service) forget(ctx context.Context, i *identity) {
 	if err := errors.Join(<-gone, s.o.Guard.Forget(ctx, i.id)); err != nil {
 		s.o.Log.Error("the record of a device that is gone was not deleted", "device", i.id, "err", err)
 	}
-	i.rec, i.saved = newRecord(), nil
+	i.rec, i.saved = newTwinState(), nil
 	s.note(i.id, &i.rec)
 }
 

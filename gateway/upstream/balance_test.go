@@ -153,7 +153,7 @@ func accountedFor(t *testing.T) {
 			}
 			offered += 3
 			stop()
-			d.settle()
+			d.flush()
 		} else {
 			c.set(true)
 			eventually(t, "the outbox is empty", func() bool { return b.Stats().Messages == 0 })

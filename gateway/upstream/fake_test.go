@@ -151,8 +151,8 @@ func (d *disk) count() int {
 	return len(d.kept)
 }
 
-// settle waits until everything submitted before is done.
-func (d *disk) settle() {
+// flush waits until everything submitted before is done.
+func (d *disk) flush() {
 	ch := make(chan struct{})
 	d.Remove(message.StreamID{}, nil, func(error) { close(ch) })
 	<-ch

@@ -26,7 +26,7 @@ func operated(t *testing.T, c *cloud, o Options) (*Outbox, *disk) {
 			t.Fatal(err)
 		}
 	}
-	d.settle()
+	d.flush()
 	return b, d
 }
 
@@ -71,7 +71,7 @@ func TestPurge(t *testing.T) {
 			if n := b.Purge(tc.s); n != tc.n {
 				t.Errorf("%d purged, want %d", n, tc.n)
 			}
-			d.settle()
+			d.flush()
 			s := b.Stats()
 			if s.Messages != 500-tc.n || d.count() != 500-tc.n || s.Dropped[ReasonPurged] != uint64(tc.n) || unbalanced(s) != "" {
 				t.Errorf("%d on disk, %+v %s", d.count(), s, unbalanced(s))

@@ -340,7 +340,7 @@ func (b *Outbox) Offer(m *message.Message, done func(error)) bool {
 		b.answer(done, nil)
 		return true
 	}
-	if keep := b.makeRoom(it); !keep || volatile && b.memory+it.size > b.opt.Memory {
+	if keep := b.evict(it); !keep || volatile && b.memory+it.size > b.opt.Memory {
 		b.forget(it.flow)
 		switch {
 		case it.volatile || r.Overflow == DropNewest:

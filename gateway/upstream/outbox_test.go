@@ -78,7 +78,7 @@ func TestOverflowPolicies(t *testing.T) {
 			if got := code(offer(t, b, msg("d2", "x"))); got != tc.other {
 				t.Errorf("another device: %s, want %s", got, tc.other)
 			}
-			d.settle()
+			d.flush()
 			left := d.payloads()
 			if diff := cmp.Diff(tc.left, left); diff != "" {
 				t.Error(diff)
@@ -245,7 +245,7 @@ func TestOpenCountsAndSendsWhatWasStored(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d.settle()
+	d.flush()
 	// The next process has another configuration: what was promised keeps its topic.
 	b = newBox(t, Options{Storage: d, Connector: c, Routes: []Route{{Name: "other"}}, Memory: 1})
 	if s := b.Stats(); s.Messages != 20 || s.Devices != 2 || s.Bytes == 0 {
@@ -371,7 +371,7 @@ func TestASetClockExpiresNothing(t *testing.T) {
 	if elapsed = 2 * time.Hour; waits(b) != 0 {
 		t.Error("the TTL does not count by the time that passed")
 	}
-	d.settle()
+	d.flush()
 	now = time.Unix(1000, 0)
 	_ = offer(t, b, msg("d", "kept"))
 	now, elapsed = now.Add(2*time.Hour), 0

@@ -282,7 +282,7 @@ func TestTheShelfIsBounded(t *testing.T) {
 		close(talk)
 		time.Sleep(time.Minute)
 		stop()
-		r.settle()
+		r.flush()
 		if s := b.Stats(); s.Parked != 3 || s.ParkedDropped != 2 || s.Aside != 5 {
 			t.Errorf("%+v", s)
 		}
@@ -300,7 +300,7 @@ func TestTheShelfIsBounded(t *testing.T) {
 		if n := b.PurgeParked(Selector{Device: "b"}); n != 1 {
 			t.Errorf("%d purged", n)
 		}
-		r.settle()
+		r.flush()
 		if len(r.parked) != 2 || b.Stats().Parked != 2 {
 			t.Errorf("%d on disk, %+v", len(r.parked), b.Stats())
 		}

@@ -44,7 +44,7 @@ func TestOrderAndNoLossOverLostConnections(t *testing.T) {
 					}
 				})
 			}
-			d.settle()
+			d.flush()
 			c.mu.Lock() // from now on upstream acknowledges, and what it held back must come again
 			c.deliver = func(*cloudConn, *message.Message) (bool, bool) { return true, r.IntN(100) == 0 }
 			c.mu.Unlock()
@@ -65,10 +65,10 @@ func TestOrderAndNoLossOverLostConnections(t *testing.T) {
 
 func TestLiveTrafficDoesNotStarveBehindABacklog(t *testing.T) {
 	d, c := newDisk(t), newCloud(false)
-	gate := make(chan struct{})
+	release := make(chan struct{})
 	c.deliver = func(k *cloudConn, _ *message.Message) (bool, bool) {
 		if k.n == 3 {
-			<-gate
+			<-release
 		}
 		return true, false
 	}
@@ -84,7 +84,7 @@ func TestLiveTrafficDoesNotStarveBehindABacklog(t *testing.T) {
 	if err := offer(t, b, msg("live", "now")); err != nil {
 		t.Fatal(err)
 	}
-	close(gate)
+	close(release)
 	eventually(t, "the outbox is empty", func() bool { return b.Stats().Messages == 0 })
 	if at := slices.Index(c.seen(), "live now"); at < 0 || at > 10 {
 		t.Errorf("the live message came at place %d of 501", at)
@@ -124,7 +124,7 @@ func TestAMessageThatUpstreamHangsUpOnHoldsOnlyItsDevice(t *testing.T) {
 	}
 	pumping(t, b)
 	eventually(t, "the others got through", func() bool { return b.Stats().Messages == 1 })
-	if d.settle(); d.count() != 1 {
+	if d.flush(); d.count() != 1 {
 		t.Errorf("%d stored: the message must wait, not vanish", d.count())
 	}
 }
@@ -135,7 +135,7 @@ func TestUnsendableAndUnreadableAreDroppedAndCounted(t *testing.T) {
 	for _, p := range []string{"too big", "fine"} {
 		_ = offer(t, b, msg("d", p))
 	}
-	d.settle()
+	d.flush()
 	pumping(t, b)
 	c.set(true)
 	eventually(t, "the outbox is empty", func() bool { return b.Stats().Messages == 0 && d.count() == 0 })

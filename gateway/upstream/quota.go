@@ -30,8 +30,8 @@ func (b *Outbox) fits(publish string, size int64) (device, all bool) {
 	return within(u, l.DeviceBytes, l.DeviceMessages), within(&b.total, l.Bytes, l.Messages)
 }
 
-// makeRoom drops what may be dropped until it fits; false: it does not.
-func (b *Outbox) makeRoom(it *item) bool {
+// evict drops what may be dropped until it fits; false: it does not.
+func (b *Outbox) evict(it *item) bool {
 	for swept := false; ; {
 		device, all := b.fits(it.flow.publish, it.size)
 		if device && all {

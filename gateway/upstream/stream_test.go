@@ -50,7 +50,7 @@ func TestABacklogIsOnDisk(t *testing.T) {
 		t.Errorf("%d of %d messages are in memory", got, n)
 	}
 	before := b.Stats()
-	d.settle()
+	d.flush()
 	b = newBox(t, o)
 	if got := remembered(b); got > 2*b.window() {
 		t.Errorf("%d of %d messages are in memory after a start", got, n)
@@ -88,7 +88,7 @@ func TestPoliciesReachWhatIsOnDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		d.settle()
+		d.flush()
 		var want []string
 		for i := range 40 {
 			want = append(want, fmt.Sprint("safe", i))
@@ -114,7 +114,7 @@ func TestPoliciesReachWhatIsOnDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		d.settle()
+		d.flush()
 		got := d.payloads()
 		if len(got) != 50 || got[40] != "90" || got[49] != "99" {
 			t.Errorf("%v", got)
@@ -170,7 +170,7 @@ func TestDamagedRecordsAreCounted(t *testing.T) {
 	for i := range 200 {
 		_ = offer(t, b, msg("d", fmt.Sprint(i)))
 	}
-	d.settle()
+	d.flush()
 	d.mu.Lock()
 	for seq := range d.kept {
 		if seq > 100 && seq%2 == 0 {
@@ -237,7 +237,7 @@ func TestTakenNumbersAreNotGivenAgain(t *testing.T) {
 		t.Errorf("accounted: %+v", s)
 	}
 	_ = offer(t, b, msg("d", "x"))
-	d.settle()
+	d.flush()
 	if list := d.sorted(); len(list) != 1 || list[0].Seq != 8 {
 		t.Errorf("stored: %+v", list)
 	}
@@ -253,7 +253,7 @@ func TestARefusedRecordIsTakenBack(t *testing.T) {
 	if offer(t, b, msg("d", "refused")) == nil {
 		t.Fatal("accepted")
 	}
-	d.settle()
+	d.flush()
 	if n := d.count(); n != 0 {
 		t.Errorf("%d records are left of a refused message", n)
 	}
@@ -308,7 +308,7 @@ func TestAMomentsReadErrorKeepsTheTopic(t *testing.T) {
 	for i := range 20 {
 		_ = offer(t, b, msg("d", fmt.Sprint(i)))
 	}
-	d.settle()
+	d.flush()
 	b.mu.Lock()
 	f := b.flows["d"][0]
 	d.mu.Lock()

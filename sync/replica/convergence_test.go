@@ -117,8 +117,8 @@ func (w *world) do(method, path, body string) (int, string) {
 	return rec.Code, strings.Trim(rec.Body.String(), `"`)
 }
 
-// settle waits until the replica is in step with the server.
-func (w *world) settle() {
+// catchUp waits until the replica is in step with the server.
+func (w *world) catchUp() {
 	w.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for w.r.Status().Cursor != w.server.Version() {
@@ -253,11 +253,11 @@ func TestDeltasLeadToTheSameAsAFullRead(t *testing.T) {
 		w := newWorld(t)
 		rng := rand.New(rand.NewPCG(seed, 1))
 		var devices, sensors, grants []string
-		w.settle()
+		w.catchUp()
 		for i := range 150 {
 			w.mutate(rng, &devices, &sensors, &grants)
 			if i%50 == 49 {
-				w.settle()
+				w.catchUp()
 				want, err := w.client.Full(t.Context())
 				if err != nil {
 					t.Fatal(err)
@@ -284,11 +284,11 @@ func TestDeltasLeadToTheSameAsAFullRead(t *testing.T) {
 // the feed: it must read everything again.
 func TestOwnRightsChange(t *testing.T) {
 	w := newWorld(t)
-	w.settle()
+	w.catchUp()
 	if code, body := w.do("POST", "/devices", fmt.Sprintf(`{"name":"dev","hardwareId":"H","spaceId":%q}`, num(4))); code != 201 {
 		t.Fatal(code, body)
 	}
-	w.settle()
+	w.catchUp()
 	keys := func() int {
 		w.copy.mu.Lock()
 		defer w.copy.mu.Unlock()
@@ -318,7 +318,7 @@ func TestOwnRightsChange(t *testing.T) {
 func TestACommitArrivesAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.copy.applied = make(chan model.Version, 100)
-	w.settle()
+	w.catchUp()
 	var took []time.Duration
 	for i := range 60 {
 		body := fmt.Sprintf(

@@ -23,10 +23,10 @@ import (
 type hall struct {
 	*building
 	options
-	cloud   *program
-	gate    *broker // Gatehouse
-	library *broker // mochi alone; nil without -peers
-	running []*program
+	cloud     *program
+	gatehouse *broker
+	library   *broker // mochi alone; nil without -peers
+	running   []*program
 }
 
 // program is one that was started here.
@@ -71,7 +71,7 @@ func (h *hall) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	h.gate = &broker{program: p, name: "gatehouse", plain: h.building.ports.gatehouse, tls: h.Ports.MQTT}
+	h.gatehouse = &broker{program: p, name: "gatehouse", plain: h.building.ports.gatehouse, tls: h.Ports.MQTT}
 	if err := p.until(ctx, h.synced); err != nil {
 		return err
 	}

@@ -73,11 +73,11 @@ func (h *hall) measure(ctx context.Context, c workload) ([]result, error) {
 		return nil, err
 	}
 	defer peer.Kill()
-	var gate, again, debian, library []sample
+	var ours, again, debian, library []sample
 	steps := []struct {
 		b  *broker
 		to *[]sample
-	}{{h.gate, &gate}, {peer, &debian}, {h.gate, &again}}
+	}{{h.gatehouse, &ours}, {peer, &debian}, {h.gatehouse, &again}}
 	if h.library != nil && !c.secure {
 		steps = append(steps, steps[0])
 		steps[3].b, steps[3].to = h.library, &library
@@ -92,15 +92,15 @@ func (h *hall) measure(ctx context.Context, c workload) ([]result, error) {
 		}
 	}
 	fmt.Printf("\n%s\n", c.name)
-	show("gatehouse", slices.Concat(gate, again))
+	show("gatehouse", slices.Concat(ours, again))
 	show("mosquitto", debian)
 	show("mochi", library)
-	sound := result{name: c.name + ": lost, or closed by Gatehouse", got: float64(bad(gate) + bad(again)), exact: true}
+	sound := result{name: c.name + ": lost, or closed by Gatehouse", got: float64(bad(ours) + bad(again)), exact: true}
 	results := []result{sound}
 	for _, bar := range c.bars {
 		var ratios, control []float64
-		for i := range gate {
-			x, y, z := gate[i].figures[bar.what], debian[i].figures[bar.what], again[i].figures[bar.what]
+		for i := range ours {
+			x, y, z := ours[i].figures[bar.what], debian[i].figures[bar.what], again[i].figures[bar.what]
 			ratios, control = append(ratios, (x+z)/2/y), append(control, z/x)
 		}
 		r := result{

@@ -17,7 +17,7 @@ func (h *hall) silence(ctx context.Context) ([]result, error) {
 	x := exchange(h.clients[:50], h.clients[50:51], 1, 0)
 	x.Warmup = max(200*time.Millisecond, time.Duration(10*h.scale*float64(time.Second)))
 	x.Duration = 2 * x.Warmup
-	x.Target = h.target(h.gate, false)
+	x.Target = h.target(h.gatehouse, false)
 	beside := []load.Beside{
 		{Client: h.clients[100], Habit: load.Reads, Away: true},
 		{Client: h.clients[101], Habit: load.Stops},

@@ -216,8 +216,8 @@ func line(st style, at time.Time, now *admin.Status, fresh bool, width int) stri
 	after := fmt.Sprintf(" · for upstream %d = forwarded %d + waiting %d + dropped %d · policy %s, %.0f s old, %s",
 		now.Messages.ForUpstream, now.Messages.Forwarded, now.Outbox.Messages, now.Messages.Lost(), policy, now.Cache.AgeSeconds, now.Cache.Stage)
 	if reasons := reasonsText(now.Messages.DeniedByReason); reasons != "" {
-		room := width - 1 - utf8.RuneCountInString(before+denied+after) - len(" ()")
-		if reasons = clipRunes(reasons, room); reasons != "" {
+		most := width - 1 - utf8.RuneCountInString(before+denied+after) - len(" ()")
+		if reasons = clipRunes(reasons, most); reasons != "" {
 			denied += " (" + reasons + ")"
 		}
 	}
@@ -241,13 +241,13 @@ func reasonsText(n map[string]uint64) string {
 }
 
 // clipRunes is the beginning of s that fits, or nothing where hardly anything does.
-func clipRunes(s string, room int) string {
+func clipRunes(s string, most int) string {
 	r := []rune(s)
 	switch {
-	case len(r) <= room:
+	case len(r) <= most:
 		return s
-	case room < 8:
+	case most < 8:
 		return ""
 	}
-	return string(r[:room-1]) + "…"
+	return string(r[:most-1]) + "…"
 }

@@ -30,8 +30,8 @@ type client struct {
 // source makes the publishes of a client.
 type source interface {
 	maker
-	// settled notes the end of one publish of QoS 1 or 2.
-	settled(at int64, refused byte)
+	// answered notes the end of one publish of QoS 1 or 2.
+	answered(at int64, refused byte)
 }
 
 func (c *client) produce(buf []byte) ([]byte, time.Duration) {
@@ -107,7 +107,7 @@ func (c *client) acknowledged(f frame.Frame) error {
 	if !refused {
 		a.Code = 0
 	}
-	c.source.settled(at, a.Code)
+	c.source.answered(at, a.Code)
 	c.freed = true
 	return nil
 }
@@ -117,7 +117,7 @@ func (c *client) pause() {
 	case len(c.frames) > 0:
 		c.l.put(c.frames) // wakes the writer
 		c.frames = c.frames[:0]
-	case c.freed && c.w.room():
+	case c.freed && c.w.hasCapacity():
 		c.l.call()
 	default:
 		return // what was freed waits for more of it

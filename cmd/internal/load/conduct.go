@@ -103,7 +103,7 @@ func (r *run) drain(ctx context.Context, s totals, at int64, tick <-chan time.Ti
 		if s.acked != last.acked || s.received != last.received {
 			last, end = s, at
 		}
-		if r.settled() || ctx.Err() != nil || time.Duration(at-end) >= r.Drain {
+		if r.complete() || ctx.Err() != nil || time.Duration(at-end) >= r.Drain {
 			return last, end
 		}
 		if n%20 == 0 {
@@ -113,9 +113,9 @@ func (r *run) drain(ctx context.Context, s totals, at int64, tick <-chan time.Ti
 	}
 }
 
-// settled tells whether nothing more can come: every publish is answered, and
+// complete tells whether nothing more can come: every publish is answered, and
 // every subscriber has what was sent.
-func (r *run) settled() bool {
+func (r *run) complete() bool {
 	var sent int64
 	for _, p := range r.pubs {
 		if p.l.running() && (!p.finished.Load() || p.w != nil && p.w.under() > 0) {

@@ -78,7 +78,7 @@ func (e *echo) produce(buf []byte) ([]byte, time.Duration) {
 	return buf, 0
 }
 
-func (e *echo) settled(_ int64, refused byte) {
+func (e *echo) answered(_ int64, refused byte) {
 	if refused == 0 {
 		e.acked.Add(1)
 	}

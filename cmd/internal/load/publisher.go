@@ -143,7 +143,7 @@ func (p *publisher) receipt() {
 	}
 }
 
-func (p *publisher) settled(at int64, refused byte) {
+func (p *publisher) answered(at int64, refused byte) {
 	if refused != 0 {
 		p.mu.Lock()
 		p.refusals[refused]++

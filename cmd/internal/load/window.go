@@ -73,8 +73,8 @@ func (w *window) end(id uint16, refused bool) (at int64, ok bool) {
 	return at, true
 }
 
-// room tells whether enough is free for the writer to be worth waking.
-func (w *window) room() bool {
+// hasCapacity tells whether enough is free for the writer to be worth waking.
+func (w *window) hasCapacity() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return 2*len(w.free) >= len(w.places)

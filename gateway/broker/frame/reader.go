@@ -96,10 +96,10 @@ func (r *Reader) fill() error {
 		r.buf = grown
 	}
 	n, err := r.src.Read(r.buf[r.w:])
-	room := len(r.buf) - r.w
+	free := len(r.buf) - r.w
 	r.w += n
 	switch {
-	case n == room && len(r.buf) < largeBuffer:
+	case n == free && len(r.buf) < largeBuffer:
 		r.lean = 0
 		grown := make([]byte, 2*len(r.buf))
 		copy(grown, r.buf[:r.w])

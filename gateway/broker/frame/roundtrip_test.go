@@ -38,17 +38,17 @@ func TestPublishRoundTrip(t *testing.T) {
 			o.ID = uint16(rapid.IntRange(1, 65535).Draw(t, "id"))
 			o.Dup = rapid.Bool().Draw(t, "dup")
 		}
-		wire := o.Append(nil, level)
-		f, err := NewReader(bytes.NewReader(wire), 1<<20).Next()
-		if err != nil || len(f.Raw) != len(wire) {
-			t.Fatalf("%x: %v", wire, err)
+		encoded := o.Append(nil, level)
+		f, err := NewReader(bytes.NewReader(encoded), 1<<20).Next()
+		if err != nil || len(f.Raw) != len(encoded) {
+			t.Fatalf("%x: %v", encoded, err)
 		}
 		if err := CheckHeader(f, level); err != nil {
 			t.Fatal(err)
 		}
 		p, err := ParsePublish(f, level, lim)
 		if err != nil {
-			t.Fatalf("%x: %v", wire, err)
+			t.Fatalf("%x: %v", encoded, err)
 		}
 		if string(p.Topic) != m.Topic || !bytes.Equal(p.Payload, m.Payload) || p.ID != o.ID || p.QoS != o.QoS || p.Dup != o.Dup ||
 			p.Retain != o.Retain || p.HasMessageExpiry() != !m.Expires.IsZero() || p.HasMessageExpiry() && p.MessageExpiry != 7 {

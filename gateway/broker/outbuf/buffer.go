@@ -6,7 +6,7 @@
 //
 // Bounds. Messages are taken while fewer than Limit bytes are encoded ahead
 // (what the writer holds included); acks and control frames beyond that, and
-// their sources stop when Overfull. Nothing here ever blocks, except WaitRoom
+// their sources stop when Overfull. Nothing here ever blocks, except WaitCapacity
 // and WaitControl, which say how long.
 //
 // Revocation. Frames that carry a message keep their place and the message,
@@ -77,7 +77,7 @@ type Buffer struct {
 	corked   bool          // no writer starts until Uncork
 	closing  bool          // Close was called: what is pending is flushed
 	closed   bool          // nothing is written any more
-	room     chan struct{} // closed when there is room again; nil: nobody waits
+	freed    chan struct{} // closed when there is room again; nil: nobody waits
 	stallEnd time.Time     // when publishers stop waiting for this stall; zero: there is none
 	deadline time.Time     // the write deadline that is set
 
@@ -95,8 +95,8 @@ func (b *Buffer) Done() <-chan struct{} { return b.done }
 // ahead is how many bytes are encoded and not with the kernel yet; b.mu is held.
 func (b *Buffer) ahead() int { return len(b.pending.b) + len(b.busy.b) }
 
-// Room tells whether a message would be taken now.
-func (b *Buffer) Room() bool {
+// HasCapacity tells whether a message would be taken now.
+func (b *Buffer) HasCapacity() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return !b.closed && !b.closing && b.ahead() < b.c.Limit
@@ -234,9 +234,9 @@ func (b *Buffer) write() {
 		drained := b.ahead() < b.c.Limit
 		if drained || err != nil {
 			b.stallEnd = time.Time{}
-			if b.room != nil {
-				close(b.room)
-				b.room = nil
+			if b.freed != nil {
+				close(b.freed)
+				b.freed = nil
 			}
 		}
 		b.mu.Unlock()
@@ -275,9 +275,9 @@ func (b *Buffer) fail() {
 	b.closed = true
 	b.pending.give()
 	b.pending = chunk{}
-	if b.room != nil {
-		close(b.room)
-		b.room = nil
+	if b.freed != nil {
+		close(b.freed)
+		b.freed = nil
 	}
 	b.mu.Unlock()
 	if !was {

@@ -21,7 +21,7 @@ type pipe struct {
 	mu       sync.Mutex
 	got      bytes.Buffer
 	writes   int
-	gate     chan struct{} // nil: open; otherwise each write takes one
+	permits  chan struct{} // nil: open; otherwise each write takes one
 	dead     chan struct{}
 	fail     error
 	closed   bool
@@ -31,13 +31,13 @@ type pipe struct {
 
 func (p *pipe) Write(b []byte) (int, error) {
 	p.mu.Lock()
-	gate, deadline := p.gate, p.deadline
+	permits, deadline := p.permits, p.deadline
 	p.mu.Unlock()
-	if gate != nil {
+	if permits != nil {
 		t := time.NewTimer(time.Until(deadline))
 		defer t.Stop()
 		select {
-		case <-gate:
+		case <-permits:
 		case <-p.dead:
 			return 0, errors.New("closed")
 		case <-t.C:
@@ -124,7 +124,7 @@ func TestOrderAndOneWrite(t *testing.T) {
 func TestStall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := &pipe{gate: make(chan struct{}), dead: make(chan struct{})}
+		p := &pipe{permits: make(chan struct{}), dead: make(chan struct{})}
 		b := New(p, config())
 		b.Message(nil, nil, 0, put(string(make([]byte, 105))))
 		if r := b.Message(nil, nil, 0, put("x")); r != Full {
@@ -134,13 +134,13 @@ func TestStall(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
-				if b.WaitRoom(time.Hour) {
+				if b.WaitCapacity(time.Hour) {
 					t.Error("room")
 				}
 			})
 		}
 		wg.Wait()
-		if b.WaitRoom(time.Hour) || time.Since(began) != 100*time.Millisecond {
+		if b.WaitCapacity(time.Hour) || time.Since(began) != 100*time.Millisecond {
 			t.Errorf("waited %v", time.Since(began))
 		}
 		b.Control(make([]byte, 40))
@@ -151,9 +151,9 @@ func TestStall(t *testing.T) {
 		if !b.Overfull() || b.WaitControl(time.Second) {
 			t.Error("no limit for control frames")
 		}
-		p.gate <- struct{}{} // the reader reads: the stall is over
+		p.permits <- struct{}{} // the reader reads: the stall is over
 		synctest.Wait()
-		if !b.WaitRoom(time.Hour) || !b.WaitControl(time.Second) {
+		if !b.WaitCapacity(time.Hour) || !b.WaitControl(time.Second) {
 			t.Error("no room after progress")
 		}
 		b.Abort()
@@ -166,7 +166,7 @@ func TestDeadlines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for _, closing := range []bool{false, true} {
-			p := &pipe{gate: make(chan struct{}), dead: make(chan struct{})}
+			p := &pipe{permits: make(chan struct{}), dead: make(chan struct{})}
 			b := New(p, config())
 			began := time.Now()
 			want := time.Minute
@@ -248,7 +248,7 @@ func TestCut(t *testing.T) {
 func TestHeld(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := &pipe{gate: make(chan struct{}), dead: make(chan struct{})}
+		p := &pipe{permits: make(chan struct{}), dead: make(chan struct{})}
 		b := New(p, config())
 		bad, good := &message.Message{}, &message.Message{}
 		b.Message(bad, nil, 0, put("x"))
@@ -258,7 +258,7 @@ func TestHeld(t *testing.T) {
 		if held == nil || held.Await(time.Second) {
 			t.Error("not held")
 		}
-		p.gate <- struct{}{}
+		p.permits <- struct{}{}
 		synctest.Wait()
 		if !held.Await(time.Second) {
 			t.Error("still writing")

@@ -6,11 +6,11 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// WaitRoom waits until a message would be taken; false if there is no room in time.
+// WaitCapacity waits until a message would be taken; false if there is no room in time.
 // All publishers to one full buffer together wait Config.Stall, and then not again
 // until it has drained; this one waits no longer than most. If most is 0 it does not
 // wait, but the stall begins all the same.
-func (b *Buffer) WaitRoom(most time.Duration) bool {
+func (b *Buffer) WaitCapacity(most time.Duration) bool {
 	end := time.Now().Add(most)
 	for {
 		b.mu.Lock()
@@ -31,9 +31,9 @@ func (b *Buffer) WaitRoom(most time.Duration) bool {
 			b.mu.Unlock()
 			return false
 		}
-		room := b.roomChan()
+		freed := b.freedChan()
 		b.mu.Unlock()
-		if !wait(room, left) {
+		if !wait(freed, left) {
 			return false
 		}
 	}
@@ -52,20 +52,20 @@ func (b *Buffer) WaitControl(d time.Duration) bool {
 			b.mu.Unlock()
 			return true
 		}
-		room := b.roomChan()
+		freed := b.freedChan()
 		b.mu.Unlock()
-		if !wait(room, time.Until(end)) {
+		if !wait(freed, time.Until(end)) {
 			return false
 		}
 	}
 }
 
-// roomChan is closed when there is room again; b.mu is held.
-func (b *Buffer) roomChan() chan struct{} {
-	if b.room == nil {
-		b.room = make(chan struct{})
+// freedChan is closed when there is room again; b.mu is held.
+func (b *Buffer) freedChan() chan struct{} {
+	if b.freed == nil {
+		b.freed = make(chan struct{})
 	}
-	return b.room
+	return b.freed
 }
 
 func wait(c <-chan struct{}, d time.Duration) bool {

@@ -303,14 +303,14 @@ func (p *Plane) reserveIn(w *work, s *session.Session, m *message.Message, must 
 
 // wait waits for room in an output buffer, within w.patience; false if there is none.
 func (w *work) wait(out *outbuf.Buffer) bool {
-	if out == nil || out.Room() {
+	if out == nil || out.HasCapacity() {
 		return out != nil
 	}
 	if w.src.Pause != nil {
 		w.src.Pause()
 	}
 	began := time.Now()
-	ok := out.WaitRoom(w.patience)
+	ok := out.WaitCapacity(w.patience)
 	w.patience = max(0, w.patience-time.Since(began))
 	return ok
 }

@@ -59,7 +59,7 @@ func (s *Session) Admit(m *message.Message) bool {
 		return false
 	}
 	for !s.Reserve(m) {
-		if !st.makeRoom(s, sizeOf(m)) {
+		if !st.evict(s, sizeOf(m)) {
 			return false
 		}
 	}
@@ -71,9 +71,9 @@ func (st *Store) most() int64 {
 	return min(int64(st.c.QueueBytes), st.c.PrincipalBytes, st.c.TotalQueueBytes)
 }
 
-// makeRoom drops one delivery, so that one of that size may fit into s; false if
+// evict drops one delivery, so that one of that size may fit into s; false if
 // the new one is lost instead.
-func (st *Store) makeRoom(s *Session, size int64) bool {
+func (st *Store) evict(s *Session, size int64) bool {
 	losers := st.losers(s, size)
 	for _, loser := range losers {
 		switch {
@@ -202,8 +202,8 @@ func (s *Session) lose(reason string) {
 	s.over.Lost++
 }
 
-// settle ends the episode, if there is one and its reason has gone; s.mu is held.
-func (s *Session) settle() {
+// endEpisode ends the episode, if there is one and its reason has gone; s.mu is held.
+func (s *Session) endEpisode() {
 	c := &s.store.c
 	if s.over == nil || !s.dead &&
 		(s.count.Load()*4 > int64(c.QueueMessages) || s.bytes.Load()*4 > int64(c.QueueBytes) ||
@@ -223,7 +223,7 @@ func (st *Store) Losing() []Episode {
 	var list []Episode
 	for _, s := range st.losing.all() {
 		s.mu.Lock()
-		s.settle()
+		s.endEpisode()
 		if s.over != nil {
 			list = append(list, *s.over)
 		}

@@ -42,7 +42,7 @@ func (s *Session) Acknowledged(conn any, kind byte, a frame.Ack) {
 			s.finish(e)
 		}
 	}
-	s.settle()
+	s.endEpisode()
 	s.pump()
 }
 

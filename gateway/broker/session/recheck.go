@@ -178,7 +178,7 @@ func (s *Session) discard(reason string, meant func(*Entry) bool) int {
 		}
 	}
 	s.queue.putBack(back)
-	s.settle()
+	s.endEpisode()
 	s.pump()
 	return n
 }

@@ -77,7 +77,7 @@ type Conn struct {
 	out     chan outgoing // for publish
 	pending chan token
 	inbox   chan Message
-	room    *semaphore.Weighted
+	quota   *semaphore.Weighted
 	group   sync.WaitGroup
 
 	mu      sync.Mutex
@@ -121,7 +121,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		out:     make(chan outgoing),
 		pending: make(chan token, 4096),
 		inbox:   make(chan Message, inboundMessages),
-		room:    semaphore.NewWeighted(inboundBytes),
+		quota:   semaphore.NewWeighted(inboundBytes),
 	}
 	c.client = mqtt.NewClient(c.options(o))
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
@@ -168,14 +168,14 @@ func (c *Conn) options(o Options) *mqtt.ClientOptions {
 // unacknowledged, so that upstream keeps it.
 func (c *Conn) arrived(m mqtt.Message) {
 	size := min(int64(len(m.Payload()))+256, inboundBytes)
-	if !c.room.TryAcquire(size) {
+	if !c.quota.TryAcquire(size) {
 		if m.Qos() == 0 {
 			c.drop()
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), stallLimit)
 		defer cancel()
-		if c.room.Acquire(ctx, size) != nil {
+		if c.quota.Acquire(ctx, size) != nil {
 			c.fail(errors.New("messages from upstream are not taken locally"))
 			return
 		}
@@ -187,7 +187,7 @@ func (c *Conn) arrived(m mqtt.Message) {
 	default:
 	}
 	if m.Qos() == 0 {
-		c.room.Release(size)
+		c.quota.Release(size)
 		c.drop()
 		return
 	}
@@ -208,7 +208,7 @@ func (c *Conn) deliver(f func(Message)) {
 			if f != nil {
 				f(m)
 			}
-			c.room.Release(min(int64(len(m.Payload))+256, inboundBytes))
+			c.quota.Release(min(int64(len(m.Payload))+256, inboundBytes))
 		case <-c.done:
 			return
 		}

@@ -134,15 +134,15 @@ func (d *Disk) syncWayTo(n *inode) {
 		for i := len(d.pending) - 1; i >= 0; i-- {
 			for _, c := range d.pending[i] {
 				if c.to == n && c.dir.names[c.name] == n {
-					d.settle(c, i)
+					d.persist(c, i)
 				}
 			}
 		}
 	}
 }
 
-// settle syncs c, a change of pending[i], and drops what it supersedes.
-func (d *Disk) settle(c change, i int) {
+// persist syncs c, a change of pending[i], and drops what it supersedes.
+func (d *Disk) persist(c change, i int) {
 	edit{c}.sync()
 	for j := range d.pending[:i+1] {
 		var rest edit

@@ -9,7 +9,7 @@ import (
 
 // record is what is kept of one identity. Values are immutable; a record is
 // changed only on its identity's goroutine.
-type record struct {
+type twinState struct {
 	// Owner names the device that the record belongs to, because another device can be given the
 	// same id later.
 	Owner string `json:"owner,omitempty"`
@@ -40,7 +40,7 @@ type record struct {
 const component = "deviceUpdate"
 
 // speak saves the device's own report before the gateway reports a refusal in its name.
-func (r *record) speak() {
+func (r *twinState) speak() {
 	if r.SpokenFor {
 		return
 	}
@@ -51,7 +51,7 @@ func (r *record) speak() {
 }
 
 // heard keeps Own up to date with a report of the device itself.
-func (r *record) heard(patch strictjson.Value) {
+func (r *twinState) heard(patch strictjson.Value) {
 	if part := patch.Get(component); r.SpokenFor && part.Kind() != strictjson.Absent {
 		own := strictjson.Merge(strictjson.ObjectValue().With(component, r.Own), strictjson.ObjectValue().With(component, part)).Get(component)
 		if own.Kind() != strictjson.Object {
@@ -62,7 +62,7 @@ func (r *record) heard(patch strictjson.Value) {
 }
 
 // reportedShown is what the device sees of its reported properties.
-func (r record) reportedShown() twin.Properties {
+func (r twinState) reportedShown() twin.Properties {
 	p := r.reportedNow()
 	if r.SpokenFor {
 		p.Value = strictjson.Merge(p.Value, strictjson.ObjectValue().With(component, strictjson.NullValue()))
@@ -73,23 +73,23 @@ func (r record) reportedShown() twin.Properties {
 	return p
 }
 
-func newRecord() record {
+func newTwinState() twinState {
 	empty := strictjson.ObjectValue()
-	return record{Desired: empty, Reported: empty, Shown: strictjson.NullValue(), Own: strictjson.NullValue()}
+	return twinState{Desired: empty, Reported: empty, Shown: strictjson.NullValue(), Own: strictjson.NullValue()}
 }
 
-func decodeRecord(text []byte) (record, error) {
-	r := newRecord()
+func decodeTwinState(text []byte) (twinState, error) {
+	r := newTwinState()
 	err := json.Unmarshal(text, &r)
 	return r, err
 }
 
-func (r record) desired() twin.Properties {
+func (r twinState) desired() twin.Properties {
 	return twin.Properties{Value: r.Desired, Version: r.DesiredVersion}
 }
 
 // reportedNow is what the device has reported: what upstream has, and what waits here.
-func (r record) reportedNow() twin.Properties {
+func (r twinState) reportedNow() twin.Properties {
 	p := twin.Properties{Value: r.Reported, Version: r.ReportedVersion}
 	for _, patches := range [][]strictjson.Value{r.Queue, r.Withheld} {
 		for _, q := range patches {
@@ -105,7 +105,7 @@ func (r record) reportedNow() twin.Properties {
 const maxQueue = 16
 
 // full tells whether no further patch can be promised.
-func (r record) full() bool { return len(r.Queue)+len(r.Withheld) >= maxQueue }
+func (r twinState) full() bool { return len(r.Queue)+len(r.Withheld) >= maxQueue }
 
 // enqueue adds a patch to a queue, merged into the last one where one patch
 // can say both.
