@@ -3,8 +3,10 @@ package store
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
 // KV is a store for a server that is itself the source of its data. A damaged
@@ -13,6 +15,12 @@ import (
 type KV struct {
 	base *base
 	lock *os.File
+	log  *slog.Logger
+
+	maxOps, maxBytes int // of one transaction; a test makes them small
+
+	mu      sync.Mutex // serialises commits
+	pending *intent    // guarded by mu; a decided change that is not in place yet (kvlarge.go)
 }
 
 // KVOp is one change; a nil Value removes the key.
@@ -22,7 +30,8 @@ type KVOp struct {
 }
 
 // A server changes more at once than a gateway: moving a space rewrites the
-// assignments of its whole subtree in one transaction.
+// assignments of its whole subtree. What fits one transaction is spared the
+// second write of kvlarge.go.
 const (
 	kvMemTable = 64 << 20
 	kvBytes    = 8 << 20
@@ -32,8 +41,13 @@ const (
 // kvPrefix precedes every key of the caller, so that none can be the key of the head.
 const kvPrefix = "k"
 
-// OpenKV opens and checks the store in dir.
+// OpenKV opens and checks the store in dir, and puts a change in place that was
+// decided but not finished when the last process ended.
 func OpenKV(dir string, o Options) (*KV, error) {
+	return openKV(dir, o, spec{name: "data", memTable: kvMemTable}, kvCount, kvBytes)
+}
+
+func openKV(dir string, o Options, s spec, maxOps, maxBytes int) (*KV, error) {
 	o = o.withDefaults()
 	if err := makeDir(dir); err != nil {
 		return nil, err
@@ -42,7 +56,7 @@ func OpenKV(dir string, o Options) (*KV, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, _, err := openBase(dir, spec{name: "data", memTable: kvMemTable}, o)
+	b, _, err := openBase(dir, s, o)
 	if err != nil {
 		_ = lock.Close()
 		var e *Error
@@ -51,8 +65,12 @@ func OpenKV(dir string, o Options) (*KV, error) {
 		}
 		return nil, err
 	}
+	k := &KV{base: b, lock: lock, log: o.Log, maxOps: maxOps, maxBytes: maxBytes}
+	if err := k.resume(); err != nil {
+		return nil, errors.Join(err, k.Close())
+	}
 	restoreBallast(dir, o)
-	return &KV{base: b, lock: lock}, nil
+	return k, nil
 }
 
 // Load yields everything, in order of the keys.
@@ -62,9 +80,17 @@ func (k *KV) Load(yield func(key string, value []byte) error) error {
 	})
 }
 
-// Commit applies ops atomically and returns once they are synced. At most
-// 50,000 ops or 8 MiB: ErrTooLarge beyond.
+// Commit applies ops atomically and returns once they are synced. One op is at
+// most 8 MiB: ErrTooLarge beyond. Ops that are too many for one transaction are
+// staged first (kvlarge.go); an error has changed nothing either way.
 func (k *KV) Commit(ops []KVOp) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.pending != nil {
+		if err := k.finish(); err != nil {
+			return err
+		}
+	}
 	low := make([]op, len(ops))
 	size := 0
 	for i, o := range ops {
@@ -72,10 +98,13 @@ func (k *KV) Commit(ops []KVOp) error {
 		if o.Value == nil {
 			low[i].kind = remove
 		}
+		if low[i].size() > k.maxBytes {
+			return &Error{Op: "commit", Path: k.base.dir, Err: ErrTooLarge}
+		}
 		size += low[i].size()
 	}
-	if len(low) > kvCount || size > kvBytes {
-		return &Error{Op: "commit", Path: k.base.dir, Err: ErrTooLarge}
+	if len(low) > k.maxOps || size > k.maxBytes {
+		return k.commitLarge(low)
 	}
 	return k.base.commit(low)
 }

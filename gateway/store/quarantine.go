@@ -235,11 +235,15 @@ func strangers(ops []op) []op {
 }
 
 // batches cuts ops into transactions.
-func batches(ops []op) func(yield func([]op) bool) {
+func batches(ops []op) func(yield func([]op) bool) { return batchesOf(ops, batchCount, batchBytes) }
+
+// batchesOf cuts ops into runs of at most count ops and at most so many bytes; an
+// op that is larger by itself is a run of its own.
+func batchesOf(ops []op, count, bytes int) func(yield func([]op) bool) {
 	return func(yield func([]op) bool) {
 		for len(ops) > 0 {
 			n, size := 0, 0
-			for n < len(ops) && n < batchCount && (n == 0 || size+ops[n].size() <= batchBytes) {
+			for n < len(ops) && n < count && (n == 0 || size+ops[n].size() <= bytes) {
 				size += ops[n].size()
 				n++
 			}
