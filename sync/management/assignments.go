@@ -86,6 +86,11 @@ func (c *call) postAssignment() error {
 		if err := t.checkAssignment(&a); err != nil {
 			return err
 		}
+		for _, other := range t.draft.assignments.all() {
+			if grantOf(other) == grantOf(&a) {
+				return errGrantExists
+			}
+		}
 		t.putAssignment(&a)
 		return nil
 	})
@@ -99,7 +104,7 @@ func (c *call) postAssignment() error {
 	return c.created("roleassignments", a.ID)
 }
 
-// checkAssignment holds a new assignment against what exists.
+// checkAssignment looks whether what a new assignment names exists.
 func (t *tx) checkAssignment(a *model.Assignment) error {
 	known := false
 	for _, r := range model.SystemRoles() {
@@ -121,13 +126,19 @@ func (t *tx) checkAssignment(a *model.Assignment) error {
 	if !ok {
 		return notFound("The object of the assignment does not exist.")
 	}
-	for _, other := range t.draft.assignments.all() {
-		if other.Role == a.Role && other.Who == a.Who && other.Path == a.Path {
-			return badRequest("SpaceRoleAssignment already exists.")
-		}
-	}
 	return nil
 }
+
+// granted is what an assignment says; no two may say the same.
+type granted struct {
+	role space.ID
+	who  model.Identity
+	path space.Path
+}
+
+func grantOf(a *model.Assignment) granted { return granted{a.Role, a.Who, a.Path} }
+
+var errGrantExists = badRequest("SpaceRoleAssignment already exists.")
 
 func (c *call) deleteAssignment() error {
 	var id space.ID

@@ -209,12 +209,12 @@ func names(gatewayID string, d *wire.Device) bool {
 
 func (c *call) deleteDevice() error {
 	return c.noContent(devices.change(c, model.Delete, func(t *tx, d *wire.Device) error {
-		for _, n := range t.sensorsOf(d.ID) {
+		for _, n := range t.sensorsOf(map[space.ID]bool{d.ID: true}) {
 			if err := c.need(t, model.Delete, model.Sensor, t.path(n.SpaceID)); err != nil {
 				return err
 			}
 		}
-		t.removeDevice(d)
+		t.removeDevices(d)
 		return nil
 	}))
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device/space"
@@ -30,23 +32,44 @@ type ring struct {
 	floor  uint64
 }
 
-// add appends one transaction and forgets the oldest whole ones beyond limit.
+// add appends one transaction and forgets the oldest whole ones beyond limit. One
+// with more events than that is forgotten itself: whoever follows the feed reads
+// everything again, which is cheaper than so many changes.
 func (r ring) add(log []event, number uint64, limit int) (ring, []Op) {
+	if len(log) > limit {
+		return ring{floor: number}, r.forget(len(r.events))
+	}
 	var ops []Op
-	if len(log) > 0 {
-		ops = append(ops, Op{Key: feedKey(number), Value: encodeRow(log)})
+	for part, rest := 0, log; len(rest) > 0; part++ {
+		n := min(len(rest), eventsInRecord)
+		ops = append(ops, Op{Key: feedKey(number, part), Value: encodeRow(rest[:n])})
+		rest = rest[n:]
 	}
 	next := ring{events: append(r.events, log...), floor: r.floor}
-	for len(next.events) > limit {
-		oldest := next.events[0].Number
-		n := 1
-		for n < len(next.events) && next.events[n].Number == oldest {
-			n++
+	drop := 0
+	for len(next.events)-drop > limit {
+		next.floor = next.events[drop].Number
+		for drop < len(next.events) && next.events[drop].Number == next.floor {
+			drop++
 		}
-		next.events, next.floor = next.events[n:], oldest
-		ops = append(ops, Op{Key: feedKey(oldest)})
 	}
+	ops = append(ops, next.forget(drop)...)
+	next.events = next.events[drop:]
 	return next, ops
+}
+
+// forget removes the records of the first n events, which are those of whole transactions.
+func (r ring) forget(n int) (ops []Op) {
+	for i := 0; i < n; {
+		first, number := i, r.events[i].Number
+		for i < n && r.events[i].Number == number {
+			i++
+		}
+		for part := range (i - first + eventsInRecord - 1) / eventsInRecord {
+			ops = append(ops, Op{Key: feedKey(number, part)})
+		}
+	}
+	return ops
 }
 
 // since finds the first event after a number.
@@ -55,7 +78,38 @@ func (r ring) since(number uint64) []event {
 	return r.events[i:]
 }
 
-func feedKey(number uint64) string { return fmt.Sprintf("feed/%020d", number) }
+// eventsInRecord bounds the size of a record: a store takes records of 1 MiB,
+// and an event of the deepest tree has 4 KiB.
+const eventsInRecord = 250
+
+// feedKey names a record of a transaction's events. The first is named as in
+// format 1, where it was the only one.
+func feedKey(number uint64, part int) string {
+	if part == 0 {
+		return fmt.Sprintf("feed/%020d", number)
+	}
+	return fmt.Sprintf("feed/%020d/%d", number, part)
+}
+
+// feedRecord is one record of the feed, as it was read.
+type feedRecord struct {
+	number, part uint64
+	events       []event
+}
+
+func parseFeedRecord(name string, value []byte) (r feedRecord, err error) {
+	number, part, several := strings.Cut(name, "/")
+	if r.number, err = strconv.ParseUint(number, 10, 64); err != nil {
+		return r, err
+	}
+	if several {
+		if r.part, err = strconv.ParseUint(part, 10, 64); err != nil {
+			return r, err
+		}
+	}
+	r.events, err = decodeEvents(r.number, value)
+	return r, err
+}
 
 func decodeEvents(number uint64, value []byte) ([]event, error) {
 	var log []event

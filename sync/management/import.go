@@ -2,6 +2,7 @@ package management
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -60,8 +61,7 @@ func (t *tx) importTree(c *Content) error {
 	for id, n := range t.draft.sensors.all() {
 		onSensors[strings.ToLower(n.HardwareID)] = id
 	}
-	for i := range c.Devices {
-		w := &c.Devices[i]
+	for _, w := range byID(c.Devices, func(w *wire.Device) space.ID { return w.ID }) {
 		if _, err := w.Record(); err != nil || t.path(w.SpaceID).IsZero() {
 			return fmt.Errorf("device %s %q: no space, or %w", w.ID, w.Name, orInvalid(err))
 		}
@@ -70,8 +70,7 @@ func (t *tx) importTree(c *Content) error {
 		}
 		devices.put(t, w)
 	}
-	for i := range c.Sensors {
-		w := &c.Sensors[i]
+	for _, w := range byID(c.Sensors, func(w *wire.Sensor) space.ID { return w.ID }) {
 		if _, err := w.Record(); err != nil || t.path(w.SpaceID).IsZero() {
 			return fmt.Errorf("sensor %s: no space, or %w", w.ID, orInvalid(err))
 		}
@@ -106,16 +105,22 @@ func (t *tx) importTree(c *Content) error {
 }
 
 func (t *tx) importGrants(c *Content) error {
-	for i := range c.Assignments {
-		a := &c.Assignments[i]
+	known := make(map[granted]bool, len(c.Assignments))
+	for _, a := range t.draft.assignments.all() {
+		known[grantOf(a)] = true
+	}
+	for _, a := range byID(c.Assignments, func(a *model.Assignment) space.ID { return a.ID }) {
 		if err := a.Validate(); err != nil {
 			return err
 		}
-		if _, again := t.draft.assignments.get(a.ID); !again {
-			if err := t.checkAssignment(a); err != nil {
-				return fmt.Errorf("assignment %s: %w", a.ID, err)
-			}
+		if old, again := t.draft.assignments.get(a.ID); again {
+			delete(known, grantOf(old))
+		} else if err := t.checkAssignment(a); err != nil {
+			return fmt.Errorf("assignment %s: %w", a.ID, err)
+		} else if known[grantOf(a)] {
+			return fmt.Errorf("assignment %s: %w", a.ID, errGrantExists)
 		}
+		known[grantOf(a)] = true
 		t.putAssignment(a)
 	}
 	for i := range c.CAs {
@@ -137,6 +142,17 @@ func (t *tx) importGrants(c *Content) error {
 		t.putAzureDeny(&c.AzureDenies[i])
 	}
 	return nil
+}
+
+// byID orders what comes in by the thousand as the rows are ordered, so that each
+// of an empty store's is appended instead of inserted among the others.
+func byID[T any](list []T, id func(*T) space.ID) []*T {
+	sorted := make([]*T, len(list))
+	for i := range list {
+		sorted[i] = &list[i]
+	}
+	slices.SortStableFunc(sorted, func(a, b *T) int { return compareID(id(a), id(b)) })
+	return sorted
 }
 
 // claim takes a name for an object; false: another one has it.

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -17,11 +16,12 @@ import (
 )
 
 // The keys of the store: "meta", "row/{type}/{id}" in the API's own JSON, and
-// "feed/{number}" with the events of one transaction.
+// "feed/{number}" and, for more than eventsInRecord events, "feed/{number}/{1, 2, …}"
+// with the events of one transaction.
 const (
 	metaKey   = "meta"
 	rowPrefix = "row/"
-	format    = 1
+	format    = 2 // 1: one record for all events of a transaction, which is read as well
 )
 
 type meta struct {
@@ -50,8 +50,17 @@ func load(store Store) (s *state, found bool, err error) {
 	s = newState(0)
 	d := thaw(s.frozen)
 	var m meta
+	var feed []feedRecord
 	err = store.Load(func(key string, value []byte) error {
-		if err := loadPair(s, &d, &m, key, value); err != nil {
+		if name, ok := strings.CutPrefix(key, "feed/"); ok {
+			r, err := parseFeedRecord(name, value)
+			if err != nil {
+				return fmt.Errorf("key %q: %w", key, err)
+			}
+			feed = append(feed, r)
+			return nil
+		}
+		if err := loadPair(&d, &m, key, value); err != nil {
 			return fmt.Errorf("key %q: %w", key, err)
 		}
 		return nil
@@ -59,7 +68,7 @@ func load(store Store) (s *state, found bool, err error) {
 	switch {
 	case err != nil:
 		return nil, false, fmt.Errorf("%w: load: %w", ErrStore, err)
-	case m.Format == 0 && len(s.feed.events)+countRows(&d) > 0:
+	case m.Format == 0 && len(feed)+countRows(&d) > 0:
 		return nil, false, fmt.Errorf("%w: load: rows without %q: this is no complete store", ErrStore, metaKey)
 	case m.Format > format:
 		return nil, false, fmt.Errorf("%w: load: format %d is newer than this program's %d", ErrStore, m.Format, format)
@@ -67,7 +76,10 @@ func load(store Store) (s *state, found bool, err error) {
 	s.frozen = freeze(&d)
 	s.version = model.Version{Epoch: m.Epoch, Number: m.Number}
 	s.feed.floor = m.Floor
-	slices.SortStableFunc(s.feed.events, func(a, b event) int { return cmp.Compare(a.Number, b.Number) })
+	slices.SortFunc(feed, func(a, b feedRecord) int { return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.part, b.part)) })
+	for _, r := range feed {
+		s.feed.events = append(s.feed.events, r.events...)
+	}
 	if err := s.findPaths(); err != nil {
 		return nil, false, fmt.Errorf("%w: load: %w", ErrStore, err)
 	}
@@ -81,18 +93,9 @@ func countRows(d *draft) (n int) {
 	return n
 }
 
-func loadPair(s *state, d *draft, m *meta, key string, value []byte) error {
+func loadPair(d *draft, m *meta, key string, value []byte) error {
 	if key == metaKey {
 		return json.Unmarshal(value, m)
-	}
-	if n, ok := strings.CutPrefix(key, "feed/"); ok {
-		number, err := strconv.ParseUint(n, 10, 64)
-		if err != nil {
-			return err
-		}
-		log, err := decodeEvents(number, value)
-		s.feed.events = append(s.feed.events, log...)
-		return err
 	}
 	kind, text, ok := strings.Cut(strings.TrimPrefix(key, rowPrefix), "/")
 	if !ok || !strings.HasPrefix(key, rowPrefix) {

@@ -100,10 +100,7 @@ func New(o Options) (*Server, error) {
 }
 
 func (s *Server) newEpoch(st *state) error {
-	var ops []Op
-	for _, e := range st.feed.events {
-		ops = append(ops, Op{Key: feedKey(e.Number)})
-	}
+	ops := st.feed.forget(len(st.feed.events))
 	st.version.Epoch = newEpoch()
 	st.feed = ring{floor: st.version.Number}
 	if err := s.o.Store.Commit(append(ops, metaOp(st.version, st.feed.floor))); err != nil {

@@ -65,12 +65,8 @@ func (t *tx) move(w *wire.Space, from, to space.Path) {
 
 // removeSubtree takes away everything at and below a path.
 func (t *tx) removeSubtree(at space.Path) {
-	for _, v := range devices.below(t, at) {
-		t.removeDevice(v)
-	}
-	for _, v := range functions.below(t, at) {
-		t.removeFunction(v)
-	}
+	t.removeDevices(devices.below(t, at)...)
+	t.removeFunctions(functions.below(t, at)...)
 	for _, v := range users.below(t, at) {
 		users.drop(t, v)
 	}

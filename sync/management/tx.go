@@ -68,11 +68,11 @@ func (t *tx) removeAssignment(a *model.Assignment) {
 	t.policy.RemoveAssigns = append(t.policy.RemoveAssigns, a.ID)
 }
 
-// removeAssignmentsOf takes away what was granted to an object that is gone.
-func (t *tx) removeAssignmentsOf(who model.Identity) {
+// removeAssignmentsOf takes away what was granted to objects that are gone.
+func (t *tx) removeAssignmentsOf(who map[model.Identity]bool) {
 	var gone []*model.Assignment
 	for _, a := range t.draft.assignments.all() {
-		if a.Who == who {
+		if who[a.Who] {
 			gone = append(gone, a)
 		}
 	}
@@ -81,29 +81,42 @@ func (t *tx) removeAssignmentsOf(who model.Identity) {
 	}
 }
 
-// removeDevice takes the device, its sensors and what was granted to it.
-func (t *tx) removeDevice(d *wire.Device) {
-	for _, n := range t.sensorsOf(d.ID) {
+// removeDevices takes devices, their sensors and what was granted to them. All
+// sensors and assignments are looked at once, however many devices go.
+func (t *tx) removeDevices(list ...*wire.Device) {
+	ids, who := map[space.ID]bool{}, map[model.Identity]bool{}
+	for _, d := range list {
+		ids[d.ID], who[model.Identity{Kind: model.DeviceID, Object: d.ID}] = true, true
+	}
+	for _, n := range t.sensorsOf(ids) {
 		sensors.drop(t, n)
 	}
-	t.removeAssignmentsOf(model.Identity{Kind: model.DeviceID, Object: d.ID})
-	devices.drop(t, d)
+	t.removeAssignmentsOf(who)
+	for _, d := range list {
+		devices.drop(t, d)
+	}
 }
 
-func (t *tx) sensorsOf(id space.ID) []*wire.Sensor {
+func (t *tx) sensorsOf(devices map[space.ID]bool) []*wire.Sensor {
 	var list []*wire.Sensor
 	for _, n := range t.draft.sensors.all() {
-		if n.DeviceID == id {
+		if devices[n.DeviceID] {
 			list = append(list, n)
 		}
 	}
 	return list
 }
 
-// removeFunction takes the function and what was granted to it.
-func (t *tx) removeFunction(f *wire.Function) {
-	t.removeAssignmentsOf(model.Identity{Kind: model.UserDefinedFunctionID, Object: f.ID})
-	functions.drop(t, f)
+// removeFunctions takes functions and what was granted to them.
+func (t *tx) removeFunctions(list ...*wire.Function) {
+	who := map[model.Identity]bool{}
+	for _, f := range list {
+		who[model.Identity{Kind: model.UserDefinedFunctionID, Object: f.ID}] = true
+	}
+	t.removeAssignmentsOf(who)
+	for _, f := range list {
+		functions.drop(t, f)
+	}
 }
 
 // seal builds the successor of the base and everything that Commit must write.
