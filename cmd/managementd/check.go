@@ -58,8 +58,14 @@ func (s *settings) check(src *config.Source, now time.Time) []config.Problem {
 			wrong("seed", fmt.Sprintf("%s: %v", s.Seed, reason(err)), "name an existing file, or remove the setting: the store begins empty then")
 		}
 	}
-	if s.Credentials != "" {
-		secret("credentials", config.SecretFile(s.Credentials))
+	if s.Credentials != "" { // as long as the site is large, and read into an empty store only: its lines are looked at then
+		file, err := config.SecretFile(s.Credentials).Open()
+		switch {
+		case err == nil:
+			_ = file.Close()
+		case !errors.Is(err, fs.ErrNotExist):
+			wrong("credentials", fmt.Sprintf("%s: %v", s.Credentials, reason(err)), "chmod 0600 "+string(s.Credentials))
+		}
 	}
 	return problems
 }

@@ -122,18 +122,11 @@ const maxSecret = 64 << 10
 // Read returns the secret without the blanks and line ends around it. It
 // refuses a file that everyone on the machine may read.
 func (f SecretFile) Read() ([]byte, error) {
-	file, err := os.Open(string(f))
+	file, err := f.Open()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if why := secretMode(info); why != "" {
-		return nil, &os.PathError{Op: "read secret", Path: string(f), Err: errors.New(why)}
-	}
 	b, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
 	if err != nil {
 		return nil, err
@@ -142,6 +135,26 @@ func (f SecretFile) Read() ([]byte, error) {
 		return nil, &os.PathError{Op: "read secret", Path: string(f), Err: errors.New("larger than 64 KiB")}
 	}
 	return bytes.TrimSpace(b), nil
+}
+
+// Open opens a file of many secrets, which has no largest size. It refuses what
+// Read refuses.
+func (f SecretFile) Open() (*os.File, error) {
+	file, err := os.Open(string(f))
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil {
+		if why := secretMode(info); why != "" {
+			err = &os.PathError{Op: "read secret", Path: string(f), Err: errors.New(why)}
+		}
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
 }
 
 func secretMode(info os.FileInfo) string {
@@ -155,6 +168,20 @@ func secretMode(info os.FileInfo) string {
 }
 
 const credentialsVariable = "${CREDENTIALS_DIRECTORY}"
+
+// ResolveFile makes the name of a file absolute that stands in the file from, as
+// a File of a configuration is resolved.
+func ResolveFile(name, from string) (File, error) {
+	dir, err := filepath.Abs(filepath.Dir(from))
+	if err != nil {
+		return "", err
+	}
+	path, problem, hint := resolveFile(name, dir, os.Getenv)
+	if problem != "" {
+		return "", fmt.Errorf("%s %s: %s", name, problem, hint)
+	}
+	return File(path), nil
+}
 
 // resolveFile makes the path absolute. problem is "" when it could.
 func resolveFile(s, dir string, env func(string) string) (path, problem, hint string) {

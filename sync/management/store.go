@@ -15,7 +15,8 @@ type Op struct {
 
 // Store keeps the server's state. Load yields every pair once, in any order.
 // Commit is atomic and durable when it returns nil, and has changed nothing
-// when it returns an error. Load is called once, before the first Commit.
+// when it returns an error. A seed is one Commit, so that it takes any number of
+// ops; a value has 1 MiB at most. Load is called once, before the first Commit.
 type Store interface {
 	Load(yield func(key string, value []byte) error) error
 	Commit(ops []Op) error

@@ -2,12 +2,11 @@ package seed
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
-	"strings"
-
-	"go.yaml.in/yaml/v3"
+	"slices"
 
 	"github.com/gatehouse/gatehouse/device/space"
 )
@@ -104,65 +103,61 @@ type line struct {
 	Line int `yaml:"-"`
 }
 
-// UnmarshalYAML keeps the line. The alias types have no methods, so that they
-// decode plainly; KnownFields is not inherited, so strictness is asked again.
-func (d *Device) UnmarshalYAML(n *yaml.Node) error {
-	type plain Device
-	d.Line = n.Line
-	return strict(n, (*plain)(d))
-}
-
-// UnmarshalYAML keeps the line.
-func (a *Assignment) UnmarshalYAML(n *yaml.Node) error {
-	type plain Assignment
-	a.Line = n.Line
-	return strict(n, (*plain)(a))
-}
-
-// UnmarshalYAML keeps the line.
-func (a *AzureAssignment) UnmarshalYAML(n *yaml.Node) error {
-	type plain AzureAssignment
-	a.Line = n.Line
-	return strict(n, (*plain)(a))
-}
-
-func strict(n *yaml.Node, into any) error {
-	text, err := yaml.Marshal(n)
-	if err != nil {
-		return err
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(into); err != nil {
-		reason := strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "), "yaml: ")
-		return fmt.Errorf("the element at line %d: %s", n.Line, reason)
-	}
-	return nil
-}
+func (l *line) stands(at int) { l.Line = at }
 
 // Load reads a file and resolves its names.
 func Load(path string) (*Topology, error) {
-	data, err := os.ReadFile(path)
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("topology: %w", err)
 	}
-	t, err := Parse(data)
+	defer func() { _ = file.Close() }()
+	t, err := Read(file)
 	if err != nil {
 		return nil, fmt.Errorf("topology %s: %w", path, err)
 	}
 	return t, nil
 }
 
-// Parse is Load of a file's text.
-func Parse(data []byte) (*Topology, error) {
-	if len(data) > 16<<20 {
-		return nil, errors.New("larger than 16 MiB")
-	}
+// Parse is Read of a text.
+func Parse(data []byte) (*Topology, error) { return Read(bytes.NewReader(data)) }
+
+// Read reads a description, element by element (Lists), and resolves its names.
+func Read(r io.Reader) (*Topology, error) {
 	var f File
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	if err := dec.Decode(&f); err != nil {
-		return nil, err
+	var problems problems
+	into := map[string]func(Item) error{
+		"homeTenant":        func(i Item) (err error) { f.HomeTenant, err = Value[space.ID](i); return err },
+		"spaces":            add(&f.Spaces),
+		"devices":           add(&f.Devices),
+		"functions":         add(&f.Functions),
+		"users":             add(&f.Users),
+		"servicePrincipals": add(&f.ServicePrincipals),
+		"keyStores":         add(&f.KeyStores),
+		"assignments":       add(&f.Assignments),
+		"azureAssignments":  add(&f.AzureAssignments),
+	}
+	err := Lists(r, slices.Sorted(maps.Keys(into)), func(i Item) error {
+		problems.add(into[i.Section](i))
+		return problems.full()
+	})
+	if problems.add(err); len(problems.list) > 0 {
+		return nil, problems.err()
 	}
 	return resolve(&f)
+}
+
+// add decodes the elements of a list into a slice.
+func add[T any](list *[]T) func(Item) error {
+	return func(i Item) error {
+		v, err := Element[T](i)
+		if err != nil {
+			return err
+		}
+		if s, ok := any(&v).(interface{ stands(int) }); ok {
+			s.stands(i.Line)
+		}
+		*list = append(*list, v)
+		return nil
+	}
 }

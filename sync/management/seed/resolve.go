@@ -15,7 +15,7 @@ type resolver struct {
 	t        *Topology
 	spaces   map[string]space.ID
 	ids      map[space.ID]string
-	problems []error
+	problems problems
 }
 
 func resolve(f *File) (*Topology, error) {
@@ -40,8 +40,8 @@ func resolve(f *File) (*Topology, error) {
 	for i := range f.AzureAssignments {
 		r.azure(&f.AzureAssignments[i])
 	}
-	if len(r.problems) > 0 {
-		return nil, errors.Join(r.problems...)
+	if err := r.problems.err(); err != nil {
+		return nil, err
 	}
 	return r.t, nil
 }
@@ -51,7 +51,7 @@ func (r *resolver) bad(line int, format string, args ...any) {
 	if line > 0 {
 		text = fmt.Sprintf("line %d: %s", line, text)
 	}
-	r.problems = append(r.problems, errors.New(text))
+	r.problems.add(errors.New(text))
 }
 
 // unique claims an id for one element of the file.

@@ -2,7 +2,6 @@ package seed
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -80,12 +79,12 @@ func (t *Topology) Content(fill Fill) (management.Content, error) {
 	c := t.content
 	c.Devices = append([]wire.Device(nil), c.Devices...)
 	c.Functions = append([]wire.Function(nil), c.Functions...)
-	var problems []error
+	var problems problems
 	for i := range c.Devices {
 		d := &c.Devices[i]
 		auth, err := fill.device(d.DeviceID, t.kinds[d.DeviceID])
 		if err != nil {
-			problems = append(problems, err)
+			problems.add(err)
 		}
 		d.Authentication = wire.FromAuth(auth)
 	}
@@ -104,11 +103,11 @@ func (t *Topology) Content(fill Fill) (management.Content, error) {
 			at, ok = space.Root, true
 		}
 		if !ok {
-			problems = append(problems, fmt.Errorf("certificate authority: there is no space %q", key))
+			problems.add(fmt.Errorf("certificate authority: there is no space %q", key))
 		}
 		c.CAs = append(c.CAs, device.CA{ID: space.NewID(), Path: at, DER: der})
 	}
-	return c, errors.Join(problems...)
+	return c, problems.err()
 }
 
 func (f Fill) device(hubID string, kind device.AuthKind) (device.Auth, error) {
