@@ -39,7 +39,7 @@ func (c sessionsCmd) Run(e *env) error {
 	})
 }
 
-// lost is how many messages a session lost for want of room, in red while it goes on.
+// lost is how many messages a session lost for want of capacity, in red while it goes on.
 func lost(s *admin.Session) cell {
 	style := dim
 	if s.Overflowing {

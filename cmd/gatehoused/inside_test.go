@@ -156,8 +156,8 @@ func TestOfflineStages(t *testing.T) {
 	}
 }
 
-// TestNoRoom: a disk fills up and has room again; the free space that the daemon sees is injected.
-func TestNoRoom(t *testing.T) {
+// TestNoFreeSpace: a disk fills up and has free space again; the free space that the daemon sees is injected.
+func TestNoFreeSpace(t *testing.T) {
 	leaves(t)
 	in := &inside{Gateway: house.NewGateway(t, e2e.Settings{Sections: uplinkTo(1) + "outbox: {refuseAfter: 1s}\n"})}
 	in.run(t)

@@ -126,8 +126,8 @@ func uplinkTo(port int) string {
 `, port)
 }
 
-// TestFullDisk: a real file system without room. The gateway refuses what it could not keep,
-// goes on running, and takes it again when there is room.
+// TestFullDisk: a real file system that is full. The gateway refuses what it could not keep,
+// goes on running, and takes it again when there is free space.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	g := house.NewGateway(t, e2e.Settings{State: "{dir: state, minFree: 16 MiB}", Sections: uplinkTo(1) + "outbox: {refuseAfter: 1s}\n"})

@@ -60,7 +60,7 @@ func (e *env) representatives(filter string, yield func(*binding) bool) {
 }
 
 // expand calls represent for each topic length of a pattern. index is the row's position in the
-// table, -1 for a built-in row. A segment of unlimited length (segPath, segRest) is followed up
+// topic map, -1 for a built-in row. A segment of unlimited length (segPath, segRest) is followed up
 // to the longest topic that the filter or any row can tell apart from a longer one; beyond it
 // the answer repeats.
 func (e *env) expand(f *filterLevels, r *row, pattern []seg, index int, yield func(*binding) bool) bool {

@@ -19,11 +19,11 @@
 //
 // Concurrency. A Control and each Rights are safe for concurrent use. No method waits, does I/O
 // or starts a fetch. Every question is decided on one consistent set of snapshots (policy,
-// registry, stage, table). What cannot be decided (no snapshot, a malformed topic, an unknown
+// registry, stage, topic map). What cannot be decided (no snapshot, a malformed topic, an unknown
 // device) is denied.
 //
 // Caching. A session's decisions are cached as long as four things stay the same: the version
 // of its principal's rights, the version of the registry, the offline stage and the generation
-// of the table. A policy change that touches neither the principal nor, for a delivery, the
+// of the topic map. A policy change that touches neither the principal nor, for a delivery, the
 // publisher leaves the cache valid.
 package access

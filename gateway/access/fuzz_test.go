@@ -10,7 +10,7 @@ import (
 )
 
 // fuzzMap returns a map in which device gw holds every right, so that no early refusal hides a
-// fault, and an operator's table with each kind of level.
+// fault, and an operator's topic map with each kind of level.
 func fuzzMap(t tb) *Control {
 	w := newWorld(t)
 	w.assign(deviceIdentity(3), model.SpaceAdministratorRole, sitePath)

@@ -11,7 +11,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// maxRows bounds an operator's table, because each SUBSCRIBE is decided against every row.
+// maxRows bounds an operator's topic map, because each SUBSCRIBE is decided against every row.
 const maxRows = 256
 
 // topicMapText is the topic map file as it is decoded.
@@ -36,7 +36,7 @@ type needText struct {
 }
 
 // LoadTopicMap reads a topic map file. It reports all errors at once. If there is any, it
-// returns no table, and the caller keeps the one in force.
+// returns no topic map, and the caller keeps the one in force.
 func LoadTopicMap(file string) (*TopicMap, []config.Problem) {
 	var text topicMapText
 	src, problems := config.DecodeSource(file, &text)

@@ -207,7 +207,7 @@ func (w *world) want(v message.Verdict, allowed bool, reason, what string) {
 	}
 }
 
-// topicMapOf is a table of rows that a test wrote down, by the loader's own rules.
+// topicMapOf is a topic map of rows that a test wrote down, by the loader's own rules.
 func topicMapOf(w *world, rows []rowText) *TopicMap {
 	w.t.Helper()
 	var l loader

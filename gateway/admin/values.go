@@ -138,8 +138,8 @@ type Session struct {
 	Inflight      int       `json:"inflight"`
 	Queued        int       `json:"queued"`
 	QueuedBytes   int64     `json:"queuedBytes"`
-	LostOldest    uint64    `json:"lostOldest"`  // messages dropped from its queue to make room
-	LostNewest    uint64    `json:"lostNewest"`  // messages that found no room
+	LostOldest    uint64    `json:"lostOldest"`  // messages dropped from its queue to make way for later ones
+	LostNewest    uint64    `json:"lostNewest"`  // messages that found the queue full
 	Overflowing   bool      `json:"overflowing"` // it loses messages at the moment
 	Received      uint64    `json:"received"`
 	Sent          uint64    `json:"sent"`

@@ -65,7 +65,7 @@ func sum(rs []message.AuditRecord) (n uint64) {
 }
 
 // TestRate: above the rate records are counted, the count comes out by itself
-// once there is room, and one principal's flood hides nobody else.
+// once there is capacity, and one principal's flood hides nobody else.
 func TestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(Options{Rate: 1, Burst: 3})
@@ -170,7 +170,7 @@ func TestMissed(t *testing.T) {
 	}
 }
 
-// drainForTest makes room in the queue, as a writer that woke up would.
+// drainForTest empties the queue, as a writer that woke up would.
 func (l *Log) drainForTest() {
 	for range 1000 {
 		<-l.queue

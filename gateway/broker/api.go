@@ -82,7 +82,7 @@ func (b *Broker) SendSession(key string, m *message.Message) bool {
 	return ok && b.send(s, m)
 }
 
-// send is SendSession; false if s has no private subscription for m, or no room.
+// send is SendSession; false if s has no private subscription for m, or its queue is full.
 func (b *Broker) send(s *session.Session, m *message.Message) bool {
 	sub, ok := s.PrivateMatch(m.Topic)
 	if !ok {

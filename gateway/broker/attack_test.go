@@ -318,7 +318,7 @@ func TestB20ManySlowReceivers(t *testing.T) {
 	})
 }
 
-// A receiver without room keeps no publish from being retained.
+// A receiver whose queue is full keeps no publish from being retained.
 func TestFullReceiverAndRetained(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)

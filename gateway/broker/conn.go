@@ -109,7 +109,7 @@ func (u uncorking) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// drained sends more of what waits in the session, when the output buffer has room
+// drained sends more of what waits in the session, when the output buffer has capacity
 // again. It runs on the writer's goroutine.
 func (c *conn) drained() {
 	if p := c.proof.Load(); p != nil && c.sess != nil {

@@ -11,9 +11,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// What has expired takes no room: neither in the queue of a session that stays
+// What has expired takes no capacity: neither in the queue of a session that stays
 // away (3.3.2-5), nor among the retained messages.
-func TestExpiredTakesNoRoom(t *testing.T) {
+func TestExpiredTakesNoCapacity(t *testing.T) {
 	t.Parallel()
 	second := []byte{2, 0, 0, 0, 1}
 	for _, retain := range []byte{0, 1} {

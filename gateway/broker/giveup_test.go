@@ -116,7 +116,7 @@ func TestQoS2DeliveryIsDurableFirst(t *testing.T) {
 }
 
 // What waits for a suspended subscription goes with it, and comes with one that
-// takes its place: it does not take room for ever.
+// takes its place: it does not take up capacity for ever.
 func TestHeldForWhatIsGone(t *testing.T) {
 	t.Parallel()
 	h := start(t)

@@ -104,7 +104,7 @@ type Options struct {
 	QueueBytes        int           // 16 MiB
 	PrincipalBytes    int64         // of all sessions of one principal, an eighth of TotalQueueBytes, at least QueueBytes
 	TotalQueueBytes   int64         // of all sessions, 256 MiB
-	Overflow          Overflow      // what is given up when a delivery finds no room there, DropOldest
+	Overflow          Overflow      // what is given up when a delivery finds its queue full, DropOldest
 	MaxRetained       int           // retained messages, 100,000; beyond half of either limit one publisher may have a quarter
 	MaxRetainedBytes  int64         // 128 MiB
 	Buffer            int           // bytes encoded ahead for one connection, 64 KiB
@@ -119,7 +119,7 @@ type Options struct {
 	SuspendFor        time.Duration // a lost subscription may come back, 60 s
 	SysInterval       time.Duration // of $SYS, 60 s
 
-	// Overflowing, if set, is told which sessions lose deliveries for want of room,
+	// Overflowing, if set, is told which sessions lose deliveries for want of capacity,
 	// whenever one begins to and when one has ended; an empty list says that none does.
 	Overflowing func([]SessionOverflow)
 

@@ -9,11 +9,11 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// overflowEvery is how often sessions that lose deliveries are looked at: room may have
+// overflowEvery is how often sessions that lose deliveries are looked at: capacity may have
 // come from elsewhere.
 const overflowEvery = 10 * time.Second
 
-// endOverfull ends a session for want of room, by the policy EndSession.
+// endOverfull ends a session for want of capacity, by the policy EndSession.
 func (b *Broker) endOverfull(s *session.Session) {
 	hangUp(s, cause{code: message.QuotaExceeded, reason: "session queue full", keepWill: true})
 	b.endIf(s, time.Time{})
@@ -66,7 +66,7 @@ func (b *Broker) tellOverflows(ctx context.Context) {
 	}
 }
 
-// Overflows lists the sessions that lose deliveries for want of room, in order of their key.
+// Overflows lists the sessions that lose deliveries for want of capacity, in order of their key.
 func (b *Broker) Overflows() []SessionOverflow {
 	var list []SessionOverflow
 	for _, e := range b.store.Losing() {

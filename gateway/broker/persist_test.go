@@ -280,7 +280,7 @@ func TestB21ResumeInOrder(t *testing.T) {
 			}
 			c.ExpectSilence()
 			c.Ack(7, first[1].ID)
-			next := c.ExpectPublish() // room for one more
+			next := c.ExpectPublish() // capacity for one more
 			if next.Payload != "5" || next.Dup {
 				t.Fatalf("got %+v", next)
 			}

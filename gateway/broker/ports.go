@@ -17,7 +17,7 @@ type (
 	Rights = session.Rights
 	// Auditor keeps records of decisions.
 	Auditor = session.Auditor
-	// Overflow is what a session without room gives up.
+	// Overflow is what a session whose queue is full gives up.
 	Overflow = session.Overflow
 )
 

@@ -56,7 +56,7 @@ func slowReceiver(t *testing.T, level byte) {
 }
 
 // B20, B13, B21: for a receiver that stops and reads again, nothing of QoS 1
-// and 2 is lost, and all is in order; its own acks have had reserved room.
+// and 2 is lost, and all is in order; its own acks have had reserved capacity.
 func TestB20SlowReceiverQoS12(t *testing.T) {
 	t.Parallel()
 	matrix(t, func(t *testing.T, level, qos byte) {
@@ -187,7 +187,7 @@ func TestClientLimits(t *testing.T) {
 }
 
 // The receive maximum of the broker: an MQTT 5 client that exceeds it is
-// disconnected with 0x93, a 3.1.1 client is not read until there is room.
+// disconnected with 0x93, a 3.1.1 client is not read until there is capacity.
 func TestReceiveMaximumOfTheBroker(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {

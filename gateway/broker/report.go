@@ -39,14 +39,14 @@ type SessionInfo struct {
 	Inflight       int
 	Queued         int
 	QueuedBytes    int
-	LostOldest     uint64 // deliveries dropped from its queue to make room, since the session was opened or loaded
-	LostNewest     uint64 // deliveries that found no room
+	LostOldest     uint64 // deliveries dropped from its queue to make way for later ones, since the session was opened or loaded
+	LostNewest     uint64 // deliveries that found the queue full
 	Overflowing    bool   // it loses deliveries at the moment
 	Persistent     bool
 	CredentialEnds time.Time
 }
 
-// SessionOverflow is a session that loses deliveries for want of room.
+// SessionOverflow is a session that loses deliveries for want of capacity.
 type SessionOverflow struct {
 	Key       string
 	Principal string // its key

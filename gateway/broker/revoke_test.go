@@ -341,7 +341,7 @@ func TestCutOrClosed(t *testing.T) {
 		sub.Subscribe(1, "s", 0)
 		body := strings.Repeat("x", 8<<10)
 		var r broker.Report
-		// A busy kernel takes the backlog late, after something was dropped; then there is more room to fill.
+		// A busy kernel takes the backlog late, after something was dropped; then there is more capacity to fill.
 		for r.Cut+r.Closed == 0 {
 			h.policy.change(func(p *policy) { p.read["user:sub"] = []string{"s"} })
 			h.recheck(only("user:sub"))

@@ -12,9 +12,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// A full member of a share is passed over while another has room; if all are full,
+// A full member of a share is passed over while another has capacity; if all are full,
 // one loses its oldest. Members that may not have a message lose nothing for it.
-func TestShareWithoutRoom(t *testing.T) {
+func TestShareWhoseMembersAreFull(t *testing.T) {
 	t.Parallel()
 	for _, qos := range []byte{1, 2} {
 		h := start(t, func(o *broker.Options) { o.QueueMessages = 2 })
@@ -25,7 +25,7 @@ func TestShareWithoutRoom(t *testing.T) {
 			h.offline(m)
 			members = append(members, m)
 		}
-		h.policy.change(func(p *policy) { p.read["user:m3"] = nil }) // has room and no right
+		h.policy.change(func(p *policy) { p.read["user:m3"] = nil }) // has capacity and no right
 		live, pub := h.client(5, "live"), h.client(5, "pub")
 		live.Subscribe(1, "a", 1)
 		for id := range uint16(4) {

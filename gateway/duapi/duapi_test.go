@@ -326,11 +326,11 @@ func TestConnectionsAreBounded(t *testing.T) {
 	first := <-accepted
 	select {
 	case <-accepted:
-		t.Error("a connection more than there is room for")
+		t.Error("a connection more than there are slots for")
 	case <-time.After(50 * time.Millisecond): // the time in which it would be wrong; nothing waits for it
 	}
 	_ = first.Close()
-	_ = first.Close() // gives its room back once
+	_ = first.Close() // gives its slot back once
 	second := <-accepted
 	if len(l.slots) != 1 {
 		t.Errorf("%d slots are taken", len(l.slots))

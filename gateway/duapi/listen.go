@@ -48,7 +48,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// limited accepts no more connections than there is room for.
+// limited accepts no more connections than there are slots.
 type limited struct {
 	net.Listener
 	slots  chan struct{}
@@ -56,7 +56,7 @@ type limited struct {
 	once   sync.Once
 }
 
-// Accept waits for room first: what is not accepted waits in the kernel.
+// Accept waits for a free slot first: what is not accepted waits in the kernel.
 func (l *limited) Accept() (net.Conn, error) {
 	select {
 	case l.slots <- struct{}{}:
@@ -71,7 +71,7 @@ func (l *limited) Accept() (net.Conn, error) {
 	return &counted{Conn: c, leave: sync.OnceFunc(func() { <-l.slots })}, nil
 }
 
-// Close also ends an Accept that waits for room.
+// Close also ends an Accept that waits for a slot.
 func (l *limited) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return l.Listener.Close()
@@ -82,7 +82,7 @@ type counted struct {
 	leave func()
 }
 
-// Close gives the room back, once.
+// Close gives the slot back, once.
 func (c *counted) Close() error {
 	defer c.leave()
 	return c.Conn.Close()

@@ -1,5 +1,5 @@
 // Package generation holds the values by which policy and registry pass between
-// the room that puts them into force (gateway/policy) and the one that keeps
+// the package that puts them into force (gateway/policy) and the one that keeps
 // them over a restart (gateway/store), so that neither needs to know the other.
 //
 // A generation is everything that the gateway decides by, at one version of

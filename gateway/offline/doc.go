@@ -9,6 +9,6 @@
 // Stages turns the age of the cache into one of four stages: fresh, stale,
 // restricted, expired (docs/spec/semantics.md 4.6). Others decide what a stage forbids.
 //
-// The package is a leaf: it imports no other room, reads no file and opens no
+// The package is a leaf: it imports no other package of the gateway, reads no file and opens no
 // connection. Everything in it may be used by many goroutines at once.
 package offline

@@ -314,7 +314,7 @@ func TestBounds(t *testing.T) {
 		if got := h.took(); len(got) != 3 || !strings.Contains(got[2], `"status":429`) {
 			t.Error(got)
 		}
-		// A request that waits already needs no room, and both get their answer.
+		// A request that waits already needs no capacity, and both get their answer.
 		if code := h.create("N2", "r4"); code != message.Success || h.store.len() != 3 {
 			t.Errorf("code %#x, %d records", code, h.store.len())
 		}
@@ -322,7 +322,7 @@ func TestBounds(t *testing.T) {
 		h.cloud.set(func() { h.cloud.err = nil })
 		time.Sleep(time.Minute)
 		h.want(h.took(), to("r1", 201, done("N1")), to("r2", 201, done("N2")), to("r4", 201, done("N2")))
-		// The room is given back.
+		// The capacity is given back.
 		if h.create("N6", "") != message.Success || h.create("N7", "") != message.Success {
 			t.Error("the bounds are not given back")
 		}
@@ -344,7 +344,7 @@ func TestNotStored(t *testing.T) {
 			t.Error(got, h.cloud.log())
 		}
 		if h.s.all != 0 {
-			t.Error("the room is not given back")
+			t.Error("the capacity is not given back")
 		}
 	})
 }

@@ -11,7 +11,7 @@ import (
 // alone, the key of their stream. Each batch is one transaction, so that a crash
 // leaves a message under one of the two keys. Before Run only.
 //
-// What cannot be written for want of space, or cannot be decoded, stays under its old
+// What cannot be written for want of disk space, or cannot be decoded, stays under its old
 // key, is not sent, and is tried again by a later start; Streams names its number, so
 // that no other message gets it.
 func (s *Store) adopt() error {

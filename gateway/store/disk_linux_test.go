@@ -237,9 +237,9 @@ func TestFullDiskIsSurvived(t *testing.T) {
 	c.kill()
 	empty()
 	if c, said := startChild(t, dir); said != "open 0 22000 <nil>" {
-		t.Errorf("with room again: %s", said)
+		t.Errorf("with free space again: %s", said)
 	} else if said := c.do("append 1"); said != "done  <nil>" {
-		t.Errorf("with room again: %s", said)
+		t.Errorf("with free space again: %s", said)
 	} else if said := c.do("remove 220"); said != "done  <nil>" {
 		t.Errorf("drained: %s", said)
 	} else if said := c.do("close"); said != "done  <nil>" {

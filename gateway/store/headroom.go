@@ -19,7 +19,7 @@ import (
 // A compaction writes its new tables before it removes the ones they replace,
 // on badger's goroutines and whenever badger decides to: it cannot be asked to
 // wait. The only way to stop the compactors is to close the directory and open it
-// without them. The directory then works, and grows, until space is free again;
+// without them. The directory then works, and grows, until disk space is free again;
 // this state is called quiet.
 
 const (
@@ -48,7 +48,7 @@ func (b *base) admit(ops []op) error {
 		need = max(b.opt.MinFree, floor) + b.head.count*removalSize
 		if b.opt.disk.ballastSpent.Load() {
 			// The ballast was given up so that the store could be opened or
-			// closed. New records must not use the space that it left.
+			// closed. New records must not use the disk space that it left.
 			need += uint64(b.opt.Ballast)
 		}
 	}
@@ -124,7 +124,7 @@ func (b *base) adapt(free uint64) error {
 	}
 	defer b.readers.unlock()
 	if quiet && !b.quiet && b.db != nil {
-		// The space may be low because a running compaction uses what was
+		// Free space may be low because a running compaction uses what was
 		// reserved for it. That is no reason to close the directory: closing
 		// waits for the compaction, and everybody else for the closing.
 		done := min(b.compactedBytes(), need)

@@ -45,7 +45,7 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 		t.Errorf("generation below the mark: %v", err)
 	}
 	if err := s.Cache().MarkDirty("full"); err != nil {
-		t.Errorf("the dirty mark must not need space: %v", err)
+		t.Errorf("the dirty mark must not need free space: %v", err)
 	}
 	if err := drop(0); err != nil {
 		t.Errorf("removal below the mark: %v", err)
@@ -56,7 +56,7 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 	}
 	free.Store(1 << 40)
 	if err := add(9); err != nil {
-		t.Errorf("with space again: %v", err)
+		t.Errorf("with free space again: %v", err)
 	}
 	stop()
 	s, _ = open(t, dir, o)
@@ -101,7 +101,7 @@ func TestRemovalsGoThroughBesideRefusedPuts(t *testing.T) {
 	}
 }
 
-// A running compaction uses up space that was reserved for it. The store must not stop
+// A running compaction uses up disk space that was reserved for it. The store must not stop
 // the compactors because of that: stopping waits for the compaction, and every commit
 // would wait with it.
 func TestCompactionTakesWhatWasFreeForIt(t *testing.T) {
@@ -125,7 +125,7 @@ func TestCompactionTakesWhatWasFreeForIt(t *testing.T) {
 	free.Store(enough + mib)
 	commit()
 	if b.quiet {
-		t.Fatal("no compactors though there is room for them")
+		t.Fatal("no compactors though there is disk space for them")
 	}
 	free.Store(enough - 7*mib)
 	output := filepath.Join(b.dir, "999999.sst") // not in use yet
@@ -139,7 +139,7 @@ func TestCompactionTakesWhatWasFreeForIt(t *testing.T) {
 	free.Store(enough - 9*mib)
 	commit()
 	if !b.quiet {
-		t.Error("not stopped though somebody else takes the room for its end")
+		t.Error("not stopped though somebody else takes the disk space for its end")
 	}
 }
 
@@ -287,7 +287,7 @@ func small(t *testing.T) (*Store, *atomic.Uint64) {
 	return s, free
 }
 
-func TestCompactorsStopAndStartWithTheRoomThereIs(t *testing.T) {
+func TestCompactorsStopAndStartWithTheFreeSpace(t *testing.T) {
 	s, free := small(t)
 	put := func() error { return outcomeOf(t, func(d func(error)) { s.Bucket("b").Put("k", []byte("v"), d) }) }
 	for _, step := range []struct {
@@ -297,12 +297,12 @@ func TestCompactorsStopAndStartWithTheRoomThereIs(t *testing.T) {
 		quiet  bool
 		commit bool
 	}{
-		{"room", 1 << 40, nil, false, true},
+		{"enough", 1 << 40, nil, false, true},
 		{"too little to compact", 45 << 20, nil, true, true},
 		{"none", 0, ErrDiskFull, true, true},
-		{"room, said by the tick", 1 << 40, nil, false, false},
+		{"enough, said by the tick", 1 << 40, nil, false, false},
 		{"filled by another, said by the tick", 40 << 20, nil, true, false},
-		{"room again", 1 << 40, nil, false, true},
+		{"enough again", 1 << 40, nil, false, true},
 	} {
 		free.Store(step.free)
 		if step.commit {
@@ -375,8 +375,8 @@ func TestSharedLockAdmitsAReaderAgain(t *testing.T) {
 }
 
 // What compactions can write is bounded by what is alive: a drained backlog
-// is compacted even if its tables are larger than the room there is.
-func TestDrainedStoreIsCompactedWithLittleRoom(t *testing.T) {
+// is compacted even if its tables are larger than the free disk space.
+func TestDrainedStoreIsCompactedWithLittleFreeSpace(t *testing.T) {
 	s, free := small(t)
 	payload := strings.Repeat("x", 60<<10)
 	noise := rand.NewChaCha8([32]byte{})

@@ -15,7 +15,7 @@ func (c *Cache) Version() (epoch, number uint64, ok bool) {
 	return c.head.Version.Epoch, c.head.Version.Number, true
 }
 
-// MarkDirty notes, in space allocated beforehand, that memory is ahead of the
+// MarkDirty notes, in disk space allocated beforehand, that memory is ahead of the
 // disk: a loss of rights was applied that could not be stored. It works on a
 // full disk and survives a power cut.
 func (c *Cache) MarkDirty(reason string) error {

@@ -227,7 +227,7 @@ func TestDoneRunsInSubmissionOrderAlsoForRefusals(t *testing.T) {
 	}
 }
 
-// Submissions that only remove are accepted however much waits: they make room, and
+// Submissions that only remove are accepted however much waits: they free disk space, and
 // nobody would submit them again.
 func TestRemovalsAreNeverTooMany(t *testing.T) {
 	s, err := Open(t.TempDir(), testOptions())

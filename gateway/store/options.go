@@ -32,7 +32,7 @@ type Options struct {
 	// Ballast is the size in bytes of the file that is given up when a start
 	// finds too little space. 0: DefaultBallast, negative: none.
 	Ballast int64
-	// Free measures the space available at a directory. Nil: statfs.
+	// Free measures the free disk space at a directory, in bytes. Nil: statfs.
 	Free func(dir string) (uint64, error)
 	// Now is the clock for names of quarantined directories. Nil: time.Now.
 	Now func() time.Time

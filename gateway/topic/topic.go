@@ -49,7 +49,7 @@ type Limits struct {
 	Levels int // at most
 }
 
-// DefaultLimits leaves room for a path of 32 spaces and a property bag.
+// DefaultLimits allows a path of 32 spaces and a property bag.
 func DefaultLimits() Limits { return Limits{Bytes: 4096, Levels: 48} }
 
 // Name checks a topic name: what a PUBLISH may carry.

@@ -216,7 +216,7 @@ func (s *Service) answer(id string, status int, query string, body []byte) {
 	s.o.Send(keyOf(id), s.message("$iothub/twin/res/"+strconv.Itoa(status)+"/?"+query, body, 0))
 }
 
-// Handle takes the requests that this room answers; done is called exactly
+// Handle takes the requests that this package answers; done is called exactly
 // once. False: m is for another service, and done is not called.
 func (s *Service) Handle(p *principal.Principal, session string, m *message.Message, done func(code byte)) bool {
 	switch m.Via.Handling {

@@ -149,7 +149,7 @@ func (s *Service) show(ctx context.Context, i *identity) {
 
 // flush sends the queued patches upstream, in order, until none is left or upstream is not
 // reachable. It returns true if the twin does not exist there at the moment. The patches are
-// then kept as long as there is room, because the twin may come back (the key is being rolled,
+// then kept as long as the queue has capacity, because the twin may come back (the key is being rolled,
 // the device is disabled for a while).
 func (s *Service) flush(ctx context.Context, i *identity) (absent bool) {
 	if s.o.Upstream == nil || i.rec.Local {

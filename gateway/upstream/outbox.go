@@ -235,7 +235,7 @@ func (b *Outbox) attach(f *flow) {
 // flow holds few, and all that wait; else it will be read back in its turn.
 func (b *Outbox) insert(it *item, m *message.Message) {
 	f := it.flow
-	b.remember(f) // it was forgotten if its last message made room for this one
+	b.remember(f) // it was forgotten if its last message made way for this one
 	b.enter(it.stream, it.seq, it.size)
 	it.cold = !it.volatile && (f.cold+f.writing > 0 || len(f.items)-f.head >= b.window())
 	if it.cold {

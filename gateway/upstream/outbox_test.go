@@ -105,7 +105,7 @@ func TestPromisedMessagesAreNeverDroppedForOthers(t *testing.T) {
 		}
 	}
 	if got := code(offer(t, b, msg("d", "x"))); got != "97 outbox-full" {
-		t.Errorf("a drop-oldest route took room from another: %s", got)
+		t.Errorf("a drop-oldest route took capacity from another: %s", got)
 	}
 }
 
@@ -306,9 +306,9 @@ func TestPropertiesCountAgainstTheQuota(t *testing.T) {
 	}
 }
 
-// The last waiting message of a device makes room for its next one: that one
+// The last waiting message of a device makes way for its next one: that one
 // must still find its way, whatever of the device was forgotten meanwhile.
-func TestAMessageThatTookTheLastOnesRoomIsSent(t *testing.T) {
+func TestAMessageThatReplacedTheLastOneIsSent(t *testing.T) {
 	for name, o := range map[string]Options{
 		"expired":     {Routes: []Route{{Name: "r", TTL: time.Minute}}},
 		"drop-oldest": {Routes: []Route{{Name: "r", Overflow: DropOldest}}},

@@ -12,7 +12,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic/mapping"
 )
 
-// Overflow is what happens to a message for which there is no room.
+// Overflow is what happens to a message for which the outbox has no capacity.
 type Overflow uint8
 
 // The overflow policies. Refuse is the default; the others exempt a route from the promise that nothing is lost.

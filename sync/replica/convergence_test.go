@@ -137,7 +137,7 @@ type copied struct {
 	replaces int
 	applies  int
 	full     wire.Full
-	applied  chan model.Version // told of every delta, if there is room
+	applied  chan model.Version // told of every delta, if the channel has capacity
 }
 
 func (c *copied) Replace(_ context.Context, f replica.Full) error {

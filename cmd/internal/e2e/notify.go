@@ -86,7 +86,7 @@ func texts(all []Notice) string {
 	return b.String()
 }
 
-// ShortDir is a temporary directory whose path leaves room for a socket's name.
+// ShortDir is a temporary directory whose path is short enough that a socket's name fits behind it.
 func ShortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "gh")

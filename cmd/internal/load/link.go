@@ -17,7 +17,7 @@ const (
 
 // maker is the part of a client that the writer asks.
 type maker interface {
-	// produce appends publishes to buf while there is room for them. wait is
+	// produce appends publishes to buf while it has capacity for them. wait is
 	// when to ask again: 0 at once, below 0 not before the link is woken.
 	produce(buf []byte) (out []byte, wait time.Duration)
 }

@@ -34,7 +34,7 @@ type Limits struct {
 }
 
 // DefaultLimits fit a complete twin (desired 32 KB, reported 32 KB, tags 8 KB,
-// depth 10; docs/spec/device-update.md 5.4) with room for escapes.
+// depth 10; docs/spec/device-update.md 5.4) with some more for escapes.
 func DefaultLimits() Limits { return Limits{Bytes: 512 << 10, Depth: 32, Values: 16384, Key: 4096} }
 
 // Parse reads exactly one value. The text must not be modified afterwards:

@@ -1,9 +1,9 @@
 // Package inspect answers what operators and reviewers ask over the admin
 // socket: how the gateway is, who is connected, why something is allowed or
-// refused, who can do what, and what looks wrong. It puts what the rooms know
+// refused, who can do what, and what looks wrong. It puts what the packages know
 // into the words of package admin, and keeps nothing of its own but a count.
 //
-// It may read values of several rooms (import rules: "readers"), each through an
+// It may read values of several packages (import rules: "readers"), each through an
 // interface declared here, and changes nothing except that an operator may end
 // connections (Disconnect) and ask for a sync (Sync). Every method may be
 // called from many goroutines at once; none waits, but for Sync and what reads the stored policy.

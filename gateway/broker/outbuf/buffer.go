@@ -40,7 +40,7 @@ type Config struct {
 	Reserve int           // bytes beyond it for acks and control frames
 	Write   time.Duration // a write without progress for this long ends the connection
 	Stall   time.Duration // how long publishers wait in all while the buffer stays full
-	// Drained, if set, is called by the writer after each write that left room.
+	// Drained, if set, is called by the writer after a write, if the buffer then has capacity.
 	Drained func()
 	// Writers counts the running writers, if set.
 	Writers *sync.WaitGroup
@@ -77,7 +77,7 @@ type Buffer struct {
 	corked   bool          // no writer starts until Uncork
 	closing  bool          // Close was called: what is pending is flushed
 	closed   bool          // nothing is written any more
-	freed    chan struct{} // closed when there is room again; nil: nobody waits
+	freed    chan struct{} // closed when there is capacity again; nil: nobody waits
 	stallEnd time.Time     // when publishers stop waiting for this stall; zero: there is none
 	deadline time.Time     // the write deadline that is set
 
@@ -132,7 +132,7 @@ type Result uint8
 // The results.
 const (
 	Taken    Result = iota
-	Full            // there is no room now
+	Full            // there is no capacity now
 	Closed          // the connection has ended
 	TooLarge        // the frame is larger than max and was not appended
 )

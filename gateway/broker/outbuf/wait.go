@@ -6,7 +6,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// WaitCapacity waits until a message would be taken; false if there is no room in time.
+// WaitCapacity waits until a message would be taken; false if there is no capacity in time.
 // All publishers to one full buffer together wait Config.Stall, and then not again
 // until it has drained; this one waits no longer than most. If most is 0 it does not
 // wait, but the stall begins all the same.
@@ -60,7 +60,7 @@ func (b *Buffer) WaitControl(d time.Duration) bool {
 	}
 }
 
-// freedChan is closed when there is room again; b.mu is held.
+// freedChan is closed when there is capacity again; b.mu is held.
 func (b *Buffer) freedChan() chan struct{} {
 	if b.freed == nil {
 		b.freed = make(chan struct{})

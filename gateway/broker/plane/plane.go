@@ -13,7 +13,7 @@
 //
 // Durability. A publisher's Ack is done when the outbox has it, when every
 // persistent session that gets it with QoS 1 or 2 has it, and when it is
-// stored as retained. It never depends on a receiver that has no room.
+// stored as retained. It never depends on a receiver whose queue is full.
 package plane
 
 import (

@@ -30,7 +30,7 @@ type Source struct {
 
 // target is one receiver of a publish.
 type target struct {
-	s *session.Session // nil: it may not have the message, or there is no room for it
+	s *session.Session // nil: it may not have the message, or its queue is full
 	d session.Delivery
 }
 
@@ -59,9 +59,9 @@ type work struct {
 var works = sync.Pool{New: func() any { return new(work) }}
 
 // Publish delivers m, which its publisher may publish, to everybody who may receive
-// it now, and stores it if it is to be retained and there is room. A code other than
+// it now, and stores it if it is to be retained and there is capacity. A code other than
 // success is only given for Source.Receiver: then nobody has got it. ack, which may be
-// nil, waits for what must be durable. A receiver without room loses a delivery by its
+// nil, waits for what must be durable. A receiver that is full loses a delivery by its
 // own policy (session.Session.Admit), and nobody else learns of it.
 // deferred: nothing has been done, because a receiver holds the publisher up (Source.MayDefer).
 func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code byte, deferred bool) {
@@ -224,7 +224,7 @@ func (p *Plane) reserve(w *work, m *message.Message) (any bool) {
 }
 
 // pick chooses the member of a share that gets m and takes quota in its queue. A full
-// one is passed over while another has room; if all are full, forced chooses. If no
+// one is passed over while another has capacity; if all are full, forced chooses. If no
 // member may have m, none is chosen.
 func (p *Plane) pick(w *work, k *pick, m *message.Message) {
 	for sub, offline := range k.members() {
@@ -241,7 +241,7 @@ func (p *Plane) pick(w *work, k *pick, m *message.Message) {
 }
 
 // forced lets the first member that may have m lose a delivery for it by its policy,
-// and chooses it; false if it has no room even so. It asks one member, once for each
+// and chooses it; false if it is full even so. It asks one member, once for each
 // message: by drop-newest each one asked would count m as lost, and by disconnect each
 // would end.
 func (p *Plane) forced(w *work, k *pick, m *message.Message) bool {
@@ -282,7 +282,7 @@ func (k *pick) members() iter.Seq2[*session.Sub, bool] {
 }
 
 // reserveIn takes quota in the queue of s. If s reads and falls behind, it first
-// holds the publisher up for a while. must tells to make room by its policy.
+// holds the publisher up for a while. must tells it to give something up by its policy.
 func (p *Plane) reserveIn(w *work, s *session.Session, m *message.Message, must bool) bool {
 	if out, crowded := s.Crowded(); crowded {
 		w.wait(out)
@@ -301,7 +301,7 @@ func (p *Plane) reserveIn(w *work, s *session.Session, m *message.Message, must 
 	return s.Reserve(m) || s.Expire(time.Now()) && s.Reserve(m)
 }
 
-// wait waits for room in an output buffer, within w.patience; false if there is none.
+// wait waits for capacity in an output buffer, within w.patience; false if there is none.
 func (w *work) wait(out *outbuf.Buffer) bool {
 	if out == nil || out.HasCapacity() {
 		return out != nil
@@ -318,7 +318,7 @@ func (w *work) wait(out *outbuf.Buffer) bool {
 func (p *Plane) deliver(w *work, s *session.Session, d session.Delivery, ack *session.Ack) session.Outcome {
 	o := s.Deliver(d, ack)
 	// Full is of QoS 0 only. More than once, because other publishers may take the
-	// room that becomes free.
+	// capacity that becomes free.
 	for o == session.Full && w.wait(s.Buffer()) {
 		o = s.Deliver(d, ack)
 	}
@@ -365,7 +365,7 @@ func (p *Plane) Redeliver(gone *session.Sub, m *message.Message) {
 
 // deliverShared delivers m to the member that was picked. If none was, or that one
 // cannot have m any more, it goes to another member that may receive it now: a
-// connected one first, and one with room before one that loses a delivery for it (forced).
+// connected one first, and one with capacity before one that loses a delivery for it (forced).
 func (p *Plane) deliverShared(w *work, k *pick, m *message.Message, ack *session.Ack) {
 	if k.s != nil && p.deliver(w, k.s, k.d, ack) == session.Delivered {
 		return

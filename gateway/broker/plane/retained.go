@@ -50,7 +50,7 @@ func crowdsOut(own, grown, total, most int64) bool {
 
 // put stores m in place of what its topic has, or removes that if m has an empty
 // payload (OASIS MQTT 5.0, 3.3.1.3). It returns "", or the reason why there is no
-// room for m; fair applies crowdsOut as well. If something changed, put calls then
+// capacity for m; fair applies crowdsOut as well. If something changed, put calls then
 // with r.mu held, so that the vault is told of changes in the order in which they
 // were made.
 func (r *retained) put(m *message.Message, most portion, fair bool, then func()) (full string) {
@@ -147,7 +147,7 @@ func (p *Plane) mostRetained() portion {
 // retain stores m as the retained message of its topic, or removes that one; ack
 // waits for the vault. then runs in the same step, with p.kept.mu held: no Replay
 // looks between the change and then.
-// If there is no room it is counted, and m is delivered and not kept.
+// If there is no capacity it is counted, and m is delivered and not kept.
 func (p *Plane) retain(m *message.Message, ack *session.Ack, then func()) {
 	keep := func() {
 		then()

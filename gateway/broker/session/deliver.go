@@ -25,7 +25,7 @@ type Delivery struct {
 // Outcome of a delivery.
 type Outcome uint8
 
-// The outcomes. Full is of QoS 0 only: the output buffer has no room, and the
+// The outcomes. Full is of QoS 0 only: the output buffer is full, and the
 // caller may wait for it (Session.Buffer) and try again. Offline is of QoS 0, and
 // of a session that ends with its connection.
 const (
@@ -327,7 +327,7 @@ func (s *Session) expires(e *Entry) {
 	}
 }
 
-// Expire drops what waits and has expired, so that it takes no room from what comes,
+// Expire drops what waits and has expired, so that it takes no capacity from what comes,
 // and tells whether there was anything. It does not search before s.soonest.
 func (s *Session) Expire(now time.Time) bool {
 	s.mu.Lock()

@@ -20,7 +20,7 @@ type Info struct {
 	Queued        int // deliveries that wait
 	Bytes         int // of both
 	Lost          Lost
-	Losing        bool // it loses deliveries at the moment, for want of room
+	Losing        bool // it loses deliveries at the moment, for want of capacity
 	Persistent    bool
 	Expiry        time.Duration
 }

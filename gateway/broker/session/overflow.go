@@ -8,29 +8,29 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Overflow is what is given up when a delivery finds no room (docs/spec/semantics.md 6.4).
+// Overflow is what is given up when a delivery finds the queue full (docs/spec/semantics.md 6.4).
 type Overflow uint8
 
 // The policies.
 const (
 	DropOldest Overflow = iota // the oldest delivery of the publisher that holds most of the queue
-	DropNewest                 // the delivery that finds no room
+	DropNewest                 // the delivery that finds the queue full
 	Disconnect                 // the session: it ends, and what it held is forgotten
 )
 
-// Reasons by which what is lost for want of room is counted.
+// Reasons by which what is lost for want of capacity is counted.
 const (
 	lostOldest = "session-overflow-oldest"
 	lostNewest = "session-overflow-newest"
 )
 
-// Lost is how many deliveries a session lost for want of room.
+// Lost is how many deliveries a session lost for want of capacity.
 type Lost struct {
-	Oldest uint64 // dropped by DropOldest, to make room for later ones
-	Newest uint64 // that found no room, or were the last of a queue when another session needed the room
+	Oldest uint64 // dropped by DropOldest, to make way for later ones
+	Newest uint64 // that found the queue full, or were the last of a queue when another session needed the capacity
 }
 
-// Episode is a time in which a session loses deliveries for want of room: from the
+// Episode is a time in which a session loses deliveries for want of capacity: from the
 // first one until its queue is at most a quarter full, or the session ends.
 type Episode struct {
 	Session *Session
@@ -41,7 +41,7 @@ type Episode struct {
 }
 
 // Admit takes quota for one more delivery of QoS 1 or 2, as Reserve does. If there
-// is no room, somebody loses a delivery for it by the policy: the session itself; if
+// is no capacity, somebody loses a delivery for it by the policy: the session itself; if
 // the share of its principal is used up, that principal's fullest session; if that of all
 // sessions is, the fullest session of the principal that holds most. It returns
 // false if the new delivery is the one that is lost, or if s may not have it anyway:
@@ -89,7 +89,7 @@ func (st *Store) evict(s *Session, size int64) bool {
 		}
 	}
 	if len(losers) == 0 {
-		return s.Alive() // room has come meanwhile
+		return s.Alive() // its queue has capacity meanwhile
 	}
 	s.losesNewest()
 	return false
@@ -176,14 +176,14 @@ func (s *Session) shed(by Overflow) bool {
 	return true
 }
 
-// losesNewest counts a delivery that found no room.
+// losesNewest counts a delivery that found the queue full.
 func (s *Session) losesNewest() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lose(lostNewest)
 }
 
-// lose counts a delivery that is lost for want of room; s.mu is held.
+// lose counts a delivery that is lost for want of capacity; s.mu is held.
 func (s *Session) lose(reason string) {
 	s.store.c.Drop(reason)
 	if s.dead {

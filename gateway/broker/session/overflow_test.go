@@ -62,7 +62,7 @@ func waiting(s *Session) []string {
 }
 
 // A noisy publisher loses its own oldest, however many a quiet one has waiting; what
-// has a packet identifier stays, and the episode ends when there is room again.
+// has a packet identifier stays, and the episode ends when there is capacity again.
 func TestOverflowTakesFromWhoHoldsMost(t *testing.T) {
 	t.Parallel()
 	var h heard

@@ -90,8 +90,8 @@ type Session struct {
 	seq        uint64
 	left       []Left   // once dead: see TakeLeft
 	fair       *fair    // from the first overflow until the queue is empty, or nil
-	lost       Lost     // for want of room, since the session was opened or loaded
-	over       *Episode // while it loses deliveries for want of room, or nil
+	lost       Lost     // for want of capacity, since the session was opened or loaded
+	over       *Episode // while it loses deliveries for want of capacity, or nil
 
 	// What queue, held and window hold, and what Reserve has promised to publishers
 	// whose delivery has not come yet. Changed without mu.

@@ -26,7 +26,7 @@ type Config struct {
 	PrincipalBytes            int64 // of all sessions of one principal; 0: as TotalQueueBytes
 	TotalQueueBytes           int64 // of all
 	Overflow                  Overflow
-	// Publishers wait for the room of one connected session at most HoldUp in any HoldUpWindow.
+	// Publishers wait for the capacity of one connected session at most HoldUp in any HoldUpWindow.
 	HoldUp, HoldUpWindow time.Duration
 	MaxSessions          int // of one principal; 0: any number
 

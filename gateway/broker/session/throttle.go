@@ -35,7 +35,7 @@ type Publisher struct {
 // publisher's ends. No lock may be held.
 //
 // Nobody waits for a client whose own connection is not read at the moment (Paused): its
-// acknowledgements, which would make room, are not read either.
+// acknowledgements, which would free capacity, are not read either.
 func (s *Session) Await(p Publisher) time.Duration {
 	if !s.Slows(p.Session) {
 		return 0
@@ -63,7 +63,7 @@ func (s *Session) Await(p Publisher) time.Duration {
 }
 
 // Slows tells whether from, which publishes, would wait in Await. It costs two atomic
-// loads while the queue has room.
+// loads while the queue has capacity.
 func (s *Session) Slows(from *Session) bool {
 	if from == nil || from == s || !s.above(3, 4) || s.paused.Load() || !s.Connected() {
 		return false
