@@ -24,6 +24,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/health/warnings"
 	"github.com/gatehouse/gatehouse/gateway/identity"
 	"github.com/gatehouse/gatehouse/gateway/identity/jwks"
 	"github.com/gatehouse/gatehouse/gateway/message"
@@ -58,14 +59,26 @@ type Options struct {
 	rehearsal bool
 }
 
-// daemon is the plugged house. Everything in it is built by build and started
-// by Run; nothing changes after that but what the rooms themselves change.
+// daemon is the plugged house. Everything in it is built by build and started by run; nothing of it
+// is replaced after that, and what changes stands in live.
 type daemon struct {
-	cfg     config.Config
+	cfg     config.Config // of the start; what a reload took over is in inForce
 	opts    Options
 	log     *slog.Logger
 	started time.Time
 
+	reports
+	core
+	devices
+	outward
+	live
+
+	doors     doors
+	inspector *inspect.Inspector
+}
+
+// reports are what every other part reports to, and the time by which it does.
+type reports struct {
 	clock    *offline.Clock
 	staging  *offline.Stages
 	health   *health.Tracker
@@ -74,34 +87,45 @@ type daemon struct {
 	audit    *audit.Log
 	ledger   *audit.Ledger
 	notify   *systemd.Notifier
+}
 
-	store     *store.Store
-	policy    *policy.Policy
-	keys      *jwks.Keyring
-	identity  *identity.Authenticator
-	access    *access.Control
-	broker    *broker.Broker
-	doors     doors
+// core is what stores, decides and carries: a gateway with nothing above it and no Device Update.
+type core struct {
+	store    *store.Store
+	policy   *policy.Policy
+	keys     *jwks.Keyring
+	identity *identity.Authenticator
+	access   *access.Control
+	broker   *broker.Broker
+}
+
+// devices are the services that devices ask by topics.
+type devices struct {
 	guard     *update.Guard
 	rights    *access.Deployments
 	twins     *twins.Service
 	registrar *registry.Service
-	cloud     *client.Client // nil without a management API
-	outbox    *upstream.Outbox
-	uplink    uplink
-	hub       *downlink.Link // nil unless upstream is an IoT Hub
-	replica   *replica.Replica
-	inspector *inspect.Inspector
-	synced    chan struct{} // closed by noteSync
-	noteSync  func()        // the first sync has ended, well or not
-	idle      []func()      // end the cloud connections that nobody uses any more
+}
 
-	level   *slog.LevelVar                // of the log
-	inForce atomic.Pointer[config.Config] // cfg, with what a reload took over
-	serving atomic.Bool                   // READY=1 was sent
+// outward are the links to the cloud and upstream. Each is nil where the configuration has none.
+type outward struct {
+	cloud   *client.Client
+	replica *replica.Replica
+	outbox  *upstream.Outbox
+	uplink  uplink
+	hub     *downlink.Link // nil unless upstream is an IoT Hub
+	idle    []func()       // end the cloud connections that nobody uses any more
+}
+
+// live is what changes while the daemon runs: by a reload, or by how far the start has come.
+type live struct {
+	level    *slog.LevelVar                // of the log
+	inForce  atomic.Pointer[config.Config] // cfg, with what a reload took over
+	serving  atomic.Bool                   // READY=1 was sent
+	synced   chan struct{}                 // closed by noteSync
+	noteSync func()                        // the first sync has ended, well or not
 
 	acceptErrors uint64 // when acceptance was last asked; the watchdog's
-
 }
 
 // uplink is the link to what is upstream, whatever its mode.
@@ -148,7 +172,8 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 	if o.rehearsal {
 		handler = slog.DiscardHandler
 	}
-	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now(), level: level, synced: make(chan struct{})}
+	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now()}
+	d.level, d.synced = level, make(chan struct{})
 	d.noteSync = sync.OnceFunc(func() { close(d.synced) })
 	d.inForce.Store(&d.cfg)
 	d.health = health.New(o.Now)
@@ -173,7 +198,18 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 		return nil, err
 	}
 	undo = append(undo, d.store)
-	for _, step := range []func() error{d.buildRecords, d.buildPolicy, d.buildIdentity, d.buildHub, d.buildMessages, d.buildUpdates, d.buildUplink, d.buildSync, d.buildRegistry, d.buildInspector} {
+	for _, step := range []func() error{
+		d.buildReports,
+		d.buildPolicy,
+		d.buildIdentity,
+		d.buildHub,
+		d.buildMessages,
+		d.buildUpdates,
+		d.buildUplink,
+		d.buildSync,
+		d.buildRegistry,
+		d.buildInspector,
+	} {
 		if err = step(); err != nil {
 			return nil, err
 		}
@@ -189,8 +225,8 @@ func (d *daemon) openStore() (*store.Store, error) {
 	return store.Open(string(d.cfg.State.Dir), o)
 }
 
-// buildRecords makes clock, audit, metrics: what everything else reports to.
-func (d *daemon) buildRecords() error {
+// buildReports makes clock, audit, metrics: what everything else reports to.
+func (d *daemon) buildReports() error {
 	d.clock = offline.NewClock(offline.ClockOptions{
 		System:       d.opts.Now,
 		Mark:         d.store.Cache().HighWater(),
@@ -199,18 +235,28 @@ func (d *daemon) buildRecords() error {
 		CloudInDoubt: d.cloudClockDoubt,
 	})
 	ages := d.cfg.Offline
-	d.staging = offline.NewStages(d.clock, offline.Limits{Stale: ages.Stale, Restricted: ages.Restricted, Expired: ages.Expired}, d.stageChanged)
+	d.staging = offline.NewStages(d.clock, offline.Limits{Stale: ages.Stale, Restricted: ages.Restricted, Expired: ages.Expired},
+		d.stageChanged)
 	d.registry = metrics.NewRegistry()
 	var err error
-	if d.metrics, err = metrics.New(d.registry, metrics.Build{Version: d.opts.Version, GoVersion: runtime.Version()}, metrics.Sources{Snapshot: func() metrics.Snapshot { return d.inspector.Gauges() }}); err != nil {
+	d.metrics, err = metrics.New(
+		d.registry,
+		metrics.Build{Version: d.opts.Version, GoVersion: runtime.Version()},
+		metrics.Sources{Snapshot: func() metrics.Snapshot { return d.inspector.Gauges() }},
+	)
+	if err != nil {
 		return err
 	}
 	a := d.cfg.Audit
 	d.audit = audit.New(audit.Options{
-		Logger: d.log, File: string(a.File), MaxSize: int64(a.MaxSize), Keep: a.Keep, Rate: a.RatePerPrincipal, Ring: a.Ring, Now: d.opts.Now,
-		FileError: func(err error) {
-			d.health.Set(err != nil, "audit-file", health.Degraded, fmt.Sprint("the audit file cannot be written: ", err), "free space or mend the permissions of audit.file; records still go to the log")
-		},
+		Logger:    d.log,
+		File:      string(a.File),
+		MaxSize:   int64(a.MaxSize),
+		Keep:      a.Keep,
+		Rate:      a.RatePerPrincipal,
+		Ring:      a.Ring,
+		Now:       d.opts.Now,
+		FileError: func(err error) { warnings.AuditFile(d.health, err) },
 	})
 	d.ledger = audit.NewLedger(d.audit, d.metrics, func() string { return d.policy.Index().Version().String() })
 	return nil
@@ -231,22 +277,26 @@ func (d *daemon) buildPolicy() error {
 		d.policy.Adopt(g)
 		_, dirty := d.store.Cache().Dirty()
 		d.staging.Confirm(g.Taken, dirty)
-		d.health.Set(dirty, "cache-dirty", health.Failing, "the last change of rights could not be stored before the gateway stopped", "free space on the state directory; a full sync mends it")
+		warnings.LossesNotKept(d.health, dirty)
 	case errors.Is(err, store.ErrEmpty), errors.Is(err, store.ErrCorrupt):
-		d.health.Raise("cache-empty", health.Failing, "no policy is known yet: everything is denied", "see that cloud.management can be reached; gatehousectl sync")
+		warnings.NoPolicy(d.health)
 	default:
 		return err
 	}
 	for _, q := range d.store.Quarantined() {
-		d.health.Raise("store-quarantined-"+q.Store, health.Degraded, fmt.Sprintf("the %s store was damaged (%s) and was set aside at %s", q.Store, q.Reason, q.MovedTo), "look at the disk's health; remove the directory when it is no longer wanted")
+		warnings.Quarantined(d.health, q.Store, q.Reason, q.MovedTo)
 	}
 	d.access = access.New(access.Options{
-		Facts: d.policy.Facts, Stage: d.staging.Stage,
-		Site: d.cfg.Instance.Site, HubScope: d.cfg.Instance.Hub.ARMScope, InstanceScope: d.cfg.Instance.DeviceUpdate.ARMScope,
-		DeviceSelfGrant: d.cfg.Access.DeviceSelfGrant, KeepAfterExpiry: d.cfg.Offline.KeepAfterExpiry,
+		Facts:           d.policy.Facts,
+		Stage:           d.staging.Stage,
+		Site:            d.cfg.Instance.Site,
+		HubScope:        d.cfg.Instance.Hub.ARMScope,
+		InstanceScope:   d.cfg.Instance.DeviceUpdate.ARMScope,
+		DeviceSelfGrant: d.cfg.Access.DeviceSelfGrant,
+		KeepAfterExpiry: d.cfg.Offline.KeepAfterExpiry,
 	})
 	if d.cfg.Access.Map != "" {
-		topicMap, problems := loadTopicMap(&d.cfg)
+		topicMap, problems := access.LoadTopicMap(string(d.cfg.Access.Map))
 		if len(problems) > 0 {
 			return problems[0]
 		}
@@ -257,19 +307,37 @@ func (d *daemon) buildPolicy() error {
 
 // buildMessages makes the broker and what it keeps messages in.
 func (d *daemon) buildMessages() error {
-	s, vault := d.cfg.Sessions, d.store.Vault()
+	s, l, vault := d.cfg.Sessions, d.cfg.Limits, d.store.Vault()
 	o := broker.Options{
-		Listeners: d.doors.mqtt, Authenticator: d.identity, Access: liveAccess{&access.Live{Control: d.access, Still: d.identity.Still, Decided: d.metrics.Decided}},
-		Services: services{d.answer}, Outbox: d.entrance(), Vault: broker.Vault{Sessions: vault, Queues: vault, Retained: vault, Wills: vault}, Auditor: d.ledger, Log: d.log,
-		QueueMessages: s.QueueMessages, QueueBytes: int(s.QueueBytes), TotalQueueBytes: int64(s.TotalBytes),
-		PrincipalBytes: int64(float64(s.TotalBytes) * s.PrincipalShare), Overflow: overflows[s.Overflow], Overflowing: d.sessionsOverflow,
-		HoldUp: s.Stall, HoldUpWindow: s.SlowLimit,
-		MaxRetained: s.Retained, MaxRetainedBytes: int64(s.RetainedBytes), MaxSessionExpiry: s.MaxExpiry, RefuseHold: d.cfg.Outbox.RefuseAfter,
+		Listeners:         d.doors.mqtt,
+		Authenticator:     d.identity,
+		Access:            liveAccess{&access.Live{Control: d.access, Still: d.identity.Still, Decided: d.metrics.Decided}},
+		Services:          services{d.answer},
+		Outbox:            d.entrance(),
+		Vault:             broker.Vault{Sessions: vault, Queues: vault, Retained: vault, Wills: vault},
+		Auditor:           d.ledger,
+		Log:               d.log,
+		QueueMessages:     s.QueueMessages,
+		QueueBytes:        int(s.QueueBytes),
+		TotalQueueBytes:   int64(s.TotalBytes),
+		PrincipalBytes:    int64(float64(s.TotalBytes) * s.PrincipalShare),
+		Overflow:          overflows[s.Overflow],
+		Overflowing:       func(list []broker.SessionOverflow) { warnings.SessionOverflow(d.health, list) },
+		HoldUp:            s.Stall,
+		HoldUpWindow:      s.SlowLimit,
+		MaxRetained:       s.Retained,
+		MaxRetainedBytes:  int64(s.RetainedBytes),
+		MaxSessionExpiry:  s.MaxExpiry,
+		RefuseHold:        d.cfg.Outbox.RefuseAfter,
+		MaxPacket:         int(l.MaxPacket),
+		MaxTopic:          l.MaxTopicLength,
+		MaxLevels:         l.MaxTopicLevels,
+		MaxSubscriptions:  l.MaxFilters,
+		ReceiveMaximum:    l.ReceiveMaximum,
+		TopicAliasMaximum: l.TopicAliasMaximum,
+		Buffer:            int(l.WriteBuffer),
+		MaxKeepAlive:      l.MaxKeepAlive,
 	}
-	l := d.cfg.Limits
-	o.MaxPacket, o.MaxTopic, o.MaxLevels = int(l.MaxPacket), l.MaxTopicLength, l.MaxTopicLevels
-	o.MaxSubscriptions, o.ReceiveMaximum, o.TopicAliasMaximum = l.MaxFilters, l.ReceiveMaximum, l.TopicAliasMaximum
-	o.Buffer, o.MaxKeepAlive = int(l.WriteBuffer), l.MaxKeepAlive
 	if d.hub != nil {
 		o.Presence = d.hub
 	}
@@ -279,6 +347,13 @@ func (d *daemon) buildMessages() error {
 	var err error
 	d.broker, err = broker.New(o)
 	return err
+}
+
+// overflows are the policies of sessions.overflow, as the broker has them.
+var overflows = map[string]broker.Overflow{
+	config.OverflowDropOldest: broker.DropOldest,
+	config.OverflowDropNewest: broker.DropNewest,
+	config.OverflowDisconnect: broker.EndSession,
 }
 
 // liveAccess is the topic map as the broker asks it.
@@ -303,9 +378,7 @@ func (d *daemon) buildUpdates() error {
 		if err != nil {
 			return fmt.Errorf("deviceUpdate.rootKeyPackage: %w", err)
 		}
-		d.health.Set(older, "root-key-package", health.Degraded,
-			"deviceUpdate.rootKeyPackage is older than the package seen last, which stays in use",
-			"put the newest package there; what a later one disabled stays disabled")
+		warnings.RootKeyPackage(d.health, older)
 	}
 	as := d.cfg.Instance.DeviceUpdate.Principal
 	d.rights = d.access.Deployments(model.Identity{Kind: model.ServicePrincipalID, Object: as.ObjectID, Tenant: as.TenantID}, d.clock.Now)
@@ -325,9 +398,18 @@ func (d *daemon) buildUpdates() error {
 		return err
 	}
 	d.twins = twins.New(twins.Options{
-		Upstream: d.twinLink(), Store: d.store.Bucket("twins"), Guard: d.guard, Local: d.guard.Local,
-		Send: d.sendPrivate, SendSession: d.broker.SendSession, Present: d.present, Owner: d.ownerOf, Initiator: access.Initiator,
-		Self: d.self(), Log: d.log, Now: d.clock.Now,
+		Upstream:    d.twinLink(),
+		Store:       d.store.Bucket("twins"),
+		Guard:       d.guard,
+		Local:       d.guard.Local,
+		Send:        d.sendPrivate,
+		SendSession: d.broker.SendSession,
+		Present:     d.present,
+		Owner:       d.ownerOf,
+		Initiator:   access.Initiator,
+		Self:        d.self(),
+		Log:         d.log,
+		Now:         d.clock.Now,
 	})
 	return d.twins.Load()
 }

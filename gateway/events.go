@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/health/warnings"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/policy"
@@ -30,20 +30,13 @@ func (d *daemon) healthChanged(c health.Change) {
 }
 
 func (d *daemon) clockAlarm(raised bool, ahead time.Duration) {
-	d.health.Set(raised, "clock-jump", health.Degraded,
-		fmt.Sprintf("the system clock is %s ahead of what the cloud last confirmed", ahead.Round(time.Minute)),
-		"check the clock (timedatectl); the offline stage does not follow it until the cloud confirms the time")
+	warnings.ClockJump(d.health, raised, ahead)
 }
 
 // cloudClockDoubt is the alarm for a cloud that is far from the mark of time.
 func (d *daemon) cloudClockDoubt(raised bool, ahead time.Duration) {
-	text := fmt.Sprintf("the cloud says that it is %s later than this gateway knows; that is not believed until another connection confirms it", ahead.Round(time.Minute))
-	if ahead < 0 {
-		text = fmt.Sprintf("this gateway reckons %s ahead of the cloud: a wrong time was believed once, and credentials end too early", (-ahead).Round(time.Minute))
-	}
-	d.health.Set(raised, "cloud-clock", health.Degraded, text,
-		"check this machine's clock (timedatectl) and the cloud's; once this machine's is right: gatehousectl reset-clock")
-	d.ledger.Audit(message.AuditRecord{Time: d.clock.Now(), Event: "clock", Allowed: !raised, Reason: "cloud-clock", Detail: fmt.Sprintf("the cloud is ahead by %s, in doubt: %t", ahead.Round(time.Second), raised), Count: 1})
+	warnings.CloudClock(d.health, raised, ahead)
+	d.ledger.ClockInDoubt(d.clock.Now(), raised, ahead)
 }
 
 // resetClock is an operator's word that the mark of time is wrong.
@@ -51,7 +44,7 @@ func (d *daemon) resetClock(context.Context) (admin.ClockResult, error) {
 	was, now := d.clock.Reset()
 	d.staging.NotAfter(now)
 	err := d.store.Cache().ResetHighWater(now)
-	d.ledger.Audit(message.AuditRecord{Time: now, Event: "clock", Allowed: true, Reason: "operator", Detail: fmt.Sprintf("the mark of time was reset from %s", was.UTC().Format(time.RFC3339)), Count: 1})
+	d.ledger.ClockReset(now, was)
 	if d.replica != nil {
 		d.replica.Wake() // the cloud says at once whether the cache is current
 	}
@@ -62,14 +55,9 @@ func (d *daemon) resetClock(context.Context) (admin.ClockResult, error) {
 func (d *daemon) stageChanged(from, to offline.Stage, age time.Duration) {
 	d.log.Info("offline stage", "from", from.String(), "to", to.String(), "age", age.Round(time.Second))
 	if d.ledger != nil {
-		d.ledger.Audit(message.AuditRecord{Time: d.clock.Now(), Event: "stage", Allowed: true, Reason: to.String(), Detail: "was " + from.String(), Count: 1})
+		d.ledger.Stage(d.clock.Now(), from, to)
 	}
-	severity := health.Degraded
-	if to == offline.Expired {
-		severity = health.Failing
-	}
-	d.health.Set(to != offline.Fresh, "cache-age", severity, fmt.Sprintf("the policy is %s: the cloud last confirmed it %s ago", to, age.Round(time.Second)),
-		"see that cloud.management can be reached (gatehousectl sync says what fails)")
+	warnings.PolicyAge(d.health, to, age)
 	if !d.served() || from < offline.Restricted && to < offline.Restricted {
 		return
 	}
@@ -103,7 +91,7 @@ type policyEffects struct{ d *daemon }
 
 // Problems implements policy.Effects.
 func (e policyEffects) Problems(policy []authz.Problem, registry []device.Problem) {
-	e.d.policyProblems(policy, registry)
+	warnings.Refused(e.d.health, policy, registry)
 }
 
 // Revoke implements policy.Effects.
@@ -117,27 +105,19 @@ func (e policyEffects) Forget(gone []device.Departed) { e.d.forget(gone) }
 // Changed implements policy.Effects.
 func (e policyEffects) Changed(c policy.Change) { e.d.policyChanged(c) }
 
-func (d *daemon) policyProblems(policy []authz.Problem, topology []device.Problem) {
-	d.health.Set(len(policy) > 0, "policy-problems", health.Degraded, health.Listed("parts of the policy grant nothing", policy), "gatehousectl assignments shows them; correct them in the cloud")
-	d.health.Set(len(topology) > 0, "topology-problems", health.Degraded, health.Listed("records of the registry are refused", topology), "correct the records in the cloud: device ids, hardware ids and thumbprints are unique")
-}
-
 // policyChanged is called after a change took effect.
 func (d *daemon) policyChanged(c policy.Change) {
 	d.metrics.Revoked(c.Revocation)
 	if d.hub != nil {
 		d.hub.RegistryChanged()
 	}
+	warnings.PolicyStored(d.health, c.Stored)
 	if c.Stored {
-		d.health.Clear("cache-empty")
-		d.health.Clear("cache-dirty")
 		d.heard()
-	} else {
-		d.health.Raise("cache-dirty", health.Failing, "a change of rights could not be stored: only its losses are in force", "free space on the state directory")
 	}
-	detail := fmt.Sprintf("from %s in %s, revocation confirmed after %s", c.From, c.Took.Round(time.Microsecond), c.Revocation.Round(time.Microsecond))
-	d.ledger.Audit(message.AuditRecord{Time: d.clock.Now(), Event: "sync", Allowed: true, Reason: "policy-changed", Detail: detail, Version: c.To.String(), Count: 1})
-	d.log.Info("policy changed", "from", c.From.String(), "to", c.To.String(), "full", c.Full, "took", c.Took, "revocation", c.Revocation)
+	d.ledger.PolicyChanged(d.clock.Now(), c.From, c.To, c.Took, c.Revocation)
+	d.log.Info("policy changed",
+		"from", c.From.String(), "to", c.To.String(), "full", c.Full, "took", c.Took, "revocation", c.Revocation)
 }
 
 // everyone is true of every principal: the rights of all may have changed.
@@ -164,7 +144,7 @@ func (d *daemon) forget(gone []device.Departed) {
 		id := was.Name
 		d.broker.Forget(func(p *principal.Principal) bool { return p.OfRecord(was.Name, was.ID) })
 		d.twins.Forget(id) // and the guard's record, each after what it is doing
-		d.ledger.Audit(message.AuditRecord{Time: d.clock.Now(), Event: "revoke", Allowed: true, Principal: "device:" + id, Reason: "device-deleted", Detail: "sessions, queued and retained messages, twin and deployment state are gone", Count: 1})
+		d.ledger.DeviceGone(d.clock.Now(), id)
 	}
 }
 
@@ -193,7 +173,7 @@ func (d *daemon) answer(p *principal.Principal, session string, m *message.Messa
 	if d.twins.Handle(p, session, m, done) || d.registrar.Handle(p, session, m, done) {
 		return
 	}
-	d.ledger.Audit(message.AuditRecord{Time: d.clock.Now(), Event: "publish", Principal: p.Key, Topic: m.Topic, Reason: "not-served", Detail: "no service answers this", Count: 1})
+	d.ledger.NotServed(d.clock.Now(), p.Key, m.Topic)
 	done(message.ImplementationSpecificError)
 }
 

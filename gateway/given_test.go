@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -127,4 +128,32 @@ func rooms(t *testing.T) []*types.Package {
 		list = append(list, p)
 	}
 	return list
+}
+
+// rootLines is how many lines the root may have beside its tests, its figure rounded up: what is not
+// wiring belongs to the room whose idea it is, so this number only falls.
+const rootLines = 1650
+
+func TestTheRootOnlyFalls(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := 0
+	for _, f := range files {
+		if strings.HasSuffix(f, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += strings.Count(string(text), "\n")
+	}
+	if lines > rootLines {
+		t.Errorf("%d lines, at most %d: move out what is not wiring", lines, rootLines)
+	}
+	if lines < rootLines-100 {
+		t.Errorf("%d lines: lower rootLines, which is %d, so that they are not taken back", lines, rootLines)
+	}
 }

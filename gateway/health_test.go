@@ -27,18 +27,20 @@ func warned(d *daemon, name string) string {
 // A refused role and a record that collides are named, so that whoever wonders
 // why something is denied finds it.
 func TestHealthNamesWhatIsRefused(t *testing.T) {
-	d := &daemon{health: health.New(nil)}
-	odd := model.Role{ID: space.NewID(), Name: "Odd", Permissions: []model.Permission{{Actions: model.Read, Condition: "@Resource.Owner == 'me'"}}}
+	d := &daemon{reports: reports{health: health.New(nil)}}
+	odd := model.Role{ID: space.NewID(), Name: "Odd",
+		Permissions: []model.Permission{{Actions: model.Read, Condition: "@Resource.Owner == 'me'"}}}
 	_, policy := authz.Compile(model.Snapshot{Roles: append(model.SystemRoles(), odd)})
-	_, topology := device.NewTopology(device.Data{Devices: []device.Device{{ID: space.ID{1}, HubID: "same"}, {ID: space.ID{2}, HubID: "same"}}}, device.Options{})
-	d.policyProblems(policy, topology)
+	_, topology := device.NewTopology(device.Data{Devices: []device.Device{{ID: space.ID{1}, HubID: "same"},
+		{ID: space.ID{2}, HubID: "same"}}}, device.Options{})
+	policyEffects{d}.Problems(policy, topology)
 	if text := warned(d, "policy-problems"); !strings.Contains(text, "Odd") || !strings.Contains(text, odd.ID.String()) {
 		t.Errorf("the refused role is not named: %q", text)
 	}
 	if text := warned(d, "topology-problems"); !strings.Contains(text, (space.ID{1}).String()) || !strings.Contains(text, "duplicate-hub-id") {
 		t.Errorf("the refused records are not named: %q", text)
 	}
-	d.policyProblems(nil, nil)
+	policyEffects{d}.Problems(nil, nil)
 	if len(d.health.Report().Warnings) != 0 {
 		t.Errorf("%+v", d.health.Report().Warnings)
 	}
@@ -50,7 +52,12 @@ func TestSHA1ThumbprintsAreWarnedOf(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := &daemon{cfg: config.Default(), health: health.New(nil), store: s, log: slog.New(slog.DiscardHandler)}
+		d := &daemon{
+			cfg:     config.Default(),
+			log:     slog.New(slog.DiscardHandler),
+			reports: reports{health: health.New(nil)},
+			core:    core{store: s},
+		}
 		d.cfg.Instance.Hub.Host = "hub"
 		d.cfg.Identity.X509.AllowSHA1 = allowed
 		err = d.buildIdentity()

@@ -9,7 +9,7 @@ import (
 
 // Connections that cannot be taken in are seen in health while that lasts.
 func TestAcceptance(t *testing.T) {
-	d := &daemon{health: health.New(time.Now)}
+	d := &daemon{reports: reports{health: health.New(time.Now)}}
 	for i, step := range []struct {
 		failures uint64
 		state    string

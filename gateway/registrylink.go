@@ -2,10 +2,9 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/gatehouse/gatehouse/gateway/access"
-	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/health/warnings"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/registry"
 	"github.com/gatehouse/gatehouse/sync/client"
@@ -15,12 +14,16 @@ import (
 // without a management API.
 func (d *daemon) buildRegistry() error {
 	o := registry.Options{
-		Store: d.store.Bucket("registry-creates"), Topology: d.policy.Topology, May: d.mayCreate, MayRead: d.access.MayReadSensor,
-		SendSession: d.broker.SendSession, Audit: d.ledger.Audit, Self: d.self(), Log: d.log, Now: d.clock.Now,
-		Report: func(waiting int, why error) {
-			d.health.Set(why != nil, "registry-creates", health.Degraded, fmt.Sprintf("%d sensors wait to be created in the cloud: %v", waiting, why),
-				"see that cloud.management can be reached; they are sent by themselves")
-		},
+		Store:       d.store.Bucket("registry-creates"),
+		Topology:    d.policy.Topology,
+		May:         d.mayCreate,
+		MayRead:     d.access.MayReadSensor,
+		SendSession: d.broker.SendSession,
+		Audit:       d.ledger.Audit,
+		Self:        d.self(),
+		Log:         d.log,
+		Now:         d.clock.Now,
+		Report:      func(waiting int, why error) { warnings.RegistryCreates(d.health, waiting, why) },
 	}
 	if d.cloud != nil {
 		o.Creator = sensorCreator{d.cloud}

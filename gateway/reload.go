@@ -4,14 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
 	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/config"
-	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/health/warnings"
 	"github.com/gatehouse/gatehouse/gateway/identity/jwks"
-	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
 // A reload reads the configuration again while the daemon serves. Live are
@@ -50,13 +48,12 @@ func (d *daemon) reload(ctx context.Context) {
 	if len(problems) == 0 {
 		r, problems = d.renew(&next)
 	}
-	d.health.Set(len(problems) > 0, "reload", health.Degraded,
-		health.Listed("problems in the changed configuration, which was not taken over", problems), "correct them (gatehoused -check names them all) and reload again")
+	warnings.Reload(d.health, problems)
 	if len(problems) > 0 {
 		for _, p := range problems {
 			d.log.Error("reload refused", "problem", p.String())
 		}
-		d.ledger.Audit(message.AuditRecord{Time: d.clock.Now(), Event: "reload", Reason: "broken-configuration", Detail: problems[0].String(), Count: 1})
+		d.ledger.ReloadRefused(d.clock.Now(), problems[0])
 		return
 	}
 	for _, takeOver := range r.tls {
@@ -72,9 +69,8 @@ func (d *daemon) reload(ctx context.Context) {
 	if err != nil {
 		d.log.Error("the reload did not reach every session", "err", err)
 	}
-	d.health.Set(len(r.held) > 0, "restart-needed", health.Notice,
-		"changed in the configuration and not in force: "+strings.Join(r.held, ", "), "systemctl restart gatehoused; other settings are in force")
-	d.ledger.Audit(message.AuditRecord{Time: d.clock.Now(), Event: "reload", Allowed: true, Reason: "reloaded", Detail: fmt.Sprintf("confirmed after %s", took), Count: 1})
+	warnings.RestartNeeded(d.health, r.held)
+	d.ledger.Reloaded(d.clock.Now(), took)
 	d.warn(&next)
 	d.log.Info("reloaded", "waiting for a restart", r.held)
 }
@@ -109,7 +105,7 @@ func (d *daemon) renew(next *config.Config) (renewal, []config.Problem) {
 		}
 	}
 	if r.cfg.Access.Map = next.Access.Map; r.cfg.Access.Map != "" {
-		topicMap, more := loadTopicMap(next)
+		topicMap, more := access.LoadTopicMap(string(next.Access.Map))
 		problems = append(problems, more...)
 		r.topicMap = topicMap
 	}

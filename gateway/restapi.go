@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
 	"github.com/gatehouse/gatehouse/gateway/access"
+	"github.com/gatehouse/gatehouse/gateway/actors"
 	"github.com/gatehouse/gatehouse/gateway/duapi"
 	"github.com/gatehouse/gatehouse/gateway/identity"
 	"github.com/gatehouse/gatehouse/gateway/principal"
@@ -16,7 +17,7 @@ import (
 )
 
 // restActors are the REST listener; none without api.address.
-func (d *daemon) restActors() ([]actor, error) {
+func (d *daemon) restActors() ([]actors.Actor, error) {
 	c := d.cfg.API
 	if c.Address == "" {
 		return nil, nil
@@ -26,7 +27,7 @@ func (d *daemon) restActors() ([]actor, error) {
 		return nil, fmt.Errorf("api: %w", err)
 	}
 	l := tls.NewListener(d.doors.api, d.doors.api.TLS())
-	return []actor{{name: "api", run: func(ctx context.Context) error { return server.Serve(ctx, l) }}}, nil
+	return []actors.Actor{{Name: "api", Run: func(ctx context.Context) error { return server.Serve(ctx, l) }}}, nil
 }
 
 func (d *daemon) restServer() (*duapi.Server, error) {
@@ -61,11 +62,13 @@ func (d *daemon) cloudAnswers() bool {
 // audience, and by the same rights and guard that the deployment topics meet.
 func (d *daemon) restGateway() (*duapi.Parts, error) {
 	c := d.cfg.Identity
-	o := jwt.Options{Audiences: c.Audiences.DeviceUpdate, Scope: c.Scope, Keys: d.keys.Keys, Now: d.clock.Now}
-	for _, t := range c.Tenants {
-		o.Tenants = append(o.Tenants, jwt.Tenant{ID: t.ID, Issuers: t.Issuers, VerifiedDomains: t.VerifiedDomains})
-	}
-	tokens, err := jwt.NewVerifier(o)
+	tokens, err := jwt.NewVerifier(jwt.Options{
+		Tenants:   identity.Tenants(c),
+		Audiences: c.Audiences.DeviceUpdate,
+		Scope:     c.Scope,
+		Keys:      d.keys.Keys,
+		Now:       d.clock.Now,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -61,7 +61,8 @@ func newRestHome(t *testing.T) *restHome {
 	cfg := config.Default()
 	cfg.Instance.Tenant, cfg.Instance.Site, cfg.Instance.Hub.Host = home, space.Root, "h.example"
 	cfg.Instance.DeviceUpdate.ARMScope = restScope
-	cfg.Listeners = []config.Listener{{Name: "mqtt", Kind: config.KindMQTT, Address: "127.0.0.1:0", Limits: config.DefaultLimits().ListenerLimits}}
+	cfg.Listeners = []config.Listener{{Name: "mqtt", Kind: config.KindMQTT,
+		Address: "127.0.0.1:0", Limits: config.DefaultLimits().ListenerLimits}}
 	cfg.Identity.Tenants = []config.Tenant{{ID: home}}
 	cfg.Identity.JWKS.File = config.File(jwks)
 	cfg.State.Dir = config.File(filepath.Join(dir, "state"))
@@ -82,7 +83,8 @@ func newRestHome(t *testing.T) *restHome {
 		_ = null.Close()
 	})
 	assign := func(n int, role string, who int) model.AzureAssignment {
-		return model.AzureAssignment{ID: restNum(100 + n), Role: space.MustID(role), Scope: restScope, Who: model.AzurePrincipal{ID: restNum(who), Type: model.AzureUser}}
+		return model.AzureAssignment{ID: restNum(100 + n), Role: space.MustID(role), Scope: restScope,
+			Who: model.AzurePrincipal{ID: restNum(who), Type: model.AzureUser}}
 	}
 	site := space.Root.Join(restNum(2))
 	full := replica.Full{Version: model.Version{Epoch: 1, Number: 1}}
@@ -156,7 +158,8 @@ func TestRestIsDecidedByThePolicy(t *testing.T) {
 	}
 	// The right is withdrawn: the next request is refused.
 	if err := h.d.policy.Apply(t.Context(), replica.Delta{From: model.Version{Epoch: 1, Number: 1}, To: model.Version{Epoch: 1, Number: 2},
-		Policy: model.ChangeSet{From: model.Version{Epoch: 1, Number: 1}, To: model.Version{Epoch: 1, Number: 2}, RemoveAzureAssigns: []space.ID{restNum(101)}}}); err != nil {
+		Policy: model.ChangeSet{From: model.Version{Epoch: 1, Number: 1}, To: model.Version{Epoch: 1, Number: 2},
+			RemoveAzureAssigns: []space.ID{restNum(101)}}}); err != nil {
 		t.Fatal(err)
 	}
 	house, err := h.d.restGateway()
@@ -189,8 +192,10 @@ func TestQueuedCreateIsDecidedAgain(t *testing.T) {
 	// A device that was disabled is dropped, whatever its assignments say.
 	off := topo.Data().Devices[0]
 	off.Status = device.Disabled
-	if err := h.d.policy.Apply(context.Background(), replica.Delta{From: model.Version{Epoch: 1, Number: 1}, To: model.Version{Epoch: 1, Number: 2},
-		Policy: model.ChangeSet{From: model.Version{Epoch: 1, Number: 1}, To: model.Version{Epoch: 1, Number: 2}}, Data: device.Changes{PutDevices: []device.Device{off}}}); err != nil {
+	if err := h.d.policy.Apply(context.Background(),
+		replica.Delta{From: model.Version{Epoch: 1, Number: 1}, To: model.Version{Epoch: 1, Number: 2},
+			Policy: model.ChangeSet{From: model.Version{Epoch: 1, Number: 1},
+				To: model.Version{Epoch: 1, Number: 2}}, Data: device.Changes{PutDevices: []device.Device{off}}}); err != nil {
 		t.Fatal(err)
 	}
 	if x := h.d.mayCreate(gw, "gw", "N1"); x.Allowed || x.Hold {

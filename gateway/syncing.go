@@ -3,20 +3,13 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
-	"encoding/base64"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
-	"github.com/gatehouse/gatehouse/authz/model"
-	"github.com/gatehouse/gatehouse/device/credential/jwt"
-	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/gateway/config"
-	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/health/warnings"
 	"github.com/gatehouse/gatehouse/gateway/identity"
 	"github.com/gatehouse/gatehouse/gateway/identity/jwks"
-	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/store"
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/sync/client"
@@ -37,36 +30,19 @@ func (d *daemon) buildIdentity() error {
 		Bucket:  d.store.Bucket("keys"),
 		Absent:  store.ErrNotFound,
 		Log:     d.log,
-		Report:  d.keysFetched,
+		Report:  func(err error) { warnings.TokenKeys(d.health, err) },
 		Changed: d.keysChanged,
 	}); err != nil {
 		return fmt.Errorf("identity.jwks: %w", err)
 	}
-	o := identity.Options{
-		Hub: d.cfg.Instance.Hub.Host, Topology: d.policy.Registry, Keys: d.keys.Keys, Now: d.clock.Now,
-		Audiences: c.Audiences.MQTT, Scope: c.Scope, SASMaxLife: c.SAS.MaxLife, AllowSHA1: c.X509.AllowSHA1,
+	o, err := identity.Configured(&d.cfg)
+	if err != nil {
+		return err
 	}
-	for _, t := range c.Tenants {
-		o.Tenants = append(o.Tenants, jwt.Tenant{ID: t.ID, Issuers: t.Issuers, VerifiedDomains: t.VerifiedDomains})
-	}
-	o.Peers = map[identity.PeerAt]identity.Peer{}
-	for _, l := range d.cfg.Listeners {
-		for _, p := range l.Peers {
-			subject, err := peerSubject(p.Principal, d.cfg.Instance.Tenant)
-			if err != nil {
-				return fmt.Errorf("listener %q, uid %d: %w", l.Name, p.UID, err)
-			}
-			o.Peers[identity.PeerAt{Listener: l.Name, UID: p.UID}] = identity.Peer{Name: strings.TrimPrefix(p.Principal, "local:"), Subject: subject}
-		}
-	}
-	d.health.Set(o.AllowSHA1, "x509-sha1", health.Degraded, "certificates that are registered by nothing but a SHA-1 thumbprint are believed",
-		"register SHA-256 thumbprints, then remove identity.x509.allowSHA1")
+	o.Topology, o.Keys, o.Now = d.policy.Registry, d.keys.Keys, d.clock.Now
+	warnings.SHA1(d.health, o.AllowSHA1)
 	d.identity, err = identity.New(o)
 	return err
-}
-
-func (d *daemon) keysFetched(err error) {
-	d.health.Set(err != nil, "token-keys", health.Degraded, fmt.Sprint("the key set for tokens cannot be fetched: ", err), "see that identity.jwks.url can be reached; the stored set goes on being used")
 }
 
 // keysChanged decides again who may stay connected.
@@ -95,7 +71,12 @@ func (d *daemon) buildSync() error {
 		}
 	}
 	source, err := client.New(client.Options{
-		URL: m.URL, Site: d.cfg.Instance.Site, HomeTenant: d.cfg.Instance.Tenant, Token: token, TLS: t, OnTime: d.clock.ReportCloudTime,
+		URL:        m.URL,
+		Site:       d.cfg.Instance.Site,
+		HomeTenant: d.cfg.Instance.Tenant,
+		Token:      token,
+		TLS:        t,
+		OnTime:     d.clock.ReportCloudTime,
 	})
 	if err != nil {
 		return err
@@ -110,8 +91,14 @@ func (d *daemon) buildSync() error {
 		}
 	}
 	d.replica, err = replica.New(replica.Options{
-		Source: replica.Witnessed(source, d.heard), Sink: d.policy, Held: held, Resume: resume,
-		Wait: d.cfg.Cloud.Poll.Wait, FullEvery: d.cfg.Cloud.Poll.Full, Health: d.syncHealth, Log: d.log,
+		Source:    replica.Witnessed(source, d.heard),
+		Sink:      d.policy,
+		Held:      held,
+		Resume:    resume,
+		Wait:      d.cfg.Cloud.Poll.Wait,
+		FullEvery: d.cfg.Cloud.Poll.Full,
+		Health:    d.syncHealth,
+		Log:       d.log,
 	})
 	return err
 }
@@ -123,8 +110,7 @@ func (d *daemon) heard() {
 }
 
 func (d *daemon) syncHealth(h replica.Health) {
-	severity := health.Degraded
-	d.health.Set(!h.OK() && h.Code != replica.Starting, "cloud-sync", severity, fmt.Sprintf("the cloud's policy cannot be followed (%s): %s", h.Code, h.Detail), "gatehousectl sync tries at once and says what fails")
+	warnings.CloudSync(d.health, !h.OK() && h.Code != replica.Starting, string(h.Code), h.Detail)
 	d.metrics.Synced(string(h.Code))
 	d.noteSync()
 }
@@ -154,29 +140,4 @@ func (d *daemon) cloudCredential(m config.Management) (client.TokenSource, error
 		return credential.TokenFile{Read: c.TokenFile.Read}, nil
 	}
 	return nil, fmt.Errorf("kind %q is not served by this build; client-secret and token-file are", c.Kind)
-}
-
-func readBase64(f config.SecretFile) ([]byte, error) {
-	text, err := f.Read()
-	if err != nil {
-		return nil, err
-	}
-	key, err := base64.StdEncoding.DecodeString(string(text))
-	if err == nil && len(key) == 0 {
-		err = errors.New("holds no key")
-	}
-	return key, err
-}
-
-// peerSubject is what a unix-socket peer may match: "local:{name}" matches
-// nothing, and an identity ({type}:{id}) gives it that identity's rights.
-func peerSubject(text string, home space.ID) (model.Subject, error) {
-	if strings.HasPrefix(text, "local:") {
-		return model.Subject{}, nil
-	}
-	i, err := principal.ParseIdentity(text, home)
-	if err != nil {
-		return model.Subject{}, err
-	}
-	return principal.Holder(text, i).Subject, nil
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/gateway"
 	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/preflight"
 )
 
 // Set by the linker: the version, and when this program was made, in seconds
@@ -120,7 +121,7 @@ func load(ctx context.Context, file string, check bool) (found configuration, st
 		c.cfg, loaded = read(file)
 		c.problems, c.warnings = gateway.Look(&c.cfg, loaded)
 		if check {
-			c.warnings = append(c.warnings, gateway.Elsewhere(&c.cfg)...)
+			c.warnings = append(c.warnings, preflight.Elsewhere(&c.cfg)...)
 		}
 		done <- c
 	}()

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/principal"
@@ -54,6 +55,14 @@ type SessionOverflow struct {
 	Connected bool
 	Since     time.Time
 	Lost      uint64 // since then
+}
+
+func (o SessionOverflow) String() string {
+	state := "away"
+	if o.Connected {
+		state = "connected"
+	}
+	return fmt.Sprintf("client %q of %s (%s, %d lost)", o.ClientID, o.Principal, state, o.Lost)
 }
 
 // Stats are counters since start, but for the gauges in the first block.

@@ -316,7 +316,8 @@ func TestCheckWithoutTheCredentials(t *testing.T) {
 	var warned []string
 	for _, w := range c.Warnings() {
 		warned = append(warned, w.Field)
-		if !w.Warning || !strings.Contains(w.Message, "was not looked at: ${CREDENTIALS_DIRECTORY}/server.key") || !strings.Contains(w.Hint, "systemd-run") {
+		if !w.Warning || !strings.Contains(w.Message, "was not looked at: ${CREDENTIALS_DIRECTORY}/server.key") ||
+			!strings.Contains(w.Hint, "systemd-run") {
 			t.Errorf("%v", w)
 		}
 	}

@@ -48,12 +48,14 @@ func readFile(src *Source, into any, env func(string) string) []Problem {
 	file := src.File
 	f, err := os.Open(file)
 	if err != nil {
-		return []Problem{{File: file, Message: "cannot be read: " + plain(err), Hint: "name an existing file with -config, readable for this user"}}
+		return []Problem{{File: file, Message: "cannot be read: " + plain(err),
+			Hint: "name an existing file with -config, readable for this user"}}
 	}
 	defer func() { _ = f.Close() }()
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return []Problem{{File: file, Message: "cannot be read: " + plain(err), Hint: "name an existing file with -config, readable for this user"}}
+		return []Problem{{File: file, Message: "cannot be read: " + plain(err),
+			Hint: "name an existing file with -config, readable for this user"}}
 	}
 	_, problems := decodeText(src, text, into, env)
 	return problems
@@ -91,7 +93,8 @@ func decodeText(src *Source, text []byte, into any, env func(string) string) (*S
 var yamlLine = regexp.MustCompile(`line (\d+): `)
 
 func syntaxProblem(file string, err error) Problem {
-	p := Problem{File: file, Message: strings.TrimPrefix(err.Error(), "yaml: "), Hint: "this is not valid YAML: look at indentation, colons and quotes on this line and the one before"}
+	p := Problem{File: file, Message: strings.TrimPrefix(err.Error(), "yaml: "),
+		Hint: "this is not valid YAML: look at indentation, colons and quotes on this line and the one before"}
 	if strings.Contains(p.Message, "cannot start any token") {
 		p.Hint += "; YAML indents with spaces, never with tabs"
 	}
@@ -191,7 +194,8 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, field string, level int) 
 
 func (d *decoder) mapping(n *yaml.Node, v reflect.Value, field string, level int) {
 	if n.Kind != yaml.MappingNode {
-		d.report(n.Line, field, "must be a section of keys, not "+kindName(n), "write its keys below it, indented: "+strings.Join(keysOf(v.Type()), ", "))
+		d.report(n.Line, field, "must be a section of keys, not "+kindName(n),
+			"write its keys below it, indented: "+strings.Join(keysOf(v.Type()), ", "))
 		return
 	}
 	seen := map[string]int{}

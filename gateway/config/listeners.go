@@ -114,7 +114,8 @@ type Sessions struct {
 	TotalBytes Size `yaml:"totalBytes"`
 	// The part of totalBytes that the sessions of one principal may hold, above 0 to 1; one full queue is always allowed.
 	PrincipalShare float64 `yaml:"principalShare" unit:"of totalBytes"`
-	// What is given up when there is no room: the oldest message of the publisher that holds most of the queue, the new message, or the session.
+	// What is given up when there is no room: the oldest message of the publisher that holds
+	// most of the queue, the new message, or the session.
 	Overflow string `yaml:"overflow" choices:"drop-oldest,drop-newest,disconnect"`
 	// How long a connected receiver whose queue is nearly full may hold up those who publish to it, in any slowLimit; then overflow decides.
 	Stall time.Duration `yaml:"stall"`

@@ -43,7 +43,8 @@ func (p Place) Secret(path string) string {
 	case offered && strings.HasPrefix(name, offeredPrefix):
 		return fmt.Sprintf("put it into %s/%s (root's, mode 0600), %s", offeredFrom, strings.TrimPrefix(name, offeredPrefix), restart)
 	case offered:
-		return fmt.Sprintf("put it into %s/%s (root's, mode 0600) and write ${CREDENTIALS_DIRECTORY}/%s%s, %s", offeredFrom, name, offeredPrefix, name, restart)
+		return fmt.Sprintf("put it into %s/%s (root's, mode 0600) and write ${CREDENTIALS_DIRECTORY}/%s%s, %s",
+			offeredFrom, name, offeredPrefix, name, restart)
 	case p.unit:
 		return fmt.Sprintf("put it into %s/%s (root's, mode 0600) and write ${CREDENTIALS_DIRECTORY}/%s%s, %s",
 			offeredFrom, filepath.Base(path), offeredPrefix, filepath.Base(path), restart)
@@ -54,7 +55,8 @@ func (p Place) Secret(path string) string {
 // Pasted is the remedy for a secret that stands where its file belongs.
 func (p Place) Pasted() string {
 	if p.unit {
-		return fmt.Sprintf("put it into a file NAME of %s (root's, mode 0600) and write ${CREDENTIALS_DIRECTORY}/%sNAME, %s", offeredFrom, offeredPrefix, restart)
+		return fmt.Sprintf("put it into a file NAME of %s (root's, mode 0600) and write ${CREDENTIALS_DIRECTORY}/%sNAME, %s",
+			offeredFrom, offeredPrefix, restart)
 	}
 	return "put it into a file of mode 0600 and write the file's path, or use ${CREDENTIALS_DIRECTORY}/name"
 }
@@ -62,7 +64,8 @@ func (p Place) Pasted() string {
 // File is the remedy for a file that cannot be read.
 func (p Place) File() string {
 	if p.unit {
-		return "name an existing file that the user gatehouse may read, such as one in /etc/gatehouse; the unit sees nothing of /home, /root and other services' /tmp"
+		return "name an existing file that the user gatehouse may read, such as one in /etc/gatehouse; " +
+			"the unit sees nothing of /home, /root and other services' /tmp"
 	}
 	return "name an existing file that the daemon's user may read"
 }

@@ -56,7 +56,8 @@ var retiredKeys = map[string]retired{
 // overflow is a setting of two sections, and was looked for in others.
 const (
 	overflowWhy  = "is no setting of this section: queues of clients and the outbox each have their own"
-	overflowHint = "write it into the section sessions: (drop-oldest, drop-newest or disconnect) or outbox: (refuse, drop-oldest or drop-newest)"
+	overflowHint = "write it into the section sessions: (drop-oldest, drop-newest or disconnect) " +
+		"or outbox: (refuse, drop-oldest or drop-newest)"
 )
 
 var indexes = regexp.MustCompile(`\[\d+\]`)
@@ -97,7 +98,8 @@ func (d *decoder) move(root reflect.Value) {
 	from := map[string]moving{}
 	for _, m := range d.moving {
 		if _, given := d.src.lines[m.to]; given && from[m.to].key == nil {
-			d.warn(m.key.Line, m.from, fmt.Sprintf("is now %s, which line %d gives, too; that one is used", m.to, d.src.lines[m.to]), "remove the line")
+			d.warn(m.key.Line, m.from, fmt.Sprintf("is now %s, which line %d gives, too; that one is used", m.to, d.src.lines[m.to]),
+				"remove the line")
 			continue
 		}
 		target := fieldAt(root, m.to)
@@ -108,7 +110,8 @@ func (d *decoder) move(root reflect.Value) {
 			continue
 		}
 		if first := from[m.to]; first.key != nil && !reflect.DeepEqual(value.Interface(), target.Interface()) {
-			d.report(m.key.Line, m.from, fmt.Sprintf("differs from line %d, and there is one %s for all listeners", first.key.Line, m.to), m.remedy())
+			d.report(m.key.Line, m.from, fmt.Sprintf("differs from line %d, and there is one %s for all listeners", first.key.Line, m.to),
+				m.remedy())
 			continue
 		} else if first.key == nil {
 			from[m.to] = m

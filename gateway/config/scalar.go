@@ -112,7 +112,8 @@ const AsTheService = "check it as the packaged unit would: " +
 
 // looksLikeSecret recognises PEM and base64 keys pasted where a path belongs.
 func looksLikeSecret(s string) bool {
-	if strings.Contains(s, "-----BEGIN") || strings.HasPrefix(s, "SharedAccess") || strings.HasPrefix(s, "HostName=") || strings.HasPrefix(s, "eyJ") {
+	if strings.Contains(s, "-----BEGIN") || strings.HasPrefix(s, "SharedAccess") || strings.HasPrefix(s, "HostName=") ||
+		strings.HasPrefix(s, "eyJ") {
 		return true
 	}
 	if strings.ContainsAny(s, "./$") && !strings.HasSuffix(s, "=") {

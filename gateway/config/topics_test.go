@@ -40,7 +40,8 @@ func TestUnusedMappingsAreNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := filepath.Join(t.TempDir(), "unused.yaml")
-	changed := strings.Replace(string(text), "      down:\n", "        - {filter: \"site/b\", to: x/}\n        - {filter: \"doors/#\", to: x/}\n      down:\n", 1)
+	changed := strings.Replace(string(text), "      down:\n",
+		"        - {filter: \"site/b\", to: x/}\n        - {filter: \"doors/#\", to: x/}\n      down:\n", 1)
 	if err := os.WriteFile(f, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -86,15 +86,18 @@ func (v *validator) instance() {
 		v.bad("instance.site", "is missing", "write the space path that this gateway guards: / or /{guid}/{guid}")
 	}
 	if in.Hub.Host == "" {
-		v.bad("instance.hub.host", "is missing", "write the IoT Hub's host name, such as my-hub.azure-devices.net; SAS tokens are checked against it")
+		v.bad("instance.hub.host", "is missing",
+			"write the IoT Hub's host name, such as my-hub.azure-devices.net; SAS tokens are checked against it")
 	} else if strings.ContainsAny(in.Hub.Host, "/:@ ") {
-		v.bad("instance.hub.host", fmt.Sprintf("%q is no host name", clip(in.Hub.Host)), "write the bare name, without https:// and without a port")
+		v.bad("instance.hub.host", fmt.Sprintf("%q is no host name", clip(in.Hub.Host)),
+			"write the bare name, without https:// and without a port")
 	}
 	v.armScope("instance.hub.armScope", in.Hub.ARMScope)
 	v.armScope("instance.deviceUpdate.armScope", in.DeviceUpdate.ARMScope)
 	p := in.DeviceUpdate.Principal
 	if p.ObjectID.IsZero() != p.TenantID.IsZero() && !v.unread("instance.deviceUpdate.principal", "objectId", "tenantId") {
-		v.bad("instance.deviceUpdate.principal", "needs both objectId and tenantId", "the object id is that of the service principal in your tenant, not the application id 6ee392c4-…")
+		v.bad("instance.deviceUpdate.principal", "needs both objectId and tenantId",
+			"the object id is that of the service principal in your tenant, not the application id 6ee392c4-…")
 	}
 }
 
@@ -102,7 +105,8 @@ func (v *validator) armScope(field, scope string) {
 	if scope == "" || strings.HasPrefix(strings.ToLower(scope), "/subscriptions/") && !strings.HasSuffix(scope, "/") {
 		return
 	}
-	v.bad(field, fmt.Sprintf("%q is no ARM resource id", clip(scope)), "write /subscriptions/{id}/resourceGroups/{name}/providers/Microsoft.…/…, without a slash at the end")
+	v.bad(field, fmt.Sprintf("%q is no ARM resource id", clip(scope)),
+		"write /subscriptions/{id}/resourceGroups/{name}/providers/Microsoft.…/…, without a slash at the end")
 }
 
 func (v *validator) identity() {
@@ -128,14 +132,16 @@ func (v *validator) identity() {
 	switch {
 	case v.unread("identity.jwks", "file", "url"):
 	case len(id.Tenants) > 0 && id.JWKS.File == "" && id.JWKS.URL == "":
-		v.bad("identity.jwks.file", "is missing, so no token of the listed tenants can be verified", "name a file with the JSON Web Key Set of the issuers, or its url, or remove identity.tenants")
+		v.bad("identity.jwks.file", "is missing, so no token of the listed tenants can be verified",
+			"name a file with the JSON Web Key Set of the issuers, or its url, or remove identity.tenants")
 	case id.JWKS.File != "" && id.JWKS.URL != "":
 		v.bad("identity.jwks.url", "is given besides a file", "keep one of the two")
 	case id.JWKS.URL != "":
 		v.secureURL("identity.jwks.url", id.JWKS.URL)
 	}
 	if len(id.Tenants) > 0 && len(id.Audiences.MQTT) == 0 {
-		v.bad("identity.audiences.mqtt", "is missing, so no token is accepted on MQTT", "list the audiences (aud) that tokens for this gateway carry")
+		v.bad("identity.audiences.mqtt", "is missing, so no token is accepted on MQTT",
+			"list the audiences (aud) that tokens for this gateway carry")
 	}
 	if id.SAS.MaxLife < time.Minute {
 		v.bad("identity.sas.maxLife", "is too short for any token to be used", "write at least 1m; the default is 365d")
@@ -174,7 +180,8 @@ func (v *validator) loopback(field, address string) {
 		return
 	}
 	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
-		v.bad(field, fmt.Sprintf("%q is not on loopback, and this page asks nobody who they are", clip(address)), "write 127.0.0.1:PORT, and reach it from elsewhere through ssh -L")
+		v.bad(field, fmt.Sprintf("%q is not on loopback, and this page asks nobody who they are", clip(address)),
+			"write 127.0.0.1:PORT, and reach it from elsewhere through ssh -L")
 	}
 }
 

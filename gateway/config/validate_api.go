@@ -32,10 +32,12 @@ func (v *validator) api() {
 		v.bad("api.tls.clientCA", "is not used: callers prove themselves with tokens", "remove it")
 	}
 	if v.c.Instance.DeviceUpdate.Name() == "" {
-		v.bad("instance.deviceUpdate.armScope", "names no instance, at which the API's requests are decided", "write /subscriptions/…/providers/Microsoft.DeviceUpdate/accounts/{account}/instances/{instance}")
+		v.bad("instance.deviceUpdate.armScope", "names no instance, at which the API's requests are decided",
+			"write /subscriptions/…/providers/Microsoft.DeviceUpdate/accounts/{account}/instances/{instance}")
 	}
 	if len(v.c.Identity.Tenants) == 0 {
-		v.bad("identity.tenants", "is missing, so the API would accept no token", "list the tenants whose tokens are accepted, or remove the api section")
+		v.bad("identity.tenants", "is missing, so the API would accept no token",
+			"list the tenants whose tokens are accepted, or remove the api section")
 	}
 	if len(v.c.Identity.Audiences.DeviceUpdate) == 0 {
 		v.bad("identity.audiences.deviceUpdate", "is empty, so the API would accept no token", "write https://api.adu.microsoft.com")
@@ -52,7 +54,8 @@ func (v *validator) updateEndpoint() {
 		return
 	}
 	u, err := url.Parse(d.Endpoint)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" ||
+		u.Fragment != "" || u.Opaque != "" {
 		v.bad("deviceUpdate.endpoint", "is no plain https host", "write https://{account}.api.adu.microsoft.com, without a path")
 	}
 }

@@ -15,7 +15,8 @@ func (v *validator) cloud() {
 	m := v.c.Cloud.Management
 	if m.URL == "" {
 		if m.Credential.Kind != "" {
-			v.bad("cloud.management.url", "is missing although a credential is given", "write the base address, such as https://instance.westeurope.azuresmartspaces.net/management/api/v1.0")
+			v.bad("cloud.management.url", "is missing although a credential is given",
+				"write the base address, such as https://instance.westeurope.azuresmartspaces.net/management/api/v1.0")
 		}
 	} else {
 		v.secureURL("cloud.management.url", m.URL)
@@ -83,7 +84,8 @@ func (v *validator) limits() {
 		v.bad("offline.expired", "must be later than offline.restricted", "the stages are fresh, stale (1h), restricted (72h), expired (30d)")
 	}
 	if d := v.c.Access.ActsForDepth; d < 1 || d > 5 {
-		v.bad("access.acts_for_depth", "must be between 1 and 5", "1 means that a gateway speaks for the devices that name it, and for nothing further down")
+		v.bad("access.acts_for_depth", "must be between 1 and 5",
+			"1 means that a gateway speaks for the devices that name it, and for nothing further down")
 	}
 	v.atLeast("state.minFree", float64(v.c.State.MinFree), float64(16*MiB), "bytes (16 MiB): the store does not survive a full disk")
 	s := v.c.Sessions
@@ -93,7 +95,8 @@ func (v *validator) limits() {
 		v.bad("sessions.totalBytes", "is smaller than the queue of one session", "write at least sessions.queueBytes")
 	}
 	if s.PrincipalShare <= 0 || s.PrincipalShare > 1 {
-		v.bad("sessions.principalShare", "must be above 0 and at most 1", "0.125 means that one principal may hold an eighth of sessions.totalBytes")
+		v.bad("sessions.principalShare", "must be above 0 and at most 1",
+			"0.125 means that one principal may hold an eighth of sessions.totalBytes")
 	}
 	if s.Stall <= 0 || s.Stall > s.SlowLimit {
 		v.bad("sessions.stall", "must be above 0 and at most sessions.slowLimit",
@@ -114,7 +117,8 @@ func (v *validator) limits() {
 	v.atLeast("outbox.refuseAfter", b.RefuseAfter.Seconds(), 1, "second (1s)")
 	v.atLeast("outbox.parked.maxMessages", float64(b.Parked.MaxMessages), 1, "")
 	v.atLeast("outbox.parked.perDeviceMessages", float64(b.Parked.PerDeviceMessages), 1, "")
-	v.atLeast("outbox.parked.maxBytes", float64(b.Parked.MaxBytes), float64(2*MiB), "bytes (2 MiB), or the largest message could not be parked")
+	v.atLeast("outbox.parked.maxBytes", float64(b.Parked.MaxBytes), float64(2*MiB),
+		"bytes (2 MiB), or the largest message could not be parked")
 	v.atLeast("upstream.ackTimeout", v.c.Upstream.AckTimeout.Seconds(), 1, "second (1s)")
 	v.atLeast("outbox.replayRate", b.ReplayRate, 0, "")
 }
@@ -122,14 +126,16 @@ func (v *validator) limits() {
 func (v *validator) deviceUpdate() {
 	d := v.c.DeviceUpdate
 	if d.Records == RecordsRequired {
-		v.bad("deviceUpdate.records", "is required, and this release has no source of deployment records: every deployment would be held for ever",
+		v.bad("deviceUpdate.records",
+			"is required, and this release has no source of deployment records: every deployment would be held for ever",
 			"write off, or remove the line")
 	}
 	v.atLeast("deviceUpdate.stuckAfter", d.StuckAfter.Minutes(), 1, "minute (1m)")
 	for i, h := range d.AllowedHosts {
 		name := strings.TrimPrefix(h, "*.")
 		if name == "" || strings.ContainsAny(name, "*/:@ ") || !strings.Contains(name, ".") && name != "localhost" {
-			v.bad(fmt.Sprintf("deviceUpdate.allowedHosts[%d]", i), fmt.Sprintf("%q is no host pattern", clip(h)), "write a host name, or *.domain for every host below a domain")
+			v.bad(fmt.Sprintf("deviceUpdate.allowedHosts[%d]", i), fmt.Sprintf("%q is no host pattern", clip(h)),
+				"write a host name, or *.domain for every host below a domain")
 		}
 	}
 }
@@ -137,7 +143,8 @@ func (v *validator) deviceUpdate() {
 func (v *validator) upstream() {
 	u := v.c.Upstream
 	if u.As.ObjectID.IsZero() != u.As.TenantID.IsZero() && !v.unread("upstream.as", "objectId", "tenantId") {
-		v.bad("upstream.as", "needs both objectId and tenantId", "name the service principal whose rights decide what comes from upstream, or remove it")
+		v.bad("upstream.as", "needs both objectId and tenantId",
+			"name the service principal whose rights decide what comes from upstream, or remove it")
 	}
 	switch u.Mode {
 	case UpstreamMQTT:
@@ -177,7 +184,8 @@ func (v *validator) upstreamMQTT(m UpstreamMqtt) {
 	case u.User != nil:
 		v.bad(at+".url", "holds a user name or password", "use upstream.mqtt.username and upstream.mqtt.password (a file)")
 	case strings.ContainsAny(m.URL, "?#"): // a token in it would be shown in the status, in logs and in errors
-		v.bad(at+".url", "holds a query or a fragment", "remove it, and use upstream.mqtt.username and upstream.mqtt.password (a file); URLs reach logs")
+		v.bad(at+".url", "holds a query or a fragment",
+			"remove it, and use upstream.mqtt.username and upstream.mqtt.password (a file); URLs reach logs")
 	case u.Scheme == "mqtts" || u.Scheme == "wss":
 	case (u.Scheme == "mqtt" || u.Scheme == "ws") && isLoopbackHost(u.Hostname()):
 	case u.Scheme == "mqtt" || u.Scheme == "ws":

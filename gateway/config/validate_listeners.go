@@ -13,7 +13,8 @@ var listenerName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 
 func (v *validator) listeners() {
 	if len(v.c.Listeners) == 0 {
-		v.bad("listeners", "is missing: no device could connect", "add one, such as {name: mqtts, address: \"0.0.0.0:8883\", tls: {cert: …, key: …}}")
+		v.bad("listeners", "is missing: no device could connect",
+			"add one, such as {name: mqtts, address: \"0.0.0.0:8883\", tls: {cert: …, key: …}}")
 	}
 	names, addresses := map[string]int{}, map[string]int{}
 	for i := range v.c.Listeners {
@@ -87,7 +88,8 @@ func (v *validator) networkListener(l *Listener, at string) {
 			v.bad(at+".tls.key", "is missing", "name the PEM file with the private key, or ${CREDENTIALS_DIRECTORY}/NAME")
 		}
 	case ok && !l.Plaintext && !isLoopbackHost(host):
-		v.bad(at+".tls", "is missing: keys and telemetry would cross the network readable", "add tls: {cert: …, key: …}, or write plaintext: on if the network is protected otherwise")
+		v.bad(at+".tls", "is missing: keys and telemetry would cross the network readable",
+			"add tls: {cert: …, key: …}, or write plaintext: on if the network is protected otherwise")
 	}
 }
 

@@ -222,3 +222,13 @@ func (c *Clock) Reset() (was, now time.Time) {
 	}
 	return was, now
 }
+
+// firstSensibleYear: a system clock that shows an earlier one was never set.
+const firstSensibleYear = 2020
+
+// SetTheClock is what an operator does about a clock that was NeverSet.
+const SetTheClock = "set the clock (timedatectl set-time, or an NTP server): " +
+	"until then tokens and certificates are judged by the last time that is known"
+
+// NeverSet tells that a reading of the system clock comes from a clock that was never set.
+func NeverSet(now time.Time) bool { return now.Year() < firstSensibleYear }

@@ -1,4 +1,4 @@
-package gateway
+package preflight
 
 import (
 	"fmt"
@@ -22,7 +22,8 @@ func TestTakenPortsAreWarnings(t *testing.T) {
 	defer other.Close()
 	cfg := config.Default()
 	cfg.State.Dir = config.File(t.TempDir())
-	cfg.Listeners = []config.Listener{{Name: "free", Address: "127.0.0.1:0"}, {Name: "taken", Address: other.Addr().String()}, {Kind: config.KindUnix, Address: "/x"}}
+	cfg.Listeners = []config.Listener{{Name: "free", Address: "127.0.0.1:0"}, {Name: "taken", Address: other.Addr().String()},
+		{Kind: config.KindUnix, Address: "/x"}}
 	cfg.Admin.Address = other.Addr().String()
 	got := taken(&cfg)
 	if fields := fieldsOf(got); !slices.Equal(fields, []string{"listeners[1].address", "admin.address"}) || !got[0].Warning {

@@ -1,4 +1,4 @@
-package gateway
+package actors
 
 import (
 	"context"
@@ -21,9 +21,9 @@ func (j *journal) add(s string) {
 	j.mu.Unlock()
 }
 
-func (j *journal) actor(name string) actor {
+func (j *journal) actor(name string) Actor {
 	ready := make(chan struct{})
-	return actor{name: name, ready: ready, run: func(ctx context.Context) error {
+	return Actor{Name: name, Ready: ready, Run: func(ctx context.Context) error {
 		j.add("+" + name)
 		close(ready)
 		<-ctx.Done()
@@ -35,7 +35,7 @@ func (j *journal) actor(name string) actor {
 func TestActorsStopInReverseOrder(t *testing.T) {
 	var j journal
 	ctx, cancel := context.WithCancel(context.Background())
-	err := runAll(ctx, slog.New(slog.DiscardHandler), []actor{j.actor("store"), j.actor("broker"), j.actor("admin")}, cancel)
+	err := Run(ctx, slog.New(slog.DiscardHandler), []Actor{j.actor("store"), j.actor("broker"), j.actor("admin")}, cancel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,8 +48,8 @@ func TestActorsStopInReverseOrder(t *testing.T) {
 func TestActorThatEndsStopsTheRest(t *testing.T) {
 	for _, cause := range []error{errors.New("disk gone"), nil} {
 		var j journal
-		failing := actor{name: "pump", run: func(context.Context) error { return cause }}
-		err := runAll(context.Background(), slog.New(slog.DiscardHandler), []actor{j.actor("store"), failing}, func() {})
+		failing := Actor{Name: "pump", Run: func(context.Context) error { return cause }}
+		err := Run(context.Background(), slog.New(slog.DiscardHandler), []Actor{j.actor("store"), failing}, func() {})
 		if err == nil || !strings.Contains(err.Error(), "pump") {
 			t.Fatalf("err = %v, want it to name the part", err)
 		}
@@ -64,8 +64,9 @@ func TestActorThatEndsStopsTheRest(t *testing.T) {
 
 func TestActorsNotStartedAfterAFailure(t *testing.T) {
 	var j journal
-	failing := actor{name: "store", ready: make(chan struct{}), run: func(context.Context) error { return errors.New("no disk") }}
-	if err := runAll(context.Background(), slog.New(slog.DiscardHandler), []actor{failing, j.actor("broker")}, func() { t.Error("up") }); err == nil {
+	failing := Actor{Name: "store", Ready: make(chan struct{}), Run: func(context.Context) error { return errors.New("no disk") }}
+	if err := Run(context.Background(), slog.New(slog.DiscardHandler), []Actor{failing, j.actor("broker")},
+		func() { t.Error("up") }); err == nil {
 		t.Fatal("no error")
 	}
 	if len(j.lines) != 0 {

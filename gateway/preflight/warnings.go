@@ -1,4 +1,4 @@
-package gateway
+package preflight
 
 import (
 	"fmt"
@@ -7,12 +7,9 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/config"
-	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 )
-
-// yearOfSense: a clock before it was never set.
-const yearOfSense = 2020
 
 // Warnings are those of the file (config.Config.Warnings), and what the daemon starts
 // with nevertheless because time or a file mends it: certificates of listeners
@@ -25,11 +22,11 @@ func Warnings(cfg *config.Config) []config.Problem {
 // passing is what time or a file mends.
 func passing(cfg *config.Config, now time.Time) []config.Problem {
 	var list []config.Problem
-	if now.Year() < yearOfSense {
+	if offline.NeverSet(now) {
 		list = append(list, config.Problem{
 			File:    "system clock",
 			Message: fmt.Sprintf("says %s", now.Format(time.DateOnly)),
-			Hint:    setTheClock,
+			Hint:    offline.SetTheClock,
 		})
 	}
 	list = append(list, slices.DeleteFunc(cfg.CheckFiles(), func(p config.Problem) bool { return !timeMends(p) })...)
@@ -42,9 +39,6 @@ func passing(cfg *config.Config, now time.Time) []config.Problem {
 	}
 	return list
 }
-
-const setTheClock = "set the clock (timedatectl set-time, or an NTP server): " +
-	"until then tokens and certificates are judged by the last time that is known"
 
 // timeMends tells that what CheckFiles found does not keep the daemon from starting.
 func timeMends(p config.Problem) bool { return p.Warning || isDoorFile(p.Field) }
@@ -81,11 +75,4 @@ func ofCertificate(cfg *config.Config, at string, t *config.TLS, now time.Time, 
 		list = append(list, cfg.Problem(at+"clientCA", s.Authority.Error(), "name a PEM file with the authority's certificate"))
 	}
 	return list
-}
-
-// clockIsSet says in health that the system clock was never set, for as long as that is so.
-func (d *daemon) clockIsSet() {
-	now := d.opts.Now()
-	d.health.Set(now.Year() < yearOfSense, "system-clock", health.Degraded,
-		fmt.Sprintf("the system clock was never set: it says %s", now.Format(time.DateOnly)), setTheClock)
 }

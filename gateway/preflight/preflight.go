@@ -1,11 +1,14 @@
-package gateway
+// Package preflight looks at a configuration before it runs: what keeps the daemon from starting and
+// only an editor mends (problems), and what it starts with all the same (warnings). It opens nothing
+// for writing and starts nothing, so that a configuration can be looked at beside the daemon that
+// runs by it, and by another user.
+package preflight
 
 import (
 	"errors"
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/gatehouse/gatehouse/device/update/trust"
@@ -13,6 +16,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
+	"github.com/gatehouse/gatehouse/gateway/upstream/links"
 )
 
 // Check looks at everything that a valid configuration names, that would
@@ -23,32 +27,26 @@ func Check(cfg *config.Config) []config.Problem {
 	problems := slices.DeleteFunc(cfg.CheckFiles(), timeMends)
 	problems = config.Merge(problems, linkCertificates(cfg)...)
 	if cfg.Access.Map != "" && !config.Said(problems, cfg.Problem("access.map", "", "")) {
-		_, more := loadTopicMap(cfg)
+		_, more := access.LoadTopicMap(string(cfg.Access.Map))
 		problems = append(problems, more...)
 	}
-	if _, more := upstream.New(upstream.Options{Routes: routesOf(cfg)}); len(more) > 0 {
+	if _, more := upstream.New(upstream.Options{Routes: links.Routes(cfg)}); len(more) > 0 {
 		for _, p := range more {
 			problems = append(problems, cfg.Problem("upstream.routes", p.Error(), p.Hint))
 		}
 	}
 	if _, err := trust.NewVerifier(string(cfg.DeviceUpdate.TrustedRoots), false); err != nil {
-		problems = config.Merge(problems, cfg.Problem("deviceUpdate.trustedRoots", err.Error(), "name a JWK Set of RSA keys, or remove the setting"))
+		problems = config.Merge(problems, cfg.Problem("deviceUpdate.trustedRoots",
+			err.Error(), "name a JWK Set of RSA keys, or remove the setting"))
 	}
 	return append(problems, state(cfg)...)
 }
 
-// CheckAll is what config.Load found and, if it could read the file at all,
-// what Check finds beyond that: everything at once, and one mistake once. If
-// there is nothing, the daemon is built once as a rehearsal, so that what is
-// called good starts.
-func CheckAll(cfg *config.Config, loaded []config.Problem) []config.Problem {
-	problems, _ := Look(cfg, loaded)
-	return problems
-}
-
-// Look is CheckAll, together with everything that is worth a warning: what the
-// daemon starts with all the same (Warnings), and what could not be seen by this process.
-func Look(cfg *config.Config, loaded []config.Problem) (problems, warnings []config.Problem) {
+// Look is what config.Load found and, if it could read the file at all, what Check finds beyond that:
+// everything at once, and one mistake once. If there is nothing, the daemon is built once by rehearse,
+// so that what is called good starts. warnings is everything that the daemon starts with all the
+// same (Warnings, taken ports), and what could not be seen by this process.
+func Look(cfg *config.Config, loaded []config.Problem, rehearse func(*config.Config) error) (problems, warnings []config.Problem) {
 	if slices.ContainsFunc(loaded, func(p config.Problem) bool { return p.Field == "" }) {
 		return loaded, nil
 	}
@@ -63,7 +61,7 @@ func Look(cfg *config.Config, loaded []config.Problem) (problems, warnings []con
 	if problems = config.Merge(loaded, slices.DeleteFunc(found, isWarning)...); len(problems) > 0 {
 		return problems, warnings
 	}
-	for _, p := range rehearse(cfg) {
+	for _, p := range Rehearsed(cfg, rehearse(cfg)) {
 		if p.Warning {
 			warnings = append(warnings, p)
 		} else {
@@ -102,40 +100,9 @@ func linkCertificates(cfg *config.Config) []config.Problem {
 			continue
 		}
 		if _, err := tlsfile.Pair(p.pair.Cert, p.pair.Key); err != nil && !errors.As(err, new(*os.PathError)) {
-			problems = append(problems, cfg.Problem(p.field, fmt.Sprintf("cannot be used: %v", err), "name a PEM certificate chain and the key that belongs to it"))
+			problems = append(problems, cfg.Problem(p.field, fmt.Sprintf("cannot be used: %v", err),
+				"name a PEM certificate chain and the key that belongs to it"))
 		}
 	}
 	return problems
-}
-
-// writable tries the directory, or where the daemon would make it: whoever
-// checks may be another user, and what that one made the daemon could not use.
-func writable(dir string) error {
-	for {
-		_, err := os.Stat(dir)
-		if err == nil {
-			break
-		}
-		up := filepath.Dir(dir)
-		if !errors.Is(err, os.ErrNotExist) || up == dir {
-			return err
-		}
-		if _, err := os.Lstat(dir); err == nil {
-			return fmt.Errorf("%s is a link that leads nowhere", dir)
-		}
-		dir = up
-	}
-	f, err := os.CreateTemp(dir, ".writable-*")
-	if e := (*os.PathError)(nil); errors.As(err, &e) {
-		return e.Err // the name of our own attempt helps nobody
-	}
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Close(), os.Remove(filepath.Clean(f.Name())))
-}
-
-// loadTopicMap reads the operator's rows.
-func loadTopicMap(cfg *config.Config) (*access.TopicMap, []config.Problem) {
-	return access.LoadTopicMap(string(cfg.Access.Map))
 }

@@ -1,4 +1,4 @@
-package gateway
+package preflight
 
 import (
 	"path/filepath"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/health/warnings"
 )
 
 func fieldsOf(problems []config.Problem) []string {
@@ -32,14 +33,15 @@ func TestClockBefore2020(t *testing.T) {
 		{time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), false},
 	} {
 		said := slices.ContainsFunc(passing(&cfg, c.now), func(p config.Problem) bool {
-			return p.Warning && p.File == "system clock" && strings.Contains(p.Message, c.now.Format(time.DateOnly)) && strings.Contains(p.Hint, "set the clock")
+			return p.Warning && p.File == "system clock" &&
+				strings.Contains(p.Message, c.now.Format(time.DateOnly)) && strings.Contains(p.Hint, "set the clock")
 		})
 		if said != c.said {
 			t.Errorf("clock %v: said is %v", c.now, said)
 		}
-		d := &daemon{health: health.New(nil), opts: Options{Now: func() time.Time { return c.now }}}
-		d.clockIsSet()
-		if said := warned(d, "system-clock") != ""; said != c.said {
+		h := health.New(nil)
+		warnings.SystemClock(h, c.now)
+		if said := len(h.Report().Warnings) == 1; said != c.said {
 			t.Errorf("clock %v: health says it is %v", c.now, said)
 		}
 	}
@@ -58,18 +60,24 @@ func TestCheckMakesNothing(t *testing.T) {
 	}
 }
 
-// TestCheckAllSaysAMistakeOnce: what Load has said about a field is not said again in other words.
-func TestCheckAllSaysAMistakeOnce(t *testing.T) {
+// TestLookSaysAMistakeOnce: what Load has said about a field is not said again in other words.
+func TestLookSaysAMistakeOnce(t *testing.T) {
 	cfg := config.Default()
 	cfg.State.Dir = "/proc/none"
 	cfg.Access.Map = "/proc/none/topics.yaml"
 	cfg.DeviceUpdate.TrustedRoots = "/proc/none/roots.json"
 	loaded := []config.Problem{{Field: "state.dir"}}
-	if got := fieldsOf(CheckAll(&cfg, loaded)); !slices.Equal(got, []string{"state.dir", "access.map", "deviceUpdate.trustedRoots"}) {
+	if got := fieldsOf(problemsOf(&cfg, loaded)); !slices.Equal(got, []string{"state.dir", "access.map", "deviceUpdate.trustedRoots"}) {
 		t.Errorf("problems of %v", got)
 	}
 	unread := []config.Problem{{Message: "no such file"}}
-	if got := CheckAll(&cfg, unread); len(got) != 1 {
+	if got := problemsOf(&cfg, unread); len(got) != 1 {
 		t.Errorf("a file that was not read has %v", got)
 	}
+}
+
+// problemsOf is what Look finds when a rehearsal finds nothing.
+func problemsOf(cfg *config.Config, loaded []config.Problem) []config.Problem {
+	problems, _ := Look(cfg, loaded, func(*config.Config) error { return nil })
+	return problems
 }

@@ -1,0 +1,51 @@
+package warnings
+
+import (
+	"fmt"
+
+	"github.com/gatehouse/gatehouse/gateway/health"
+)
+
+// Quarantined says that a store was damaged and set aside.
+func Quarantined(t *health.Tracker, store, reason, movedTo string) {
+	t.Raise("store-quarantined-"+store, health.Degraded,
+		fmt.Sprintf("the %s store was damaged (%s) and was set aside at %s", store, reason, movedTo),
+		"look at the disk's health; remove the directory when it is no longer wanted")
+}
+
+// StoreCramped says that the disk has no room for compaction.
+func StoreCramped(t *health.Tracker, cramped bool) {
+	t.Set(cramped, "store-cramped", health.Degraded,
+		"the disk has too little room to compact the store: it works, and grows",
+		"free space on the state directory, about as much as the store occupies; compaction goes on by itself")
+}
+
+// StoreRefuses says that the message store takes nothing.
+func StoreRefuses(t *health.Tracker, err error) {
+	t.Set(err != nil, "store-refuses", health.Failing, fmt.Sprint("the message store takes nothing: ", err),
+		"free space on the state directory; it recovers by itself")
+}
+
+// AuditFile says that the audit file cannot be written.
+func AuditFile(t *health.Tracker, err error) {
+	t.Set(err != nil, "audit-file", health.Degraded, fmt.Sprint("the audit file cannot be written: ", err),
+		"free space or mend the permissions of audit.file; records still go to the log")
+}
+
+// SessionOverflow names the sessions that lose messages, for as long as any does.
+func SessionOverflow[S fmt.Stringer](t *health.Tracker, sessions []S) {
+	t.Set(len(sessions) > 0, "session-overflow", health.Degraded,
+		health.Listed("sessions have no room and lose messages", sessions),
+		"let its client connect and read; a session that nobody needs ends when its client connects once with a clean start, "+
+			"or after sessions.maxExpiry; gatehousectl sessions shows what each lost")
+}
+
+// Parked names what upstream does not take.
+func Parked(t *health.Tracker, parked int, dropped uint64, paused bool) {
+	t.Set(parked > 0, "outbox-parked", health.Degraded,
+		fmt.Sprintf("upstream ends the connection on %d messages, which are set aside; "+
+			"%d others were dropped because too many are", parked, dropped),
+		"gatehousectl outbox parked lists them with the reason; outbox retry or outbox purge --parked ends it")
+	t.Set(paused, "outbox-paused", health.Degraded,
+		"an operator keeps messages from going upstream", "gatehousectl outbox resume --all")
+}

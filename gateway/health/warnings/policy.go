@@ -1,0 +1,75 @@
+package warnings
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/gatehouse/gatehouse/authz"
+	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/offline"
+)
+
+// NoPolicy says that nothing is known yet by which anybody could be admitted.
+func NoPolicy(t *health.Tracker) {
+	t.Raise("cache-empty", health.Failing, "no policy is known yet: everything is denied",
+		"see that cloud.management can be reached; gatehousectl sync")
+}
+
+// LossesNotKept says that the daemon stopped before a change of rights was stored.
+func LossesNotKept(t *health.Tracker, dirty bool) {
+	t.Set(dirty, "cache-dirty", health.Failing,
+		"the last change of rights could not be stored before the gateway stopped",
+		"free space on the state directory; a full sync mends it")
+}
+
+// PolicyStored tells whether a change of rights was stored.
+func PolicyStored(t *health.Tracker, stored bool) {
+	if stored {
+		t.Clear("cache-empty")
+	}
+	t.Set(!stored, "cache-dirty", health.Failing,
+		"a change of rights could not be stored: only its losses are in force", "free space on the state directory")
+}
+
+// Refused names what of the policy grants nothing, and which records are refused.
+func Refused(t *health.Tracker, policy []authz.Problem, topology []device.Problem) {
+	t.Set(len(policy) > 0, "policy-problems", health.Degraded,
+		health.Listed("parts of the policy grant nothing", policy),
+		"gatehousectl assignments shows them; correct them in the cloud")
+	t.Set(len(topology) > 0, "topology-problems", health.Degraded,
+		health.Listed("records of the registry are refused", topology),
+		"correct the records in the cloud: device ids, hardware ids and thumbprints are unique")
+}
+
+// PolicyAge says how old the policy is that decides.
+func PolicyAge(t *health.Tracker, stage offline.Stage, age time.Duration) {
+	severity := health.Degraded
+	if stage == offline.Expired {
+		severity = health.Failing
+	}
+	t.Set(stage != offline.Fresh, "cache-age", severity,
+		fmt.Sprintf("the policy is %s: the cloud last confirmed it %s ago", stage, age.Round(time.Second)),
+		"see that cloud.management can be reached (gatehousectl sync says what fails)")
+}
+
+// CloudSync says why the cloud's policy cannot be followed.
+func CloudSync(t *health.Tracker, raised bool, code, detail string) {
+	t.Set(raised, "cloud-sync", health.Degraded,
+		fmt.Sprintf("the cloud's policy cannot be followed (%s): %s", code, detail),
+		"gatehousectl sync tries at once and says what fails")
+}
+
+// TokenKeys says why the key set for tokens cannot be read.
+func TokenKeys(t *health.Tracker, err error) {
+	t.Set(err != nil, "token-keys", health.Degraded,
+		fmt.Sprint("the key set for tokens cannot be fetched: ", err),
+		"see that identity.jwks.url can be reached; the stored set goes on being used")
+}
+
+// RegistryCreates says that sensors wait to be created in the cloud.
+func RegistryCreates(t *health.Tracker, waiting int, why error) {
+	t.Set(why != nil, "registry-creates", health.Degraded,
+		fmt.Sprintf("%d sensors wait to be created in the cloud: %v", waiting, why),
+		"see that cloud.management can be reached; they are sent by themselves")
+}
