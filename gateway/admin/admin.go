@@ -1,15 +1,16 @@
-// Package admin is the operator's door: HTTP over a unix socket, and a
-// read-only part of it on loopback together with the status page, /metrics
-// and /healthz.
+// Package admin serves operators over HTTP: the whole API on a unix socket, and
+// its routes that only read on a loopback address, together with the status
+// page, /metrics and /healthz.
 //
 // One table (routes.go) says which method and path needs which permission and
-// who answers. The answers come from Sources, which the composition root
-// plugs in; a source that is missing makes its route answer 501, never the
-// daemon fail. Who may do what is decided by one Identify per listener: on the unix
-// socket by the uid that the kernel reports (SO_PEERCRED); on loopback nobody
-// is known, so it reads only and refuses other Host names and other sites'
-// pages (DNS rebinding). Every change that is asked for is audited, refused
-// ones included.
+// which function answers. The answers come from Sources, which the composition
+// root sets; a source that is nil makes its route answer 501 and does not keep
+// the daemon from starting. Each listener has one Identify, which decides what
+// a caller may do. On the unix socket it goes by the uid that the kernel
+// reports (SO_PEERCRED). On loopback the caller is unknown: it may only read,
+// and a request with a foreign Host name or from another site's page is refused,
+// because a page in an operator's browser could otherwise read the gateway (DNS
+// rebinding). Every requested change is audited, also if it is refused.
 //
 // Handlers run concurrently; Sources must allow it. The constructors start
 // nothing; the Serve methods run until their context ends and leave no
@@ -46,7 +47,7 @@ type Options struct {
 	Operators []int
 	// Console and Metrics are served on loopback at / and /metrics; nil: not.
 	Console, Metrics http.Handler
-	// Audit hears of every change that is asked for; nil: nobody does.
+	// Audit is called for every requested change; nil: changes are not audited.
 	Audit func(message.AuditRecord)
 	Log   *slog.Logger
 }
@@ -55,7 +56,7 @@ type Options struct {
 type Server struct {
 	o      Options
 	socket http.Handler // everything
-	local  http.Handler // what loopback may see
+	local  http.Handler // the part that is served on loopback
 }
 
 // New returns a server.
@@ -108,7 +109,7 @@ func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) erro
 		ReadTimeout:       15 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends followers
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends the requests that follow the audit
 		ConnContext:       withPeer,
 		ErrorLog:          slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
 	}

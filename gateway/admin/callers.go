@@ -25,7 +25,8 @@ type (
 	callerKey struct{}
 )
 
-// withPeer asks the kernel who is at the other end of a unix socket.
+// withPeer adds to the context of a unix socket's connection the uid of the
+// process at its other end, as the kernel reports it.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
 	u, ok := c.(*net.UnixConn)
 	if !ok {
@@ -63,9 +64,10 @@ func (s *Server) peerCaller(r *http.Request) (Caller, error) {
 	return c, nil
 }
 
-// loopbackCaller lets everyone on this machine read, but no page of another
-// site in an operator's browser: not by a name that resolves here (Host), nor
-// by a link or script (Sec-Fetch-Site).
+// loopbackCaller lets every process on this machine read. It refuses what a page
+// of another site could send from an operator's browser: requests to another
+// name that resolves to this machine (by Host), and requests that come from a
+// link or script of that page (by Sec-Fetch-Site).
 func loopbackCaller(r *http.Request) (Caller, error) {
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
@@ -103,7 +105,8 @@ func caller(r *http.Request) Caller {
 	return c
 }
 
-// loopback is what is served there: reading routes, the page, metrics, health.
+// loopback is the handler of the loopback listener: the routes that only read,
+// the status page, the metrics and the health.
 func (s *Server) loopback() http.Handler {
 	m := s.mux(Read)
 	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {

@@ -6,8 +6,8 @@ import (
 	"net/http"
 )
 
-// Error is how every failure is told: what went wrong, where, and what to do
-// next. Sources return one to choose the status and the words.
+// Error is the body of every answer that is a failure: what went wrong, where, and what
+// to do next. A source returns one to choose the HTTP status and the words.
 type Error struct {
 	Status int    `json:"-"`
 	What   string `json:"what"`
@@ -65,7 +65,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	b, err := json.Marshal(v)
-	if err != nil { // a value of ours that does not marshal is a bug, said plainly
+	if err != nil { // only our own types are written here, so that one does not marshal is a bug
 		status, b = http.StatusInternalServerError,
 			[]byte(`{"what":"the answer could not be written","where":"admin","next":"report this as a bug"}`)
 	}

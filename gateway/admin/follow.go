@@ -10,12 +10,13 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// heartbeat keeps a silent follower's connection known to be alive.
+// heartbeat is the pause between two lines without a record that a follower is sent. Without
+// them neither end would notice, while there are no records, that the other one is gone.
 const heartbeat = 15 * time.Second
 
-// audit answers with the latest records, and with follow=true with all that
-// come: as server-sent events to a browser (Accept: text/event-stream), as
-// JSON lines to everyone else.
+// audit answers with the latest audit records, and with follow=true also with
+// every new one: as server-sent events if the client asks for them (Accept:
+// text/event-stream), otherwise as JSON lines.
 func (s *Server) audit(w http.ResponseWriter, r *http.Request) error {
 	if s.o.Sources.Audit == nil {
 		return errNotPlugged("the audit")
@@ -33,7 +34,7 @@ func (s *Server) audit(w http.ResponseWriter, r *http.Request) error {
 	if s.o.Sources.Follow == nil {
 		return errNotPlugged("following the audit")
 	}
-	f := s.o.Sources.Follow() // before the past is read: nothing falls between
+	f := s.o.Sources.Follow() // before the latest records are read, so that none is missed in between
 	defer f.Close()
 	out := newStream(w, strings.Contains(r.Header.Get("Accept"), "text/event-stream"))
 	past := s.o.Sources.Audit(limit, match)
@@ -135,7 +136,7 @@ func (s *stream) beat() {
 	s.flush()
 }
 
-// write has a deadline of its own: a follower that stops reading goes away.
+// write fails, and so ends the stream, if the client does not read for 10 s.
 func (s *stream) write(format string, args ...any) {
 	if s.err == nil {
 		_ = s.c.SetWriteDeadline(time.Now().Add(10 * time.Second))

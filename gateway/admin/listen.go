@@ -13,10 +13,11 @@ import (
 	"time"
 )
 
-// Listen makes the admin socket: mode 0660, put in place complete, so that
-// nobody can open it before its mode is set. A socket file that a dead daemon
-// left is replaced; one that answers belongs to another daemon and is an
-// error. Closing removes the file if it is still this one.
+// Listen makes the admin socket, with mode 0660. The socket gets its mode under another
+// name and is then renamed to path, so that nobody can open it before. A socket file
+// that a dead daemon left is replaced; a socket that answers belongs to another
+// daemon and is an error. Closing the listener removes the file, unless another
+// daemon has replaced it.
 func Listen(path string) (net.Listener, error) {
 	deadline, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -44,7 +45,7 @@ func Listen(path string) (net.Listener, error) {
 		return nil, listenError(path, err)
 	}
 	l.SetUnlinkOnClose(false)
-	//nolint:gosec // the group may open it: the operators, who are then told apart by uid
+	//nolint:gosec // the file's group, the operators, may open it; peerCaller then goes by the uid
 	if err := errors.Join(os.Chmod(tmp, 0o660), os.Rename(tmp, path)); err != nil {
 		_ = l.Close()
 		_ = os.Remove(tmp)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Outbox is what waits for the upstream, for those who look into it and act on it.
+// Outbox lets an operator list the messages that wait for upstream, and act on them.
 type Outbox interface {
 	List(ctx context.Context, q OutboxQuery) (OutboxReport, error)
 	Peek(ctx context.Context, q OutboxQuery) ([]OutboxMessage, error)
@@ -15,29 +15,29 @@ type Outbox interface {
 	Act(ctx context.Context, r OutboxRequest) (OutboxResult, error)
 }
 
-// OutboxQuery selects messages: those that match every field that is set; all
-// of them if none is.
+// OutboxQuery selects the messages that match every field that is set. If no field is
+// set, it selects all messages.
 type OutboxQuery struct {
-	Device string // a hub device id, or "key " and a publisher's key
+	Device string // an IoT Hub device id, or "key " and the principal key of a publisher that is no device
 	Route  string
 	Seq    uint64
 	Limit  int
 }
 
-// OutboxReport is what waits.
+// OutboxReport sums up the messages that wait.
 type OutboxReport struct {
 	Routes  []OutboxPile `json:"routes"`
 	Devices []OutboxPile `json:"devices"`
 	Parked  int          `json:"parked"`
-	Paused  bool         `json:"paused"` // something is
+	Paused  bool         `json:"paused"` // sending is paused, of at least one device
 }
 
-// OutboxPile is what waits by one route, or of one device.
+// OutboxPile sums up the messages that wait on one route, or of one device.
 type OutboxPile struct {
 	Name     string    `json:"name"`
 	Messages int       `json:"messages"`
 	Bytes    int64     `json:"bytes"`
-	Oldest   time.Time `json:"oldest,omitzero"` // when the first of them was accepted
+	Oldest   time.Time `json:"oldest,omitzero"` // when the oldest of them was accepted
 	Paused   bool      `json:"paused,omitempty"`
 }
 
@@ -46,10 +46,10 @@ type OutboxMessage struct {
 	Seq      uint64    `json:"seq"`
 	Device   string    `json:"device"`
 	Route    string    `json:"route"`
-	Topic    string    `json:"topic"` // the upstream's
+	Topic    string    `json:"topic"` // to which it is published upstream
 	Bytes    int64     `json:"bytes"`
 	Accepted time.Time `json:"accepted,omitzero"`
-	Sent     bool      `json:"sent,omitempty"` // and not acknowledged yet
+	Sent     bool      `json:"sent,omitempty"` // it was sent, and upstream has not acknowledged it yet
 	ParkedAt time.Time `json:"parkedAt,omitzero"`
 	Reason   string    `json:"reason,omitempty"`
 }
@@ -63,7 +63,8 @@ const (
 	OutboxDrain  = "drain"  // resume all and lift outbox.replayRate until nothing waits
 )
 
-// OutboxRequest acts on what is selected; All is needed where nothing else selects.
+// OutboxRequest acts on the messages that match every field that is set. If neither Device,
+// Route nor Seq is set, All must be, so that a forgotten field does not purge everything.
 type OutboxRequest struct {
 	Action string `json:"action"`
 	Device string `json:"device,omitempty"`
@@ -73,12 +74,12 @@ type OutboxRequest struct {
 	Parked bool   `json:"parked,omitempty"`
 }
 
-// OutboxResult is how many messages it was about.
+// OutboxResult says how many messages the action concerned.
 type OutboxResult struct {
 	Messages int `json:"messages"`
 }
 
-// check tells what is wrong with a request, before anything is done.
+// check returns what is wrong with the request. It runs before anything is done.
 func (r *OutboxRequest) check() error {
 	selected := r.Device != "" || r.Route != "" || r.Seq != 0
 	switch r.Action {
@@ -104,8 +105,8 @@ func (r *OutboxRequest) check() error {
 	return nil
 }
 
-// How many messages one request may list: those that wait are read from the disk,
-// those that are parked are in memory.
+// How many messages one request may list. Waiting messages are fewer, because each
+// is read from the disk; parked ones are in memory.
 const (
 	maxWaitingListed = 1000
 	maxParkedListed  = 10000

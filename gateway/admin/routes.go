@@ -307,7 +307,7 @@ func reply(w http.ResponseWriter, v any, err error) error {
 	return err
 }
 
-// replyList writes an empty list as [], never as null.
+// replyList writes an empty list as [], never as null, which clients would have to tell apart.
 func replyList[T any](w http.ResponseWriter, v []T, err error) error {
 	if v == nil {
 		v = []T{}

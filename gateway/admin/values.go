@@ -64,21 +64,21 @@ type SessionCounts struct {
 	ByKind        map[string]int `json:"byKind,omitempty"`
 }
 
-// MessageCounts are totals since the start. Accepted are publishes that were
-// taken, whether they stay here or not. ForUpstream are those that a route sends
-// upstream, with what had waited since before the start; of them each was
-// forwarded, or waits in the outbox, or is in NotForwarded by the reason.
+// MessageCounts are totals since the start. Accepted counts the publishes that
+// were accepted, with or without a route upstream. ForUpstream counts the messages
+// that a route sends upstream, and those that waited in the outbox at the start. Each
+// of them has been forwarded, waits in the outbox, or is counted in NotForwarded.
 type MessageCounts struct {
 	Accepted       uint64            `json:"accepted"`
 	Denied         uint64            `json:"denied"`
 	ForUpstream    uint64            `json:"forUpstream"`
 	Forwarded      uint64            `json:"forwarded"`
-	Dropped        uint64            `json:"dropped"` // everywhere, NotForwarded among them
+	Dropped        uint64            `json:"dropped"` // on any way, those in NotForwarded included
 	NotForwarded   map[string]uint64 `json:"notForwardedByReason,omitempty"`
 	DeniedByReason map[string]uint64 `json:"deniedByReason,omitempty"`
 }
 
-// Lost is how many of those for upstream nobody will get.
+// Lost is how many messages for upstream were dropped or parked: the sum of NotForwarded.
 func (m *MessageCounts) Lost() (n uint64) {
 	for _, k := range m.NotForwarded {
 		n += k
@@ -86,14 +86,14 @@ func (m *MessageCounts) Lost() (n uint64) {
 	return n
 }
 
-// OutboxState is what waits for the upstream.
+// OutboxState sums up the messages that wait for upstream.
 type OutboxState struct {
 	Messages      int64   `json:"messages"`
 	Bytes         int64   `json:"bytes"`
 	LimitBytes    int64   `json:"limitBytes"`
 	OldestSeconds float64 `json:"oldestSeconds"`
-	Parked        int64   `json:"parked,omitempty"` // messages that upstream does not take, beside the others
-	Paused        bool    `json:"paused,omitempty"` // an operator keeps something from being sent
+	Parked        int64   `json:"parked,omitempty"` // messages set aside because upstream does not take them; not in Messages
+	Paused        bool    `json:"paused,omitempty"` // an operator has paused sending, of at least one device
 }
 
 // LinkState is a connection to the cloud: connected, connecting, down or none.
@@ -104,7 +104,7 @@ type LinkState struct {
 	Target string    `json:"target,omitempty"`
 }
 
-// ListenerState is one door for clients.
+// ListenerState is one listener for clients.
 type ListenerState struct {
 	Name        string `json:"name"`
 	Kind        string `json:"kind"`
@@ -146,8 +146,8 @@ type Session struct {
 	Denied        uint64    `json:"denied"`
 }
 
-// IsVerb tells whether an operator's word is an MQTT operation that can be
-// explained: receive is one delivery, will what is sent for who is gone.
+// IsVerb reports whether word is an MQTT operation that can be explained. "receive" is
+// the delivery of one message to a subscriber, "will" the publication of a Will Message.
 func IsVerb(word string) bool {
 	switch word {
 	case "connect", "publish", "subscribe", "will", "receive":
@@ -184,8 +184,9 @@ type Explanation struct {
 	Stage      string   `json:"stage,omitempty"`
 }
 
-// Step is one thing that was asked on the way to a decision: a row of the topic map that is decided
-// from here on, a relation (Check), or an operation (Needs) with what grants it.
+// Step is one check on the way to a decision. It names the row of the topic map to which the
+// following steps belong, a relation (Check), or an operation (Needs) with the assignment that
+// grants it.
 type Step struct {
 	Row    string `json:"row,omitempty"`
 	Check  string `json:"check,omitempty"`
@@ -196,7 +197,7 @@ type Step struct {
 	Grant  *Grant `json:"grant,omitempty"`
 }
 
-// Miss is an assignment that does not grant it, and why.
+// Miss is an assignment that does not grant the operation in question, and why not.
 type Miss struct {
 	Grant
 	Why string `json:"why"`
@@ -230,12 +231,13 @@ type Assignment struct {
 	Problem  string `json:"problem,omitempty"` // why it grants nothing
 }
 
-// SyncRequest asks for a synchronisation; Full reads everything anew.
+// SyncRequest asks for a synchronisation with the cloud; Full reads everything anew, not
+// only the changes.
 type SyncRequest struct {
 	Full bool `json:"full"`
 }
 
-// SyncResult is its outcome.
+// SyncResult is the outcome of a SyncRequest.
 type SyncResult struct {
 	From    string  `json:"from"`
 	To      string  `json:"to"`
@@ -244,13 +246,13 @@ type SyncResult struct {
 	Detail  string  `json:"detail,omitempty"`
 }
 
-// ClockResult says what the high-water mark of time was, and what it is now.
+// ClockResult says what the gateway's trusted time was, and what it is now.
 type ClockResult struct {
 	Was time.Time `json:"was"`
 	Now time.Time `json:"now"`
 }
 
-// DisconnectRequest names a session by its key, or all of a principal's.
+// DisconnectRequest names a session by its key, or all sessions of a principal.
 type DisconnectRequest struct {
 	Session   string `json:"session,omitempty"`
 	Principal string `json:"principal,omitempty"`
@@ -262,7 +264,7 @@ type DisconnectResult struct {
 	Closed int `json:"closed"`
 }
 
-// Finding is one thing that doctor looked at: ok, notice, warn or fail.
+// Finding is the result of one of doctor's checks. State is ok, notice, warn or fail.
 type Finding struct {
 	Name  string `json:"name"`
 	State string `json:"state"`

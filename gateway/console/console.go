@@ -48,8 +48,8 @@ type handler struct {
 	files  map[string]file // by URL path
 }
 
-// New returns the page's handler. It fails only if the embedded files are not
-// what they should be.
+// New returns the page's handler. It fails only if a file is missing from the program or
+// the page's template does not parse.
 func New(status StatusSource, log *slog.Logger) (http.Handler, error) {
 	h := &handler{status: status, log: log, files: map[string]file{}}
 	page, err := template.New("page.html").Funcs(template.FuncMap{

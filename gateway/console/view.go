@@ -74,7 +74,7 @@ type link struct {
 	Target string    `json:"target"`
 }
 
-// Lost returns how many messages for upstream will never be forwarded.
+// Lost returns how many messages for upstream were dropped or parked.
 func (v view) Lost() (n uint64) {
 	for _, k := range v.Messages.NotForwarded {
 		n += k

@@ -11,36 +11,36 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 )
 
-// Door is one socket, open or not yet. It is a net.Listener.
+// Door is a net.Listener whose socket may not be open yet.
 type Door struct {
 	spec   Spec          // as it was added
-	live   tlsfile.Live  // what handshakes see
+	live   tlsfile.Live  // the TLS configuration of handshakes
 	opened chan struct{} // closed once socket is set
 	closed chan struct{} // closed by Close
 
-	source *config.TLS   // where the certificate is now; guarded by Set.attempts
-	files  []os.FileInfo // as they were before the last read; guarded by Set.attempts
-	read   time.Time     // when that was; guarded by Set.attempts
+	source *config.TLS   // names the certificate files; guarded by Set.attempts
+	files  []os.FileInfo // their state just before they were last read; guarded by Set.attempts
+	read   time.Time     // when they were last read; guarded by Set.attempts
 
 	mu     sync.Mutex // guards the fields below
 	socket net.Listener
 	shut   bool
-	failed error // of the last Open
+	failed error // what the last Open returned
 	cert   certificate
 }
 
-// certificate is what is known of a door's TLS files.
+// certificate is the state of a door's TLS files.
 type certificate struct {
-	served  tlsfile.Validity // zero: there is none to serve
-	pair    error            // why the files hold no pair
-	clients error            // why the client authorities cannot be used
+	served  tlsfile.Validity // of the certificate that is served; zero: there is none
+	pair    error            // why the files hold no usable certificate and key; nil: they do
+	clients error            // why the file of client authorities cannot be used; nil: it can, or none is named
 }
 
 // Accept waits until the socket is open, and then for a connection.
 func (d *Door) Accept() (net.Conn, error) {
 	select {
 	case <-d.opened:
-		return d.socket.Accept() // not written any more
+		return d.socket.Accept() // without mu: once opened is closed, socket is never written again
 	case <-d.closed:
 		return nil, net.ErrClosed
 	}
@@ -49,7 +49,7 @@ func (d *Door) Accept() (net.Conn, error) {
 // Opened is closed once the socket is open.
 func (d *Door) Opened() <-chan struct{} { return d.opened }
 
-// Close closes the socket, or sees to it that there will be none.
+// Close closes the socket. If it is not open yet, it will not be opened.
 func (d *Door) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -64,7 +64,7 @@ func (d *Door) Close() error {
 	return d.socket.Close()
 }
 
-// Addr is the socket's address; the configured one while it is not open.
+// Addr is the socket's address, or the configured one while the socket is not open.
 func (d *Door) Addr() net.Addr {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -83,8 +83,8 @@ func (intended) Network() string { return "none" }
 // String implements net.Addr.
 func (a intended) String() string { return string(a) }
 
-// TLS is what to speak on the door's connections: always the certificate of
-// the moment. It is nil for a door without TLS.
+// TLS is the TLS configuration for the door's connections. Each handshake uses the
+// certificate that is in force at that moment. It is nil for a door without TLS.
 func (d *Door) TLS() *tls.Config {
 	if d.spec.TLS == nil {
 		return nil
@@ -92,7 +92,8 @@ func (d *Door) TLS() *tls.Config {
 	return d.live.Config()
 }
 
-// open opens the socket if it is time to, and reports whether it is open.
+// open opens the socket if it is not open and, with TLS, there is a certificate to serve. It
+// reports whether no further attempt is needed: the socket is open, or the door was closed.
 func (d *Door) open() bool {
 	d.mu.Lock()
 	done := d.socket != nil || d.shut
@@ -122,8 +123,8 @@ func (d *Door) open() bool {
 	return true
 }
 
-// readFiles reads the certificate files if something is wrong with what is
-// served and the files look different, or a minute has passed.
+// readFiles reads the certificate files again if something is wrong with the state of the
+// certificate and, besides, the files look different or were last read a minute ago.
 func (d *Door) readFiles(at, now time.Time) {
 	if d.spec.TLS == nil {
 		return
@@ -131,7 +132,7 @@ func (d *Door) readFiles(at, now time.Time) {
 	if cert := d.state(); cert.good(now) {
 		return
 	}
-	// Looked at before they are read: whatever changes from then on is seen next time.
+	// The files are looked at before they are read, so that a change in between is seen next time.
 	files := look(d.source)
 	if d.read.IsZero() || at.Sub(d.read) >= readAgain || !same(files, d.files) {
 		d.files, d.read = files, at
@@ -139,7 +140,7 @@ func (d *Door) readFiles(at, now time.Time) {
 	}
 }
 
-// good tells that there is nothing that other files could mend.
+// good reports whether nothing is wrong that other files could mend.
 func (c *certificate) good(now time.Time) bool {
 	if c.served == (tlsfile.Validity{}) || c.pair != nil || c.clients != nil {
 		return false
@@ -154,8 +155,9 @@ func (d *Door) state() certificate {
 	return d.cert
 }
 
-// take puts in force what was read. Without a pair the one from before stays, and only the
-// client authorities are those that were read: files that are no longer good admit nobody.
+// take puts into force what was read from the files. If they hold no usable certificate, the one
+// from before stays. The client authorities are replaced even then, so that a client is never
+// admitted by an authority that the files no longer name.
 func (d *Door) take(s tlsfile.Served, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

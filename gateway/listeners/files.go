@@ -8,7 +8,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 )
 
-// look is the state of a listener's TLS files, nil for one that cannot be seen.
+// look returns the state of each of a listener's TLS files, nil for one that cannot be read.
 func look(c *config.TLS) []os.FileInfo {
 	list := make([]os.FileInfo, 0, 3)
 	for _, path := range []string{string(c.Cert), string(c.Key), string(c.ClientCA)} {
@@ -21,7 +21,7 @@ func look(c *config.TLS) []os.FileInfo {
 	return list
 }
 
-// same tells that nothing was replaced, written to, or given other permissions.
+// same reports whether no file was replaced, written to, or given other permissions.
 func same(a, b []os.FileInfo) bool {
 	if len(a) != len(b) {
 		return false
@@ -38,12 +38,13 @@ func same(a, b []os.FileInfo) bool {
 	return true
 }
 
-// Prepare reads another TLS for a door (a reload), and returns what puts it
-// into force. It changes nothing itself. Files that cannot be used are an error where they
-// would replace good ones; a door that waits for its certificate goes on waiting, for the new files.
+// Prepare reads the TLS files that a changed configuration names for a door, and returns a
+// function that puts them into force; until it is called nothing changes. Files that cannot be
+// used are an error if the door has a good certificate, which they would replace. A door that
+// waits for its certificate waits for the new files instead.
 func (s *Set) Prepare(d *Door, c *config.TLS) (takeOver func(), err error) {
 	files := look(c)
-	served, unusable := tlsfile.Server(c) // not err, which the last return sets to nil before takeOver runs
+	served, unusable := tlsfile.Server(c) // not named err: the last return sets that to nil before takeOver runs
 	was := d.state()
 	if worse := unusable; was.pair == nil {
 		if worse == nil && was.clients == nil {

@@ -7,22 +7,23 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 )
 
-// Finding is one condition of a door, raised or not. Its name never changes.
+// Finding is one condition of a door that can be wrong; Raised says that it is. Each
+// condition always has the same name.
 type Finding struct {
 	Name   string
 	Raised bool
 	Level  Level
 	Text   string
-	Next   string // what an operator does
+	Next   string // what an operator can do
 }
 
-// Certificate is what a door serves.
+// Certificate is the certificate that a door serves.
 type Certificate struct {
 	Door string // Spec.Warning
 	tlsfile.Validity
 }
 
-// Certificates lists what is served, in the order of the doors.
+// Certificates lists the certificates that are served, in the order of the doors.
 func (s *Set) Certificates() []Certificate {
 	var list []Certificate
 	for _, d := range s.doors {
@@ -47,8 +48,8 @@ func (s *Set) Findings() []Finding {
 	return list
 }
 
-// closedFinding says that a door's socket cannot be opened. One that waits for its
-// certificate is not tried, and certificateFinding says that.
+// closedFinding says that a door's socket cannot be opened. It is not raised for a door that
+// waits for its certificate, because that has a finding of its own (certificateFinding).
 func (d *Door) closedFinding() Finding {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -60,8 +61,8 @@ func (d *Door) closedFinding() Finding {
 	return f
 }
 
-// certificateFinding says that there is no certificate to serve, or how near
-// the one that is served is to its end.
+// certificateFinding says that there is no certificate to serve, or that the served one
+// has expired, is not yet valid or will soon expire.
 func (d *Door) certificateFinding(c *certificate, now time.Time) Finding {
 	f := Finding{Name: d.spec.Warning + "-certificate", Raised: true, Level: Failing}
 	if c.served == (tlsfile.Validity{}) {
@@ -104,7 +105,8 @@ func (d *Door) daysLeft(left time.Duration, until string) string {
 	return fmt.Sprintf("the certificate of %s expires in %s, on %s", d.spec.Name, days, until)
 }
 
-// clientsFinding says that nobody can prove himself by a certificate here.
+// clientsFinding says that client certificates are refused, because the file of their
+// authorities cannot be used.
 func (d *Door) clientsFinding(c *certificate) Finding {
 	f := Finding{Name: d.spec.Warning + "-client-authorities", Level: Failing, Raised: c.clients != nil}
 	if f.Raised {

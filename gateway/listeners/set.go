@@ -1,17 +1,19 @@
-// Package listeners opens the gateway's sockets, and goes on trying where one
-// cannot be opened: a port that another process has, a certificate that is
-// not there yet. Nobody has to restart the gateway for what time, or a file, mends.
+// Package listeners opens the gateway's sockets. If one cannot be opened, because
+// another process has the port or the certificate is not there yet, it tries
+// again until it can, so that nobody has to restart the gateway once the port is
+// free or the file is there.
 //
-// A Door is a net.Listener from the beginning: whoever serves it waits in Accept
-// until the socket is open. Each door is tried when it is added, so that at
-// a good start every socket listens before anything else runs; Run tries the
-// others again every Poll.
+// A Door is a net.Listener that exists before its socket does: Accept waits until
+// the socket is open. Add tries to open a door at once, so that normally every
+// socket listens before anything else runs. Run tries the doors that are still
+// closed again every Poll.
 //
-// A certificate is served whatever its validity says, because the client judges
-// it. A door without a usable certificate does not listen; if systemd holds its socket,
-// which listens anyway, every handshake fails. Certificate files are looked at every
-// Poll and read again when they changed, and once a minute in any case, as long
-// as something is wrong with them; what is good stays until Prepare replaces it.
+// A certificate that has expired or is not yet valid is served nevertheless,
+// because clients judge it by their own clocks. A door without a usable
+// certificate does not listen. If systemd passed its socket, which listens in any
+// case, every handshake fails instead. While something is wrong with the files of
+// a certificate, they are looked at every Poll, and read again when they changed
+// and at least once a minute. A good certificate stays until Prepare replaces it.
 package listeners
 
 import (
@@ -36,7 +38,8 @@ const (
 // Level is how bad a Finding is.
 type Level uint8
 
-// The levels: worth knowing; worse than it should be; not doing its work.
+// The levels. Notice: worth knowing. Degraded: it works, but not as it should. Failing: it
+// does not work.
 const (
 	Notice Level = iota
 	Degraded
@@ -45,21 +48,22 @@ const (
 
 // Spec describes a door.
 type Spec struct {
-	Name    string // for people: "mqtts", "status page"
-	Warning string // stem of the names of its findings: "listener-mqtts"
-	Level   Level  // of not being open
-	Address string // host:port, or a path; shown while it is not open
-	// Open makes the socket. It is called again until it succeeds once.
+	Name    string // as people read it: "mqtts", "status page"
+	Warning string // how the names of its findings begin: "listener-mqtts"
+	Level   Level  // of the finding that it is not open
+	Address string // host:port, or a path; Addr returns it while the door is not open
+	// Open makes the socket. It is called until it has succeeded once.
 	Open func() (net.Listener, error)
-	// Passed is a socket that systemd holds; nil: Open makes one.
+	// Passed is a listening socket that systemd passed to the process; nil: Open makes one.
 	Passed net.Listener
 	TLS    *config.TLS // nil: none
-	// Shape changes the TLS that was read before it is served; nil: nothing.
+	// Shape adjusts the TLS configuration that was read from the files before it is
+	// served; nil: it is served as it is.
 	Shape func(*tls.Config)
 }
 
-// Set is the doors of a gateway. Every Add comes before anything else is
-// called; the other methods may then be called from any goroutine.
+// Set holds the doors of a gateway. All calls of Add come first; the other methods
+// may then be called from any goroutine.
 type Set struct {
 	now     func() time.Time
 	report  func([]Finding)
@@ -68,18 +72,19 @@ type Set struct {
 
 	doors []*Door // written by Add only
 
-	// attempts is held over every attempt and the report that follows it, so that neither overlaps
-	// with another; it guards the fields of Door that say so.
+	// attempts is held during every attempt and the report that follows it, so that no two of
+	// them overlap. It also guards the fields of Door that name it.
 	attempts sync.Mutex
 }
 
-// New makes an empty set. now is the clock by which certificates are judged.
-// report is told every finding, raised or not, after every round of attempts; it must not call back.
+// New makes an empty set. Certificates are judged by the clock now. After every round of
+// attempts report is called with every finding, raised or not. It must not call a method of the
+// set, because attempts is held.
 func New(now func() time.Time, report func([]Finding)) *Set {
 	return &Set{now: now, report: report, serving: make(chan struct{})}
 }
 
-// Add makes a door and tries it once.
+// Add makes a door and tries to open it once.
 func (s *Set) Add(spec Spec) *Door {
 	d := &Door{spec: spec, source: spec.TLS, opened: make(chan struct{}), closed: make(chan struct{})}
 	s.doors = append(s.doors, d)
@@ -90,8 +95,8 @@ func (s *Set) Add(spec Spec) *Door {
 	return d
 }
 
-// Run tries the doors that are not open, and certificates that are not good,
-// until ctx ends. It closes no door: that is for whoever serves it.
+// Run tries again to open the doors that are not open, and to read certificates that are
+// not good, until ctx ends. It closes no door; the server of each door does.
 func (s *Set) Run(ctx context.Context) error {
 	ticker := time.NewTicker(Poll)
 	defer ticker.Stop()
@@ -105,8 +110,8 @@ func (s *Set) Run(ctx context.Context) error {
 	}
 }
 
-// round tries every door once. at paces the attempts; it is not the clock that
-// certificates are judged by, which may jump.
+// round tries every door once. at is the time by which attempts are spaced. It is not from
+// the clock by which certificates are judged, because that one may jump.
 func (s *Set) round(at time.Time) {
 	s.attempts.Lock()
 	defer s.attempts.Unlock()

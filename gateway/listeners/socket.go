@@ -18,14 +18,14 @@ func TCP(address string) func() (net.Listener, error) {
 	}
 }
 
-// Unix opens a unix socket. A socket in its place on which nobody answers was
-// left by a process that died, and is removed; any other file is left alone.
+// Unix opens a unix socket. If the path is a socket that nobody answers, a process that
+// died left it, and it is removed. Any other file in its place is an error and stays.
 func Unix(path string) func() (net.Listener, error) {
 	return func() (net.Listener, error) {
 		if conn, err := (&net.Dialer{}).Dial("unix", path); err == nil {
 			_ = conn.Close()
 			return nil, explain(syscall.EADDRINUSE, path)
-		} else if errors.Is(err, syscall.ECONNREFUSED) { // the kernel says this of a plain file, too
+		} else if errors.Is(err, syscall.ECONNREFUSED) { // also the answer if path is a plain file
 			if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
 				return nil, fmt.Errorf("%s is there and is no socket: move it away, or choose another path", path)
 			}
@@ -38,7 +38,7 @@ func Unix(path string) func() (net.Listener, error) {
 	}
 }
 
-// explain says what an operator can do about a socket that cannot be opened.
+// explain adds to the error of a socket that cannot be opened what an operator can do about it.
 func explain(err error, address string) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):

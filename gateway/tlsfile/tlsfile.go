@@ -1,5 +1,5 @@
-// Package tlsfile turns the PEM files that the configuration names into what
-// crypto/tls works with: key pairs, pools of authorities, the TLS of a
+// Package tlsfile reads the PEM files that the configuration names and turns them into
+// values of crypto/tls: key pairs, pools of authorities, the configuration of a
 // listener, and an HTTPS client for the cloud.
 //
 // Every function reads its files anew at each call and keeps nothing. An error
@@ -35,8 +35,8 @@ func Pair(cert config.File, key config.SecretFile) (tls.Certificate, error) {
 	return pair, nil
 }
 
-// Pool reads the certificates of authorities. A file without any is an error:
-// an empty pool would refuse everybody and say nothing.
+// Pool reads the certificates of authorities. A file without any is an error, because an
+// empty pool would refuse every certificate and nobody would be told why.
 func Pool(file config.File) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(string(file))
 	if err != nil {
@@ -49,23 +49,23 @@ func Pool(file config.File) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// Served is what a listener shows to its clients.
+// Served is the TLS configuration of a listener, and what was found out about its files.
 type Served struct {
 	Config *tls.Config
 	Validity
-	// Authority is why the file of client authorities cannot be used; nil if it
-	// can, or none is named. Config then refuses every client certificate.
+	// Authority says why the file of client authorities cannot be used; Config then
+	// refuses every client certificate. It is nil if the file can be used, or none is named.
 	Authority error
 }
 
-// Server reads the TLS of a listener. The certificate's validity is not judged:
-// its clients judge it by their own clocks, and a gateway whose clock is wrong would shut them
-// out for nothing. An error means that there is no pair to serve; Config and Authority then
-// hold only what the file of client authorities asks for.
+// Server reads the TLS files of a listener. A certificate that has expired or is not yet valid is
+// no error: clients judge it by their own clocks, and a gateway whose clock is wrong would
+// otherwise shut them out for nothing. An error means that there is no certificate and key to
+// serve; Config then has no certificate, but the settings for client authorities are complete.
 //
-// Client certificates are asked for and not verified here: which of them proves whom is the
-// registry's business (identity). Tickets are off, so that a revoked certificate cannot come
-// back by resumption.
+// Client certificates are requested and not verified here, because the registry says which
+// certificate authenticates which device (package identity). Session tickets are off, so that a
+// client whose certificate was revoked cannot resume a session without showing it again.
 func Server(c *config.TLS) (Served, error) {
 	t := &tls.Config{
 		MinVersion:             tls.VersionTLS12,
@@ -77,7 +77,8 @@ func Server(c *config.TLS) (Served, error) {
 	}
 	s := Served{Config: t}
 	if c.ClientCA != "" {
-		if t.ClientCAs, s.Authority = Pool(c.ClientCA); s.Authority != nil { // names the authorities to clients that choose by them
+		// ClientCAs only tells clients which authorities' certificates to choose from.
+		if t.ClientCAs, s.Authority = Pool(c.ClientCA); s.Authority != nil {
 			t.VerifyConnection = refuseCertificates
 		}
 	}
@@ -100,14 +101,16 @@ func refuseCertificates(s tls.ConnectionState) error {
 	return nil
 }
 
-// Live is a listener's TLS, which can be replaced: handshakes from then on see
-// the new one, connections stay as they are. Until the first Store every handshake fails.
+// Live holds a listener's TLS configuration, which can be replaced while the listener runs: later
+// handshakes use the new one, and existing connections stay as they are. Until the first
+// Store every handshake fails.
 type Live struct{ atomic.Pointer[tls.Config] }
 
-// ErrNoCertificate ends every handshake of a Live that holds nothing yet.
+// ErrNoCertificate ends every handshake before the first Store of a Live.
 var ErrNoCertificate = errors.New("the listener has no certificate yet")
 
-// Config is what the listener is given, once.
+// Config returns the configuration to open the listener with. It looks up the current one at each
+// handshake.
 func (l *Live) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS12,
@@ -121,8 +124,8 @@ func (l *Live) Config() *tls.Config {
 	}
 }
 
-// Client is an HTTPS client that trusts ca, or the system's authorities when
-// ca is empty, and follows no redirect: an answer from elsewhere is not the cloud's.
+// Client returns an HTTPS client that trusts ca, or the system's authorities if ca is
+// empty. It follows no redirect, because the answer of another host is not the cloud's.
 func Client(ca config.File) (*http.Client, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}

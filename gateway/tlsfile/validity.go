@@ -5,13 +5,13 @@ import "time"
 // Validity is the span of time for which a certificate was issued.
 type Validity struct{ NotBefore, NotAfter time.Time }
 
-// Phase is how near a certificate is to its end, in rising order of urgency.
+// Phase is how near a certificate is to its expiry, in rising order of urgency.
 type Phase uint8
 
-// The phases. A certificate that is valid for 90 days or more is in its last month with 30 days
-// left, in its last week with 7, and in its last day with 1. The thresholds of a shorter
-// certificate are the same fractions of its validity, because one that is renewed every day is
-// always in its last month.
+// The phases. A certificate that is valid for 90 days or more enters its last month when 30 days
+// are left, its last week with 7, and its last day with 1. For one that is valid for a shorter
+// time these are fractions of its validity: a third, 7/90 and 1/90. Otherwise a certificate that
+// is renewed every day would always be in its last month.
 const (
 	Good Phase = iota
 	LastMonth
@@ -23,10 +23,10 @@ const (
 
 const day = 24 * time.Hour
 
-// Left is the time until the end; it is negative after it.
+// Left is the time until the certificate expires; it is negative afterwards.
 func (v Validity) Left(now time.Time) time.Duration { return v.NotAfter.Sub(now) }
 
-// At is the phase at a time.
+// At is the phase at the time now.
 func (v Validity) At(now time.Time) Phase {
 	life := v.NotAfter.Sub(v.NotBefore)
 	within := func(days time.Duration) bool { return v.Left(now) <= min(days*day, life/90*days) }

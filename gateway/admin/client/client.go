@@ -1,6 +1,6 @@
-// Package client speaks to a running daemon over its admin socket. Every
-// failure is an *admin.Error: what, where, and what to do next. A Client holds
-// no state besides idle connections and may be used concurrently.
+// Package client sends requests to a running daemon over its admin socket. Every
+// error is an *admin.Error: what went wrong, where, and what to do next. A Client
+// holds no state besides idle connections and may be used concurrently.
 package client
 
 import (
@@ -50,12 +50,12 @@ func (c *Client) Version(ctx context.Context) (admin.Build, error) {
 	return get[admin.Build](ctx, c, "/v1/version", nil)
 }
 
-// Status asks for everything at a glance.
+// Status returns the state of the gateway in one document.
 func (c *Client) Status(ctx context.Context) (admin.Status, error) {
 	return get[admin.Status](ctx, c, "/v1/status", nil)
 }
 
-// Health asks for the warnings.
+// Health returns the overall state and its warnings.
 func (c *Client) Health(ctx context.Context) (admin.Health, error) {
 	return get[admin.Health](ctx, c, "/v1/health", nil)
 }
@@ -74,12 +74,12 @@ func (c *Client) Explain(ctx context.Context, q admin.Question) (admin.Explanati
 	return get[admin.Explanation](ctx, c, "/v1/explain", questionValues(q))
 }
 
-// WhoCan lists the grants of an operation.
+// WhoCan lists the assignments that grant an operation.
 func (c *Client) WhoCan(ctx context.Context, q admin.Question) ([]admin.Grant, error) {
 	return get[[]admin.Grant](ctx, c, "/v1/who-can", questionValues(q))
 }
 
-// WhatCan lists the grants of a principal.
+// WhatCan lists the assignments that a principal holds.
 func (c *Client) WhatCan(ctx context.Context, principal string) ([]admin.Grant, error) {
 	return get[[]admin.Grant](ctx, c, "/v1/what-can", values("principal", principal))
 }
@@ -93,7 +93,7 @@ func (c *Client) Assignments(ctx context.Context, q admin.AssignmentQuery) ([]ad
 	return get[[]admin.Assignment](ctx, c, "/v1/assignments", v)
 }
 
-// Doctor has the daemon look at itself.
+// Doctor runs the daemon's checks of itself.
 func (c *Client) Doctor(ctx context.Context) ([]admin.Finding, error) {
 	return get[[]admin.Finding](ctx, c, "/v1/doctor", nil)
 }
@@ -108,12 +108,12 @@ func (c *Client) Config(ctx context.Context) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(resp.Body, 4<<20))
 }
 
-// Sync has the daemon synchronise now.
+// Sync has the daemon synchronise with the cloud now, and waits for the outcome.
 func (c *Client) Sync(ctx context.Context, r admin.SyncRequest) (admin.SyncResult, error) {
 	return send[admin.SyncResult](ctx, c, http.MethodPost, "/v1/sync", nil, r)
 }
 
-// ResetClock moves the daemon's mark of time to its system clock.
+// ResetClock sets the daemon's trusted time to its system clock, even if that is earlier.
 func (c *Client) ResetClock(ctx context.Context) (admin.ClockResult, error) {
 	return send[admin.ClockResult](ctx, c, http.MethodPost, "/v1/reset-clock", nil, struct{}{})
 }
@@ -134,22 +134,22 @@ func outboxValues(q admin.OutboxQuery) url.Values {
 	return v
 }
 
-// Outbox sums up what waits for the upstream.
+// Outbox sums up the messages that wait for upstream.
 func (c *Client) Outbox(ctx context.Context, q admin.OutboxQuery) (admin.OutboxReport, error) {
 	return get[admin.OutboxReport](ctx, c, "/v1/outbox", outboxValues(q))
 }
 
-// OutboxPeek lists the next messages for the upstream.
+// OutboxPeek lists the messages that are sent upstream next.
 func (c *Client) OutboxPeek(ctx context.Context, q admin.OutboxQuery) ([]admin.OutboxMessage, error) {
 	return get[[]admin.OutboxMessage](ctx, c, "/v1/outbox/messages", outboxValues(q))
 }
 
-// OutboxParked lists the messages that upstream does not take.
+// OutboxParked lists the messages that are set aside because upstream does not take them.
 func (c *Client) OutboxParked(ctx context.Context, q admin.OutboxQuery) ([]admin.OutboxMessage, error) {
 	return get[[]admin.OutboxMessage](ctx, c, "/v1/outbox/parked", outboxValues(q))
 }
 
-// OutboxAct retries, purges, pauses, resumes or drains.
+// OutboxAct carries out one of the actions admin.OutboxRetry to admin.OutboxDrain.
 func (c *Client) OutboxAct(ctx context.Context, r admin.OutboxRequest) (admin.OutboxResult, error) {
 	return send[admin.OutboxResult](ctx, c, http.MethodPost, "/v1/outbox", nil, r)
 }
@@ -174,8 +174,8 @@ func (c *Client) Audit(ctx context.Context, q AuditQuery) ([]message.AuditRecord
 	return get[[]message.AuditRecord](ctx, c, "/v1/audit", q.values())
 }
 
-// Follow calls each with the latest records and then with every new one, until
-// ctx ends (nil), the daemon goes away, or each fails.
+// Follow calls each with the latest audit records and then with every new one, until
+// ctx ends, the daemon goes away, or each fails. It returns nil if ctx ends meanwhile.
 func (c *Client) Follow(ctx context.Context, q AuditQuery, each func(message.AuditRecord) error) error {
 	v := q.values()
 	v.Set("follow", "true")

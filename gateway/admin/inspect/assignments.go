@@ -12,8 +12,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/admin"
 )
 
-// Assignments lists what is stored, which is what is in force, those that
-// grant nothing with the reason why.
+// Assignments lists the stored role assignments, which are those in force. For one that
+// grants nothing, Problem says why.
 func (n *Inspector) Assignments(ctx context.Context, q admin.AssignmentQuery) ([]admin.Assignment, error) {
 	at := space.Root
 	if q.Path != "" {
@@ -67,7 +67,7 @@ func (n *Inspector) Assignments(ctx context.Context, q admin.AssignmentQuery) ([
 	return list, nil
 }
 
-// azureRows are the assignments at ARM scopes, which no space path names.
+// azureRows lists the role assignments at ARM scopes. No space path covers them.
 func azureRows(policy *model.Snapshot, roles, problems map[space.ID]string) []admin.Assignment {
 	rows := make([]admin.Assignment, 0, len(policy.AzureAssignments))
 	for _, a := range policy.AzureAssignments {
@@ -84,7 +84,8 @@ func azureRows(policy *model.Snapshot, roles, problems map[space.ID]string) []ad
 	return rows
 }
 
-// roleNames are the names of all roles, built-in and custom, of both models.
+// roleNames returns the names of all roles by their ids: built-in and custom roles, of the space
+// model and of Azure RBAC.
 func roleNames(policy *model.Snapshot) map[space.ID]string {
 	names := map[space.ID]string{}
 	for _, r := range append(model.SystemRoles(), policy.Roles...) {

@@ -10,7 +10,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/offline"
 )
 
-// Doctor looks at what operators get wrong, and says each warning of health again.
+// Doctor checks what operators often get wrong, and repeats the warnings of health.
 func (n *Inspector) Doctor(ctx context.Context) []admin.Finding {
 	var list []admin.Finding
 	add := func(name, state, text, next string) {
@@ -39,7 +39,7 @@ func (n *Inspector) Doctor(ctx context.Context) []admin.Finding {
 		add(w.Name, state, w.Text, w.Next)
 	}
 	for _, c := range n.o.Served() {
-		if c.Good { // of the others health speaks
+		if c.Good { // health has a warning about each of the others
 			add(c.Listener+"-certificate", "ok",
 				fmt.Sprintf("good for %s, until %s", span(c.Left), c.NotAfter.UTC().Format(time.RFC3339)), "")
 		}
@@ -50,7 +50,8 @@ func (n *Inspector) Doctor(ctx context.Context) []admin.Finding {
 	return list
 }
 
-// span is a time that is left, in days, or below two days in hours: "0 days" would hide that somebody must come today.
+// span formats the time that is left in days. Below two days it uses hours, because "0 days" would
+// hide that somebody must come today.
 func span(left time.Duration) string {
 	const day = 24 * time.Hour
 	if left >= 2*day {

@@ -16,8 +16,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Explain answers why something is allowed or refused: an MQTT operation by the
-// topic map, an operation of the space model or a data action by the engine.
+// Explain says why a principal may do something or not. An MQTT operation is explained
+// by the topic map; an operation of the space model and an Azure data action by the
+// authorization engine (authz).
 func (n *Inspector) Explain(q admin.Question) (admin.Explanation, error) {
 	p, err := n.principalNamed(q.Principal)
 	if err != nil {
@@ -79,7 +80,7 @@ func (n *Inspector) explainRight(p *principal.Principal, out *admin.Explanation)
 	return nil
 }
 
-// firstGrant is an assignment that grants what was explained; nil if it is not granted by one.
+// firstGrant returns an assignment that grants what was explained, nil if none does.
 func (n *Inspector) firstGrant(x *authz.Explanation) *admin.Grant {
 	if !x.Allowed || len(x.Granting) == 0 {
 		return nil
@@ -88,7 +89,7 @@ func (n *Inspector) firstGrant(x *authz.Explanation) *admin.Grant {
 	return &g
 }
 
-// stepRows are what was asked on the way to the decision, each with the assignment that grants it.
+// stepRows returns the checks on the way to a decision, each with the assignment that grants it.
 func (n *Inspector) stepRows(p *principal.Principal, steps []access.Step) []admin.Step {
 	rows := []admin.Step{}
 	for _, s := range steps {
@@ -110,8 +111,8 @@ func (n *Inspector) stepRows(p *principal.Principal, steps []access.Step) []admi
 	return rows
 }
 
-// granting is the assignment behind the last step that policy allowed: the
-// operation itself, after the right to be connected.
+// granting returns the assignment behind the last step that an assignment allowed. That step
+// is the operation itself; the right to be connected is checked before it.
 func (n *Inspector) granting(p *principal.Principal, steps []access.Step) *admin.Grant {
 	for _, s := range slices.Backward(steps) {
 		if !s.OK || s.Needs == "" || s.Decision == nil || s.Decision.Assignment.IsZero() {
@@ -125,7 +126,7 @@ func (n *Inspector) granting(p *principal.Principal, steps []access.Step) *admin
 	return nil
 }
 
-// nearest are the closest misses of the first step that policy refused, and
+// nearest returns the closest misses of the first operation that was refused, and
 // the roles that would allow it.
 func (n *Inspector) nearest(p *principal.Principal, steps []access.Step) ([]admin.Miss, []string) {
 	for _, s := range steps {
@@ -149,8 +150,8 @@ func (n *Inspector) missRows(misses []authz.Miss) []admin.Miss {
 	return rows
 }
 
-// isAction tells a data action of the Azure model from an operation, whose
-// category ("Read ExtendedType/DeviceType") has a slash as well.
+// isAction reports whether the text is an Azure data action. An operation of the space model
+// can have a slash too, but it also has a space: "Read ExtendedType/DeviceType".
 func isAction(operation string) bool {
 	return strings.Contains(operation, "/") && !strings.Contains(strings.TrimSpace(operation), " ")
 }
@@ -176,7 +177,7 @@ func (n *Inspector) operationAt(topo *device.Topology, q admin.Question) (model.
 	return op, at, err
 }
 
-// grantRow names a grant; a device that is known by its hub id as well.
+// grantRow formats a grant. A device of the registry is named with its hub device id.
 func (n *Inspector) grantRow(g *authz.Grant) admin.Grant {
 	who := g.Holder()
 	if g.Who.Kind == model.DeviceID {
@@ -216,7 +217,7 @@ func (n *Inspector) WhoCan(q admin.Question) ([]admin.Grant, error) {
 	return n.grantRows(ix, ix.WhoCan(op, at)), nil
 }
 
-// WhatCan lists the assignments that somebody holds, each with what it allows.
+// WhatCan lists the assignments that a principal holds, each with the operations it allows.
 func (n *Inspector) WhatCan(name string) ([]admin.Grant, error) {
 	p, err := n.principalNamed(name)
 	if err != nil {

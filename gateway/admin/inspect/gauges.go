@@ -5,7 +5,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/metrics"
 )
 
-// Gauges is what Prometheus reads at a scrape: the numbers of Status.
+// Gauges returns the values of Prometheus' metrics at a scrape. They are those of Status.
 func (n *Inspector) Gauges() metrics.Snapshot {
 	st, box := n.o.Broker.Stats(), n.outboxStats()
 	outbox, ix, written := n.outboxState(&box), n.index(), n.o.Audit()

@@ -1,12 +1,15 @@
 // Package inspect answers what operators and reviewers ask over the admin
-// socket: how the gateway is, who is connected, why something is allowed or
-// refused, who can do what, and what looks wrong. It puts what the packages know
-// into the words of package admin, and keeps nothing of its own but a count.
+// socket: what state the gateway is in, who is connected, why something is
+// allowed or refused, who can do what, and what looks wrong. It turns the values
+// of other packages into those of package admin. All that it keeps is how many
+// records of each kind the registry has.
 //
-// It may read values of several packages (import rules: "readers"), each through an
-// interface declared here, and changes nothing except that an operator may end
-// connections (Disconnect) and ask for a sync (Sync). Every method may be
-// called from many goroutines at once; none waits, but for Sync and what reads the stored policy.
+// It is one of the few packages that may import several others ("readers" in
+// gateway/imports_test.go), and it reads each through an interface declared here.
+// It changes nothing, except that an operator may end connections (Disconnect),
+// ask for a synchronisation (Sync) and act on the outbox (OutboxDesk). Every
+// method may be called from many goroutines at once. None waits, except Sync and
+// those that read the stored policy or the outbox from the disk.
 package inspect
 
 import (
@@ -30,15 +33,16 @@ import (
 	"github.com/gatehouse/gatehouse/sync/replica"
 )
 
-// Policy is what is in force.
+// Policy is the policy in force, as gateway/policy holds it.
 type Policy interface {
-	// Facts are the index and the registry of one version; never nil.
+	// Facts returns the index and the registry of the same version. Neither is ever nil.
 	Facts() (*authz.Index, *device.Topology)
-	// Registry is nil before the first answer of the cloud or the cache.
+	// Registry is nil until a registry was read from the cloud or the cache.
 	Registry() *device.Topology
 }
 
-// Aging is how long ago the cloud last confirmed the policy, and the stage that follows.
+// Aging tells how long ago the cloud last confirmed the policy, and the offline stage that
+// follows from that.
 type Aging interface {
 	Stage() offline.Stage
 	Age() time.Duration
@@ -46,37 +50,39 @@ type Aging interface {
 
 // Access explains decisions of the topic map.
 type Access interface {
-	// Imagine makes the principal that a key names, as if it connected now.
+	// Imagine returns the principal that a key names, with the identities that it would have
+	// if it connected now.
 	Imagine(key string) (*principal.Principal, error)
 	Explain(p *principal.Principal, operation, topic string) (access.Explanation, error)
 }
 
-// Broker is the sessions and what passed through them.
+// Broker lists the sessions and counts the messages that passed through them.
 type Broker interface {
 	Stats() broker.Stats
 	Sessions() []broker.SessionInfo
-	// Filters are a session's subscriptions, and those of them that are suspended by a lost right.
+	// Filters returns the topic filters of a session, and those of them that are suspended because
+	// a right was revoked.
 	Filters(session string) (all, suspended []string)
-	// Disconnect ends all connections of a principal, DisconnectSession that
-	// of one session; both say how many there were.
+	// Disconnect ends all connections of a principal, and DisconnectSession that
+	// of one session. Both return how many connections they ended.
 	Disconnect(principal string, code byte, why string) int
 	DisconnectSession(session string, code byte, why string) int
 }
 
-// Outbox is what waits for the upstream.
+// Outbox counts the messages that wait for upstream.
 type Outbox interface{ Stats() upstream.Stats }
 
-// Uplink is the link to what is upstream, whatever its mode.
+// Uplink is the connection upstream, to an IoT Hub or to another MQTT broker.
 type Uplink interface {
-	// Status is "connected", "connecting" or "down" with a detail, where the
-	// link leads, and since when it is so.
+	// Status returns "connected", "connecting" or "down" with a detail, the address that the
+	// link leads to, and the time since which it has this state.
 	Status() (state, detail, target string, since time.Time)
 }
 
-// Replica follows the cloud's policy.
+// Replica keeps policy and registry in step with the cloud.
 type Replica interface {
 	Status() replica.Status
-	// Wake asks for an exchange now, WakeFull for one that reads everything.
+	// Wake asks the cloud for changes now; WakeFull reads everything anew.
 	Wake()
 	WakeFull()
 }
@@ -88,25 +94,25 @@ type Options struct {
 	Instance config.Instance
 
 	Policy Policy
-	// Stored is the policy as the cache holds it, which is what is in force; an
-	// error when nothing is stored.
+	// Stored returns the policy from the cache on disk, which is the policy in force. It is
+	// an error if no policy is stored.
 	Stored func(context.Context) (*model.Snapshot, error)
 	Aging  Aging
 	Access Access
 	Broker Broker
-	// Health is the warnings that are raised.
+	// Health returns the warnings that are raised now.
 	Health func() health.Report
-	// Deployments are how many there are in each phase.
+	// Deployments counts the deployments in each phase.
 	Deployments func() map[update.Phase]int
-	// Denied are the refusals since the start, by reason.
+	// Denied counts the refusals since the start, by reason.
 	Denied func() map[string]uint64
-	// Audit are the totals of the audit log.
+	// Audit returns the totals of the audit log.
 	Audit func() audit.Counts
-	// Authorities are the certificate authorities of the registry that cannot be used.
+	// Authorities returns an error for each certificate authority of the registry that cannot be used.
 	Authorities func() []error
-	// Listeners are the addresses for clients; inspect counts their connections.
+	// Listeners returns the listeners for clients, without their connections, which inspect counts.
 	Listeners func() []admin.ListenerState
-	// Served are the certificates that listeners show.
+	// Served returns the certificates that listeners present to clients.
 	Served func() []Certificate
 
 	Outbox      Outbox
@@ -116,27 +122,28 @@ type Options struct {
 	CloudURL    string // of the management API
 }
 
-// Certificate is one that a listener shows.
+// Certificate is a certificate that a listener presents to clients.
 type Certificate struct {
-	Listener string // as in the names of its warnings: "listener-mqtts"
+	Listener string // its name in health warnings: "listener-mqtts"
 	NotAfter time.Time
 	Left     time.Duration // until NotAfter; negative after it
-	Good     bool          // health has no warning about its time
+	Good     bool          // its validity raises no health warning
 }
 
-// Inspector answers. Make one with New.
+// Inspector answers operators' questions. Make one with New.
 type Inspector struct {
 	o Options
 
 	countMu  sync.Mutex
 	counts   recordCounts     // guarded by countMu
-	countsOf *device.Topology // the registry that was counted; guarded by countMu
+	countsOf *device.Topology // the registry that counts is of; guarded by countMu
 }
 
-// New starts nothing.
+// New returns an Inspector. It starts nothing.
 func New(o Options) *Inspector { return &Inspector{o: o} }
 
-// Sources are the answers. Audit, Follow, ResetClock and Config are left to the caller.
+// Sources returns the functions for the admin server's routes. The caller sets those that are
+// not inspect's: Audit, Follow, ResetClock and Config.
 func (n *Inspector) Sources() admin.Sources {
 	return admin.Sources{
 		Status:      func(context.Context) (admin.Status, error) { return n.Status(), nil },

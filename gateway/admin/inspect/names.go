@@ -11,9 +11,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// principalNamed turns what an operator writes into a principal: a device or
-// module id, a principal key, or {type}:{id}. Somebody who has a session is
-// taken as connected, with the groups of the token.
+// principalNamed returns the principal that an operator names: by a device or
+// module id, a principal key, or {type}:{id}. If the principal has a session, its
+// identities are those it connected with, the groups of its token included.
 func (n *Inspector) principalNamed(name string) (*principal.Principal, error) {
 	for _, s := range n.o.Broker.Sessions() {
 		if s.Principal != nil && (s.Principal.Key == name || s.Connected && s.Principal.Name == name) {
@@ -37,7 +37,7 @@ func (n *Inspector) principalNamed(name string) (*principal.Principal, error) {
 	}
 }
 
-// placeNamed reads a space path, or a device id for the place of that device.
+// placeNamed parses a space path. A device id stands for the path of that device's space.
 func placeNamed(topo *device.Topology, text string) (space.Path, error) {
 	if dev, ok := topo.DeviceByHubID(text); ok {
 		return topo.DevicePath(dev), nil
@@ -54,7 +54,8 @@ func placeNamed(topo *device.Topology, text string) (space.Path, error) {
 	return at, nil
 }
 
-// label is {type}:{id}, with the hub id of a device that is known.
+// label formats an identity as {type}:{id}. For a device of the registry it adds its hub
+// device id.
 func (n *Inspector) label(i model.Identity) string {
 	switch i.Kind {
 	case model.DomainName:

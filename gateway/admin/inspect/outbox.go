@@ -9,7 +9,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 )
 
-// OutboxDesk answers about one outbox and acts on it.
+// OutboxDesk implements admin.Outbox by the gateway's outbox.
 type OutboxDesk struct{ Box *upstream.Outbox }
 
 func selector(q admin.OutboxQuery) upstream.Selector {
@@ -26,7 +26,7 @@ func (d OutboxDesk) List(_ context.Context, q admin.OutboxQuery) (admin.OutboxRe
 		sum.Name = name
 		sum.Messages += p.Messages
 		sum.Bytes += p.Bytes
-		sum.Paused = p.Paused && (sum.Paused || sum.Messages == p.Messages) // of a route: of all its devices
+		sum.Paused = p.Paused && (sum.Paused || sum.Messages == p.Messages) // a route is paused if all its devices are
 		if sum.Oldest.IsZero() || !p.Oldest.IsZero() && p.Oldest.Before(sum.Oldest) {
 			sum.Oldest = p.Oldest
 		}

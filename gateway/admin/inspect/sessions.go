@@ -12,7 +12,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Sessions lists those that match; an empty list is not nil.
+// Sessions lists the sessions that match. The list is never nil.
 func (n *Inspector) Sessions(q admin.SessionQuery) []admin.Session {
 	list := []admin.Session{}
 	for _, s := range n.o.Broker.Sessions() {
@@ -31,7 +31,8 @@ func (n *Inspector) Sessions(q admin.SessionQuery) []admin.Session {
 	return list
 }
 
-// sessionMatches tells whether the text is part of a name of the session's owner, in any case.
+// sessionMatches reports whether text is part of the session's client id or of a name of its
+// principal. Upper and lower case are the same.
 func sessionMatches(s broker.SessionInfo, text string) bool {
 	if text == "" {
 		return true
@@ -73,7 +74,8 @@ func sessionRow(s broker.SessionInfo) admin.Session {
 	return row
 }
 
-// Disconnect ends the connections that the request names. Nobody of that name is an error.
+// Disconnect ends the connections that the request names. It is an error if nothing has that
+// name.
 func (n *Inspector) Disconnect(r admin.DisconnectRequest) (admin.DisconnectResult, error) {
 	why := cmp.Or(r.Reason, "an operator asked for it")
 	known := false

@@ -9,7 +9,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 )
 
-// Status is the gateway in one document.
+// Status returns the state of the gateway in one document.
 func (n *Inspector) Status() admin.Status {
 	stats, box := n.o.Broker.Stats(), n.outboxStats()
 	s := admin.Status{
@@ -46,7 +46,7 @@ func (n *Inspector) Status() admin.Status {
 		s.Messages.Dropped += k
 	}
 	for _, k := range s.Messages.DeniedByReason {
-		s.Messages.Denied += k // of every kind of operation, not of publishes alone
+		s.Messages.Denied += k // for every kind of operation, not for publishes alone
 	}
 	at := map[string]int{}
 	for _, info := range n.o.Broker.Sessions() {
@@ -78,7 +78,7 @@ func (n *Inspector) cacheState() admin.CacheState {
 	return s
 }
 
-// age is how old the policy is, in seconds.
+// age is the time since the cloud last confirmed the policy, in seconds.
 func (n *Inspector) age() float64 { return max(0, n.o.Aging.Age().Seconds()) }
 
 // Health is the overall state and its reasons.
@@ -99,7 +99,8 @@ func (n *Inspector) Health() admin.Health {
 
 type recordCounts struct{ devices, sensors, spaces int }
 
-// count counts the records of the registry, once for each version: that walks all of them.
+// count counts the records of the registry. It does so once for each version, because it has
+// to walk all of them.
 func (n *Inspector) count() recordCounts {
 	topo := n.topology()
 	n.countMu.Lock()
@@ -119,7 +120,8 @@ func (n *Inspector) upstreamState() admin.LinkState {
 	return admin.LinkState{State: state, Detail: detail, Target: target, Since: since}
 }
 
-// outboxStats is read once for each report, so that what the report says adds up.
+// outboxStats returns the outbox's counters, zero without an outbox. A report reads them once,
+// so that its numbers add up.
 func (n *Inspector) outboxStats() upstream.Stats {
 	if n.o.Outbox == nil {
 		return upstream.Stats{}
@@ -138,10 +140,11 @@ func (n *Inspector) outboxState(s *upstream.Stats) admin.OutboxState {
 	return state
 }
 
-// accepted are the publishes that were taken, whether they stay here or not.
+// accepted counts the publishes that were accepted, with or without a route upstream.
 func accepted(s *broker.Stats) uint64 { return s.Received - min(s.Received, s.Refused) }
 
-// notForwarded counts what was accepted for upstream and neither arrived nor waits, by reason.
+// notForwarded counts, by reason, the messages that were accepted for upstream and have left
+// the outbox without arriving there: they were dropped or parked.
 func notForwarded(box *upstream.Stats) map[string]uint64 {
 	if box.Aside == 0 {
 		return box.Dropped
@@ -151,7 +154,8 @@ func notForwarded(box *upstream.Stats) map[string]uint64 {
 	return all
 }
 
-// dropped counts what was accepted and never reached all that should have had it, by reason.
+// dropped counts, by reason, the messages that were accepted and did not reach every receiver
+// that should have had them.
 func dropped(s *broker.Stats, box *upstream.Stats) map[string]uint64 {
 	all := map[string]uint64{}
 	maps.Copy(all, s.Dropped)

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// Summary is Status in one line, for systemd's STATUS=: policy, stage, health with the names of its
-// warnings, and the link upstream if there is one, as in
-// "policy 1.42, fresh; health degraded: listener-mqtts; upstream down". It
-// reads the same values as Status at the same moment, so that systemctl status and
-// gatehousectl status cannot contradict each other.
+// Summary returns the state of the gateway in one line, for systemd's STATUS=: the version and
+// the stage of the policy, the health with the names of its warnings, and the state of the link
+// upstream if there is one, as in "policy 1.42, fresh; health degraded: listener-mqtts; upstream
+// down". It reads the same values as Status, so that systemctl status and gatehousectl status
+// cannot contradict each other.
 func (n *Inspector) Summary() string {
 	version := "none yet"
 	if n.o.Policy.Registry() != nil {
@@ -30,5 +30,5 @@ func (n *Inspector) Summary() string {
 	return line
 }
 
-// maxNamed bounds the warnings that the line names; they are sorted worst first.
+// maxNamed is how many warnings the line names at most. The worst come first.
 const maxNamed = 3

@@ -24,10 +24,10 @@ func (n *Inspector) syncState() admin.LinkState {
 	return link
 }
 
-// syncPoll is how often Sync looks whether the exchange has ended.
+// syncPoll is the pause between two looks of Sync at whether the synchronisation has ended.
 const syncPoll = 20 * time.Millisecond
 
-// Sync asks for an exchange with the cloud and waits for its outcome.
+// Sync has the replica synchronise with the cloud, and waits for the outcome.
 func (n *Inspector) Sync(ctx context.Context, r admin.SyncRequest) (admin.SyncResult, error) {
 	if n.o.Replica == nil {
 		return admin.SyncResult{}, &admin.Error{
