@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -72,20 +73,32 @@ func (c *Config) Redacted() Config {
 	out.src = nil
 	v := reflect.ValueOf(&out).Elem()
 	detach(v)
-	walk(v, "", "", func(_ string, _ reflect.StructTag, v reflect.Value) {
+	walk(v, "", "", func(field string, _ reflect.StructTag, v reflect.Value) {
 		switch {
 		case v.Type() == secretType && v.String() != "":
 			v.SetString("[secret file " + v.String()[strings.LastIndexByte(v.String(), '/')+1:] + "]")
-		case v.Kind() == reflect.String && strings.Contains(v.String(), "://"):
-			if u, err := url.Parse(v.String()); err != nil {
-				v.SetString("[redacted]")
-			} else if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-				u.User, u.RawQuery, u.Fragment = nil, "", ""
-				v.SetString(u.String())
-			}
+		case v.Kind() == reflect.String && (holdsURL.MatchString(field) || strings.Contains(v.String(), "://")):
+			v.SetString(redactedURL(v.String()))
 		}
 	})
 	return out
+}
+
+// holdsURL matches the fields that are URLs, or lists of them.
+var holdsURL = regexp.MustCompile(`(?i)(url|endpoint|issuers\[\d+\]|origins\[\d+\])$`)
+
+// redactedURL is a URL without user info, query and fragment. Of what is no URL with a host nothing is
+// known, so that nothing of it is shown if it may hold any of these.
+func redactedURL(text string) string {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil, u.Host == "" && strings.ContainsAny(text, "@?#"):
+		return "[redacted]"
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		u.User, u.RawQuery, u.Fragment = nil, "", ""
+		return u.String()
+	}
+	return text
 }
 
 // YAML writes the configuration as a file that Load reads back.
