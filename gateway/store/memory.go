@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
+
+	"github.com/dgraph-io/badger/v4/options"
 )
 
 // nowhere is the directory that errors of a store in memory name.
@@ -36,17 +38,26 @@ func OpenMemory(o Options) (*Store, error) {
 	return s, nil
 }
 
+// smallTable bounds what a store in memory allocates when it is opened, for each of its two halves. The
+// daemon opens one at every reload, beside the store that it has, and Go keeps for a while what that
+// took. A transaction is at most 15 % of it, which has room for the largest value that a start writes: a root
+// key package of 256 KiB.
+const smallTable = 2 << 20
+
 func memoryBase(name string, o Options) (*base, error) {
 	b := &base{
 		name:     name,
 		dir:      nowhere,
-		memTable: memTable,
+		memTable: smallTable,
 		opt:      o,
 		witness:  new(slots),
 		live:     map[uint64]summary{},
 		seed:     maphash.MakeSeed(),
 	}
-	settings := quietOptions("", memTable, o).WithInMemory(true).WithSyncWrites(false)
+	settings := quietOptions("", smallTable, o).WithInMemory(true).WithSyncWrites(false)
+	// Nothing is read back from a table: it needs no cache, and so no compression.
+	settings.BlockCacheSize, settings.IndexCacheSize, settings.Compression = 0, 0, options.None
+	settings.ValueThreshold = smallTable * 14 / 100 // without a value log no larger value is taken; badger wants it below a transaction
 	if err := b.open(settings); err != nil {
 		return nil, fmt.Errorf("a store in memory: %w", err)
 	}

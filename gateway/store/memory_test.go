@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -28,7 +29,7 @@ func TestMemoryLeavesNothing(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
 	stored := make(chan error, 1)
-	s.Bucket("b").Put("k", []byte("v"), func(err error) { stored <- err })
+	s.Bucket("b").Put("k", make([]byte, 256<<10), func(err error) { stored <- err })
 	select {
 	case err := <-stored:
 		if err != nil {
@@ -43,5 +44,22 @@ func TestMemoryLeavesNothing(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestMemoryIsSmall: every reload opens one beside the store that runs.
+func TestMemoryIsSmall(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	s, err := OpenMemory(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 12 {
+		t.Errorf("%d MiB", took)
 	}
 }
