@@ -314,7 +314,7 @@ func (d *daemon) buildMessages() error {
 		Access:            liveAccess{&access.Live{Control: d.access, Still: d.identity.Still, Decided: d.metrics.Decided}},
 		Services:          services{d.answer},
 		Outbox:            d.entrance(),
-		Vault:             broker.Vault{Sessions: vault, Queues: vault, Retained: vault, Wills: vault},
+		Vault:             broker.Vault{Sessions: vault, Queues: vault, Pages: vault, Retained: vault, Wills: vault},
 		Auditor:           d.ledger,
 		Log:               d.log,
 		QueueMessages:     s.QueueMessages,

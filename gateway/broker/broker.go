@@ -116,6 +116,7 @@ func New(o Options) (*Broker, error) {
 	b.store = session.NewStore(session.Config{
 		Sessions:        o.Vault.Sessions,
 		Queues:          o.Vault.Queues,
+		Pages:           o.Vault.Pages,
 		Judge:           b.plane.Judge,
 		Drop:            b.count.drop,
 		Index:           b.plane,

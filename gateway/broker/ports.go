@@ -34,6 +34,7 @@ const (
 type Vault struct {
 	Sessions session.Sessions
 	Queues   session.Queues
+	Pages    session.Pages // reads what Queues has; nil: queues are kept in memory, too
 	Retained plane.Retained
 	Wills    Wills
 }

@@ -39,7 +39,9 @@ type store interface {
 
 // whole is the Vault that keeps everything in s.
 func whole(s store) broker.Vault {
-	return broker.Vault{Sessions: s, Queues: s, Retained: s, Wills: s}
+	v := broker.Vault{Sessions: s, Queues: s, Retained: s, Wills: s}
+	v.Pages, _ = s.(session.Pages)
+	return v
 }
 
 func newMemory(t *testing.T) *memory {
@@ -104,6 +106,17 @@ func (v *memory) LoadQueue(key string, yield func(message.StoredDelivery) error)
 		}
 	}
 	return nil
+}
+
+func (v *memory) ReadQueue(key string, seqs []uint64) (list []message.StoredDelivery, _ error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, seq := range seqs {
+		if q, ok := v.queues[key][seq]; ok {
+			list = append(list, q)
+		}
+	}
+	return list, nil
 }
 
 func (v *memory) LoadRetained(yield func(*message.Message) error) error {

@@ -260,6 +260,39 @@ func (b *base) scanFrom(prefix, from string, yield func(key, raw []byte) error) 
 	return iterate(b.db, prefix, from, yield)
 }
 
+// read yields those of the keys, which rise and have the prefix, that are stored, as they
+// are stored: unframe checks it. raw is valid during the call only. It moves on from one
+// key to the next one, and seeks only where something lies between them.
+func (b *base) read(prefix string, keys []string, yield func(i int, raw []byte)) (err error) {
+	defer recoverAs(&err)
+	b.readers.lockShared()
+	defer b.readers.unlockShared()
+	if b.db == nil {
+		return ErrClosed
+	}
+	return b.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)})
+		defer it.Close()
+		for i, key := range keys {
+			if i == 0 || it.Valid() && string(it.Item().Key()) < key {
+				it.Seek([]byte(key))
+			}
+			if !it.Valid() {
+				return nil
+			}
+			item := it.Item()
+			if string(item.Key()) != key {
+				continue
+			}
+			if err := item.Value(func(raw []byte) error { yield(i, raw); return nil }); err != nil {
+				return err
+			}
+			it.Next()
+		}
+		return nil
+	})
+}
+
 // iterate never prefetches: prefetching reads on badger's own goroutines, where a damaged block cannot be recovered from.
 func iterate(db *badger.DB, prefix, from string, yield func(key, raw []byte) error) (err error) {
 	defer recoverAs(&err)

@@ -87,6 +87,27 @@ func (v *Vault) LoadQueue(session string, yield func(message.StoredDelivery) err
 	})
 }
 
+// ReadQueue returns the deliveries of these numbers, which rise, as Enqueue stored them:
+// without what Update said. What is not there is left out; what cannot be read has no Message.
+func (v *Vault) ReadQueue(session string, seqs []uint64) (list []message.StoredDelivery, err error) {
+	list = make([]message.StoredDelivery, 0, len(seqs))
+	prefix, keys := nsQueue+hashed(session), make([]string, len(seqs))
+	for i, seq := range seqs {
+		keys[i] = string(binary.BigEndian.AppendUint64([]byte(prefix), seq))
+	}
+	err = v.s.messages.read(prefix, keys, func(i int, raw []byte) {
+		q := message.StoredDelivery{}
+		if b, err := unframe(keys[i], raw); err == nil {
+			if q, err = v.decodeQueued(b); err != nil {
+				q = message.StoredDelivery{}
+			}
+		}
+		q.Seq = seqs[i]
+		list = append(list, q)
+	})
+	return list, err
+}
+
 // LoadRetained yields every retained message.
 func (v *Vault) LoadRetained(yield func(*message.Message) error) error {
 	return v.s.messages.scan(nsRetained, func(_ string, b []byte) error {

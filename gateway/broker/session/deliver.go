@@ -67,8 +67,9 @@ func (s *Session) Reserve(m *message.Message) bool {
 }
 
 // Release gives back what Reserve took.
-func (s *Session) Release(m *message.Message) {
-	size := sizeOf(m)
+func (s *Session) Release(m *message.Message) { s.release(sizeOf(m)) }
+
+func (s *Session) release(size int64) {
 	s.count.Add(-1)
 	s.bytes.Add(-size)
 	s.owner.bytes.Add(-size)
@@ -146,24 +147,16 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 		}
 		return Dropped
 	}
-	s.seq++
-	e := &Entry{seq: s.seq, m: d.Message, subIDs: d.SubIDs, qos: d.QoS, retain: d.Retain, private: d.Private,
-		size: sizeOf(d.Message), gen: gen}
-	if d.Sub != nil && d.Sub.Group != "" {
-		e.share = d.Sub
-	}
+	e := s.newEntry(d, gen)
+	after := func() {}
 	if s.persistent {
-		var done func(error)
-		if ack != nil {
-			ack.Add()
-			done = ack.Stored
-		}
-		s.store.c.Queues.Enqueue(s.Key, e.stored(), done)
+		after = s.keep(e, ack)
 	}
 	s.queue.push(e)
 	s.fair.add(e)
 	s.expires(e)
 	s.pump()
+	after()
 	return Delivered
 }
 
@@ -213,6 +206,10 @@ func (s *Session) Pump() {
 func (s *Session) pump() {
 	for s.link != nil && s.queue.len() > 0 && s.sent < s.link.Window {
 		e := s.queue.front()
+		if e.body == nil {
+			s.fetch() // calls pump again
+			return
+		}
 		if e.id != 0 && !e.firm {
 			return // update calls pump again once it is
 		}
@@ -232,6 +229,7 @@ func (s *Session) pump() {
 			case hold:
 				s.queue.pop()
 				s.held = append(s.held, e)
+				s.shelve(e)
 			case s.drop(e, "no-longer-allowed"):
 				s.queue.pop()
 			}
@@ -266,7 +264,7 @@ func (s *Session) number(first *Entry) {
 		return
 	}
 	for i, e := range s.queue.each() {
-		if s.sent+i >= s.link.Window {
+		if s.sent+i >= s.link.Window || e.body == nil {
 			break
 		}
 		if e.id == 0 {
@@ -314,15 +312,9 @@ func (s *Session) proceed(e *Entry) {
 	}
 }
 
-// expired tells whether the message expired before it was first sent (OASIS MQTT
-// 5.0, 3.3.2-5): what the client may have begun to receive is completed.
-func (e *Entry) expired(now time.Time) bool {
-	return !e.m.Expires.IsZero() && !e.dup && !e.released && !now.Before(e.m.Expires)
-}
-
 // expires brings s.soonest forward if e expires earlier; s.mu is held.
 func (s *Session) expires(e *Entry) {
-	if at := e.m.Expires; !at.IsZero() && (s.soonest.IsZero() || at.Before(s.soonest)) {
+	if at := e.expiry(); !at.IsZero() && (s.soonest.IsZero() || at.Before(s.soonest)) {
 		s.soonest = at
 	}
 }
@@ -337,14 +329,11 @@ func (s *Session) Expire(now time.Time) bool {
 	}
 	n := s.discard("expired", func(e *Entry) bool { return e.expired(now) })
 	s.soonest = time.Time{}
-	for _, e := range s.queue.each() {
-		if !e.dup {
-			s.expires(e)
-		}
-	}
-	for _, e := range s.held {
-		if !e.dup {
-			s.expires(e)
+	for _, list := range [...][]*Entry{s.queue.each(), s.held} {
+		for _, e := range list {
+			if !e.begun() {
+				s.expires(e)
+			}
 		}
 	}
 	return n > 0
@@ -357,7 +346,7 @@ func (s *Session) unhold() {
 	back := s.held
 	s.held = nil
 	for _, e := range back {
-		e.gen = 0
+		e.doubt()
 	}
 	s.queue.putBack(back)
 }
@@ -415,7 +404,7 @@ func (s *Session) nextID() uint16 {
 // it and throw it away.
 func (s *Session) drop(e *Entry, reason string) bool {
 	s.store.c.Drop(reason)
-	if e.qos == 2 && e.dup && !e.released {
+	if e.begun() && e.qos == 2 && !e.released {
 		e.released = true
 		s.update(e)
 		return false
@@ -426,19 +415,21 @@ func (s *Session) drop(e *Entry, reason string) bool {
 
 // finish forgets e, here and in the vault; s.mu is held.
 func (s *Session) finish(e *Entry) {
-	if e.sent {
-		s.sent--
-		e.sent = false // Recheck may still cut its frame out of the buffer, and must not queue it again
-	}
-	if e.id != 0 {
+	if e.numbered() {
+		if e.sent {
+			s.sent--
+			e.sent = false // Recheck may still cut its frame out of the buffer, and must not queue it again
+		}
 		delete(s.ids, e.id)
 	}
+	e.gone = true
 	s.fair.remove(e)
+	s.shelf.drop(e)
 	if s.fair != nil && len(s.fair.heap) == 0 {
 		s.fair = nil
 	}
-	s.Release(e.m)
-	if s.persistent {
+	s.release(int64(e.size))
+	if s.persistent || s.shelf.stays {
 		s.store.c.Queues.Dequeue(s.Key, []uint64{e.seq}, nil)
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"container/heap"
 	"slices"
-
-	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
 // fair tells which publisher holds most of what a session may drop: its waiting
@@ -13,7 +11,8 @@ import (
 // overflow until its queue is empty, so that others pay nothing for it. It is
 // guarded by the mu of its session.
 type fair struct {
-	by   map[string]*part // by principal key of the publisher
+	of   func(*Entry) string // principal key of the publisher
+	by   map[string]*part    // by principal key of the publisher
 	heap parts
 }
 
@@ -54,8 +53,8 @@ func (h *parts) Pop() any {
 	return p
 }
 
-func newFair(waiting ...[]*Entry) *fair {
-	f := &fair{by: map[string]*part{}}
+func newFair(of func(*Entry) string, waiting ...[]*Entry) *fair {
+	f := &fair{of: of, by: map[string]*part{}}
 	all := slices.Concat(waiting...)
 	slices.SortFunc(all, bySeq)
 	for _, e := range all {
@@ -64,30 +63,23 @@ func newFair(waiting ...[]*Entry) *fair {
 	return f
 }
 
-func publisherOf(m *message.Message) string {
-	if m.Publisher == nil {
-		return ""
-	}
-	return m.Publisher.Key
-}
-
 // add counts a delivery that waits, unless it has an identifier; f may be nil.
 func (f *fair) add(e *Entry) {
-	if f == nil || e.id != 0 {
+	if f == nil || e.numbered() {
 		return
 	}
 	e.counted = true
-	key := publisherOf(e.m)
+	key := f.of(e)
 	p := f.by[key]
 	if p == nil {
-		p = &part{key: key, entries: []*Entry{e}, live: 1, bytes: e.size}
+		p = &part{key: key, entries: []*Entry{e}, live: 1, bytes: int64(e.size)}
 		f.by[key] = p
 		heap.Push(&f.heap, p)
 		return
 	}
 	p.entries = append(p.entries, e)
 	p.live++
-	p.bytes += e.size
+	p.bytes += int64(e.size)
 	heap.Fix(&f.heap, p.at)
 }
 
@@ -97,9 +89,9 @@ func (f *fair) remove(e *Entry) {
 		return
 	}
 	e.counted = false
-	p := f.by[publisherOf(e.m)]
+	p := f.by[f.of(e)]
 	p.live--
-	p.bytes -= e.size
+	p.bytes -= int64(e.size)
 	for len(p.entries) > 0 && !p.entries[0].counted {
 		p.entries[0] = nil
 		p.entries = p.entries[1:]

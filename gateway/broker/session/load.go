@@ -44,6 +44,7 @@ func (st *Store) load(r *message.StoredSession, now time.Time, open func(*messag
 		s.offline = now // it was connected when the process ended
 	}
 	s.rights = open(r)
+	s.shelf.away.Store(true)
 	for _, m := range r.Subscriptions {
 		if t, err := topic.SplitShared(m.Filter); err == nil {
 			sub := NewSub(s, m, t)
@@ -63,19 +64,7 @@ func (st *Store) load(r *message.StoredSession, now time.Time, open func(*messag
 			damaged = append(damaged, q.Seq)
 			return nil
 		}
-		e := &Entry{
-			seq:      q.Seq,
-			m:        q.Message,
-			subIDs:   q.SubIDs,
-			size:     sizeOf(q.Message),
-			id:       q.PacketID,
-			qos:      q.QoS,
-			retain:   q.Retain,
-			private:  Private(q.Message.Topic),
-			dup:      q.PacketID != 0,
-			released: q.Released,
-			firm:     true,
-		}
+		e := &Entry{seq: q.Seq, size: uint32(sizeOf(q.Message)), body: bodyOf(q)}
 		e.share = s.shareOf(e)
 		s.queue.push(e)
 		s.expires(e)
@@ -83,9 +72,10 @@ func (st *Store) load(r *message.StoredSession, now time.Time, open func(*messag
 			s.ids[e.id] = e
 		}
 		s.count.Add(1)
-		s.bytes.Add(e.size)
-		s.owner.bytes.Add(e.size)
-		st.queued.Add(e.size)
+		s.bytes.Add(int64(e.size))
+		s.owner.bytes.Add(int64(e.size))
+		st.queued.Add(int64(e.size))
+		s.shelve(e)
 		return nil
 	})
 	if err != nil {

@@ -153,10 +153,10 @@ func (s *Session) shed(by Overflow) bool {
 	var e *Entry
 	if by == DropOldest {
 		if s.fair == nil {
-			s.fair = newFair(s.queue.each(), s.held)
+			s.fair = newFair(s.publisher, s.queue.each(), s.held)
 		}
 		e = s.fair.oldest()
-	} else if all := s.queue.each(); len(all) > 0 && all[len(all)-1].id == 0 {
+	} else if all := s.queue.each(); len(all) > 0 && !all[len(all)-1].numbered() {
 		e = all[len(all)-1]
 	}
 	if e == nil {

@@ -49,6 +49,14 @@ type Queues interface {
 	Dequeue(session string, seqs []uint64, done func(error))
 }
 
+// Pages reads in queues that Queues stores, at any time. It does not block for longer
+// than a disk takes.
+type Pages interface {
+	// ReadQueue reads the deliveries of these numbers, which rise. What is not there is
+	// left out; what cannot be read has no Message.
+	ReadQueue(session string, seqs []uint64) ([]message.StoredDelivery, error)
+}
+
 // Auditor keeps records of decisions. It must not block.
 type Auditor interface {
 	Audit(message.AuditRecord)

@@ -69,7 +69,7 @@ func (s *Session) Recheck(match func(*principal.Principal) bool, now time.Time, 
 		}
 		e, _ := owner.(*Entry)
 		if e == nil {
-			e = &Entry{m: m, private: Private(m.Topic)}
+			e = &Entry{body: &body{m: m, private: Private(m.Topic)}}
 		}
 		ok, _ := s.may(e)
 		return !ok
@@ -127,6 +127,12 @@ func (s *Session) decide(now time.Time, allow func(*Sub) bool) (suspended, resum
 // Purge drops the deliveries that wait for subscriptions which were suspended at or
 // before then and still are, and returns how many.
 func (s *Session) Purge(then time.Time) int {
+	n, shelved := s.purge(then)
+	return n + s.purgeShelved(shelved)
+}
+
+// purge does Purge for what is in memory, and returns what is not.
+func (s *Session) purge(then time.Time) (n int, shelved []*Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	due := false
@@ -137,12 +143,16 @@ func (s *Session) Purge(then time.Time) int {
 		}
 	}
 	if !due || s.dead {
-		return 0
+		return 0, nil
 	}
-	return s.discard("revoked", func(e *Entry) bool {
+	n = s.discard("revoked", func(e *Entry) bool {
+		if e.body == nil {
+			return false
+		}
 		ok, hold := s.may(e)
 		return !ok && !hold
 	})
+	return n, s.shelved()
 }
 
 // Forget drops the deliveries that s holds of publishers for which gone is true, and
@@ -150,7 +160,7 @@ func (s *Session) Purge(then time.Time) int {
 func (s *Session) Forget(gone func(*principal.Principal) bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.discard("publisher-deleted", func(e *Entry) bool { return gone(e.m.Publisher) })
+	return s.discard("publisher-deleted", func(e *Entry) bool { return gone(s.sender(e)) })
 }
 
 // discard drops the waiting deliveries for which meant is true, and returns how
@@ -158,7 +168,7 @@ func (s *Session) Forget(gone func(*principal.Principal) bool) int {
 func (s *Session) discard(reason string, meant func(*Entry) bool) int {
 	n := 0
 	keep := func(e *Entry) bool {
-		if e.released || !meant(e) {
+		if e.body != nil && e.released || !meant(e) {
 			return true
 		}
 		n++
@@ -171,7 +181,7 @@ func (s *Session) discard(reason string, meant func(*Entry) bool) int {
 	for _, e := range held {
 		switch {
 		case !keep(e):
-		case e.released:
+		case e.body != nil && e.released:
 			back = append(back, e)
 		default:
 			s.held = append(s.held, e)

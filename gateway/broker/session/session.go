@@ -13,11 +13,13 @@
 // it nothing decided earlier can still be appended.
 //
 // Failure. A persistent session's deliveries of QoS 1 and 2 are given to the
-// Vault before they count as delivered; the publisher's Ack waits for it.
+// Vault before they count as delivered; the publisher's Ack waits for it. While the
+// session is away, only the Vault has them (shelving).
 //
 // Locks, in the order in which they are taken: the mu of package plane's retained
 // store, Store.mu, Session.mu, then the lock inside the Index or the output
-// buffer. Nobody waits for anything while holding one of them.
+// buffer. Nobody waits for anything while holding one of them, but for the disk when a
+// session ends that leaves messages of a share which only the Vault has (recall).
 package session
 
 import (
@@ -97,6 +99,7 @@ type Session struct {
 	// whose delivery has not come yet. Changed without mu.
 	count, bytes atomic.Int64
 
+	shelf    shelving    // what of queue and held is in the vault only; guarded by mu
 	throttle throttle    // of the publishers that this session is too slow for
 	paused   atomic.Bool // see Paused
 
@@ -108,38 +111,6 @@ type Tally struct {
 	Received atomic.Uint64 // publishes of the client
 	Sent     atomic.Uint64 // messages given to its connection
 	Denied   atomic.Uint64 // publishes and subscriptions refused to it
-}
-
-// Entry is one delivery of QoS 1 or 2.
-type Entry struct {
-	seq      uint64
-	m        *message.Message
-	share    *Sub // the shared subscription that it came for; nil: an ordinary one
-	subIDs   []uint32
-	size     int64
-	gen      uint64 // the generation (Store.Generation) in which it was decided completely; 0: decide again
-	id       uint16
-	qos      byte
-	retain   bool
-	private  bool
-	dup      bool // it may have reached the client already, so it is sent with DUP
-	sent     bool // it is in the window
-	released bool // PUBREC came, or the delivery was given up: only a PUBREL is left to send
-	counted  bool // in Session.fair
-	gone     bool // it was taken out of the middle of the queue, and keeps its place there for a while
-	firm     bool // identifier and released are as durable as they must be before its next packet
-}
-
-func (e *Entry) stored() message.StoredDelivery {
-	return message.StoredDelivery{
-		Seq:      e.seq,
-		Message:  e.m,
-		QoS:      e.qos,
-		Retain:   e.retain,
-		SubIDs:   e.subIDs,
-		PacketID: e.id,
-		Released: e.released,
-	}
 }
 
 // Principal is the owner, as the last CONNECT or AUTH proved it.
@@ -187,6 +158,7 @@ func (s *Session) Detach(conn any, now time.Time) bool {
 	s.claim, s.offline = nil, now
 	if !s.dead {
 		s.save(nil)
+		s.shelveAll()
 	}
 	return true
 }
@@ -234,10 +206,11 @@ func (s *Session) SetExpiry(conn any, d time.Duration, persistent bool) {
 	if s.claim != conn {
 		return
 	}
+	s.expiry = d
 	if s.persistent && !persistent {
-		s.store.c.Sessions.DeleteSession(s.Key, nil)
+		s.unkeep()
 	}
-	s.expiry, s.persistent = d, persistent
+	s.persistent = persistent
 }
 
 // Subscribed is what became of one subscription of a SUBSCRIBE.
@@ -307,7 +280,7 @@ func (s *Session) Undo(subs []*Sub, became []Subscribed) {
 // again before it is sent (the next time); s.mu is held.
 func (s *Session) doubt() {
 	for _, e := range s.queue.each() {
-		e.gen = 0
+		e.doubt()
 	}
 	for _, e := range s.ids {
 		e.gen = 0
@@ -403,6 +376,11 @@ func (s *Session) save(done func(error)) {
 		}
 		return
 	}
+	s.store.c.Sessions.SaveSession(s.record(), done)
+}
+
+// record is what the vault keeps of the session itself; s.mu is held.
+func (s *Session) record() message.StoredSession {
 	r := message.StoredSession{
 		Key:            s.Key,
 		ClientID:       s.ClientID,
@@ -420,5 +398,5 @@ func (s *Session) save(done func(error)) {
 		}
 		return 1
 	})
-	s.store.c.Sessions.SaveSession(r, done)
+	return r
 }

@@ -16,6 +16,8 @@ import (
 type Config struct {
 	Sessions Sessions
 	Queues   Queues
+	// Pages, if set, lets what waits for a session that is away be kept in the vault only.
+	Pages Pages
 	// Judge tells whether the publisher of a message may publish it now. It is
 	// called with a Session.mu held.
 	Judge func(*message.Message) bool
@@ -219,12 +221,13 @@ func (s *Session) resume(r Request) {
 	s.unlink()
 	s.who, s.rights, s.level = r.Principal, r.Rights, r.Level
 	s.persistent, s.expiry, s.claim, s.offline = r.Persistent, r.Expiry, r.Conn, time.Time{}
+	s.shelf.away.Store(false)
 	s.doubt()
 	s.decide(time.Now(), r.Allow)
 	if !s.persistent {
 		// MQTT 5 may resume a session with a session expiry interval of 0: it ends
 		// with this connection.
-		s.store.c.Sessions.DeleteSession(s.Key, nil)
+		s.unkeep()
 		return
 	}
 	s.save(nil)
@@ -241,15 +244,15 @@ func (s *Session) kill() {
 	s.bequeath()
 	// Not by setting count to zero: a publisher whose delivery has reserved and not
 	// come yet will give back its own part.
-	for _, e := range s.queue.each() {
-		s.Release(e.m)
-	}
-	for _, e := range s.held {
-		s.Release(e.m)
+	for _, list := range [...][]*Entry{s.queue.each(), s.held} {
+		for _, e := range list {
+			s.release(int64(e.size))
+			s.shelf.drop(e)
+		}
 	}
 	for _, e := range s.ids {
 		if e.sent {
-			s.Release(e.m)
+			s.release(int64(e.size))
 		}
 	}
 	s.queue, s.held, s.ids, s.sent = queue{}, nil, map[uint16]*Entry{}, 0
@@ -258,7 +261,7 @@ func (s *Session) kill() {
 	s.inbound = map[uint16]*Exchange{} // an Answer that comes later finds nothing of its own
 	s.store.c.Index.Remove(s.list()...)
 	s.subs = map[string]*Sub{}
-	if s.persistent {
+	if s.persistent || s.shelf.stays {
 		s.store.c.Sessions.DeleteSession(s.Key, nil)
 	}
 }
@@ -274,6 +277,7 @@ type Left struct {
 // (OASIS MQTT 5.0, 4.8.2); s.mu is held. A QoS 2 message that this client may have
 // received already goes to nobody else.
 func (s *Session) bequeath() {
+	s.recall(func(e *Entry) bool { return s.shared(e) != nil })
 	all := slices.Concat(s.queue.each(), s.held)
 	for _, e := range s.ids {
 		if e.sent {
@@ -281,7 +285,7 @@ func (s *Session) bequeath() {
 		}
 	}
 	all = slices.DeleteFunc(all, func(e *Entry) bool {
-		return e.share == nil || e.released || e.qos == 2 && (e.sent || e.dup)
+		return e.body == nil || e.share == nil || e.released || e.qos == 2 && (e.sent || e.dup)
 	})
 	slices.SortFunc(all, bySeq)
 	for _, e := range all {
