@@ -1,28 +1,28 @@
-// Package duapi is Device Update's REST API, api-version 2022-10-01, as far as
-// its four deployment actions go (docs/spec/semantics.md 5.1, docs/spec/device-update.md 2.1):
+// Package duapi serves the part of Device Update's REST API (api-version 2022-10-01) that
+// the four deployment actions need (docs/spec/semantics.md 5.1, docs/spec/device-update.md 2.1):
 //
 //	GET  /deviceUpdate/{instance}/management/devices/{device}
 //	PUT  /deviceUpdate/{instance}/management/groups/{group}/deployments/{deployment}
 //	POST /deviceUpdate/{instance}/management/groups/{group}/deviceClassSubgroups/{class}/deployments/{deployment}:cancel
 //	POST /deviceUpdate/{instance}/management/groups/{group}/deviceClassSubgroups/{class}/deployments/{deployment}:retry
 //
-// A request is judged in this order: route (404, 405), token (401),
-// api-version and the rest of its form (400), instance (404), right (403).
-// Each refusal and each allowed action is audited. Nothing is forwarded or done here before
-// it was decided for the instance that the gateway is configured for; a request
-// that names another instance is not decided by that one's rights.
+// A request is checked in this order: route (404, 405), token (401), api-version
+// and the rest of its form (400), instance (404), right (403). A refusal because of
+// the token, the instance or the right is audited, and so is every allowed action. Rights
+// are decided at the configured instance only, and a request that names another
+// instance is refused before, because those rights say nothing about it.
 //
-// What is forwarded is built anew from the parsed request, never copied: one
-// path, one api-version, one checked body, and the caller's own token, which goes
-// to the configured https host and nowhere else; no redirect is followed.
-// When the cloud cannot be reached (no connection was made, so nothing can have
-// happened there), the gateway does what it can by itself. When a connection
-// broke after it was made, the outcome is unknown and said so (504): doing
-// it here as well could do it twice. Only reading falls back then, too.
+// A forwarded request is built anew from the parsed one and never copied: one
+// path, one api-version, one checked body, and the caller's own token, which is sent
+// to the configured https host only; no redirect is followed.
+// If no connection to the cloud could be made, nothing can have happened there,
+// and the gateway does what it can by itself. If a connection broke after it was made,
+// the outcome is unknown and the answer says so (504), because the gateway could
+// otherwise do the same thing a second time. Only a GET is then answered from here.
 //
-// Offline a deployment is known by its id alone: the gateway knows neither
-// groups nor device classes, so cancel and retry act on its own devices that
-// have that deployment.
+// Without the cloud a deployment is identified by its id alone. The gateway knows
+// neither groups nor device classes, so cancel and retry apply to those of its own
+// devices that have the deployment.
 package duapi
 
 import (
@@ -39,22 +39,25 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Refused is why a token is not accepted; Reason is a stable code.
+// Refused says why a token is not accepted. Reason is a stable code, for the audit.
 type Refused struct{ Reason, Detail string }
 
 func (r *Refused) Error() string { return r.Reason + ": " + r.Detail }
 
-// Gateway is what the gateway itself knows and does.
+// Gateway is what the API needs of the gateway: to verify tokens, to decide rights, and to carry
+// out actions without the cloud.
 type Gateway interface {
-	// Prove finds out whose the token is; a *Refused otherwise. It does not wait.
+	// Prove verifies the token and returns its principal. If the token is not accepted, the
+	// error is a *Refused. Prove does not wait.
 	Prove(token string) (*principal.Principal, error)
-	// May decides the action at the instance. It does not wait.
+	// May decides whether p may do the action at the configured instance. It does not wait.
 	May(ctx context.Context, p *principal.Principal, action update.Action) update.Decision
-	// Known tells whether this gateway has the device.
+	// Known reports whether the device is in this gateway's registry.
 	Known(device string) bool
-	// Holders are the gateway's devices for which the deployment waits or is current.
+	// Holders returns the devices of this gateway for which the deployment waits, or which
+	// were shown it last.
 	Holders(deployment string) []string
-	// Local does what can be done without the cloud; it decides again.
+	// Local carries out what can be done without the cloud. It decides the right again.
 	Local(ctx context.Context, p *principal.Principal, r update.Request) (update.Answer, error)
 }
 
@@ -62,10 +65,10 @@ type Gateway interface {
 type Options struct {
 	Gateway  Gateway
 	Instance string // the configured instance's name
-	// Endpoint is the cloud's https host; nil: nothing is forwarded.
+	// Endpoint is the https host of Device Update in the cloud; nil: nothing is forwarded.
 	Endpoint *url.URL
-	TLS      *tls.Config // towards the cloud; nil: the system's authorities
-	// Online tells whether the cloud can be reached; asked only without an Endpoint.
+	TLS      *tls.Config // of connections to Endpoint; nil: the system's authorities are trusted
+	// Online reports whether the cloud can be reached. It is called only if Endpoint is nil.
 	Online func() bool
 	Audit  func(message.AuditRecord)
 	Log    *slog.Logger
@@ -79,7 +82,7 @@ type Server struct {
 	turns chan struct{}
 }
 
-// The bounds of the surface.
+// The limits of requests, and of what they wait for.
 const (
 	maxInFlight = 64
 	maxRequest  = 64 << 10
@@ -88,7 +91,7 @@ const (
 	forwardTime = 30 * time.Second
 )
 
-// New checks the options. It does no I/O.
+// New checks the options and returns a server. It does no I/O.
 func New(o Options) (*Server, error) {
 	if o.Gateway == nil || o.Instance == "" || o.Audit == nil || o.Online == nil {
 		return nil, errors.New("duapi: Gateway, Instance, Audit and Online are needed")
@@ -105,5 +108,5 @@ func New(o Options) (*Server, error) {
 	return &Server{o: o, cloud: cloudClient(o.TLS), turns: make(chan struct{}, maxInFlight)}, nil
 }
 
-// Close lets go of idle connections to the cloud.
+// Close closes idle connections to the cloud.
 func (s *Server) Close() { s.cloud.CloseIdleConnections() }

@@ -20,7 +20,7 @@ import (
 var (
 	// errNotReached: no connection was made, so the cloud did nothing.
 	errNotReached = errors.New("the update service cannot be reached")
-	// errBadAnswer: something answered that is not to be passed on.
+	// errBadAnswer: the answer is not one that may be passed on to the caller.
 	errBadAnswer = errors.New("unusable answer of the update service")
 )
 
@@ -40,17 +40,17 @@ func cloudClient(t *tls.Config) *http.Client {
 			ResponseHeaderTimeout:  forwardTime,
 			MaxResponseHeaderBytes: 64 << 10,
 		},
-		// A redirect would carry the caller's token somewhere else.
+		// A redirect could send the caller's token to another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// forward asks the cloud in the caller's name. Everything but the token and
-// the checked body is written anew.
+// forward sends the request to the cloud with the caller's token. Everything but the token
+// and the checked body is built anew.
 func (s *Server) forward(ctx context.Context, q *request, token string, body []byte) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, forwardTime)
 	defer cancel()
-	var connected atomic.Bool // the tracer runs on the transport's goroutines
+	var connected atomic.Bool // atomic, because the trace runs on goroutines of the transport
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
 	to := "https://" + s.o.Endpoint.Host + q.path(s.o.Instance) + "?" + url.Values{"api-version": {apiVersion}}.Encode()
 	r, err := http.NewRequestWithContext(ctx, q.method, to, bytes.NewReader(body))

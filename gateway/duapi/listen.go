@@ -11,11 +11,12 @@ import (
 	"time"
 )
 
-// maxConnections bounds what strangers can hold open.
+// maxConnections is how many connections may be open at once, so that clients without any
+// right cannot use up the gateway's file descriptors.
 const maxConnections = 256
 
-// Serve answers on l, which must speak TLS, until ctx ends; then it waits a
-// moment for what is under way.
+// Serve answers on l, which must be a TLS listener, until ctx ends. Then it waits a moment for
+// the requests that are still being answered.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
 		Handler:           s,
@@ -24,7 +25,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		WriteTimeout:      forwardTime + 20*time.Second,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          log.New(io.Discard, "", 0), // handshakes that strangers break
+		ErrorLog:          log.New(io.Discard, "", 0), // only failed handshakes, with which anybody could fill the journal
 	}
 	ended := make(chan error, 1)
 	go func() {

@@ -8,18 +8,20 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Guard is what holds and releases the deployments of the gateway's devices.
+// Guard is the deployment guard (device/update.Guard), which holds back and releases the
+// deployments of the gateway's devices.
 type Guard interface {
 	State(device string) update.State
 	Local(ctx context.Context, r update.Request) (update.Answer, error)
 }
 
-// Parts is the Gateway over the registry, the rights and the guard that
-// the deployment topics meet, too. All fields are needed.
+// Parts implements Gateway. Its registry, rights and guard are those by which deployment
+// actions over MQTT topics are decided, so that both ways give the same answer. All fields
+// are needed.
 type Parts struct {
-	// Token finds out whose a token is; a *Refused otherwise. It does not wait.
+	// Token implements Gateway.Prove.
 	Token func(token string) (*principal.Principal, error)
-	// Initiator is what the guard records of a principal.
+	// Initiator returns what the guard keeps of the principal that requests an action.
 	Initiator func(*principal.Principal) update.Initiator
 	Rights    update.Authorizer
 	Guard     Guard

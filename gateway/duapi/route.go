@@ -24,8 +24,8 @@ type request struct {
 	deployment string // create, cancel, retry
 }
 
-// route reads an escaped path. known is false when no route has this form;
-// whether the names in it can be is for check to say.
+// route parses an escaped path. known is false if no route has this form. It does not judge
+// the names in the path; check does.
 func route(escaped string) (r request, known bool) {
 	raw := strings.Split(escaped, "/")
 	seg := make([]string, len(raw))
@@ -57,7 +57,7 @@ func route(escaped string) (r request, known bool) {
 	return r, true
 }
 
-// check names what cannot be a name; "" when all is well.
+// check says which part of the path cannot be a name. It returns "" if all can.
 func (r *request) check() string {
 	if r.action == update.Get {
 		if r.device == "." || r.device == ".." || device.CheckID(r.device) != nil || strings.ContainsAny(r.device, `\?`) {
@@ -92,8 +92,9 @@ func plain(s string, most int, also string) bool {
 	return true
 }
 
-// deploymentID reports whether s keeps the service's rule for ids (docs/spec/device-update.md
-// 2.2) and has no character with a meaning in a URL: a ':' begins an action.
+// deploymentID reports whether s is a deployment id by the service's rule
+// (docs/spec/device-update.md 2.2) and has no character with a meaning in a URL. In particular
+// it has no ':', which begins the name of an action.
 func deploymentID(s string) bool {
 	if s == "" || len(s) > 73 || s == "." || s == ".." || !utf8.ValidString(s) {
 		return false
@@ -106,7 +107,7 @@ func deploymentID(s string) bool {
 	return true
 }
 
-// path writes the request again, from its parts.
+// path builds the path of the request from its parts, for the given instance.
 func (r *request) path(instance string) string {
 	p := "/deviceUpdate/" + url.PathEscape(instance) + "/management/"
 	switch r.action {
@@ -119,7 +120,7 @@ func (r *request) path(instance string) string {
 		url.PathEscape(r.deployment) + ":" + string(r.action)
 }
 
-// subject is what the audit calls the request.
+// subject describes the request for the audit.
 func (r *request) subject() string {
 	switch r.action {
 	case update.Get:
@@ -130,8 +131,8 @@ func (r *request) subject() string {
 	return string(r.action) + " deployment " + r.deployment + " for group " + r.group + ", class " + r.class
 }
 
-// checkQuery wants exactly one api-version, the one that is spoken, and nothing
-// else: what is not forwarded must not be thought to have had a meaning.
+// checkQuery requires exactly one api-version, the supported one, and no other parameter.
+// Others would not be forwarded, and the caller would believe that they had an effect.
 func checkQuery(raw string) (code, text string) {
 	q, err := url.ParseQuery(raw)
 	if err != nil {
@@ -148,9 +149,9 @@ func checkQuery(raw string) (code, text string) {
 	return "", ""
 }
 
-// checkBody reads the one body there is, that of create: strict JSON that
-// names an update, and no other deployment or group than the path does, for that is
-// what is decided and audited. "" when all is well.
+// checkBody checks the body. Only a create has one: strict JSON that names an update and the
+// same deployment and group as the path, because those of the path are decided and audited. It
+// returns "" if all is well.
 func (r *request) checkBody(text []byte) string {
 	if r.action != update.Create {
 		if len(text) > 0 {
@@ -173,7 +174,7 @@ func (r *request) checkBody(text []byte) string {
 			return name + " is not the one of the path"
 		}
 	}
-	// A reader that folds case would take these for the members above.
+	// A server that ignores the case of keys would take these for the members checked above.
 	for _, m := range v.Members() {
 		for _, name := range []string{"deploymentId", "groupId", "update"} {
 			if m.Name != name && strings.EqualFold(m.Name, name) {

@@ -13,7 +13,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// reply is what the caller gets.
+// reply is the answer to a request.
 type reply struct {
 	status     int
 	body       []byte
@@ -25,7 +25,7 @@ func refusal(status int, code, text string) reply {
 	return reply{status: status, body: body}
 }
 
-// ServeHTTP judges and answers one request.
+// ServeHTTP answers one request. It refuses the request if too many are being answered.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	select {
 	case s.turns <- struct{}{}:
@@ -86,7 +86,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) reply {
 	return refusal(http.StatusForbidden, "Forbidden", "not authorised")
 }
 
-// prove finds the one bearer token.
+// prove verifies the request's bearer token, of which there must be exactly one.
 func (s *Server) prove(r *http.Request) (token string, p *principal.Principal, refused *Refused) {
 	all := r.Header.Values("Authorization")
 	if len(all) != 1 {
@@ -106,7 +106,7 @@ func (s *Server) prove(r *http.Request) (token string, p *principal.Principal, r
 	return "", nil, &Refused{"not-provable", ""}
 }
 
-// do carries out what was allowed: in the cloud, else here.
+// do carries out an action that is allowed: in the cloud or, if that cannot be reached, here.
 func (s *Server) do(ctx context.Context, p *principal.Principal, q *request, token string, body []byte) reply {
 	if s.o.Endpoint == nil {
 		if s.o.Online() {
@@ -116,7 +116,8 @@ func (s *Server) do(ctx context.Context, p *principal.Principal, q *request, tok
 		return s.local(ctx, p, q, body)
 	}
 	if q.action == update.Cancel && !s.o.Gateway.May(ctx, p, update.CancelReleased).Allowed {
-		return s.local(ctx, p, q, body) // only what waits may be cancelled now, and who waits is known here
+		// The caller may cancel only a deployment that was not released yet. Those wait here.
+		return s.local(ctx, p, q, body)
 	}
 	answer, err := s.forward(ctx, q, token, body)
 	switch {
@@ -134,12 +135,13 @@ func (s *Server) do(ctx context.Context, p *principal.Principal, q *request, tok
 		"the update service did not answer: whether it acted is not known, ask it again")
 }
 
-// local is the guard's answer, or those for all devices that have the deployment.
+// local carries out the action by the guard: on the device that a get names, or on each device that
+// has the deployment. If one of them fails, the first failure is the answer.
 func (s *Server) local(ctx context.Context, p *principal.Principal, q *request, body []byte) reply {
 	var devices []string
 	switch q.action {
 	case update.Create:
-		// Which devices a group holds is known in the cloud only, and no update is kept here.
+		// Only the cloud knows which devices are in a group, and no updates are stored here.
 		return refusal(http.StatusServiceUnavailable, "NoUpdateStore", "the update service cannot be reached and this gateway keeps no updates")
 	case update.Get:
 		if !s.o.Gateway.Known(q.device) {
@@ -171,7 +173,7 @@ func (s *Server) local(ctx context.Context, p *principal.Principal, q *request, 
 	case q.action == update.Get:
 		return reply{status: first.Status, body: first.Body}
 	}
-	// The shape of the service's own answer, as far as it is known here.
+	// The members of Device Update's own answer that are known here.
 	text, err := json.Marshal(map[string]any{
 		"deploymentId": q.deployment, "groupId": q.group, "deviceClassSubgroups": []string{q.class},
 		"isCanceled": q.action == update.Cancel, "isRetried": q.action == update.Retry, "gatewayDevices": devices,
@@ -191,7 +193,7 @@ func write(w http.ResponseWriter, a reply) {
 		h.Set("Retry-After", a.retryAfter)
 	}
 	w.WriteHeader(a.status)
-	_, _ = w.Write(a.body) // a caller that is gone reads no error either
+	_, _ = w.Write(a.body) // an error means that the caller is gone, so nobody is left to tell
 }
 
 func (s *Server) audit(r *http.Request, who string, q *request, allowed bool, reason, detail string) {

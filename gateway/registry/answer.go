@@ -10,7 +10,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// answer is what a requester gets: a status as of HTTP, and a body.
+// answer is what a requester receives: a status with the meaning that it has in HTTP, and a body.
 type answer struct {
 	Status int `json:"status"`
 	Body   any `json:"body,omitempty"`
@@ -49,7 +49,7 @@ type deviceView struct {
 	SpacePaths []space.Path `json:"spacePaths,omitempty"`
 	Modules    []moduleView `json:"modules,omitempty"`
 	Sensors    []sensorView `json:"sensors"`
-	// Truncated: the device has more sensors than are listed.
+	// Truncated: the device has more sensors than the answer lists.
 	Truncated bool `json:"sensorsTruncated,omitempty"`
 }
 
@@ -103,7 +103,7 @@ func paths(p space.Path) []space.Path {
 	return []space.Path{p}
 }
 
-// statusName is the management API's word.
+// statusName is the management API's name of a device's status.
 func statusName(s device.Status) string {
 	switch s {
 	case device.Provisioning:
@@ -118,9 +118,9 @@ func statusName(s device.Status) string {
 	return "Unknown"
 }
 
-// say sends an answer to the requesting session and to nobody else; without a
-// request id nobody wants one. It runs on the speaker.
-func (s *Service) say(session, request string, a answer) {
+// respond publishes an answer to the requesting session and to nobody else. A request without a
+// request id gets no answer. It is called on the goroutine of sendAnswers.
+func (s *Service) respond(session, request string, a answer) {
 	if request == "" || session == "" {
 		return
 	}

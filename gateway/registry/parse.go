@@ -12,7 +12,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/twin/strictjson"
 )
 
-// ErrRequest is what every refused payload wraps.
+// ErrRequest is wrapped by the error of every payload that is refused.
 var ErrRequest = errors.New("bad request")
 
 // The bounds of a create; the lengths are the management API's own.
@@ -25,8 +25,8 @@ const (
 
 func bad(field, why string) error { return fmt.Errorf("%w: %s %s", ErrRequest, field, why) }
 
-// parseCreate reads the payload of a create: nothing, or one strict JSON
-// object with known keys. It holds nothing that would choose where the sensor goes.
+// parseCreate reads the payload of a create: it is empty, or one strict JSON
+// object whose keys are all known. No key chooses where the sensor goes.
 func parseCreate(text []byte) (Attributes, error) {
 	var a Attributes
 	if len(text) == 0 {
@@ -91,7 +91,8 @@ func number(m strictjson.Member, into *int) error {
 	return nil
 }
 
-// checkHardwareID keeps the management API's bound; the topic map has checked the rest.
+// checkHardwareID checks the form that the registry requires of an id, and the length that the
+// management API allows.
 func checkHardwareID(id string) error {
 	if err := device.CheckID(id); err != nil {
 		return fmt.Errorf("%w: hardware %w", ErrRequest, err)

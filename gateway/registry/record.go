@@ -11,12 +11,13 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// queuedCreate is a create as it is kept: what is wanted, and by whom with which
-// identities, so that the right can be asked for again when its turn has come. The
-// credential is not kept: that it expires meanwhile changes nothing (docs/spec/semantics.md 3.9).
+// queuedCreate is a create as it is stored. It holds the requester's identities, because
+// the right is decided again just before the create is sent. It does not hold the
+// expiry of the requester's credential: a create that was accepted in time is still sent
+// after the credential has expired (docs/spec/semantics.md 3.9).
 type queuedCreate struct {
 	Device     string     `json:"device"` // hub device id
-	Node       space.ID   `json:"node"`   // its record then: another one under the same name is another device
+	Node       space.ID   `json:"node"`   // the id of its record: a later device of the same hub id has another one
 	HardwareID string     `json:"hardwareId"`
 	Attributes Attributes `json:"attributes"`
 	Session    string     `json:"session,omitempty"`
@@ -51,15 +52,17 @@ func (w who) principal() *principal.Principal {
 	}
 }
 
-// topic is the request's own, for the audit.
+// topic is the topic to which the request was published, for the audit.
 func (r *queuedCreate) topic() string {
 	return "registry/devices/" + r.Device + "/sensors/" + r.HardwareID + "/create"
 }
 
-// keyOf orders records by acceptance: the bucket yields keys in their order.
+// keyOf is the key under which a create is stored. The bucket yields keys in order, so that
+// creates are loaded in the order in which they were accepted.
 func keyOf(n uint64) string { return fmt.Sprintf("%016x", n) }
 
-// numberOf reads exactly what keyOf writes: two texts for one number would be two entries.
+// numberOf is the inverse of keyOf. It refuses every other text for a number, because a number
+// with two keys would be two creates.
 func numberOf(key string) (n uint64, err error) {
 	if _, err = fmt.Sscanf(key, "%016x", &n); err != nil || keyOf(n) != key {
 		return 0, errors.New("not a key of this bucket")

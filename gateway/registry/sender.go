@@ -12,19 +12,19 @@ import (
 	"github.com/gatehouse/gatehouse/sync/backoff"
 )
 
-// outcome is what became of one attempt.
+// outcome is the result of one attempt to send a create.
 type outcome struct {
-	final  bool // the answer stands, and the create is done with
+	final  bool // answer is final, and the create leaves the queue
 	answer answer
 	reason string // for the audit
 	detail string
 
-	why    error // not final: why it waits
-	nobody bool  // not final: the cloud answers nobody now, so others need not be tried
+	why    error // if not final: why the create still waits
+	nobody bool  // if not final: no other create would fare better, so none is tried in this round
 }
 
-// send carries creates to the cloud until ctx ends.
-func (s *Service) send(ctx context.Context) {
+// sendCreates sends the queued creates to the cloud until ctx ends.
+func (s *Service) sendCreates(ctx context.Context) {
 	back := backoff.Backoff{Min: s.o.RetryMin, Max: s.o.RetryMax}
 	for {
 		left, sent, why := s.round(ctx)
@@ -51,9 +51,9 @@ func (s *Service) send(ctx context.Context) {
 	}
 }
 
-// round tries every queued create once, in order. One that has to wait holds up later creates
-// of the same device, because their order is promised, but no others. why is nil if no create
-// is left for a later round.
+// round tries to send every queued create once, in order. A create that has to wait holds up the
+// later creates of the same device, because their order is promised, but no others. why is nil if
+// no create is left for a later round.
 func (s *Service) round(ctx context.Context) (left int, sent bool, why error) {
 	s.mu.Lock()
 	todo := slices.Clone(s.queue)
@@ -85,7 +85,7 @@ func (s *Service) round(ctx context.Context) (left int, sent bool, why error) {
 				if a := &e.asks[i]; !a.told {
 					a.told = true
 					session, request := a.session, a.request
-					s.tell(func() { s.say(session, request, waiting()) })
+					s.queueAnswer(func() { s.respond(session, request, waiting()) })
 				}
 			}
 		}
@@ -140,8 +140,9 @@ func (s *Service) attempt(ctx context.Context, e *entry) outcome {
 	}
 }
 
-// decide decides the right again, and returns the registry on which it was decided, so that the
-// sensor is created in the space of the device by which the right was decided.
+// decide decides the right again. It returns the registry on which the decision rests, so that the
+// sensor is created in the space for which the right was decided, also if the device is moved
+// meanwhile.
 func (s *Service) decide(e *entry) (Decision, *device.Topology) {
 	for {
 		t := s.o.Topology()
@@ -172,8 +173,8 @@ func conflict() outcome {
 	}
 }
 
-// finish removes a create for good, audits it and answers its requesters. If it cannot be
-// removed, it is sent again after the next start, which does no harm.
+// finish removes a create from the disk and the queue, audits it and answers its requesters. If it
+// cannot be removed from the disk, it is sent again after the next start, which does no harm.
 func (s *Service) finish(e *entry, out outcome) {
 	gone := make(chan error, 1)
 	s.o.Store.Delete(keyOf(e.number), func(err error) { gone <- err })
@@ -189,6 +190,6 @@ func (s *Service) finish(e *entry, out outcome) {
 	}
 	s.release(e)
 	for _, a := range e.asks {
-		s.tell(func() { s.say(a.session, a.request, out.answer) })
+		s.queueAnswer(func() { s.respond(a.session, a.request, out.answer) })
 	}
 }

@@ -16,43 +16,43 @@ import (
 // Service answers registry requests.
 type Service struct {
 	o      Options
-	work   chan struct{} // there is something to send; holds one
-	spoken chan struct{} // there is something to say; holds one
+	work   chan struct{} // of capacity one: a create was queued, for sendCreates
+	unsent chan struct{} // of capacity one: an answer was queued, for sendAnswers
 
-	mu     sync.Mutex
-	queue  []*entry       // durable, in order of acceptance; guarded by mu
-	held   map[string]int // by principal: queued or being written; guarded by mu
-	all    int            // the sum of held; guarded by mu
-	next   uint64         // number of the next record; guarded by mu
-	away   bool           // the last round left something behind; guarded by mu
-	words  []func()       // what the speaker has to do; guarded by mu
-	closed bool           // Run has ended; guarded by mu
+	mu      sync.Mutex
+	queue   []*entry       // durable, in order of acceptance; guarded by mu
+	held    map[string]int // creates that are queued or being written, by principal key; guarded by mu
+	all     int            // the sum of held; guarded by mu
+	next    uint64         // number of the next create; guarded by mu
+	away    bool           // the last round could not send every create; guarded by mu
+	answers []func()       // each sends one answer; for sendAnswers; guarded by mu
+	closed  bool           // Run has ended; guarded by mu
 }
 
 // entry is one create in the queue.
 type entry struct {
 	queuedCreate
 	number uint64
-	asks   []ask // who waits for the answer; guarded by Service.mu
+	asks   []ask // the requests that are answered when the create is; guarded by Service.mu
 }
 
 type ask struct {
 	session, request string
-	told             bool // that it is queued
+	told             bool // it was answered that the create waits
 }
 
 const (
-	maxWords   = 256          // requests that wait for the speaker
-	maxAnswers = 8 * maxWords // answers to creates included; what is more is not said
-	maxAsks    = 8            // of one create: the oldest is forgotten
+	maxUnsent    = 256           // queued answers beyond which a get is refused
+	maxUnsentAll = 8 * maxUnsent // queued answers beyond which an answer to a create is dropped
+	maxAsks      = 8             // requests that wait for one create; beyond them the oldest gets no answer
 )
 
-// New prepares a service; Load, then Run.
+// New prepares a service. Call Load and then Run.
 func New(o Options) (*Service, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	return &Service{o: o, work: make(chan struct{}, 1), spoken: make(chan struct{}, 1), held: map[string]int{}}, nil
+	return &Service{o: o, work: make(chan struct{}, 1), unsent: make(chan struct{}, 1), held: map[string]int{}}, nil
 }
 
 // Load reads the creates that were queued before the restart. One that cannot be read is logged
@@ -82,12 +82,12 @@ func (s *Service) Load() error {
 	})
 }
 
-// Run works until ctx ends, and returns when all work has ended with it. What
-// was not sent by then is sent after the next start.
+// Run sends creates and answers until ctx ends, and returns when both goroutines have ended.
+// Creates that were not sent by then are sent after the next start.
 func (s *Service) Run(ctx context.Context) error {
 	var working sync.WaitGroup
-	working.Go(func() { s.send(ctx) })
-	working.Go(func() { s.speak(ctx) })
+	working.Go(func() { s.sendCreates(ctx) })
+	working.Go(func() { s.sendAnswers(ctx) })
 	working.Wait()
 	s.mu.Lock()
 	s.closed = true
@@ -121,14 +121,14 @@ func (s *Service) Handle(p *principal.Principal, session string, m *message.Mess
 
 func (s *Service) get(p *principal.Principal, session string, m *message.Message, done func(code byte)) {
 	id, request := m.Via.Device, m.Via.Request
-	if !s.later(func() {
+	if !s.tryAnswer(func() {
 		t := s.o.Topology()
 		d, ok := t.DeviceByHubID(id)
 		if !ok {
-			s.say(session, request, refusal(http.StatusNotFound, "NotFound", "no such device"))
+			s.respond(session, request, refusal(http.StatusNotFound, "NotFound", "no such device"))
 			return
 		}
-		s.say(session, request, answer{http.StatusOK, s.view(p, t, d)})
+		s.respond(session, request, answer{http.StatusOK, s.view(p, t, d)})
 	}) {
 		done(message.QuotaExceeded)
 		return
@@ -138,7 +138,7 @@ func (s *Service) get(p *principal.Principal, session string, m *message.Message
 
 func (s *Service) create(p *principal.Principal, session string, m *message.Message, done func(code byte)) {
 	refuse := func(code byte, a answer) {
-		s.later(func() { s.say(session, m.Via.Request, a) })
+		s.tryAnswer(func() { s.respond(session, m.Via.Request, a) })
 		done(code)
 	}
 	if s.o.Creator == nil {
@@ -172,7 +172,7 @@ func (s *Service) create(p *principal.Principal, session string, m *message.Mess
 	}
 	joined, err := s.enqueue(r, done)
 	if joined {
-		done(message.Success) // what waits already is durable
+		done(message.Success) // the create that it joined is on disk already
 	}
 	if err != nil {
 		s.o.Audit(s.record(p.Key, m.Topic, false, "queue-full", err.Error()))
@@ -219,8 +219,8 @@ func (s *Service) stored(e *entry, err error, done func(code byte)) {
 		s.release(e)
 		s.mu.Unlock()
 		s.o.Log.Error("create not queued", "device", e.Device, "err", err)
-		s.later(func() {
-			s.say(e.Session, e.Request, refusal(http.StatusInternalServerError, "NotStored", "the request could not be kept"))
+		s.tryAnswer(func() {
+			s.respond(e.Session, e.Request, refusal(http.StatusInternalServerError, "NotStored", "the request could not be kept"))
 		})
 		done(message.UnspecifiedError)
 		return
@@ -236,7 +236,7 @@ func (s *Service) stored(e *entry, err error, done func(code byte)) {
 func (s *Service) join(e *entry, a ask) {
 	if s.away {
 		a.told = true
-		s.tell(func() { s.say(a.session, a.request, waiting()) })
+		s.queueAnswer(func() { s.respond(a.session, a.request, waiting()) })
 	}
 	if len(e.asks) == maxAsks {
 		e.asks = e.asks[1:]
@@ -261,44 +261,45 @@ func (s *Service) release(e *entry) {
 	}
 }
 
-// later queues f for the goroutine that answers clients; false if too much is queued.
-func (s *Service) later(f func()) bool {
+// tryAnswer queues f, which sends an answer, for sendAnswers. It returns false if too much is queued.
+func (s *Service) tryAnswer(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.words) >= maxWords {
+	if s.closed || len(s.answers) >= maxUnsent {
 		return false
 	}
-	s.tell(f)
+	s.queueAnswer(f)
 	return true
 }
 
-// tell is later for the answers to creates, for which part of the queue is reserved. mu is
-// held.
-func (s *Service) tell(f func()) {
-	if len(s.words) < maxAnswers {
-		s.words = append(s.words, f)
-		signal(s.spoken)
+// queueAnswer is tryAnswer for answers to creates. They may fill the queue up to maxUnsentAll, so that requests
+// cannot crowd them out. mu is held.
+func (s *Service) queueAnswer(f func()) {
+	if len(s.answers) < maxUnsentAll {
+		s.answers = append(s.answers, f)
+		signal(s.unsent)
 	}
 }
 
-// speak answers clients: a client that does not read may hold up answers to
-// others for a moment, and never a reader or the cloud.
-func (s *Service) speak(ctx context.Context) {
+// sendAnswers sends the queued answers to clients until ctx ends. A client that does not read can hold
+// up the answers to others for a moment. It never holds up a goroutine that reads a client's
+// packets, nor the one that sends to the cloud.
+func (s *Service) sendAnswers(ctx context.Context) {
 	for {
 		s.mu.Lock()
-		words := s.words
-		s.words = nil
+		answers := s.answers
+		s.answers = nil
 		s.mu.Unlock()
-		for _, f := range words {
+		for _, f := range answers {
 			f()
 		}
-		if len(words) > 0 {
+		if len(answers) > 0 {
 			continue
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.spoken:
+		case <-s.unsent:
 		}
 	}
 }

@@ -229,7 +229,7 @@ func (h *harness) one() string {
 }
 
 // Online has everything read again, as after a new connection.
-func (s *Service) Online(id string) { s.heed(id, s.refresh) }
+func (s *Service) Online(id string) { s.doOrRefresh(id, s.refresh) }
 
 var dev = &principal.Principal{Kind: principal.Device, Key: "device:d1", DeviceID: "d1"}
 

@@ -11,15 +11,15 @@ type Journal struct{ Bucket Bucket }
 
 var _ update.Journal = Journal{}
 
-// Save returns when the record is synced. It does not give up when ctx ends:
-// whether the record was written would then be unknown.
+// Save returns when the record is synced to disk. It does not return earlier when ctx ends,
+// because it would then be unknown whether the record was written.
 func (j Journal) Save(_ context.Context, device string, record []byte) error {
 	saved := make(chan error, 1)
 	j.Bucket.Put(device, record, func(err error) { saved <- err })
 	return <-saved
 }
 
-// Delete returns when the record is gone for good.
+// Delete returns when the deletion is synced to disk.
 func (j Journal) Delete(_ context.Context, device string) error {
 	gone := make(chan error, 1)
 	j.Bucket.Delete(device, func(err error) { gone <- err })

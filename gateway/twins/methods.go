@@ -10,7 +10,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// call is a method under way.
+// call is a direct method that waits for its answer.
 type call struct {
 	key    string // of the principal that must answer
 	answer chan methodAnswer
@@ -21,9 +21,9 @@ type methodAnswer struct {
 	body   []byte
 }
 
-// Method calls a direct method on a device and waits for its answer. A device
-// that is not connected, or not subscribed to methods, is answered for at once:
-// 504; so is one that does not answer before ctx ends.
+// Method calls a direct method on a device and waits for its answer. It returns status 504 at
+// once if the device is not connected or not subscribed to methods, and also if the device does
+// not answer before ctx ends.
 func (s *Service) Method(ctx context.Context, id, name string, payload []byte) (int, []byte) {
 	if name == "" || len(name) > 128 || strings.ContainsAny(name, "/+#?\x00") {
 		return http.StatusBadRequest, nil
@@ -50,8 +50,8 @@ func (s *Service) Method(ctx context.Context, id, name string, payload []byte) (
 	}
 }
 
-// HandleMethodResponse takes a device's answer to a method; one that nobody
-// waits for, or that another device was asked for, is dropped.
+// HandleMethodResponse takes a device's answer to a direct method. An answer that nobody waits
+// for, or to a method that was called on another device, is dropped.
 func (s *Service) HandleMethodResponse(p *principal.Principal, m *message.Message, done func(code byte)) {
 	s.mu.Lock()
 	c := s.pending[m.Via.Request]

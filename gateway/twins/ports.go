@@ -1,17 +1,17 @@
-// Package twins answers for the twins of the devices behind this gateway:
-// twin GET, reported PATCH and direct methods, online by way of upstream and
-// offline from what was last known (docs/spec/semantics.md 6.6). What a device may see of
-// its desired state, and what may be read of its reports, is decided by the
-// deployment guard (device/update); no document takes another way.
+// Package twins serves the IoT Hub device twins of the devices behind this gateway: twin
+// GET, reported PATCH and direct methods. While upstream can be reached it asks there;
+// otherwise it answers from the last known twin (docs/spec/semantics.md 6.6). The
+// deployment guard (device/update) decides how much of its desired properties a device
+// may see, and how much of its reports may be read upstream. No document passes without it.
 //
-// Order and concurrency: everything that concerns one identity runs one after
-// the other, on a goroutine of its own that exists while there is work;
-// identities do not wait for each other. Handlers never hold up their caller.
+// Order and concurrency: a device or module is an identity. All jobs of one identity run
+// one after the other, on a goroutine of its own that exists while there are jobs.
+// Identities do not wait for each other, and a handler never makes its caller wait.
 //
-// Durability: a reported patch is acknowledged after it is synced, and stays
-// until upstream has taken it: at least once, in order. The last known twin
-// and what the device was last shown survive a restart. If a record cannot be written,
-// the device is not acknowledged.
+// Durability: a reported patch is acknowledged after it is synced to disk, and stays there
+// until upstream has taken it. It is therefore sent at least once, and in order. The last
+// known twin, and what the device was last shown of it, survive a restart. If the state of a
+// twin cannot be written, the device gets no acknowledgement.
 package twins
 
 import (
@@ -26,9 +26,10 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Upstream is the link to the twins. id is "{device}" or "{device}/{module}".
-// Calls block until answered, refused or ctx ends; for one id never two at a
-// time. The errors are twin.ErrOffline, twin.ErrNoTwin and twin.ErrRejected.
+// Upstream reads and changes the twins of the IoT Hub. id is "{device}" or
+// "{device}/{module}". A call blocks until it is answered or refused, or ctx ends. There are
+// never two calls for one id at a time. The errors are twin.ErrOffline, twin.ErrNoTwin and
+// twin.ErrRejected.
 type Upstream interface {
 	// TwinGet returns the body of a twin GET answer.
 	TwinGet(ctx context.Context, id string) ([]byte, error)
@@ -36,21 +37,21 @@ type Upstream interface {
 	PatchReported(ctx context.Context, id string, patch []byte) (int64, error)
 }
 
-// Bucket keeps one value for each key; done runs after the sync.
+// Bucket keeps one value for each key on disk. done is called after the value is synced.
 type Bucket interface {
 	Put(key string, value []byte, done func(error))
 	Delete(key string, done func(error))
 	Load(yield func(key string, value []byte) error) error
 }
 
-// Guard is what the deployment guard says of twins (device/update.Guard).
+// Guard is the part of the deployment guard (device/update.Guard) that judges twins.
 type Guard interface {
 	Desired(ctx context.Context, device string, desired twin.Properties, present bool) (update.View, error)
 	Reported(ctx context.Context, device string, patch strictjson.Value) (update.Reports, error)
 	MayReport(ctx context.Context, device string) bool
-	// Unreadable says that upstream sent a desired state that is not read.
+	// Unreadable tells the guard that upstream sent desired properties that cannot be read.
 	Unreadable(device string, err error)
-	// Forget drops what is known of an identity, and of its modules.
+	// Forget deletes the deployments of an identity and of its modules.
 	Forget(ctx context.Context, device string) error
 }
 
@@ -59,26 +60,26 @@ type Options struct {
 	Upstream Upstream // nil: every twin is local
 	Store    Bucket
 	Guard    Guard
-	// Send delivers to the connected sessions of a principal that hold a
-	// matching private subscription and says how many there were.
+	// Send delivers m to the connected sessions of a principal that have subscribed to its topic,
+	// and returns how many they were.
 	Send func(principalKey string, m *message.Message) int
-	// SendSession delivers to one session; false when it is gone.
+	// SendSession delivers m to one session. It returns false if the session is gone.
 	SendSession func(session string, m *message.Message) bool
-	// Present tells whether the principal has a connected session that is
-	// subscribed to desired patches: what is released now would reach it.
+	// Present reports whether the principal has a connected session that is subscribed to
+	// desired patches, so that a deployment that is released now would reach it.
 	Present func(principalKey string) bool
-	// Owner names the very device that now goes by an identity's name, "" if
-	// nobody is known to. A record of another owner is forgotten, whenever that
-	// one left. nil: names are never given again.
+	// Owner returns the registry's id of the device that now has this identity's name, "" if
+	// none is known. The state of a twin is deleted if it belongs to another owner, whenever that
+	// device was removed. nil: a name is never given to another device.
 	Owner func(id string) string
-	// Local does a deployment action that a principal asked for on a topic, once
-	// it is decided again (update.Guard.Local).
+	// Local decides again whether a deployment action that a principal requested on a topic is
+	// allowed, and carries it out (update.Guard.Local).
 	Local func(ctx context.Context, r update.Request) (update.Answer, error)
-	// Initiator records who asks for a local deployment action.
+	// Initiator returns what the guard keeps of the principal that requests a local deployment action.
 	Initiator func(*principal.Principal) update.Initiator
-	// Self is the publisher of what the gateway itself sends.
+	// Self is the publisher of the messages that the gateway itself sends.
 	Self *principal.Principal
-	// AnswerWithin bounds the wait for upstream before the last known twin is
+	// AnswerWithin is how long one request to upstream may take before the last known twin is
 	// answered; 0: 5 s.
 	AnswerWithin time.Duration
 	Log          *slog.Logger

@@ -14,8 +14,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// HandleTwinGet answers a device's twin GET: from upstream, else from what is
-// last known, always as the guard lets the device see it.
+// HandleTwinGet answers a device's twin GET: with the twin from upstream or, if that cannot be
+// read, with the last known one. Of both the device gets only what the guard lets it see.
 func (s *Service) HandleTwinGet(p *principal.Principal, m *message.Message, done func(code byte)) {
 	id, rid := idOf(p), m.Via.Request
 	if !s.do(id, func(ctx context.Context, i *identity) {
@@ -42,15 +42,15 @@ func (s *Service) get(ctx context.Context, i *identity, rid string) {
 	next.Shown = view.Desired.Value
 	s.addReport(&next, view)
 	if err := s.save(i, next); err != nil {
-		// What is shown but not kept is sent again as a patch later: harmless.
+		// The device is later sent again what it now sees, as a patch, which does no harm.
 		s.o.Log.Error("twin record not written", "device", i.id, "err", err)
 	}
 	s.answer(i.id, 200, "$rid="+rid, doc.Body())
 	s.flush(ctx, i)
 }
 
-// HandleReported queues a device's reported patch durably, acknowledges it,
-// and sends it on as soon as upstream can be reached.
+// HandleReported stores a device's reported patch on disk, acknowledges it, and sends it upstream
+// as soon as upstream can be reached.
 func (s *Service) HandleReported(p *principal.Principal, m *message.Message, done func(code byte)) {
 	id, rid, body := idOf(p), m.Via.Request, m.Payload
 	if !s.do(id, func(ctx context.Context, i *identity) {
@@ -66,7 +66,7 @@ func (s *Service) reported(ctx context.Context, i *identity, rid string, body []
 		err = checkReported(i.rec.reportedNow().Value, patch.Value)
 	}
 	if err != nil {
-		done(message.Success) // the transport did its part; the request is answered
+		done(message.Success) // the PUBLISH is acknowledged; the answer says that the patch is refused
 		s.answer(i.id, 400, "$rid="+rid, nil)
 		return
 	}
@@ -79,7 +79,7 @@ func (s *Service) reported(ctx context.Context, i *identity, rid string, body []
 	reports, err := s.o.Guard.Reported(ctx, i.id, patch.Value)
 	next := i.rec
 	if err == nil {
-		next.heard(patch.Value)
+		next.updateOwn(patch.Value)
 		s.place(&next, reports)
 		err = s.save(i, next)
 	}
@@ -94,8 +94,9 @@ func (s *Service) reported(ctx context.Context, i *identity, rid string, body []
 	s.flush(ctx, i)
 }
 
-// checkReported keeps the hub's bounds (docs/spec/device-update.md 5.4), so that
-// nothing is promised that the hub will not take. What makes a twin smaller always passes.
+// checkReported checks the IoT Hub's bounds (docs/spec/device-update.md 5.4), so that no patch is
+// acknowledged that the hub would reject. A patch that makes a twin smaller passes, even if the
+// twin is still too large.
 func checkReported(now, patch strictjson.Value) error {
 	if err := twin.Check(patch, twin.MaxReported); err != nil {
 		return err
@@ -107,12 +108,13 @@ func checkReported(now, patch strictjson.Value) error {
 	return nil
 }
 
-// place puts a judged patch where it belongs: a local twin takes it at once,
-// upstream gets it later, and what may not be read waits apart.
+// place adds a patch that the guard has judged to the state: to the reported properties of a local
+// twin, otherwise to the queue for upstream. The part that may not be read upstream is
+// withheld in a queue of its own.
 func (s *Service) place(r *twinState, reports update.Reports) {
 	local := r.Local || s.o.Upstream == nil
 	if overlaps(r.Withheld, reports.Now) {
-		// What was withheld is older than what may be read now, and must not overwrite it.
+		// The withheld patches are older than this one, and must not overwrite it when they are sent.
 		r.Queue = append(append([]strictjson.Value(nil), r.Queue...), r.Withheld...)
 		r.Withheld = nil
 	}
@@ -140,19 +142,19 @@ func overlaps(queue []strictjson.Value, patch strictjson.Value) bool {
 	return false
 }
 
-// addReport queues what the guard has to say upstream in the device's name.
+// addReport queues the report that the guard makes upstream in the device's name.
 func (s *Service) addReport(r *twinState, view update.View) {
 	if view.Report.Kind() == strictjson.Object && !r.Local && s.o.Upstream != nil {
-		r.speak()
+		r.keepOwn()
 		r.Queue = enqueue(r.Queue, view.Report)
 	}
 }
 
-// deploymentQueue begins the name of a queue that is no twin; no device id holds NUL.
+// deploymentQueue begins the name of a queue of jobs that is no twin's. No device id contains NUL.
 const deploymentQueue = "\x00deployments/"
 
-// HandleDeployment answers a local deployment action; the caller has decided
-// that the principal may ask, the guard decides again.
+// HandleDeployment carries out a local deployment action and answers it. The caller has decided
+// that the principal may request it, and the guard decides again.
 func (s *Service) HandleDeployment(p *principal.Principal, session string, m *message.Message, done func(code byte)) {
 	r := update.Request{
 		Device:     m.Via.Device,
@@ -162,8 +164,8 @@ func (s *Service) HandleDeployment(p *principal.Principal, session string, m *me
 		Who:        s.o.Initiator(p),
 	}
 	rid := m.Via.Request
-	// A queue of its own: forwarding to the cloud may take long, and the
-	// device's twin does not wait for that.
+	// It has a queue of its own, because forwarding to the cloud may take long and must not
+	// hold up the device's twin.
 	if !s.do(deploymentQueue+r.Device, func(ctx context.Context, _ *identity) {
 		a, err := s.o.Local(ctx, r)
 		if err != nil {
@@ -187,7 +189,7 @@ func (s *Service) HandleDeployment(p *principal.Principal, session string, m *me
 	done(message.Success)
 }
 
-// save makes a record true: synced first, then in memory.
+// save puts a new state into force: it is synced to disk first, then it replaces the one in memory.
 func (s *Service) save(i *identity, next twinState) error {
 	text, err := json.Marshal(next)
 	if err != nil {
@@ -201,11 +203,11 @@ func (s *Service) save(i *identity, next twinState) error {
 		}
 	}
 	i.rec, i.saved = next, text
-	s.note(i.id, &next)
+	s.noteWaiting(i.id, &next)
 	return nil
 }
 
-// fetch reads the twin from upstream; an error means that the last known one stands.
+// fetch reads the twin from upstream. After an error the last known twin is unchanged.
 func (s *Service) fetch(ctx context.Context, i *identity) error {
 	if s.o.Upstream == nil {
 		return s.makeLocal(i)
@@ -222,7 +224,7 @@ func (s *Service) fetch(ctx context.Context, i *identity) error {
 	return s.take(i, body)
 }
 
-// take makes a twin from upstream the last known one.
+// take makes body, a twin from upstream, the last known twin.
 func (s *Service) take(i *identity, body []byte) error {
 	doc, err := twin.Parse(body)
 	if err != nil {
@@ -237,7 +239,8 @@ func (s *Service) take(i *identity, body []byte) error {
 }
 
 func (s *Service) makeLocal(i *identity) error {
-	if i.rec.Local || i.rec.Known { // one that was known may be back: flush decides, when no more can be promised
+	// A twin that upstream had once may come back. flush makes it local when its queue is full.
+	if i.rec.Local || i.rec.Known {
 		return nil
 	}
 	next := i.rec

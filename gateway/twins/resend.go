@@ -9,16 +9,16 @@ import (
 	"github.com/gatehouse/gatehouse/sync/backoff"
 )
 
-// A report must go up even if nothing happens to its device any more: it may
-// have reported while upstream was away, and be asleep when it is back.
+// A queued report must be sent upstream even if nothing happens to its device any more: the device
+// may have reported while upstream could not be reached, and sleep when it can be reached again.
 const (
 	resendAfter = 15 * time.Second
 	resendMost  = 5 * time.Minute
-	resendFails = 3 // in a row: upstream is away, the others need not be tried
+	resendFails = 3 // failures in a row after which upstream counts as not reachable and the round ends
 )
 
-// note remembers whether the identity has something for upstream.
-func (s *Service) note(id string, r *twinState) {
+// noteWaiting notes whether the identity has reported patches for upstream.
+func (s *Service) noteWaiting(id string, r *twinState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(r.Queue) > 0 && !r.Local {
@@ -28,7 +28,7 @@ func (s *Service) note(id string, r *twinState) {
 	}
 }
 
-// resend tries what waits again, now and then, until ctx ends.
+// resend tries from time to time to send the patches that wait, until ctx ends.
 func (s *Service) resend(ctx context.Context) {
 	back := backoff.Backoff{Min: resendAfter, Max: resendMost}
 	for back.Wait(ctx) {
@@ -61,7 +61,7 @@ func (s *Service) round(ctx context.Context) bool {
 			switch {
 			case o.sent:
 				failed = 0
-			case o.absent: // it waits for itself alone
+			case o.absent: // says nothing about upstream, so it does not count as a failure
 			default:
 				if failed++; failed == resendFails {
 					return false

@@ -14,14 +14,14 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Service holds the twins.
+// Service serves twin requests.
 type Service struct {
 	o Options
 
 	mu      sync.Mutex
-	ctx     context.Context      // of Run; guarded by mu; nil before and after
+	ctx     context.Context      // of Run; nil before Run; guarded by mu
 	twins   map[string]*identity // guarded by mu; entries are never removed
-	pending map[string]*call     // methods under way, by request id; guarded by mu
+	pending map[string]*call     // direct methods that wait for an answer, by request id; guarded by mu
 	nextRID uint64               // guarded by mu
 	waiting map[string]bool      // identities with reported patches for upstream; guarded by mu
 	working sync.WaitGroup
@@ -31,17 +31,17 @@ type Service struct {
 type identity struct {
 	id    string
 	rec   twinState               // touched only by the identity's worker, and by Load before Run
-	saved []byte                  // rec as it was written; touched as rec
+	saved []byte                  // rec as it is on disk; touched as rec is
 	jobs  []func(context.Context) // guarded by Service.mu
-	busy  bool                    // a worker runs; guarded by Service.mu
+	busy  bool                    // the worker's goroutine exists; guarded by Service.mu
 	late  bool                    // a refresh is queued in place of jobs that did not fit; guarded by Service.mu
 }
 
-// maxJobs bounds what one identity may have waiting; a device that asks faster
-// than it can be answered is told so.
+// maxJobs is how many jobs of one identity may wait. A request beyond that is refused, with 0x97
+// (Quota exceeded).
 const maxJobs = 256
 
-// New prepares a service; Load, then Run.
+// New prepares a service. Call Load and then Run.
 func New(o Options) *Service {
 	if o.AnswerWithin == 0 {
 		o.AnswerWithin = 5 * time.Second
@@ -58,8 +58,8 @@ func New(o Options) *Service {
 	return &Service{o: o, twins: map[string]*identity{}, pending: map[string]*call{}, waiting: map[string]bool{}}
 }
 
-// Load reads what was kept. A record that cannot be read is said and dropped:
-// its twin is read from upstream again.
+// Load reads the states of twins from the disk. One that cannot be read is logged and dropped; its
+// twin is read from upstream again.
 func (s *Service) Load() error {
 	return s.o.Store.Load(func(id string, text []byte) error {
 		r, err := decodeTwinState(text)
@@ -68,13 +68,13 @@ func (s *Service) Load() error {
 			return nil
 		}
 		s.identity(id).rec = r
-		s.note(id, &r)
+		s.noteWaiting(id, &r)
 		return nil
 	})
 }
 
-// Run lets the work begin and returns when ctx has ended and all work with it.
-// What is asked before Run waits for it; afterwards it is refused.
+// Run runs the jobs and returns when ctx has ended and no job runs any more. Requests before Run
+// wait for it; requests after its end are refused.
 func (s *Service) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.ctx = ctx
@@ -102,7 +102,7 @@ func (s *Service) identityLocked(id string) *identity {
 	return i
 }
 
-// do queues a job of an identity; false when it cannot be taken.
+// do queues a job of an identity. It returns false if too many jobs wait, or Run has ended.
 func (s *Service) do(id string, job func(ctx context.Context, i *identity)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,10 +124,10 @@ func (s *Service) queue(i *identity, job func(ctx context.Context, i *identity))
 	return true
 }
 
-// heed is do for jobs that upstream or the guard cause. If the device has filled its queue, one
-// refresh takes their place: it reads the twin and judges everything again, so that nothing is
-// missed.
-func (s *Service) heed(id string, job func(ctx context.Context, i *identity)) {
+// doOrRefresh is do for jobs that upstream or the guard causes. If the device has filled its queue, one
+// refresh takes the place of these jobs: it reads the twin and has the guard judge it again, so
+// that nothing that the jobs would have brought is missed.
+func (s *Service) doOrRefresh(id string, job func(ctx context.Context, i *identity)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := s.identityLocked(id)
@@ -144,8 +144,8 @@ func (s *Service) heed(id string, job func(ctx context.Context, i *identity)) {
 	}
 }
 
-// resetForeign empties the record if it belongs to another device than the one that has the name now,
-// also if nobody reported that the former device was removed.
+// resetForeign deletes the state of a twin if it belongs to another device than the one that has
+// the name now. It works also if the removal of the former device was never reported here.
 func (s *Service) resetForeign(ctx context.Context, i *identity) {
 	if s.o.Owner == nil || strings.HasPrefix(i.id, deploymentQueue) {
 		return
@@ -178,14 +178,14 @@ func (s *Service) wake(i *identity) {
 			job := i.jobs[0]
 			i.jobs = i.jobs[1:]
 			s.mu.Unlock()
-			// After the end jobs still run, each at once: they must answer
-			// whoever waits for them.
+			// Jobs run also after ctx has ended, because somebody waits for their answers. They
+			// end soon, because their calls get the ended ctx.
 			job(ctx)
 		}
 	})
 }
 
-// idOf is the name of a device's or module's twin.
+// idOf is the id of a device's or module's twin: "{device}" or "{device}/{module}".
 func idOf(p *principal.Principal) string {
 	if p.Kind == principal.Module {
 		return p.DeviceID + "/" + p.ModuleID
@@ -211,13 +211,13 @@ func (s *Service) message(topic string, body []byte, qos byte) *message.Message 
 	}
 }
 
-// answer goes to the asker's $iothub/twin/res.
+// answer publishes an answer on the requester's $iothub/twin/res.
 func (s *Service) answer(id string, status int, query string, body []byte) {
 	s.o.Send(keyOf(id), s.message("$iothub/twin/res/"+strconv.Itoa(status)+"/?"+query, body, 0))
 }
 
-// Handle takes the requests that this package answers; done is called exactly
-// once. False: m is for another service, and done is not called.
+// Handle takes the requests that this package answers, and calls done exactly once. If it returns
+// false, m is for another service and done is not called.
 func (s *Service) Handle(p *principal.Principal, session string, m *message.Message, done func(code byte)) bool {
 	switch m.Via.Handling {
 	case message.TwinGet:

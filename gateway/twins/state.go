@@ -7,26 +7,25 @@ import (
 	"github.com/gatehouse/gatehouse/device/twin/strictjson"
 )
 
-// record is what is kept of one identity. Values are immutable; a record is
-// changed only on its identity's goroutine.
+// twinState is all that is kept of one identity's twin. Its values are immutable; the state is
+// replaced only on the identity's goroutine.
 type twinState struct {
-	// Owner names the device that the record belongs to, because another device can be given the
-	// same id later.
+	// Owner is the registry's id of the device that the twin belongs to, because another device can
+	// be given the same hub id later.
 	Owner string `json:"owner,omitempty"`
-	// Local: there is no twin upstream, this is the twin.
+	// Local: there is no twin upstream, and this state is the only one.
 	Local bool `json:"local,omitempty"`
 	// Known: Desired and Reported have been read from upstream at least once.
 	Known           bool             `json:"known,omitempty"`
-	Desired         strictjson.Value `json:"desired"` // as upstream has it, unjudged: never sent to the device
+	Desired         strictjson.Value `json:"desired"` // as upstream has it; the device gets only what the guard lets pass
 	DesiredVersion  int64            `json:"desiredVersion"`
 	Reported        strictjson.Value `json:"reported"` // as upstream has it
 	ReportedVersion int64            `json:"reportedVersion"`
-	// Shown is what the device was last shown of its desired properties;
-	// Null before it was shown anything.
+	// Shown is the desired properties as the device last got them; Null before it got any.
 	Shown strictjson.Value `json:"shown"`
-	// Queue are reported patches that upstream has not taken, oldest first.
+	// Queue are the reported patches that upstream has not taken yet, oldest first.
 	Queue []strictjson.Value `json:"queue,omitempty"`
-	// Withheld are those that the update service may not read now.
+	// Withheld are the reported patches that Device Update may not read now, oldest first.
 	Withheld []strictjson.Value `json:"withheld,omitempty"`
 	// SpokenFor is true if the gateway has reported a refusal in the device's name. Own is then
 	// the deviceUpdate component as the device itself last reported it (null if it never did). The
@@ -36,11 +35,11 @@ type twinState struct {
 	Own       strictjson.Value `json:"own"`
 }
 
-// component is what a device and the gateway report of deployments.
+// component is the member of the reported properties with the state of deployments.
 const component = "deviceUpdate"
 
-// speak saves the device's own report before the gateway reports a refusal in its name.
-func (r *twinState) speak() {
+// keepOwn saves the device's own report before the gateway reports a refusal in its name.
+func (r *twinState) keepOwn() {
 	if r.SpokenFor {
 		return
 	}
@@ -50,8 +49,8 @@ func (r *twinState) speak() {
 	}
 }
 
-// heard keeps Own up to date with a report of the device itself.
-func (r *twinState) heard(patch strictjson.Value) {
+// updateOwn keeps Own up to date with a report of the device itself.
+func (r *twinState) updateOwn(patch strictjson.Value) {
 	if part := patch.Get(component); r.SpokenFor && part.Kind() != strictjson.Absent {
 		own := strictjson.Merge(strictjson.ObjectValue().With(component, r.Own), strictjson.ObjectValue().With(component, part)).Get(component)
 		if own.Kind() != strictjson.Object {
@@ -61,7 +60,8 @@ func (r *twinState) heard(patch strictjson.Value) {
 	}
 }
 
-// reportedShown is what the device sees of its reported properties.
+// reportedShown is the reported properties as the device may see them: its own reports, without
+// what the gateway reported in its name.
 func (r twinState) reportedShown() twin.Properties {
 	p := r.reportedNow()
 	if r.SpokenFor {
@@ -88,7 +88,8 @@ func (r twinState) desired() twin.Properties {
 	return twin.Properties{Value: r.Desired, Version: r.DesiredVersion}
 }
 
-// reportedNow is what the device has reported: what upstream has, and what waits here.
+// reportedNow is everything that was reported for the device: what upstream has, merged with the
+// patches that wait here.
 func (r twinState) reportedNow() twin.Properties {
 	p := twin.Properties{Value: r.Reported, Version: r.ReportedVersion}
 	for _, patches := range [][]strictjson.Value{r.Queue, r.Withheld} {
@@ -100,11 +101,10 @@ func (r twinState) reportedNow() twin.Properties {
 	return p
 }
 
-// maxQueue bounds what is kept of one identity, in patches of at most
-// twin.MaxReported bytes each.
+// maxQueue is how many patches of one identity may wait. Each has at most twin.MaxReported bytes.
 const maxQueue = 16
 
-// full tells whether no further patch can be promised.
+// full reports whether no further patch can be taken.
 func (r twinState) full() bool { return len(r.Queue)+len(r.Withheld) >= maxQueue }
 
 // enqueue adds a patch to a queue, merged into the last one where one patch
@@ -112,7 +112,7 @@ func (r twinState) full() bool { return len(r.Queue)+len(r.Withheld) >= maxQueue
 func enqueue(queue []strictjson.Value, patch strictjson.Value) []strictjson.Value {
 	out := append([]strictjson.Value(nil), queue...)
 	if n := len(out); n > 0 {
-		// The deletions in a patch add up: the hub takes only so much at once.
+		// A joined patch keeps the deletions of both, so it can become larger than the hub takes.
 		if joined, ok := strictjson.Join(out[n-1], patch); ok && len(joined.Bytes()) <= twin.MaxReported {
 			out[n-1] = joined
 			return out
@@ -121,9 +121,9 @@ func enqueue(queue []strictjson.Value, patch strictjson.Value) []strictjson.Valu
 	return append(out, patch)
 }
 
-// devicePatch leads from what the device was shown to what it may see now.
-// The service of a deployment is always sent whole, never by its differences:
-// an agent acts on the patch as it comes.
+// devicePatch is the patch that turns what the device was shown into what it may see now. It
+// reports whether there is a difference. The service member of a deployment is always sent
+// whole, never as its differences, because the agent on the device acts on the patch as it is.
 func devicePatch(shown, now strictjson.Value) (strictjson.Value, bool) {
 	if shown.Kind() != strictjson.Object {
 		shown = strictjson.ObjectValue()
@@ -139,7 +139,7 @@ func devicePatch(shown, now strictjson.Value) (strictjson.Value, bool) {
 	return patch, true
 }
 
-// withNulls is the whole new object, with a null for every key that is gone.
+// withNulls is the whole of after, with a null for every key that only before has.
 func withNulls(before, after strictjson.Value) strictjson.Value {
 	out := after
 	for _, m := range before.Members() {

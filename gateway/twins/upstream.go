@@ -10,8 +10,8 @@ import (
 	"github.com/gatehouse/gatehouse/device/twin/strictjson"
 )
 
-// refresh sends the queue, and reads the twin again, since patches may have been
-// missed; what is last known is judged again, if it cannot be read.
+// refresh sends the queued patches and reads the twin again, because desired patches may have been
+// missed. Then the twin is judged again, also if it could not be read.
 func (s *Service) refresh(ctx context.Context, i *identity) {
 	s.flush(ctx, i)
 	if err := s.fetch(ctx, i); err != nil {
@@ -22,16 +22,17 @@ func (s *Service) refresh(ctx context.Context, i *identity) {
 	}
 }
 
-// Twin takes a whole twin that upstream sent on its own, as after a new
-// connection; then what is queued goes up.
+// Twin takes a whole twin that upstream sent without being asked, as after a new connection, and
+// then sends the queued patches.
 func (s *Service) Twin(id string, body []byte) {
-	s.heed(id, func(ctx context.Context, i *identity) {
+	s.doOrRefresh(id, func(ctx context.Context, i *identity) {
 		doc, err := twin.Parse(body)
 		if err == nil && i.rec.Known && doc.Desired.Version < i.rec.DesiredVersion {
-			// A patch was quicker than this answer, or the twin was made again: a fresh one tells.
+			// Either a patch overtook this twin, or the twin was deleted and made again, so that its
+			// versions start anew. Reading it once more tells.
 			err = s.fetch(ctx, i)
 		} else {
-			err = s.take(i, body) // says as well why it cannot
+			err = s.take(i, body) // parses again, and so returns err as well
 		}
 		if err != nil {
 			s.o.Log.Error("twin from upstream not taken", "device", i.id, "err", err)
@@ -42,10 +43,10 @@ func (s *Service) Twin(id string, body []byte) {
 	})
 }
 
-// DesiredPatch takes a desired PATCH from upstream. A version that is lower
-// than the last known one, or that does not follow it, leads to a fresh GET.
+// DesiredPatch takes a desired PATCH from upstream. If its version is not the one after the last
+// known version, the twin is read again.
 func (s *Service) DesiredPatch(id string, body []byte) {
-	s.heed(id, func(ctx context.Context, i *identity) {
+	s.doOrRefresh(id, func(ctx context.Context, i *identity) {
 		patch, err := twin.ParsePatch(body)
 		if err != nil {
 			s.o.Log.Error("upstream sent a malformed desired patch", "device", i.id, "err", err)
@@ -53,7 +54,7 @@ func (s *Service) DesiredPatch(id string, body []byte) {
 			return
 		}
 		if i.rec.Known && patch.Version == i.rec.DesiredVersion {
-			return // seen with a GET
+			return // the twin was read with this patch in it
 		}
 		if !i.rec.Known || patch.Version != i.rec.DesiredVersion+1 {
 			if err := s.fetch(ctx, i); err != nil {
@@ -73,10 +74,11 @@ func (s *Service) DesiredPatch(id string, body []byte) {
 	})
 }
 
-// Recheck judges a device again: rights, records or a local action changed what
-// it may see or what may be read of it. For the guard's Options.Recheck.
+// Recheck has the guard judge a twin again, because a change of rights or of the registry, or a
+// local deployment action, changed what the device may see or what may be read of it. It is meant
+// for the guard's Options.Recheck.
 func (s *Service) Recheck(id string) {
-	s.heed(id, func(ctx context.Context, i *identity) {
+	s.doOrRefresh(id, func(ctx context.Context, i *identity) {
 		if i.rec.Known || i.rec.Local {
 			s.show(ctx, i)
 		}
@@ -86,10 +88,10 @@ func (s *Service) Recheck(id string) {
 
 // Forget deletes the twin of an identity that was removed from the registry, the twins of its
 // modules, their queued patches and their deployments. It is queued behind all jobs that wait,
-// without the bound maxJobs. If Options.Owner is set, a record that already belongs to the
-// device that has the name now is kept, so that a duplicate that comes and goes deletes nothing
-// of the other's. A module is owned by its device; if the module itself is named, it is deleted
-// in any case.
+// even if there are maxJobs. If Options.Owner is set, a twin is kept that already belongs to the
+// device that has the name now: if a second device of the same name appears in the registry and
+// is removed, nothing of the first one's is deleted. A module is owned by its device; if id names
+// a module, its twin is deleted in any case.
 func (s *Service) Forget(id string) {
 	forget := s.forget
 	if !strings.Contains(id, "/") {
@@ -110,8 +112,8 @@ func (s *Service) Forget(id string) {
 }
 
 // forget runs on the identity's worker, so that no job of the deleted identity runs after it.
-// If the record cannot be deleted on disk, it is empty in memory nevertheless, and the next
-// write replaces it.
+// If the state cannot be deleted on disk, it is empty in memory nevertheless, and the next write
+// replaces it.
 func (s *Service) forget(ctx context.Context, i *identity) {
 	gone := make(chan error, 1)
 	s.o.Store.Delete(i.id, func(err error) { gone <- err })
@@ -119,11 +121,11 @@ func (s *Service) forget(ctx context.Context, i *identity) {
 		s.o.Log.Error("the record of a device that is gone was not deleted", "device", i.id, "err", err)
 	}
 	i.rec, i.saved = newTwinState(), nil
-	s.note(i.id, &i.rec)
+	s.noteWaiting(i.id, &i.rec)
 }
 
-// show sends the device what it may see and has not been shown, as one patch
-// with the hub's $version.
+// show has the guard judge the desired properties, and sends the device what it may see and has
+// not been shown, as one patch with the hub's $version.
 func (s *Service) show(ctx context.Context, i *identity) {
 	key := keyOf(i.id)
 	present := s.o.Present(key)
