@@ -20,43 +20,43 @@ import (
 
 const base = "/management/api/v1.0"
 
-// TokenSource gives the value of the Authorization header: "Bearer …", or
-// "SharedAccessSignature …". It is asked for every request, so it caches.
+// TokenSource returns the value of the Authorization header: "Bearer …" or
+// "SharedAccessSignature …". It is called for every request, so it should cache.
 type TokenSource interface {
 	Authorization(ctx context.Context) (string, error)
 }
 
-// A Renewer is a TokenSource that can do something about an answer of 401: the
-// server may have revoked a token long before its time.
+// A Renewer is a TokenSource that can get another token after an answer of 401, because the
+// server may have revoked the token long before it expires.
 type Renewer interface {
 	TokenSource
-	// Refused says that the server answered 401 to this value. It returns true
-	// if the next Authorization can give another value; the request is then
-	// sent once more. How often a new token may be asked for is the Renewer's to bound.
+	// Refused tells the Renewer that the server answered 401 to this value. It returns
+	// true if the next Authorization can return another value; the request is then sent
+	// once more. The Renewer limits how often a new token is requested.
 	Refused(authorization string) bool
-	// Accepted says that the server took this value.
+	// Accepted tells the Renewer that the server accepted this value.
 	Accepted(authorization string)
 }
 
 // Options of a Client. URL, Site, HomeTenant and Token are required.
 type Options struct {
-	URL        string     // https://host[:port], the API's base path may follow
-	Site       space.Path // what the gateway serves; "/" for everything
+	URL        string     // https://host[:port], with or without the API's base path
+	Site       space.Path // the path of the space that the gateway serves; "/" for all spaces
 	HomeTenant space.ID
 	Token      TokenSource
 	TLS        *tls.Config // nil: the system's roots
 
 	RequestsPerSecond float64       // 0: 50, well below the server's 100
-	Timeout           time.Duration // of one request beyond its wait; 0: 30 s
-	MaxBody           int64         // of one answer; 0: 64 MiB
-	MaxObjects        int           // of one collection; 0: 1,000,000
+	Timeout           time.Duration // of one request, in addition to the time for which the server is asked to wait; 0: 30 s
+	MaxBody           int64         // bytes of one answer; 0: 64 MiB
+	MaxObjects        int           // objects of one collection; 0: 1,000,000
 
-	// OnTime gets the time that the server gives in its Date header, and a value that
-	// is equal for all answers over one connection. A time at which the server's
-	// certificate would not be valid is left out. If OnTime returns true, the next
-	// request is made over another connection. May be nil.
+	// OnTime is called with the time in the Date header of an answer, and a value that
+	// is equal for all answers over one connection. It is not called with a time at which
+	// the server's certificate is not valid. If OnTime returns true, the next request is
+	// made over another connection. May be nil.
 	OnTime func(said time.Time, connection any) (elsewhere bool)
-	// Sleep waits, or returns the context's error; nil: a timer.
+	// Sleep waits for d, or returns the error of ctx if that ends before; nil: by a timer.
 	Sleep func(ctx context.Context, d time.Duration) error
 }
 
@@ -69,7 +69,7 @@ type Client struct {
 	limiter *rate.Limiter
 }
 
-// New checks the options. It does no I/O.
+// New checks the options and returns a client. It does no I/O.
 func New(o Options) (*Client, error) {
 	u, err := url.Parse(strings.TrimSuffix(strings.TrimRight(o.URL, "/"), base))
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
@@ -106,7 +106,7 @@ func New(o Options) (*Client, error) {
 		o: o, url: u, idle: transport.CloseIdleConnections,
 		http: &http.Client{
 			Transport: transport,
-			// A redirect would carry the credential somewhere else.
+			// A redirect could send the credential to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		limiter: rate.NewLimiter(rate.Limit(o.RequestsPerSecond), max(1, int(o.RequestsPerSecond/2))),
@@ -127,12 +127,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// attempts is how often a throttled request is sent.
+// attempts is how often a request is sent that the server throttles, and how often reads that
+// must be consistent are repeated.
 const attempts = 5
 
-// authorized sends a request by send, once, and a second time with another
-// token if the server refuses the first with 401 and there is another one. The
-// status of the last answer is returned; 0 and an error if there was none.
+// authorized sends a request by calling send. If the server answers 401 and the Renewer can get
+// another token, the request is sent a second time with that. authorized returns the status of
+// the last answer, or 0 and an error if there was none.
 func (c *Client) authorized(ctx context.Context, send func(authorization string) (status int, err error)) (int, error) {
 	renewer, _ := c.o.Token.(Renewer)
 	for renewed := false; ; renewed = true {
@@ -144,7 +145,7 @@ func (c *Client) authorized(ctx context.Context, send func(authorization string)
 		switch {
 		case err != nil || renewer == nil:
 		case status != http.StatusUnauthorized:
-			renewer.Accepted(authorization) // whatever was wrong, it was not the token
+			renewer.Accepted(authorization) // any other status, even an error, means that the token was accepted
 		case renewer.Refused(authorization) && !renewed:
 			continue
 		}
@@ -152,13 +153,13 @@ func (c *Client) authorized(ctx context.Context, send func(authorization string)
 	}
 }
 
-// credentialError is a request that was not sent for want of a token.
+// credentialError says that a request was not sent because there was no token.
 type credentialError struct{ error }
 
-// Unwrap leads to what the TokenSource said.
+// Unwrap returns the error of the TokenSource.
 func (e *credentialError) Unwrap() error { return e.error }
 
-// hint is what an operator may do about an error of authorized.
+// hint tells an operator what to do about an error of authorized, "" if there is nothing to say.
 func hint(err error) string {
 	if errors.As(err, new(*credentialError)) {
 		return "look at cloud.management.credential"
@@ -166,8 +167,8 @@ func hint(err error) string {
 	return ""
 }
 
-// get sends one request, patiently when the server throttles, and returns the
-// body of a 200.
+// get sends one GET and returns the body of a 200. While the server throttles, it waits and
+// sends the request again, up to attempts times.
 func (c *Client) get(ctx context.Context, path string, query url.Values, wait time.Duration) ([]byte, error) {
 	for try := 1; ; try++ {
 		body, after, err := c.once(ctx, path, query, wait)
@@ -219,8 +220,8 @@ func (c *Client) try(ctx context.Context, path, address, authorization string, w
 	defer func() { _ = resp.Body.Close() }()
 	status := resp.StatusCode
 	if status != http.StatusOK {
-		// The body is read for the connection's sake; it is not shown,
-		// because whoever answered may be anybody's proxy.
+		// The body is read so that the connection can be used again. It is in no error text,
+		// because any proxy may have written it.
 		_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
 		if status == http.StatusGone {
 			return status, nil, 0, &Error{Op: http.MethodGet, Path: path, Status: status, Err: wire.ErrGap}
@@ -240,9 +241,9 @@ func (c *Client) try(ctx context.Context, path, address, authorization string, w
 	return status, body, 0, nil
 }
 
-// tell passes the server's time to OnTime, if the server's certificate is valid at
-// that time. TLS checked the certificate by this machine's clock: a server cannot move
-// the clock to where its own certificate would be refused.
+// tell passes the time of an answer to OnTime, if the server's certificate is valid at that
+// time. TLS has checked the certificate by this machine's clock, and this check keeps a server from
+// moving that clock to a time at which its own certificate would be refused.
 func (c *Client) tell(resp *http.Response) {
 	t, err := http.ParseTime(resp.Header.Get("Date"))
 	if err != nil || len(resp.TLS.PeerCertificates) == 0 {
@@ -252,19 +253,19 @@ func (c *Client) tell(resp *http.Response) {
 		return
 	}
 	if c.o.OnTime(t, resp.TLS) {
-		c.idle() // the body was read to its end: the connection is idle
+		c.idle() // closes this connection, too: it is idle, because the body was read to its end
 	}
 }
 
-// retryAfter reads the header in both its forms; 1 s where it is missing, and
-// never more than a minute, so that no server can silence the gateway.
+// retryAfter parses the Retry-After header: a number of seconds, or a date. It returns 1 s if
+// there is none, and a minute at most, so that no server can silence the gateway.
 func retryAfter(h http.Header) time.Duration {
 	text := h.Get("Retry-After")
 	d := time.Second
 	if seconds, err := strconv.Atoi(text); err == nil {
 		d = time.Duration(min(max(seconds, 0), 60)) * time.Second
 	} else if t, err := http.ParseTime(text); err == nil {
-		if now, err := http.ParseTime(h.Get("Date")); err == nil { // both by the server's clock
+		if now, err := http.ParseTime(h.Get("Date")); err == nil { // the server's clock, by which the other date is, too
 			d = t.Sub(now)
 		}
 	}

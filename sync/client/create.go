@@ -14,7 +14,7 @@ import (
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
-// NewSensor is a sensor to be created. A type is named or numbered, never both.
+// NewSensor is a sensor to be created. Each type is given by its name or by its id, never by both.
 type NewSensor struct {
 	DeviceID   space.ID `json:"deviceId"`
 	SpaceID    space.ID `json:"spaceId,omitzero"`
@@ -27,15 +27,14 @@ type NewSensor struct {
 	DataTypeID int      `json:"dataTypeId,omitempty"`
 }
 
-// maxRefusal bounds what is read of an answer to a write.
+// maxRefusal is how many bytes of an answer to a POST are read at most.
 const maxRefusal = 64 << 10
 
-// CreateSensor asks the server for a sensor and returns its id with 201. It
-// may be repeated: if the server refuses because the hardware id is taken, and the
-// sensor that has it is one of the same device, that sensor's id is returned
-// with 200, and with 409 if it is another device's. A status without an error is the server's
-// last word (400, 403, 404, 409). An error means that it may be tried again;
-// the status is then what the server answered, 0 if nothing.
+// CreateSensor creates a sensor and returns its id with status 201. It may be
+// repeated: if the server refuses because a sensor already has the hardware id, it
+// returns that sensor's id with 200 if it belongs to the same device, and 409 otherwise.
+// Another status without an error (400, 403, 404) is final. After an error the call may be
+// repeated; the status is then what the server answered, 0 if it did not answer.
 func (c *Client) CreateSensor(ctx context.Context, n NewSensor) (space.ID, int, error) {
 	const path = "/sensors"
 	status, body, err := c.post(ctx, path, n)
@@ -66,10 +65,10 @@ func (c *Client) CreateSensor(ctx context.Context, n NewSensor) (space.ID, int, 
 	return space.ID{}, status, err
 }
 
-// taken looks for a sensor that has the hardware id of the refused one already.
+// taken looks for the sensor that already has the hardware id of the refused one.
 func (c *Client) taken(ctx context.Context, path string, n NewSensor) (space.ID, int, error) {
 	q := url.Values{"hardwareIds": {n.HardwareID}}
-	if strings.ContainsAny(n.HardwareID, ",;") { // a filter would read it as several hardware ids
+	if strings.ContainsAny(n.HardwareID, ",;") { // the server would read it as several hardware ids
 		q = url.Values{"deviceIds": {n.DeviceID.String()}}
 	}
 	list, err := c.collection(ctx, path, q)
@@ -81,7 +80,7 @@ func (c *Client) taken(ctx context.Context, path string, n NewSensor) (space.ID,
 		if err != nil {
 			return space.ID{}, 0, malformed(path, err)
 		}
-		// A server that ignores the filter answers with all sensors.
+		// The server may not know the filter, and then answers with all sensors.
 		if !strings.EqualFold(s.HardwareID, n.HardwareID) {
 			continue
 		}
@@ -93,9 +92,8 @@ func (c *Client) taken(ctx context.Context, path string, n NewSensor) (space.ID,
 	return space.ID{}, http.StatusBadRequest, nil
 }
 
-// post sends one request; the caller decides whether it is repeated. A 401 has changed
-// nothing on the server, so the request is then sent once more if there is another
-// token.
+// post sends one POST, and it is the caller who decides whether to repeat it. Only after a 401,
+// which means that the server changed nothing, it is sent once more if there is another token.
 func (c *Client) post(ctx context.Context, path string, document any) (int, []byte, error) {
 	fail := func(err error) (int, []byte, error) {
 		return 0, nil, &Error{Op: http.MethodPost, Path: path, Hint: hint(err), Err: err}

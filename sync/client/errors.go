@@ -7,7 +7,7 @@ import (
 	"net/url"
 )
 
-// What callers branch on.
+// The errors that callers tell apart. An *Error wraps one of them.
 var (
 	ErrUnauthorized = errors.New("the server does not accept the gateway's credential")
 	ErrForbidden    = errors.New("the gateway's identity may not read this")
@@ -35,7 +35,7 @@ func (e *Error) Error() string {
 	}
 	err := e.Err
 	if u := (*url.Error)(nil); errors.As(err, &u) {
-		err = u.Err // it repeats the method and the address, with a long query
+		err = u.Err // without what url.Error adds: the method and the address, with a long query
 	}
 	text += err.Error()
 	if e.Hint != "" {
@@ -44,7 +44,7 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Reason is a stable word for health and metrics.
+// Reason is a stable name of the error, for health and metrics.
 func (e *Error) Reason() string {
 	for _, r := range []struct {
 		err  error
@@ -63,7 +63,7 @@ func (e *Error) Reason() string {
 	return "unreachable"
 }
 
-// Unwrap leads to the sentinel or to the transport's error.
+// Unwrap returns one of the errors above, or the transport's error.
 func (e *Error) Unwrap() error { return e.Err }
 
 func statusError(path string, status int) *Error {

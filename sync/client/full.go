@@ -12,16 +12,16 @@ import (
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
-// Full reads everything that concerns the site, as of one version.
+// Full reads everything that concerns the site, as it was at one version.
 func (c *Client) Full(ctx context.Context) (wire.Full, error) {
 	for range attempts {
 		full, err := c.fullByFeed(ctx)
 		if errors.Is(err, wire.ErrNoFeed) {
 			return c.fullByAgreement(ctx)
 		}
-		// The feed has a gap: while the collections were read, the gateway's own
-		// rights changed, or the feed forgot changes. What was read cannot be
-		// completed.
+		// After a gap in the feed the collections cannot be brought to one version, so they
+		// are read again. The gateway's own rights changed while the collections were read, or the
+		// server no longer has the changes since then.
 		if !errors.Is(err, wire.ErrGap) {
 			return full, err
 		}
@@ -47,8 +47,8 @@ func (c *Client) fullByFeed(ctx context.Context) (wire.Full, error) {
 	return full, nil
 }
 
-// fullByAgreement reads until two passes are equal. The version counts
-// milliseconds, because such a server has none of its own.
+// fullByAgreement reads everything until two passes are equal. The version is the time in
+// milliseconds, because a server without a feed has no versions.
 func (c *Client) fullByAgreement(ctx context.Context) (wire.Full, error) {
 	before, err := c.pass(ctx)
 	if err != nil {
@@ -69,8 +69,10 @@ func (c *Client) fullByAgreement(ctx context.Context) (wire.Full, error) {
 	return wire.Full{}, &Error{Op: "GET", Path: "/", Err: ErrTorn}
 }
 
-// Changes asks the feed for what followed a version, waiting for it if told
-// to. wire.ErrGap: only Full helps. wire.ErrNoFeed: the server has none.
+// Changes reads the changes since a version from the feed. If there are none, the server
+// waits for one for as long as wait (long poll). The error wire.ErrGap means that the feed
+// cannot continue from since, so that everything has to be read by Full; wire.ErrNoFeed means
+// that the server has no feed.
 func (c *Client) Changes(ctx context.Context, since model.Version, wait time.Duration) (wire.Delta, error) {
 	q := url.Values{"since": {since.String()}, "site": {c.o.Site.String()}}
 	if wait > 0 {
@@ -111,8 +113,8 @@ func (c *Client) feed(ctx context.Context, q url.Values, wait time.Duration) (wi
 	return feed, nil
 }
 
-// Rights asks what the gateway's own identity may read at the site. A server
-// that cannot say so answers ErrNotFound.
+// Rights reads what the gateway's own identity may read at the site. The error is ErrNotFound
+// if the server has no such resource.
 func (c *Client) Rights(ctx context.Context) (wire.Rights, error) {
 	body, err := c.get(ctx, "/gateway/rights", url.Values{"site": {c.o.Site.String()}}, 0)
 	if err != nil {
@@ -191,7 +193,7 @@ func (c *Client) extensions(ctx context.Context, f *wire.Full) error {
 			for _, o := range l {
 				d, why, err := wire.HeldAzureDeny(o)
 				switch {
-				case err != nil: // without the deny assignments more would be granted
+				case err != nil: // an error, because more would be granted without a deny assignment
 					unreadable = malformed("/gateway/azure/denyassignments", err)
 				case why != nil:
 					f.Problems = append(f.Problems, wire.Problem{Type: wire.TypeAzureDeny, ID: d.ID.String(), Reason: why.Error()})
@@ -212,8 +214,8 @@ func (c *Client) extensions(ctx context.Context, f *wire.Full) error {
 	return unreadable
 }
 
-// assignments keeps those that are in force at or below the site, which a
-// server without site= mixes with others.
+// assignments returns those assignments of list that are in force at the site or below it. A server
+// that does not know the parameter site= answers with all.
 func (c *Client) assignments(f *wire.Full, list []wire.Object) []model.Assignment {
 	parse := func(o wire.Object) (model.Assignment, error) { return wire.ParseAssignment(o, c.o.HomeTenant) }
 	var kept []model.Assignment
@@ -225,9 +227,9 @@ func (c *Client) assignments(f *wire.Full, list []wire.Object) []model.Assignmen
 	return kept
 }
 
-// checkSite makes sure that the configured path is the path of the site's space.
-// Devices are read by the space and assignments by the path: if they differed, rights
-// would be decided for another place than that of the devices.
+// checkSite checks that the configured path is the path of the site's space on the server. Devices
+// are read by the space and assignments by the path: if the two did not belong together, rights would
+// be decided for another place than that of the devices.
 func (c *Client) checkSite(ctx context.Context) error {
 	if c.o.Site.IsRoot() {
 		return nil

@@ -7,8 +7,8 @@ import (
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
-// overlay applies what changed while the collections were read. Every change
-// is the object's whole state, so that applying it twice is harmless.
+// overlay applies the changes that were made while the collections were read. A change has
+// the whole new state of its object, so that one which a collection already shows does no harm.
 func overlay(f *wire.Full, d *wire.Delta) {
 	p, c := &f.Policy, &d.Policy
 	p.Roles = merge(p.Roles, c.RemoveRoles, c.PutRoles, func(v *model.Role) space.ID { return v.ID })

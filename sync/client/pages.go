@@ -13,7 +13,7 @@ import (
 
 const pageSize = 1000
 
-// collection reads all pages of one list, again when it turns out to be torn.
+// collection reads all pages of one list. If the list changed meanwhile (ErrTorn), it reads it again.
 func (c *Client) collection(ctx context.Context, path string, query url.Values) ([]wire.Object, error) {
 	for range attempts {
 		list, err := c.pages(ctx, path, query)
@@ -24,10 +24,10 @@ func (c *Client) collection(ctx context.Context, path string, query url.Values) 
 	return nil, &Error{Op: "GET", Path: path, Err: ErrTorn}
 }
 
-// pages reads one list. Each page but the first begins with the last object of
-// its predecessor. As long as that holds, the ranges of ids that the pages
-// cover join without a gap: an object that existed all the time is in one of
-// them. Where it does not hold, something moved: ErrTorn.
+// pages reads all pages of one list. Each page but the first begins with the last object of
+// the page before. As long as it does, the ranges of ids that the pages cover join without a
+// gap, so that an object that existed all the time is in one of them. If it does not, the
+// list changed meanwhile, and the error is ErrTorn.
 func (c *Client) pages(ctx context.Context, path string, query url.Values) ([]wire.Object, error) {
 	q := url.Values{"$top": {strconv.Itoa(pageSize)}, "$orderby": {"Id"}}
 	for name, v := range query {
@@ -85,8 +85,8 @@ func (c *Client) pages(ctx context.Context, path string, query url.Values) ([]wi
 	}
 }
 
-// key identifies an object of a list. Azure items have long ids; they compare
-// without regard to case.
+// key identifies an object of a list. The ids of Azure items are resource ids, which are
+// compared without regard to case.
 func key(o wire.Object) (string, error) {
 	id, err := o.String("id", 4096)
 	if err == nil && id == "" {

@@ -54,9 +54,9 @@ func ParseNewAssignment(o Object, home space.ID) (model.Assignment, error) {
 	return a, nil
 }
 
-// ParseAssignment reads an assignment that a server holds. Where tenantId is
-// missing, the instance's home tenant is meant (docs/spec/semantics.md 2.3); where it has
-// no meaning, it is dropped.
+// ParseAssignment reads an assignment of a server's answer. If tenantId is missing, it is
+// the home tenant of the instance (docs/spec/semantics.md 2.3). For an identity that has no
+// tenant it is dropped.
 func ParseAssignment(o Object, home space.ID) (model.Assignment, error) {
 	id, err := o.RequiredID("id")
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// The items of Microsoft.Authorization, as Azure Resource Manager shows them.
-// Of a role definition and a deny assignment only the data plane is carried.
+// The types of Microsoft.Authorization, as Azure Resource Manager (ARM) shows them. Of role
+// definitions and deny assignments only the data actions are read and written.
 const (
 	azureAssignmentType = "Microsoft.Authorization/roleAssignments"
 	azureRoleType       = "Microsoft.Authorization/roleDefinitions"
@@ -23,7 +23,8 @@ type AzureItem[P any] struct {
 	Properties P        `json:"properties"`
 }
 
-// AzureAssignmentProperties are those of a roleAssignment. AtScopes is ours.
+// AzureAssignmentProperties are the properties of a roleAssignment. AtScopes is not ARM's, but
+// an addition.
 type AzureAssignmentProperties struct {
 	RoleDefinitionID string   `json:"roleDefinitionId"`
 	PrincipalID      space.ID `json:"principalId"`
@@ -39,13 +40,14 @@ type AzureRoleProperties struct {
 	Permissions []AzurePermission `json:"permissions"`
 }
 
-// AzurePermission is the data plane of one clause.
+// AzurePermission has the data actions of one permission.
 type AzurePermission struct {
 	DataActions    []string `json:"dataActions"`
 	NotDataActions []string `json:"notDataActions"`
 }
 
-// AzureDenyProperties are those of a denyAssignment. AtScopes is ours.
+// AzureDenyProperties are the properties of a denyAssignment. AtScopes is not ARM's, but an
+// addition.
 type AzureDenyProperties struct {
 	Name                    string               `json:"denyAssignmentName"`
 	Permissions             []AzurePermission    `json:"permissions"`
@@ -63,7 +65,8 @@ type AzureItemPrincipal struct {
 	Type string   `json:"type"`
 }
 
-// azureKindName writes "Unknown" for what ARM may have called anything.
+// azureKindName is ARM's name of a principal type. It is "Unknown" for the types that are not
+// told apart here.
 func azureKindName(k model.AzurePrincipalType) string {
 	if s := k.String(); s != "" {
 		return s
@@ -132,9 +135,8 @@ func FromAzureRole(r model.AzureRole) AzureItem[AzureRoleProperties] {
 	}
 }
 
-// ParseAzureRole reads a roleDefinition. Several permissions are folded into
-// one that grants no more than they do together: an action that any of them
-// excepts is excepted.
+// ParseAzureRole reads a roleDefinition. Several permissions are combined into one. It has the
+// notDataActions of all of them, so that it grants no more than they do together.
 func ParseAzureRole(o Object) (model.AzureRole, error) {
 	var r model.AzureRole
 	p, err := azureItem(o, &r.ID)
@@ -169,8 +171,8 @@ func FromAzureDeny(d model.AzureDeny) AzureItem[AzureDenyProperties] {
 	}
 }
 
-// ParseAzureDeny reads a denyAssignment. Several permissions are folded into
-// one that denies no less than they do together, hence without exceptions.
+// ParseAzureDeny reads a denyAssignment. Several permissions are combined into one, which then
+// has no notDataActions, so that it denies no less than they do together.
 func ParseAzureDeny(o Object) (model.AzureDeny, error) {
 	var d model.AzureDeny
 	p, err := azureItem(o, &d.ID)
@@ -205,10 +207,10 @@ func ParseAzureDeny(o Object) (model.AzureDeny, error) {
 	return d, err
 }
 
-// HeldAzureDeny reads a deny assignment that a server holds. One that cannot be
-// understood denies everything to everybody, and why says what is wrong: leaving it
-// out would grant, and refusing the answer that it is part of would keep out the
-// losses of rights beside it. An error: not even its id can be read.
+// HeldAzureDeny reads a deny assignment of a server's answer. If it cannot be understood, d
+// denies everything to everybody, and why says what is wrong. Leaving it out would grant
+// rights, and refusing the whole answer would keep the rights that others in the answer take
+// away. An error means that not even its id can be read.
 func HeldAzureDeny(o Object) (d model.AzureDeny, why, err error) {
 	if d, why = ParseAzureDeny(o); why == nil {
 		return d, nil, nil
@@ -221,10 +223,11 @@ func HeldAzureDeny(o Object) (d model.AzureDeny, why, err error) {
 }
 
 func unreadDeny(id space.ID) model.AzureDeny {
-	return model.AzureDeny{ID: id, Name: "cannot be read", DataActions: []string{"*"}} // of no scope: everywhere
+	return model.AzureDeny{ID: id, Name: "cannot be read", DataActions: []string{"*"}} // without a scope it applies everywhere
 }
 
-// azureItem reads name (or the tail of id) and returns the properties.
+// azureItem reads the id of an item from its name, or from the end of its resource id, and returns
+// its properties.
 func azureItem(o Object, id *space.ID) (Object, error) {
 	name, err := o.String("name", 64)
 	if err != nil {

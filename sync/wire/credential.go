@@ -8,9 +8,9 @@ import (
 	"github.com/gatehouse/gatehouse/device"
 )
 
-// Authentication is how a device, module or function proves itself, in the
-// shape of IoT Hub's own registry. Keys are written only for callers that may
-// read them; whoever builds the answer leaves SymmetricKey nil otherwise.
+// Authentication is how a device, module or function authenticates itself, in the
+// form of IoT Hub's registry. Only callers that may read the keys get them: for others
+// the server leaves SymmetricKey nil.
 type Authentication struct {
 	Type           string          `json:"type"` // sas, selfSigned, certificateAuthority, none
 	SymmetricKey   *SymmetricKey   `json:"symmetricKey,omitempty"`
@@ -59,8 +59,8 @@ func FromAuth(a device.Auth) *Authentication {
 	return nil
 }
 
-// Auth is the record of w. A missing key or thumbprint is no error here: a
-// record without one simply lets nobody in.
+// Auth converts w to the registry's form. A missing key or thumbprint is no error: a record
+// without one lets nobody connect.
 func (w *Authentication) Auth() (device.Auth, error) {
 	if w == nil {
 		return device.Auth{}, nil
@@ -129,8 +129,8 @@ func parseKey(field, s string) (device.Secret, error) {
 	return key, nil
 }
 
-// ParseAuthentication reads the member "authentication" of o; nil when it is
-// absent or null. Keys and thumbprints are checked.
+// ParseAuthentication reads the member "authentication" of o, nil if it is absent or
+// null. Keys and thumbprints are checked.
 func ParseAuthentication(o Object) (*Authentication, error) {
 	in, ok, err := o.Object("authentication")
 	if err != nil || !ok {

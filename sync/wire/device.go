@@ -7,8 +7,8 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Device is a device as the API shows it (docs/spec/management-api.md 4.5), with the shape of
-// IoT Hub's registry where includes=ConnectionString asks for it.
+// Device is a device as the API shows it (docs/spec/management-api.md 4.5). With the parameter
+// includes=ConnectionString it also has the members of IoT Hub's registry.
 type Device struct {
 	ID               space.ID        `json:"id,omitzero"`
 	Name             string          `json:"name"`
@@ -133,7 +133,7 @@ func (w *Device) patchModules(o Object) error {
 	return nil
 }
 
-// Record is the registry's form of w.
+// Record converts w to the registry's form.
 func (w *Device) Record() (device.Device, error) {
 	if w.ID.IsZero() {
 		return device.Device{}, invalid("id", "required")
@@ -141,7 +141,7 @@ func (w *Device) Record() (device.Device, error) {
 	if w.SpaceID.IsZero() {
 		return device.Device{}, invalid("spaceId", "required")
 	}
-	status, _ := ParseStatus(w.Status) // an unknown status lets nobody in
+	status, _ := ParseStatus(w.Status) // with an unknown status the device cannot connect
 	d := device.Device{
 		ID:         w.ID,
 		HubID:      w.DeviceID,

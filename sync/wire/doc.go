@@ -1,15 +1,14 @@
-// Package wire is the language of the management API: JSON in its published
-// form (docs/spec/management-api.md 1, 3 and 4.5) on
-// one side, the values of authz/model and device on the other. Both ends of
-// the wire use it, so that they cannot disagree.
+// Package wire translates between the JSON of the management API
+// (docs/spec/management-api.md 1, 3 and 4.5) and the values of authz/model and device.
+// Client and server both use it, so that they cannot disagree.
 //
-// Reading is forgiving where the original service (the management API of Azure Digital
-// Twins of 2018, since retired) was, and strict everywhere else: names of members are
-// matched without regard to case, blanks around values are trimmed, unknown members
-// are ignored; but a document is bounded in size, depth and number of elements, and a
-// member that is given twice (in any case) refuses the document, because two readers
-// could take different ones. Writing is camelCase with null members omitted.
+// Reading is as lenient as the original service (the management API of Azure Digital
+// Twins of 2018, since retired) was: names of members are compared without regard to
+// case, white space around values is trimmed, and unknown members are ignored. In
+// everything else it is strict: a document is limited in size, depth and number of
+// elements, and refused if it has a member twice (in any case), because two readers could
+// each take another one. Written names are camelCase, and null members are omitted.
 //
-// Everything here is a pure function of its input. Nothing panics on foreign
-// bytes; every refusal is an *Error that wraps ErrInvalid.
+// Every function depends on its input alone, and none panics, whatever the bytes are. Input
+// that is refused gives an *Error, which wraps ErrInvalid.
 package wire

@@ -5,20 +5,20 @@ import (
 	"fmt"
 )
 
-// ErrInvalid is what every refusal of foreign input wraps.
+// ErrInvalid is wrapped by the error of every document that is refused.
 var ErrInvalid = errors.New("invalid")
 
-// ErrGap says that a change set does not follow from what its receiver holds:
-// only a full synchronisation helps.
+// ErrGap says that changes do not begin at the version that their receiver has, so that it
+// has to read everything.
 var ErrGap = errors.New("the changes do not follow: a full synchronisation is needed")
 
-// ErrNoFeed says that a server has no change feed: only full reads help.
+// ErrNoFeed says that a server has no change feed, so that everything has to be read each time.
 var ErrNoFeed = errors.New("the server has no change feed")
 
 // Error says which member of a document is wrong, and why. Its text may be
 // shown to whoever sent the document.
 type Error struct {
-	Field  string // as the reference spells it; empty: the document itself
+	Field  string // as the API's reference spells it; empty: the document itself
 	Reason string
 }
 
@@ -37,9 +37,9 @@ func invalid(field, format string, args ...any) error {
 	return &Error{Field: field, Reason: fmt.Sprintf(format, args...)}
 }
 
-// Problem is an element of an answer that was left out, because it cannot be
-// understood. Leaving it out never widens anybody's rights; where it could,
-// the whole answer is an error instead.
+// Problem names an element of an answer that was left out because it cannot be
+// understood. That never gives anybody more rights: an element whose absence could do so
+// makes the whole answer an error.
 type Problem struct {
 	Type   string // as in Change.Type
 	ID     string // as received

@@ -9,7 +9,7 @@ import (
 )
 
 // The types of object that a change feed carries. The first five are those of
-// the original's TopologyOperation events, the others are ours.
+// the original service's TopologyOperation events; the others are additions.
 const (
 	TypeRole            = "RoleDefinition"
 	TypeAssignment      = "SpaceRoleAssignment"
@@ -25,8 +25,8 @@ const (
 	TypeAzureDeny       = "AzureDenyAssignment"
 )
 
-// Feed is one answer of GET changes: everything that differs, for this caller,
-// between From and To, one change for each object. It applies as a whole.
+// Feed is one answer of GET changes: every object that differs, for this caller, between the
+// versions From and To, with one change for each. It is meant to be applied as a whole.
 type Feed struct {
 	Epoch   uint64   `json:"epoch"`
 	From    uint64   `json:"from"`
@@ -34,9 +34,9 @@ type Feed struct {
 	Changes []Change `json:"changes"`
 }
 
-// Change is what became of one object. Object is absent after a Delete.
+// Change is the difference of one object: its new state or, without Object, its deletion.
 type Change struct {
-	Number uint64   `json:"number"` // of the last transaction that touched it
+	Number uint64   `json:"number"` // of the last transaction that changed the object
 	Type   string   `json:"type"`
 	Access string   `json:"access"` // Create, Update, Delete
 	ID     space.ID `json:"id"`
@@ -97,8 +97,8 @@ func ParseFeed(data []byte) (ParsedFeed, error) {
 		if c.Number < last || c.Number <= f.From.Number || c.Number > f.To.Number {
 			return ParsedFeed{}, invalid("number", "out of order or out of range")
 		}
-		// Removals are applied before puts, so that a second change of an
-		// object could bring back what the feed took away.
+		// Removals are applied before puts. If the feed put an object and then removed it, the
+		// object would come back.
 		if seen[object{c.Type, c.ID}] {
 			return ParsedFeed{}, invalid("id", "%s %s changes twice in one answer", clip(c.Type), c.ID)
 		}

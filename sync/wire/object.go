@@ -10,11 +10,11 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Bounds of one document. MaxRequest is what the server reads of a body;
-// answers are bounded by the client.
+// Limits of one document. MaxRequest is how many bytes of a body the server reads. The client
+// limits the size of answers itself.
 const (
 	MaxRequest  = 1 << 20
-	MaxElements = 100_000 // of one list
+	MaxElements = 100_000 // elements of one list
 	maxDepth    = 24
 	maxMembers  = 256
 )
@@ -38,7 +38,7 @@ func ParseList(data []byte) ([]Object, error) {
 	return parseList(data)
 }
 
-// checkShape bounds the nesting before anything recursive looks at the bytes.
+// checkShape limits the depth of nesting, before a recursive parser reads the bytes.
 func checkShape(data []byte) error {
 	if !utf8.Valid(data) {
 		return invalid("", "the document is not UTF-8")
@@ -137,20 +137,20 @@ func (o Object) raw(name string) (json.RawMessage, bool) {
 	return raw, ok
 }
 
-// Has tells whether the member is given, be it null.
+// Has reports whether the member is given, even if it is null.
 func (o Object) Has(name string) bool {
 	_, ok := o.raw(name)
 	return ok
 }
 
-// Present tells whether the member is given and not null.
+// Present reports whether the member is given and not null.
 func (o Object) Present(name string) bool {
 	raw, ok := o.raw(name)
 	return ok && kind(raw) != 'n'
 }
 
-// String is the trimmed text of a member; "" when absent or null. A longer
-// one than max bytes is refused, and so are control characters.
+// String returns the text of a member, trimmed; "" if it is absent or null. A text of more than
+// max bytes or with control characters is refused.
 func (o Object) String(name string, max int) (string, error) {
 	raw, ok := o.raw(name)
 	if !ok || kind(raw) == 'n' {

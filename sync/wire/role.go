@@ -40,9 +40,8 @@ func FromRole(r model.Role) Role {
 	return w
 }
 
-// ParseRole reads a role definition. An action that nobody knows grants
-// nothing; a clause that excepts an unknown action is dropped as a whole,
-// because what it excepts cannot be kept out.
+// ParseRole reads a role definition. An unknown action grants nothing. A permission with an
+// unknown notAction is dropped as a whole, because it would otherwise grant what it excludes.
 func ParseRole(o Object) (model.Role, error) {
 	var r model.Role
 	var err error

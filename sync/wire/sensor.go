@@ -8,8 +8,8 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Sensor is a sensor as the API shows it (docs/spec/management-api.md 4.5). Its space is its
-// own: it need not be that of its device.
+// Sensor is a sensor as the API shows it (docs/spec/management-api.md 4.5). Its space may be
+// another one than that of its device.
 type Sensor struct {
 	ID         space.ID `json:"id,omitzero"`
 	DeviceID   space.ID `json:"deviceId"`
@@ -31,7 +31,7 @@ func ParseSensor(o Object) (Sensor, error) {
 	return w, err
 }
 
-// Patch takes over the members that o gives, and leaves the others.
+// Patch sets the members that o has, and leaves the others.
 func (w *Sensor) Patch(o Object) error {
 	return readAll(o,
 		idField("id", &w.ID), idField("deviceId", &w.DeviceID), idField("spaceId", &w.SpaceID),
@@ -48,8 +48,8 @@ func (w *Sensor) Record() (device.Sensor, error) {
 	return device.Sensor{ID: w.ID, Device: w.DeviceID, Space: w.SpaceID, HardwareID: w.HardwareID}, nil
 }
 
-// Function is a user-defined function as the API shows it; its credential is
-// ours, in the shape of a device's.
+// Function is a user-defined function as the API shows it. Its credential is an addition to the
+// original API, in the form of a device's.
 type Function struct {
 	ID             space.ID        `json:"id,omitzero"`
 	SpaceID        space.ID        `json:"spaceId"`
@@ -72,8 +72,8 @@ func ParseFunction(o Object) (Function, error) {
 	return w, err
 }
 
-// Record is the registry's form of w. A disabled function keeps its record
-// and loses its credential, so that it can no longer connect.
+// Record converts w to the registry's form. A disabled function keeps its record without its
+// credential, so that it can no longer connect.
 func (w *Function) Record() (device.Function, error) {
 	if w.ID.IsZero() || w.SpaceID.IsZero() {
 		return device.Function{}, invalid("", "a function needs id and spaceId")
@@ -87,7 +87,8 @@ func (w *Function) Record() (device.Function, error) {
 	return f, err
 }
 
-// CA is a certificate authority bound to a path; an extension.
+// CA is a certificate authority that is trusted for devices at or below a path. It is an addition
+// to the original API.
 type CA struct {
 	ID          space.ID   `json:"id,omitzero"`
 	Path        space.Path `json:"path"`
@@ -105,7 +106,7 @@ func FromCA(c device.CA) CA {
 }
 
 // ParseCA reads a certificate authority; the id may be absent in a request.
-// The DER itself is judged by whoever trusts it.
+// The DER is not parsed here; package x509 of the device credentials does that.
 func ParseCA(o Object) (device.CA, error) {
 	var c device.CA
 	var err error

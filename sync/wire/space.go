@@ -19,7 +19,7 @@ type Space struct {
 	Sensors []Sensor `json:"sensors,omitempty"`
 }
 
-// Place is what includes=FullPath adds to an object.
+// Place is what the parameter includes=FullPath adds to an object.
 type Place struct {
 	FullName   string       `json:"fullName,omitempty"`
 	SpacePaths []space.Path `json:"spacePaths,omitempty"`
@@ -35,7 +35,7 @@ func ParseSpace(o Object) (Space, error) {
 	return w, err
 }
 
-// Record is the registry's form of w; it needs the id and the path.
+// Record converts w to the registry's form. The id and the path are needed.
 func (w *Space) Record() (device.Space, error) {
 	if w.ID.IsZero() {
 		return device.Space{}, invalid("id", "required")
@@ -50,8 +50,8 @@ func (w *Space) Record() (device.Space, error) {
 	return device.Space{ID: w.ID, Parent: w.ParentSpaceID, Name: w.Name, Path: path}, nil
 }
 
-// A reader fills one value from one member; it leaves the value alone when the
-// member is absent, so that the same readers serve POST and PATCH.
+// A reader sets one value from one member. It leaves the value unchanged if the member is
+// absent, so that the same readers serve POST and PATCH.
 type reader func(o Object) error
 
 func readAll(o Object, readers ...reader) error {

@@ -6,27 +6,27 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Full is a complete answer at one version.
+// Full is everything that the server has for a site at one version.
 type Full struct {
 	Version  model.Version
 	Policy   model.Snapshot
 	Data     device.Data
 	Problems []Problem // elements that were left out
-	// Unnumbered: the server has no versions, and Version only says when it was read.
+	// Unnumbered: the server has no versions, and Version is the time of reading.
 	Unnumbered bool
 }
 
-// Delta leads from exactly From to To.
+// Delta is the change from version From to version To. It applies to nothing but From.
 type Delta struct {
 	From, To model.Version
 	Policy   model.ChangeSet
 	Data     device.Changes
 	Problems []Problem
-	Created  Tally // how many of the puts are new objects
+	Created  Tally // how many of the objects that are put are new
 }
 
-// Tally counts objects of the types that a site consists of; Keys counts the
-// devices and functions among them that came with a symmetric key.
+// Tally counts the objects of a site by type. Keys counts the devices and functions
+// that came with a symmetric key.
 type Tally struct {
 	Assignments, Spaces, Devices, Sensors, Functions, Keys int
 	Roles, CAs, AzureRoles, AzureAssignments, AzureDenies  int
@@ -57,7 +57,7 @@ func (t *Tally) count(kind string) {
 	}
 }
 
-// Empty tells whether the delta changes nothing but the version.
+// Empty reports whether the delta changes nothing but the version.
 func (d *Delta) Empty() bool {
 	c := &d.Data
 	return d.Policy.Empty() &&
@@ -65,10 +65,10 @@ func (d *Delta) Empty() bool {
 			len(c.RemoveSpaces)+len(c.RemoveDevices)+len(c.RemoveSensors)+len(c.RemoveFunctions)+len(c.RemoveCAs) == 0
 }
 
-// ToDelta turns a feed into what a registry and an engine apply. An object
-// that cannot be understood is removed, whatever was known of it before, and
-// named in Problems; a deny assignment that cannot be understood denies everything
-// to everybody.
+// ToDelta converts a feed to the changes that registry and authorization engine apply. An object
+// that cannot be understood is removed, even if an earlier state of it was known, and named in
+// Problems. A deny assignment that cannot be understood denies everything to everybody instead,
+// because its removal would grant rights.
 func ToDelta(f ParsedFeed, home space.ID) (Delta, error) {
 	d := Delta{From: f.From, To: f.To}
 	d.Policy.From, d.Policy.To = f.From, f.To
@@ -120,10 +120,10 @@ func (d *Delta) add(c ParsedChange, home space.ID) error {
 	case TypeCA:
 		return step(c, &r.PutCAs, &r.RemoveCAs, ParseCA, func(v device.CA) space.ID { return v.ID })
 	}
-	return nil // users, key stores, and what later servers may add: nothing that a gateway holds
+	return nil // users, key stores, and types of later servers: a gateway keeps none of these
 }
 
-// step appends one change to the puts or the removals of its type.
+// step adds one change to the puts or the removals of its type.
 func step[T any](c ParsedChange, puts *[]T, removes *[]space.ID, parse func(Object) (T, error), id func(T) space.ID) error {
 	if c.Access == model.Delete {
 		*removes = append(*removes, c.ID)
@@ -140,7 +140,7 @@ func step[T any](c ParsedChange, puts *[]T, removes *[]space.ID, parse func(Obje
 	return nil
 }
 
-// SpaceRecord reads a space of the API into the registry's form.
+// SpaceRecord converts a space of the API to the registry's form.
 func SpaceRecord(o Object) (device.Space, error) {
 	w, err := ParseSpace(o)
 	if err != nil {
@@ -149,7 +149,7 @@ func SpaceRecord(o Object) (device.Space, error) {
 	return w.Record()
 }
 
-// DeviceRecord reads a device of the API into the registry's form.
+// DeviceRecord converts a device of the API to the registry's form.
 func DeviceRecord(o Object) (device.Device, error) {
 	w, err := ParseDevice(o)
 	if err != nil {
@@ -158,7 +158,7 @@ func DeviceRecord(o Object) (device.Device, error) {
 	return w.Record()
 }
 
-// SensorRecord reads a sensor of the API into the registry's form.
+// SensorRecord converts a sensor of the API to the registry's form.
 func SensorRecord(o Object) (device.Sensor, error) {
 	w, err := ParseSensor(o)
 	if err != nil {
@@ -167,7 +167,7 @@ func SensorRecord(o Object) (device.Sensor, error) {
 	return w.Record()
 }
 
-// FunctionRecord reads a function of the API into the registry's form.
+// FunctionRecord converts a function of the API to the registry's form.
 func FunctionRecord(o Object) (device.Function, error) {
 	w, err := ParseFunction(o)
 	if err != nil {
@@ -176,7 +176,7 @@ func FunctionRecord(o Object) (device.Function, error) {
 	return w.Record()
 }
 
-// Rights are what a gateway's own identity may read at its site.
+// Rights says which types of object the gateway's own identity may read at its site.
 type Rights struct {
 	Assignments bool `json:"assignments"`
 	Spaces      bool `json:"spaces"`

@@ -25,30 +25,30 @@ type ClientSecretOptions struct {
 	Secret func() ([]byte, error)
 	HTTP   *http.Client
 	Now    func() time.Time
-	// Timeout ends a call of Token: its wait for another's token request and its own
-	// request together. 0: 30 s.
+	// Timeout is how long a call of Token may take, both while it waits for the token request of
+	// another call and during its own. 0: 30 s.
 	Timeout time.Duration
 }
 
-// tokenTimeout is ClientSecretOptions.Timeout where none is given.
+// tokenTimeout is the default of ClientSecretOptions.Timeout.
 const tokenTimeout = 30 * time.Second
 
-// ClientSecret is the gateway's own cloud credential in its simplest form: an
-// OAuth 2.0 client-credentials grant (RFC 6749 section 4.4).
+// ClientSecret gets the gateway's own token from the cloud by an OAuth 2.0
+// client-credentials grant (RFC 6749 section 4.4).
 type ClientSecret struct {
 	o ClientSecretOptions
 
-	// asking holds one value while a token is asked for, so that one request serves all. It is
-	// a channel because who waits for it must be able to stop waiting.
+	// asking holds one value while a token is requested, so that one request serves all callers.
+	// It is a channel and not a mutex, because a caller must be able to stop waiting.
 	asking chan struct{}
 
-	mu      sync.Mutex // guards the fields below; never held over a request
-	token   string     // "": none, or refused
+	mu      sync.Mutex // guards the fields below; never held during a request
+	token   string     // "": there is none, or the server refused it
 	renewAt time.Time
 
-	refusals backoff.Backoff // how many tokens were refused in a row
-	dropped  time.Time       // when a token was last dropped because it was refused
-	pause    time.Duration   // no further token is dropped before this time has passed since dropped
+	refusals backoff.Backoff // counts the tokens that were refused in a row
+	dropped  time.Time       // when a token was last dropped because the server refused it
+	pause    time.Duration   // how long after dropped no further token is dropped
 }
 
 // bearer is the authentication scheme (RFC 6750).
@@ -57,7 +57,7 @@ const bearer = "Bearer "
 // ErrRefused is wrapped by the error for a token endpoint that answered and gave no token.
 var ErrRefused = errors.New("the cloud refused the gateway's own credential")
 
-// NewClientSecret makes the credential; it asks for nothing yet.
+// NewClientSecret makes the credential. It requests no token yet.
 func NewClientSecret(o ClientSecretOptions) *ClientSecret {
 	if o.Timeout == 0 {
 		o.Timeout = tokenTimeout
@@ -75,10 +75,10 @@ func (c *ClientSecret) Authorization(ctx context.Context) (string, error) {
 	return bearer + token, err
 }
 
-// Token returns a token that is good for at least a minute, asking for a new
-// one when two thirds of the last one's life are over. It returns an error after
-// ClientSecretOptions.Timeout at the latest: a token endpoint that takes the connection and
-// never answers must not stop whoever needs the token.
+// Token returns a token that is valid for at least another minute. It requests a new one
+// once two thirds of the last one's lifetime are over. It returns an error after
+// ClientSecretOptions.Timeout at the latest, because a token endpoint that accepts the connection
+// and never answers would otherwise stop every caller for ever.
 func (c *ClientSecret) Token(ctx context.Context) (string, error) {
 	if token := c.current(); token != "" {
 		return token, nil
@@ -92,7 +92,7 @@ func (c *ClientSecret) Token(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("wait for a token that %s is being asked for: %w", c.shown(), ctx.Err())
 	}
 	if token := c.current(); token != "" {
-		return token, nil // the request that was waited for brought it
+		return token, nil // the call that this one waited for has got it
 	}
 	token, life, err := c.ask(ctx)
 	if err != nil {
@@ -104,7 +104,7 @@ func (c *ClientSecret) Token(ctx context.Context) (string, error) {
 	return token, nil
 }
 
-// current is the token that needs no renewal yet, "" if there is none.
+// current returns the token if it need not be renewed yet, otherwise "".
 func (c *ClientSecret) current() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -114,7 +114,7 @@ func (c *ClientSecret) current() string {
 	return ""
 }
 
-// ask sends one token request, and returns the token and how long it lives.
+// ask sends one token request. It returns the token and its lifetime.
 func (c *ClientSecret) ask(ctx context.Context) (token string, life time.Duration, err error) {
 	secret, err := c.o.Secret()
 	if err != nil {
@@ -155,7 +155,7 @@ func (c *ClientSecret) ask(ctx context.Context) (token string, life time.Duratio
 	return answer.AccessToken, time.Duration(answer.ExpiresIn) * time.Second, nil
 }
 
-// shown is the URL for an error text: without its query, which may hold a secret.
+// shown is the URL as it appears in an error text: without its query, which may contain a secret.
 func (c *ClientSecret) shown() string {
 	u, err := url.Parse(c.o.URL)
 	if err != nil {
@@ -164,11 +164,10 @@ func (c *ClientSecret) shown() string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
-// Refused says that the server answered 401 to this value, and returns true if the
-// next Authorization gives another one. After the first refusal a new token is asked
-// for at once. If the server refuses that one too, the next is asked for only after 2
-// s, then after 4 s, up to 5 min. Until then the refused token is still sent, because
-// there is no other.
+// Refused implements client.Renewer: the server answered 401 to this value. It returns true if
+// the next Authorization returns another value. After the first refusal a new token is requested
+// at once. If the server refuses that one too, the next is requested only after 2 s, then after
+// 4 s, up to 5 min. Until then the refused token is still sent, because there is no other.
 func (c *ClientSecret) Refused(authorization string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -183,9 +182,9 @@ func (c *ClientSecret) Refused(authorization string) bool {
 	return true
 }
 
-// Accepted says that the server took this value, so the next refusal counts as the
-// first. A pause that has begun is not shortened: otherwise a server that accepts one
-// request and refuses the next would make the gateway flood the token endpoint.
+// Accepted implements client.Renewer: the server accepted this value, so that the next refusal
+// counts as the first. A pause that has begun is not shortened; a server that accepts one request
+// and refuses the next would otherwise make the gateway flood the token endpoint.
 func (c *ClientSecret) Accepted(authorization string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
