@@ -36,47 +36,6 @@ const (
 	Dropped
 )
 
-func sizeOf(m *message.Message) int64 {
-	return m.Size() + 256
-}
-
-// Reserve takes quota for one more delivery of QoS 1 or 2; false if the queue of the
-// session is full, or those of its principal or of all sessions together are.
-func (s *Session) Reserve(m *message.Message) bool {
-	size, q := sizeOf(m), &s.store.c
-	if s.count.Add(1) > int64(q.QueueMessages) {
-		s.count.Add(-1)
-		return false
-	}
-	if s.bytes.Add(size) > int64(q.QueueBytes) {
-		s.bytes.Add(-size)
-		s.count.Add(-1)
-		return false
-	}
-	if s.owner.bytes.Add(size) > q.PrincipalBytes {
-		s.owner.bytes.Add(-size)
-		s.bytes.Add(-size)
-		s.count.Add(-1)
-		return false
-	}
-	if s.store.queued.Add(size) > q.TotalQueueBytes {
-		s.Release(m)
-		return false
-	}
-	return true
-}
-
-// Release gives back what Reserve took.
-func (s *Session) Release(m *message.Message) { s.release(sizeOf(m)) }
-
-func (s *Session) release(size int64) {
-	s.count.Add(-1)
-	s.bytes.Add(-size)
-	s.owner.bytes.Add(-size)
-	s.store.queued.Add(-size)
-	s.ease(false)
-}
-
 // Crowded tells whether a connected session's queue is more than half full, so
 // that publishers should slow down, and the output buffer to wait for.
 func (s *Session) Crowded() (*outbuf.Buffer, bool) {

@@ -10,7 +10,11 @@ import (
 type holder struct {
 	key      string                // the principal's
 	sessions map[*Session]struct{} // guarded by Store.mu
-	bytes    atomic.Int64          // with what is reserved; changed without a lock
+	bytes    atomic.Int64          // with what is reserved; changed without a lock, by Store.add
+
+	// Both are of ranking, and guarded by its mu.
+	rank   int   // its place there, from 1; 0: none
+	ranked int64 // what it held when it got that
 }
 
 // losing is the set of sessions that have an Episode.

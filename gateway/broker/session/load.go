@@ -71,10 +71,7 @@ func (st *Store) load(r *message.StoredSession, now time.Time, open func(*messag
 		if e.id != 0 {
 			s.ids[e.id] = e
 		}
-		s.count.Add(1)
-		s.bytes.Add(int64(e.size))
-		s.owner.bytes.Add(int64(e.size))
-		st.queued.Add(int64(e.size))
+		s.overdraw(int64(e.size)) // the limits may have been lowered
 		s.shelve(e)
 		return nil
 	})

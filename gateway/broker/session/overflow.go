@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -59,11 +60,44 @@ func (s *Session) Admit(m *message.Message) bool {
 		return false
 	}
 	for !s.Reserve(m) {
-		if !st.evict(s, sizeOf(m)) {
-			return false
+		var ok, reserved bool
+		if st.c.Overflow == Disconnect {
+			ok, reserved = st.endOne(s, m)
+		} else {
+			ok = st.evict(s, sizeOf(m))
+		}
+		if !ok || reserved {
+			return ok
 		}
 	}
 	return true
+}
+
+// endOne ends one session, so that m may fit into s; ok is false if m is lost instead,
+// and reserved tells that quota has been taken for it. One session after the other: of
+// several publishers whose messages do not fit at the same time, the later ones look
+// again first. Quota is taken before the session ends, because what that leaves to the
+// other members of its shares would else take it, and the next session would end.
+func (st *Store) endOne(s *Session, m *message.Message) (ok, reserved bool) {
+	st.ending.Lock()
+	defer st.ending.Unlock()
+	if s.Reserve(m) {
+		return true, true
+	}
+	size := sizeOf(m)
+	losers := st.losers(s, size, 1)
+	if len(losers) == 0 {
+		return s.Alive(), false // capacity has come meanwhile
+	}
+	loser := losers[0]
+	loser.losesNewest()
+	s.overdraw(size)
+	st.c.End(loser)
+	if loser != s && !s.overdrawn() {
+		return true, true
+	}
+	s.release(size)
+	return loser != s, false
 }
 
 // most is the size of the largest delivery that an empty queue takes.
@@ -74,30 +108,30 @@ func (st *Store) most() int64 {
 // evict drops one delivery, so that one of that size may fit into s; false if
 // the new one is lost instead.
 func (st *Store) evict(s *Session, size int64) bool {
-	losers := st.losers(s, size)
-	for _, loser := range losers {
+	for n := 1; ; n *= 8 { // mostly the first one has something that may be dropped
+		losers := st.losers(s, size, n)
+		for _, loser := range losers {
+			switch {
+			case st.c.Overflow == DropNewest && loser == s:
+				s.losesNewest()
+				return false
+			case loser.shed(st.c.Overflow):
+				return true
+			}
+		}
 		switch {
-		case st.c.Overflow == Disconnect:
-			loser.losesNewest()
-			st.c.End(loser)
-			return loser != s
-		case st.c.Overflow == DropNewest && loser == s:
+		case len(losers) == 0:
+			return s.Alive() // capacity has come meanwhile
+		case len(losers) < n:
 			s.losesNewest()
 			return false
-		case loser.shed(st.c.Overflow):
-			return true
 		}
 	}
-	if len(losers) == 0 {
-		return s.Alive() // its queue has capacity meanwhile
-	}
-	s.losesNewest()
-	return false
 }
 
-// losers lists the sessions that may lose a delivery for one of that size to s, the
-// first one first. There is none if it fits.
-func (st *Store) losers(s *Session, size int64) []*Session {
+// losers lists the first n sessions that may lose a delivery for one of that size to s,
+// in order. There is none if it fits.
+func (st *Store) losers(s *Session, size int64, n int) []*Session {
 	c := &st.c
 	if s.count.Load() >= int64(c.QueueMessages) || s.bytes.Load()+size > int64(c.QueueBytes) {
 		return []*Session{s}
@@ -105,40 +139,48 @@ func (st *Store) losers(s *Session, size int64) []*Session {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if s.owner.bytes.Load()+size > c.PrincipalBytes {
-		return s.owner.fullest()
+		return s.owner.fullest(n)
 	}
 	if st.queued.Load()+size <= c.TotalQueueBytes {
 		return nil
 	}
 	// Everybody who holds more than an equal part, whoever holds most first. Nobody
 	// below an equal part loses for somebody else.
-	var above []*holder
-	equal := c.TotalQueueBytes / int64(max(1, len(st.owned)))
-	for _, h := range st.owned {
-		if h.bytes.Load() > equal || h == s.owner {
-			above = append(above, h)
-		}
+	st.rank.begin(st.owned)
+	above := st.rank.first(n, c.TotalQueueBytes/int64(max(1, len(st.owned))))
+	if !slices.Contains(above, s.owner) {
+		above = append(above, s.owner)
 	}
-	slices.SortFunc(above, func(a, b *holder) int {
-		return cmp.Or(cmp.Compare(b.bytes.Load(), a.bytes.Load()), cmp.Compare(a.key, b.key))
-	})
 	var list []*Session
 	for _, h := range above {
-		list = append(list, h.fullest()...)
+		if len(list) < n {
+			list = append(list, h.fullest(n-len(list))...)
+		}
 	}
 	return list
 }
 
-// fullest lists the sessions of h, the one with most bytes first; Store.mu is held.
-func (h *holder) fullest() []*Session {
-	list := make([]*Session, 0, len(h.sessions))
-	for s := range h.sessions {
-		list = append(list, s)
+// fullest lists the first n sessions of h, the one with most bytes first; Store.mu is held.
+func (h *holder) fullest(n int) []*Session {
+	if n == 1 { // without a list of all
+		var most *Session
+		for s := range h.sessions {
+			if most == nil || fuller(s, most) < 0 {
+				most = s
+			}
+		}
+		if most == nil {
+			return nil
+		}
+		return []*Session{most}
 	}
-	slices.SortFunc(list, func(a, b *Session) int {
-		return cmp.Or(cmp.Compare(b.bytes.Load(), a.bytes.Load()), cmp.Compare(a.Key, b.Key))
-	})
-	return list
+	list := slices.SortedFunc(maps.Keys(h.sessions), fuller)
+	return list[:min(n, len(list))]
+}
+
+// fuller orders sessions by their bytes, most first.
+func fuller(a, b *Session) int {
+	return cmp.Or(cmp.Compare(b.bytes.Load(), a.bytes.Load()), cmp.Compare(a.Key, b.Key))
 }
 
 // shed drops one waiting delivery, by DropOldest or the last one; false if there is

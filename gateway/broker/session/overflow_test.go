@@ -2,13 +2,17 @@ package session
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker/frame"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
 // heard collects what is dropped and which episodes begin and end.
@@ -230,5 +234,88 @@ func TestOverflowForgetsWhatExpires(t *testing.T) {
 	s.Expire(now.Add(2 * time.Hour))
 	if p := s.fair.by["p"]; len(p.entries) > 2 || p.bytes != sizeOf(from("p", 1, 3)) || s.fair.oldest() != s.queue.front() {
 		t.Errorf("%d entries and %d bytes are kept for one that waits", len(p.entries), p.bytes)
+	}
+}
+
+// One message ends one session, although that leaves messages to other members of its
+// share, for which there is quota now: they may not take what the end was for.
+func TestDisconnectEndsOneSession(t *testing.T) {
+	t.Parallel()
+	var h heard
+	c := h.config(1000)
+	size := sizeOf(from("p", 0, 4))
+	c.TotalQueueBytes, c.Overflow = 40*size, Disconnect
+	var st *Store
+	var members []*Session
+	var shared []*Sub
+	ended := 0
+	c.End = func(s *Session) {
+		ended++
+		st.EndIf(s, time.Time{})
+		for _, l := range s.TakeLeft() { // what the broker does
+			for i, m := range members {
+				if m.Reserve(l.Message) {
+					if m.Deliver(Delivery{Message: l.Message, Sub: shared[i], QoS: 1, Gen: m.Now()}, nil) == Delivered {
+						break
+					}
+				}
+			}
+		}
+	}
+	st = NewStore(c)
+	for i := range 4 {
+		s, _ := openAs(st, fmt.Sprint("user:", i), "s")
+		sub := NewSub(s, message.Subscription{Filter: "$share/g/a", QoS: 1}, topic.Subscription{Group: "g", Filter: "a"})
+		s.claim = "x"
+		s.Subscribe("x", []*Sub{sub}, func(*Sub) bool { return true }, nil)
+		s.Detach("x", time.Now())
+		for n := range 10 - i {
+			put(s, sub, from("p", n, 4))
+		}
+		members, shared = append(members, s), append(shared, sub)
+	}
+	other, sub := openAs(st, "user:other", "o")
+	for n := range 8 {
+		if !put(other, sub, from("o", n, 4)) {
+			t.Errorf("%d was lost", n)
+		}
+	}
+	if ended != 2 || st.QueuedBytes() > c.TotalQueueBytes {
+		t.Errorf("%d sessions were ended for the last 2 messages, %d bytes", ended, st.QueuedBytes()/size)
+	}
+}
+
+// Publishers that find no quota at the same time end one session together, if that is enough.
+func TestDisconnectEndsOneSessionForMany(t *testing.T) {
+	t.Parallel()
+	for range 50 {
+		var h heard
+		c := h.config(1000)
+		size := sizeOf(from("p", 0, 4))
+		c.TotalQueueBytes, c.Overflow = 100*size, Disconnect
+		var st *Store
+		var ended atomic.Int32
+		c.Drop = func(string) {}
+		c.End = func(s *Session) {
+			ended.Add(1)
+			runtime.Gosched()
+			st.EndIf(s, time.Time{})
+		}
+		st = NewStore(c)
+		for i := range 10 {
+			s, sub := openAs(st, fmt.Sprint("user:", i), "s")
+			for n := range 10 {
+				put(s, sub, from("p", n, 4))
+			}
+		}
+		other, sub := openAs(st, "user:other", "o")
+		var all sync.WaitGroup
+		for n := range 8 {
+			all.Go(func() { put(other, sub, from("o", n, 4)) })
+		}
+		all.Wait()
+		if ended.Load() != 1 || other.Waiting() != 8 {
+			t.Fatalf("%d sessions ended, %d wait", ended.Load(), other.Waiting())
+		}
 	}
 }

@@ -58,6 +58,8 @@ type Store struct {
 	owned    map[string]*holder  // by principal key
 
 	losing losing
+	rank   ranking    // of owned
+	ending sync.Mutex // held while sessions are ended for want of room: see endOne; taken before mu
 }
 
 // NewStore makes an empty store.
@@ -171,6 +173,7 @@ func (st *Store) enter(s *Session) {
 	st.sessions[s.Key] = s
 	st.owned[s.owner.key] = s.owner // the session that left may have been its only one
 	s.owner.sessions[s] = struct{}{}
+	st.rank.enter(s.owner)
 }
 
 // held are the sessions of a principal; st.mu is held.
@@ -190,6 +193,7 @@ func (st *Store) leave(s *Session) {
 	delete(s.owner.sessions, s)
 	if len(s.owner.sessions) == 0 {
 		delete(st.owned, s.owner.key)
+		st.rank.leave(s.owner)
 	}
 }
 
