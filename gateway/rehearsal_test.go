@@ -70,14 +70,12 @@ admin: {socket: admin.sock}
 	if problems, _ := look("role:nobody", ""); len(problems) != 1 || !strings.Contains(problems[0].Message, "uid 1") {
 		t.Errorf("a peer that is nobody: %v", problems)
 	}
-	problems, warnings := look("role:nobody", `upstream:
-  mode: iothub
-  iothub: {gatewayDevice: {id: gw, sasKey: "${CREDENTIALS_DIRECTORY}/secret_gw"}}
+	problems, warnings := look("role:nobody", `deviceUpdate: {rootKeyPackage: "${CREDENTIALS_DIRECTORY}/secret_package"}
 `)
 	said := slices.ContainsFunc(warnings, func(p config.Problem) bool {
-		return strings.Contains(p.Message, "was not tried to the end, without upstream.iothub.gatewayDevice.sasKey: ")
+		return strings.Contains(p.Message, "was not tried to the end, without deviceUpdate.rootKeyPackage: ")
 	})
 	if len(problems) > 0 || !said {
-		t.Errorf("a key that the rehearsal lacks: %v, %v", problems, warnings)
+		t.Errorf("a file that the rehearsal lacks: %v, %v", problems, warnings)
 	}
 }

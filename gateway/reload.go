@@ -111,10 +111,12 @@ func (d *daemon) renew(next *config.Config) (renewal, []config.Problem) {
 	}
 	if r.cfg.Identity.JWKS.File != "" && next.Identity.JWKS.File != "" {
 		keys, err := jwks.ReadFile(next.Identity.JWKS.File)
-		if err != nil {
+		switch same := next.Identity.JWKS.File == r.cfg.Identity.JWKS.File; {
+		case err == nil:
+			r.keys, r.cfg.Identity.JWKS.File = &keys, next.Identity.JWKS.File
+		case !same || !d.keys.Waits(): // the file that it waits for is no mistake of this configuration
 			wrong("identity.jwks.file", err)
 		}
-		r.keys, r.cfg.Identity.JWKS.File = &keys, next.Identity.JWKS.File
 	}
 	r.cfg.Log.Level = next.Log.Level
 	r.held = config.Differences(&r.cfg, next)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,5 +62,32 @@ func TestReloadTakesTheAPICertificate(t *testing.T) {
 	next.API.TLS = &config.TLS{Cert: next.API.TLS.Cert, Key: cfg.API.TLS.Key}
 	if _, problems := d.renew(&next); len(problems) != 1 || problems[0].Field != "api.tls" {
 		t.Errorf("a pair that does not match: %v", problems)
+	}
+}
+
+// TestReloadWhileTheTokenKeysAreAwaited: the file that the daemon waits for is no reason to refuse a reload, another
+// one that cannot be read is.
+func TestReloadWhileTheTokenKeysAreAwaited(t *testing.T) {
+	dir := t.TempDir()
+	cfg := config.Default()
+	cfg.State.Dir = config.File(filepath.Join(dir, "state"))
+	cfg.Admin.Socket = config.File(filepath.Join(dir, "admin.sock"))
+	cfg.Instance.Hub.Host = "hub.example"
+	cfg.Identity.JWKS.File = config.File(filepath.Join(dir, "later.json"))
+	d, err := build(cfg, Options{rehearsal: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = d.close() }()
+	if text := warned(d, "token-keys"); !strings.Contains(text, "later.json") {
+		t.Errorf("health says %q", text)
+	}
+	next := cfg
+	if r, problems := d.renew(&next); len(problems) > 0 || len(r.held) > 0 || r.keys != nil {
+		t.Errorf("the same file: %v, waits for a restart: %v", problems, r.held)
+	}
+	next.Identity.JWKS.File = config.File(filepath.Join(dir, "other.json"))
+	if _, problems := d.renew(&next); len(problems) != 1 || problems[0].Field != "identity.jwks.file" {
+		t.Errorf("another file: %v", problems)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net/http"
 	"net/url"
 
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
@@ -44,11 +45,7 @@ func (d *daemon) restServer() (*duapi.Server, error) {
 			return nil, fmt.Errorf("deviceUpdate.endpoint: %w", err)
 		}
 		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-		if u.CA != "" {
-			if o.TLS.RootCAs, err = tlsfile.Pool(u.CA); err != nil {
-				return nil, fmt.Errorf("deviceUpdate.ca: %w", err)
-			}
-		}
+		o.Over = func(t *http.Transport) http.RoundTripper { return tlsfile.Trusting(u.CA, t) }
 	}
 	return duapi.New(o)
 }

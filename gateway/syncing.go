@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/config"
@@ -20,17 +21,14 @@ import (
 // buildIdentity makes what proves clients.
 func (d *daemon) buildIdentity() error {
 	c := d.cfg.Identity
-	fetch, err := tlsfile.Client(c.JWKS.CA)
-	if err != nil {
-		return fmt.Errorf("identity.jwks.ca: %w", err)
-	}
+	var err error
 	if d.keys, err = jwks.New(jwks.Options{
 		Source:  c.JWKS,
-		Client:  fetch,
+		Client:  tlsfile.Client(c.JWKS.CA),
 		Bucket:  d.store.Bucket("keys"),
 		Absent:  store.ErrNotFound,
 		Log:     d.log,
-		Report:  func(err error) { warnings.TokenKeys(d.health, err) },
+		Report:  func(err error) { warnings.TokenKeys(d.health, c.JWKS.File != "", err) },
 		Changed: d.keysChanged,
 	}); err != nil {
 		return fmt.Errorf("identity.jwks: %w", err)
@@ -64,18 +62,13 @@ func (d *daemon) buildSync() error {
 	if err != nil {
 		return fmt.Errorf("cloud.management.credential: %w", err)
 	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12}
-	if m.CA != "" {
-		if t.RootCAs, err = tlsfile.Pool(m.CA); err != nil {
-			return fmt.Errorf("cloud.management.ca: %w", err)
-		}
-	}
 	source, err := client.New(client.Options{
 		URL:        m.URL,
 		Site:       d.cfg.Instance.Site,
 		HomeTenant: d.cfg.Instance.Tenant,
 		Token:      token,
-		TLS:        t,
+		TLS:        &tls.Config{MinVersion: tls.VersionTLS12},
+		Over:       func(t *http.Transport) http.RoundTripper { return tlsfile.Trusting(m.CA, t) },
 		OnTime:     d.clock.ReportCloudTime,
 	})
 	if err != nil {
@@ -120,10 +113,7 @@ func (d *daemon) cloudCredential(m config.Management) (client.TokenSource, error
 	c := m.Credential
 	switch c.Kind {
 	case config.CredentialClientSecret:
-		h, err := tlsfile.Client(m.CA)
-		if err != nil {
-			return nil, err
-		}
+		h := tlsfile.Client(m.CA)
 		d.idle = append(d.idle, h.CloseIdleConnections)
 		if c.TokenURL == "" {
 			c.TokenURL = "https://login.microsoftonline.com/" + c.TenantID.String() + "/oauth2/v2.0/token"

@@ -5,6 +5,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/gateway/config"
+	"github.com/gatehouse/gatehouse/gateway/health/warnings"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/twins"
@@ -23,7 +24,7 @@ func (d *daemon) buildUplink() error {
 		connector, window = d.hub.Connector(), d.cfg.Upstream.IoTHub.Window
 		d.uplink = &links.Hub{Link: d.hub, Host: d.cfg.Instance.Hub.Host}
 	case config.UpstreamMQTT:
-		link, err := links.NewMQTT(&d.cfg, mqttbroker.Options{Principal: d.upstreamPrincipal(), Receive: d.receive, Log: d.log})
+		link, err := links.NewMQTT(&d.cfg, mqttbroker.Options{Principal: d.upstreamPrincipal(), Receive: d.receive, Log: d.log}, d.upstreamFiles)
 		if err != nil {
 			return err
 		}
@@ -93,12 +94,10 @@ func (d *daemon) buildHub() error {
 	if d.cfg.Upstream.Mode != config.UpstreamIoTHub {
 		return nil
 	}
-	at, err := links.HubAddress(&d.cfg)
-	if err != nil {
-		return err
-	}
+	at := links.HubAddress(&d.cfg, d.upstreamFiles)
 	at.Log, at.Now = d.log, d.clock.Now
 	as := d.upstreamPrincipal()
+	var err error
 	d.hub, err = downlink.New(downlink.Options{
 		Hub:       at,
 		PerDevice: d.cfg.Upstream.IoTHub.PerDevice,
@@ -113,6 +112,9 @@ func (d *daemon) buildHub() error {
 	})
 	return err
 }
+
+// upstreamFiles is told before each connection whether its files can be used.
+func (d *daemon) upstreamFiles(err error) { warnings.UpstreamFiles(d.health, err) }
 
 // receive publishes what an upstream sent; the broker is built after the link.
 func (d *daemon) receive(m *message.Message, done func(error)) { d.broker.Publish(m, done) }

@@ -68,6 +68,8 @@ type Options struct {
 	// Endpoint is the https host of Device Update in the cloud; nil: nothing is forwarded.
 	Endpoint *url.URL
 	TLS      *tls.Config // of connections to Endpoint; nil: the system's authorities are trusted
+	// Over is what requests to Endpoint are sent over, made of the transport that New has set up; nil: that itself.
+	Over func(*http.Transport) http.RoundTripper
 	// Online reports whether the cloud can be reached. It is called only if Endpoint is nil.
 	Online func() bool
 	Audit  func(message.AuditRecord)
@@ -105,7 +107,7 @@ func New(o Options) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Server{o: o, cloud: cloudClient(o.TLS), turns: make(chan struct{}, maxInFlight)}, nil
+	return &Server{o: o, cloud: cloudClient(o.TLS, o.Over), turns: make(chan struct{}, maxInFlight)}, nil
 }
 
 // Close closes idle connections to the cloud.

@@ -24,22 +24,27 @@ var (
 	errBadAnswer = errors.New("unusable answer of the update service")
 )
 
-func cloudClient(t *tls.Config) *http.Client {
+func cloudClient(t *tls.Config, over func(*http.Transport) http.RoundTripper) *http.Client {
 	if t == nil {
 		t = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
+	transport := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		TLSClientConfig:        t,
+		ForceAttemptHTTP2:      true,
+		DialContext:            (&net.Dialer{Timeout: connectTime}).DialContext,
+		TLSHandshakeTimeout:    connectTime,
+		MaxIdleConnsPerHost:    4,
+		IdleConnTimeout:        90 * time.Second,
+		ResponseHeaderTimeout:  forwardTime,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	var to http.RoundTripper = transport
+	if over != nil {
+		to = over(transport)
+	}
 	return &http.Client{
-		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			TLSClientConfig:        t,
-			ForceAttemptHTTP2:      true,
-			DialContext:            (&net.Dialer{Timeout: connectTime}).DialContext,
-			TLSHandshakeTimeout:    connectTime,
-			MaxIdleConnsPerHost:    4,
-			IdleConnTimeout:        90 * time.Second,
-			ResponseHeaderTimeout:  forwardTime,
-			MaxResponseHeaderBytes: 64 << 10,
-		},
+		Transport: to,
 		// A redirect could send the caller's token to another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

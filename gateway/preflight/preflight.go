@@ -5,16 +5,11 @@
 package preflight
 
 import (
-	"errors"
-	"fmt"
-	"maps"
-	"os"
 	"slices"
 
 	"github.com/gatehouse/gatehouse/device/update/trust"
 	"github.com/gatehouse/gatehouse/gateway/access"
 	"github.com/gatehouse/gatehouse/gateway/config"
-	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 	"github.com/gatehouse/gatehouse/gateway/upstream/links"
 )
@@ -25,7 +20,6 @@ import (
 // time mends (passes) is a warning in this list.
 func Check(cfg *config.Config) []config.Problem {
 	problems := slices.DeleteFunc(cfg.CheckFiles(), timeMends)
-	problems = config.Merge(problems, linkCertificates(cfg)...)
 	if cfg.Access.Map != "" && !config.Said(problems, cfg.Problem("access.map", "", "")) {
 		_, more := access.LoadTopicMap(string(cfg.Access.Map))
 		problems = append(problems, more...)
@@ -69,40 +63,4 @@ func Look(cfg *config.Config, loaded []config.Problem, rehearse func(*config.Con
 		}
 	}
 	return problems, warnings
-}
-
-// linkCertificates looks into the certificate files of the links: authorities, and the gateway's own pairs. A
-// file that cannot be read is CheckFiles' to say.
-func linkCertificates(cfg *config.Config) []config.Problem {
-	authorities := map[string]config.File{
-		"identity.jwks.ca": cfg.Identity.JWKS.CA, "cloud.management.ca": cfg.Cloud.Management.CA,
-		"upstream.iothub.ca": cfg.Upstream.IoTHub.CA, "upstream.mqtt.ca": cfg.Upstream.MQTT.CA, "deviceUpdate.ca": cfg.DeviceUpdate.CA,
-	}
-	var problems []config.Problem
-	for _, field := range slices.Sorted(maps.Keys(authorities)) {
-		file := authorities[field]
-		if file == "" {
-			continue
-		}
-		if _, err := tlsfile.Pool(file); err != nil && !errors.As(err, new(*os.PathError)) {
-			problems = append(problems, cfg.Problem(field, err.Error(), "name a PEM file with the authority's certificate"))
-		}
-	}
-	own := cfg.Upstream.IoTHub.GatewayDevice
-	for _, p := range []struct {
-		field string
-		pair  config.TLS
-	}{
-		{"upstream.iothub.gatewayDevice.cert", config.TLS{Cert: own.Cert, Key: own.Key}},
-		{"upstream.mqtt.cert", config.TLS{Cert: cfg.Upstream.MQTT.Cert, Key: cfg.Upstream.MQTT.Key}},
-	} {
-		if p.pair.Cert == "" || p.pair.Key == "" {
-			continue
-		}
-		if _, err := tlsfile.Pair(p.pair.Cert, p.pair.Key); err != nil && !errors.As(err, new(*os.PathError)) {
-			problems = append(problems, cfg.Problem(p.field, fmt.Sprintf("cannot be used: %v", err),
-				"name a PEM certificate chain and the key that belongs to it"))
-		}
-	}
-	return problems
 }

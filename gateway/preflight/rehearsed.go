@@ -18,8 +18,8 @@ func Rehearsed(cfg *config.Config, err error) []config.Problem {
 		return nil
 	}
 	p := passes(problemOf(cfg, err), err)
-	// What a listener shows is never the reason: build goes on without it.
-	if unseen := slices.DeleteFunc(cfg.Unseen(), isDoorFile); len(unseen) > 0 {
+	// What the daemon waits for is never the reason: build goes on without it.
+	if unseen := slices.DeleteFunc(cfg.Unseen(), isWaitedFor); len(unseen) > 0 {
 		p.Warning = true
 		p.Message = fmt.Sprintf("was not tried to the end, without %s: %s", strings.Join(unseen, ", "), p.Message)
 		p.Hint = config.AsTheService

@@ -3,7 +3,6 @@ package preflight
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/config"
@@ -12,8 +11,8 @@ import (
 )
 
 // Warnings are those of the file (config.Config.Warnings), and what the daemon starts
-// with nevertheless because time or a file mends it: certificates of listeners
-// and their client authorities, which it goes on trying, secrets that it reads before
+// with nevertheless because time or a file mends it: the files of listeners, of
+// links and of token keys, which it goes on reading, secrets that it reads before
 // each use and that are not there yet, and a clock that was never set. Health names these while it runs.
 func Warnings(cfg *config.Config) []config.Problem {
 	return append(cfg.Warnings(), passing(cfg, time.Now())...)
@@ -34,6 +33,7 @@ func passing(cfg *config.Config, now time.Time) []config.Problem {
 		list = append(list, ofCertificate(cfg, fmt.Sprintf("listeners[%d].tls.", i), cfg.Listeners[i].TLS, now, list)...)
 	}
 	list = append(list, ofCertificate(cfg, "api.tls.", cfg.API.TLS, now, list)...)
+	list = append(list, ofLinks(cfg, list)...)
 	for i := range list {
 		list[i].Warning = true
 	}
@@ -41,13 +41,7 @@ func passing(cfg *config.Config, now time.Time) []config.Problem {
 }
 
 // timeMends tells that what CheckFiles found does not keep the daemon from starting.
-func timeMends(p config.Problem) bool { return p.Warning || isDoorFile(p.Field) }
-
-// isDoorFile tells that a field names a file that a listener shows, or judges
-// clients by.
-func isDoorFile(field string) bool {
-	return strings.HasPrefix(field, "listeners[") && strings.Contains(field, "].tls.") || strings.HasPrefix(field, "api.tls.")
-}
+func timeMends(p config.Problem) bool { return p.Warning || isWaitedFor(p.Field) }
 
 // ofCertificate looks into the files of one listener, those that said does not name yet.
 func ofCertificate(cfg *config.Config, at string, t *config.TLS, now time.Time, said []config.Problem) []config.Problem {

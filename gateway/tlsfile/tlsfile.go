@@ -124,19 +124,12 @@ func (l *Live) Config() *tls.Config {
 	}
 }
 
-// Client returns an HTTPS client that trusts ca, or the system's authorities if ca is
-// empty. It follows no redirect, because the answer of another host is not the cloud's.
-func Client(ca config.File) (*http.Client, error) {
+// Client returns an HTTPS client that trusts ca as Trusting does. It follows no redirect, because the
+// answer of another host is not the cloud's.
+func Client(ca config.File) *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	t.ForceAttemptHTTP2 = true
-	if ca != "" {
-		pool, err := Pool(ca)
-		if err != nil {
-			return nil, err
-		}
-		t.TLSClientConfig.RootCAs = pool
-	}
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &http.Client{Transport: t, CheckRedirect: stay}, nil
+	return &http.Client{Transport: Trusting(ca, t), CheckRedirect: stay}
 }

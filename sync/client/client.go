@@ -45,6 +45,8 @@ type Options struct {
 	HomeTenant space.ID
 	Token      TokenSource
 	TLS        *tls.Config // nil: the system's roots
+	// Over is what requests are sent over, made of the transport that the Client has set up; nil: that itself.
+	Over func(*http.Transport) http.RoundTripper
 
 	RequestsPerSecond float64       // 0: 50, well below the server's 100
 	Timeout           time.Duration // of one request, in addition to the time for which the server is asked to wait; 0: 30 s
@@ -102,10 +104,14 @@ func New(o Options) (*Client, error) {
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
+	var over http.RoundTripper = transport
+	if o.Over != nil {
+		over = o.Over(transport)
+	}
 	return &Client{
 		o: o, url: u, idle: transport.CloseIdleConnections,
 		http: &http.Client{
-			Transport: transport,
+			Transport: over,
 			// A redirect could send the credential to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},

@@ -40,6 +40,13 @@ func SessionOverflow[S fmt.Stringer](t *health.Tracker, sessions []S) {
 			"or after sessions.maxExpiry; gatehousectl sessions shows what each lost")
 }
 
+// UpstreamFiles says why no connection upstream can be made yet.
+func UpstreamFiles(t *health.Tracker, err error) {
+	t.Set(err != nil, "upstream-files", health.Degraded, fmt.Sprint("the link upstream waits for its files: ", err),
+		"put the file there: it is read again every few seconds, and messages are kept meanwhile; "+
+			"what systemd hands over (LoadCredential=) is copied at a start only: systemctl restart gatehoused")
+}
+
 // Parked names what upstream does not take.
 func Parked(t *health.Tracker, parked int, dropped uint64, paused bool) {
 	t.Set(parked > 0, "outbox-parked", health.Degraded,

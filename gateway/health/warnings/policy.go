@@ -60,8 +60,14 @@ func CloudSync(t *health.Tracker, raised bool, code, detail string) {
 		"gatehousectl sync tries at once and says what fails")
 }
 
-// TokenKeys says why the key set for tokens cannot be read.
-func TokenKeys(t *health.Tracker, err error) {
+// TokenKeys says why the key set for tokens cannot be read from its file, or fetched.
+func TokenKeys(t *health.Tracker, file bool, err error) {
+	if file {
+		t.Set(err != nil, "token-keys", health.Failing,
+			fmt.Sprint("tokens are refused until the file of their keys can be read: ", err),
+			"put a JSON Web Key Set there (identity.jwks.file): it is read again every few seconds")
+		return
+	}
 	t.Set(err != nil, "token-keys", health.Degraded,
 		fmt.Sprint("the key set for tokens cannot be fetched: ", err),
 		"see that identity.jwks.url can be reached; the stored set goes on being used")

@@ -50,6 +50,7 @@ type Keyring struct {
 	o       Options
 	current []byte // the set as text; touched by New and Run only
 	keys    atomic.Pointer[jwt.Keys]
+	waits   atomic.Bool // for the file of the set
 }
 
 var errNoKeys = errors.New("the key set holds no usable key")
@@ -58,20 +59,20 @@ const (
 	keySetName    = "jwks"
 	refreshKeys   = time.Hour
 	retryKeys     = 30 * time.Second
+	readAgain     = 2 * time.Second // to look at a file costs nothing
 	maxKeySetSize = 1 << 20
 )
 
-// New reads the set from its file, or else the one that was stored last. A file
-// that cannot be used is an error; a stored set that cannot is only logged.
+// New reads the set from its file, or else the one that was stored last. A file that cannot be used is
+// reported, and Run goes on reading it until it can: no token is believed meanwhile. A stored set that
+// cannot be used is only logged.
 func New(o Options) (*Keyring, error) {
 	k := &Keyring{o: o}
 	k.keys.Store(&jwt.Keys{})
 	if o.Source.File != "" {
-		text, err := os.ReadFile(string(o.Source.File))
-		if err != nil {
-			return nil, err
-		}
-		return k, k.use(text)
+		k.waits.Store(true)
+		k.readFile()
+		return k, nil
 	}
 	text, err := o.Bucket.Get(keySetName)
 	if errors.Is(err, o.Absent) {
@@ -101,7 +102,27 @@ func ReadFile(file config.File) (jwt.Keys, error) {
 
 // Use puts a set in force that ReadFile has read. Whoever calls it looks at
 // live principals again; Changed is not called.
-func (k *Keyring) Use(set jwt.Keys) { k.keys.Store(&set) }
+func (k *Keyring) Use(set jwt.Keys) {
+	k.keys.Store(&set)
+	if k.waits.Swap(false) {
+		k.o.Report(nil)
+	}
+}
+
+// Waits tells that the file of the set could not be used yet.
+func (k *Keyring) Waits() bool { return k.waits.Load() }
+
+// readFile reads the set from its file, and reports it.
+func (k *Keyring) readFile() {
+	text, err := os.ReadFile(string(k.o.Source.File))
+	if err == nil {
+		err = k.use(text)
+	}
+	if err == nil {
+		k.waits.Store(false)
+	}
+	k.o.Report(err)
+}
 
 // Keys is the set of the moment.
 func (k *Keyring) Keys() jwt.Keys { return *k.keys.Load() }
@@ -125,9 +146,19 @@ func (k *Keyring) use(text []byte) error {
 	return nil
 }
 
-// Run fetches the set again and again; without a URL it only waits.
+// Run fetches the set again and again. Without a URL it reads the file until it can be used, and then only waits.
 func (k *Keyring) Run(ctx context.Context) error {
 	defer k.o.Client.CloseIdleConnections()
+	for k.waits.Load() {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(readAgain):
+			if k.waits.Load() { // a reload may have read another file
+				k.readFile()
+			}
+		}
+	}
 	for {
 		wait := refreshKeys
 		if k.o.Source.URL == "" {

@@ -91,6 +91,10 @@ type Options struct {
 	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	TLS     *tls.Config // nil: the system's roots
 	Gateway Gateway
+	// Files gives TLS, and Key and Certificate of Gateway, anew before each connection, from files that
+	// may be renewed, or absent for a while: with an error no connection is made, and Files is asked
+	// again after a moment. Nil: TLS and Gateway are used.
+	Files func() (*tls.Config, Gateway, error)
 	// Keys yields the symmetric key of a downstream device, if the gateway has one. Quick; asked before each connection.
 	Keys func(device string) ([]byte, bool)
 	// Sign issues a SAS token.
@@ -123,7 +127,7 @@ func New(o Options) (*Hub, error) {
 		return nil, errors.New("upstream hub: the host name is missing")
 	case o.Gateway.Device == "":
 		return nil, errors.New("upstream hub: the gateway's own device id is missing; devices without a key here ride on it")
-	case len(o.Gateway.Key) == 0 && o.Gateway.Certificate == nil:
+	case o.Files == nil && len(o.Gateway.Key) == 0 && o.Gateway.Certificate == nil:
 		return nil, errors.New("upstream hub: the gateway's own device has neither key nor certificate")
 	case o.Sign == nil:
 		return nil, errors.New("upstream hub: no signer for tokens")

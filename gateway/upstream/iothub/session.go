@@ -129,10 +129,13 @@ func (s *Session) run(ctx context.Context) {
 			continue // renewed
 		}
 		s.mu.Lock()
+		same := s.last == err.Error()
 		s.last = err.Error()
 		s.mu.Unlock()
-		s.hub.opt.Log.Warn("the hub session is down", "device", s.device, "err", err)
-		back.Wait(ctx)
+		if !same || !errors.As(err, new(*upstream.Unready)) { // files are looked at every few seconds
+			s.hub.opt.Log.Warn("the hub session is down", "device", s.device, "err", err)
+		}
+		upstream.Pause(ctx, &back, err)
 	}
 }
 
@@ -142,8 +145,15 @@ func (s *Session) connect(ctx context.Context) (*mqttconn.Conn, time.Time, error
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	expires := h.opt.Now().Add(h.opt.TokenLife)
+	given, gw := h.opt.TLS, h.opt.Gateway
+	if h.opt.Files != nil {
+		var err error
+		if given, gw, err = h.opt.Files(); err != nil {
+			return nil, expires, &upstream.Unready{Err: err}
+		}
+	}
 	password, cert := "", (*tls.Certificate)(nil)
-	switch gw := &h.opt.Gateway; {
+	switch {
 	case s.device != gw.Device:
 		key, ok := h.opt.Keys(s.device)
 		if !ok {
@@ -156,7 +166,7 @@ func (s *Session) connect(ctx context.Context) (*mqttconn.Conn, time.Time, error
 		password = h.opt.Sign(h.opt.Host, s.device, gw.Key, expires)
 	}
 	conn, err := mqttconn.Connect(ctx, mqttconn.Options{
-		Dial:     func(ctx context.Context) (net.Conn, error) { return h.dial(ctx, cert) },
+		Dial:     func(ctx context.Context) (net.Conn, error) { return h.dial(ctx, given, cert) },
 		ClientID: s.device, Username: h.opt.Host + "/" + s.device + "/?api-version=" + apiVersion, Password: password,
 		KeepAlive: h.opt.KeepAlive, MaxPacket: h.opt.MaxPacket, OnMessage: s.arrived,
 	})
@@ -196,14 +206,14 @@ func (s *Session) connect(ctx context.Context) (*mqttconn.Conn, time.Time, error
 	return conn, expires, nil
 }
 
-func (h *Hub) dial(ctx context.Context, cert *tls.Certificate) (net.Conn, error) {
+func (h *Hub) dial(ctx context.Context, given *tls.Config, cert *tls.Certificate) (net.Conn, error) {
 	c, err := h.opt.Dial(ctx, "tcp", h.opt.Address)
 	if err != nil {
 		return nil, err
 	}
 	cfg := &tls.Config{}
-	if h.opt.TLS != nil {
-		cfg = h.opt.TLS.Clone()
+	if given != nil {
+		cfg = given.Clone()
 	}
 	cfg.ServerName = h.opt.Host // the certificate must be the hub's, wherever the connection leads
 	cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)

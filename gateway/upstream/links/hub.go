@@ -15,37 +15,61 @@ import (
 )
 
 // HubAddress is where the IoT Hub of upstream.mode iothub is, and how the gateway proves itself there.
-func HubAddress(cfg *config.Config) (iothub.Options, error) {
+// report is told before each connection whether the files of that can be used; without them there is
+// none, and the link waits.
+func HubAddress(cfg *config.Config, report func(error)) iothub.Options {
 	c := cfg.Upstream.IoTHub
-	host := cmp.Or(c.Host, cfg.Instance.Hub.Host)
 	o := iothub.Options{
-		Host:      host,
+		Host:      cmp.Or(c.Host, cfg.Instance.Hub.Host),
 		Address:   c.Address,
 		KeepAlive: c.KeepAlive,
-		TLS:       &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host},
 		Gateway:   iothub.Gateway{Device: c.GatewayDevice.ID},
 	}
+	o.Files = func() (*tls.Config, iothub.Gateway, error) {
+		t, own, err := hubFiles(&c, o.Host)
+		report(err)
+		return t, own, err
+	}
+	return o
+}
+
+// hubFiles is the TLS of the link, and the gateway's own device, by what their files hold now.
+func hubFiles(c *config.UpstreamHub, host string) (*tls.Config, iothub.Gateway, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+	own := iothub.Gateway{Device: c.GatewayDevice.ID}
 	if c.CA != "" {
 		pool, err := tlsfile.Pool(c.CA)
 		if err != nil {
-			return o, fmt.Errorf("upstream.iothub.ca: %w", err)
+			return nil, own, fmt.Errorf("upstream.iothub.ca: %w", err)
 		}
-		o.TLS.RootCAs = pool
+		t.RootCAs = pool
 	}
 	if c.GatewayDevice.SASKey != "" {
 		key, err := readBase64(c.GatewayDevice.SASKey)
 		if err != nil {
-			return o, fmt.Errorf("upstream.iothub.gatewayDevice.sasKey: %w", err)
+			return nil, own, fmt.Errorf("upstream.iothub.gatewayDevice.sasKey: %w", err)
 		}
-		o.Gateway.Key = key
+		own.Key = key
 	} else if c.GatewayDevice.Cert != "" {
 		pair, err := tlsfile.Pair(c.GatewayDevice.Cert, c.GatewayDevice.Key)
 		if err != nil {
-			return o, fmt.Errorf("upstream.iothub.gatewayDevice: %w", err)
+			return nil, own, fmt.Errorf("upstream.iothub.gatewayDevice.cert: %w", err)
 		}
-		o.Gateway.Certificate = &pair
+		own.Certificate = &pair
 	}
-	return o, nil
+	return t, own, nil
+}
+
+// Files is why the files of the configured link cannot be used now; it begins with the field. Nil if they can.
+func Files(cfg *config.Config) error {
+	var err error
+	switch m := &cfg.Upstream.MQTT; {
+	case cfg.Upstream.Mode == config.UpstreamIoTHub:
+		_, _, err = hubFiles(&cfg.Upstream.IoTHub, "")
+	case cfg.Upstream.Mode == config.UpstreamMQTT && secure(m.URL):
+		_, err = mqttFiles(m)
+	}
+	return err
 }
 
 func readBase64(f config.SecretFile) ([]byte, error) {

@@ -19,29 +19,20 @@ type MQTT struct {
 }
 
 // NewMQTT makes the link of upstream.mode mqtt. Of o, what does not come from the configuration is
-// given: Principal, Receive and Log.
-func NewMQTT(cfg *config.Config, o mqttbroker.Options) (*MQTT, error) {
+// given: Principal, Receive and Log. report is told before each connection whether the files of TLS can
+// be used; without them there is none, and the link waits.
+func NewMQTT(cfg *config.Config, o mqttbroker.Options, report func(error)) (*MQTT, error) {
 	c := cfg.Upstream.MQTT
 	o.URL, o.ClientID, o.Username, o.KeepAlive, o.Bridge = c.URL, c.ClientID, c.Username, c.KeepAlive, c.Bridge
 	o.Routes, o.Down = Routes(cfg), downRules(c.Topics.Down)
 	if c.Password != "" {
 		o.Password = func() (string, error) { b, err := c.Password.Read(); return string(b), err }
 	}
-	if strings.HasPrefix(c.URL, "mqtts://") || strings.HasPrefix(c.URL, "wss://") {
-		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-		if c.CA != "" {
-			pool, err := tlsfile.Pool(c.CA)
-			if err != nil {
-				return nil, fmt.Errorf("upstream.mqtt.ca: %w", err)
-			}
-			o.TLS.RootCAs = pool
-		}
-		if c.Cert != "" {
-			pair, err := tlsfile.Pair(c.Cert, c.Key)
-			if err != nil {
-				return nil, fmt.Errorf("upstream.mqtt: %w", err)
-			}
-			o.TLS.Certificates = []tls.Certificate{pair}
+	if secure(c.URL) {
+		o.Files = func() (*tls.Config, error) {
+			t, err := mqttFiles(&c)
+			report(err)
+			return t, err
 		}
 	}
 	link, err := mqttbroker.New(o)
@@ -49,6 +40,30 @@ func NewMQTT(cfg *config.Config, o mqttbroker.Options) (*MQTT, error) {
 		return nil, err
 	}
 	return &MQTT{Link: link, target: shownURL(c.URL)}, nil
+}
+
+func secure(url string) bool {
+	return strings.HasPrefix(url, "mqtts://") || strings.HasPrefix(url, "wss://")
+}
+
+// mqttFiles is the TLS of the link by what its files hold now.
+func mqttFiles(c *config.UpstreamMqtt) (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CA != "" {
+		pool, err := tlsfile.Pool(c.CA)
+		if err != nil {
+			return nil, fmt.Errorf("upstream.mqtt.ca: %w", err)
+		}
+		t.RootCAs = pool
+	}
+	if c.Cert != "" {
+		pair, err := tlsfile.Pair(c.Cert, c.Key)
+		if err != nil {
+			return nil, fmt.Errorf("upstream.mqtt.cert: %w", err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
 }
 
 // Status is "connected" or "connecting", with the last failure, where the link leads, and since when it is so.

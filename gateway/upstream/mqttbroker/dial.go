@@ -68,7 +68,7 @@ func (l *Link) dial(ctx context.Context) (net.Conn, error) {
 	if err != nil || !l.at.secure {
 		return c, err
 	}
-	t := tls.Client(c, l.opt.TLS)
+	t := tls.Client(c, l.tls)
 	if err := t.HandshakeContext(ctx); err != nil {
 		_ = c.Close()
 		return nil, err
@@ -90,7 +90,7 @@ func (l *Link) open(ctx context.Context) (net.Conn, error) {
 func (l *Link) dialWeb(ctx context.Context) (net.Conn, error) {
 	transport := &http.Transport{
 		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return l.open(ctx) },
-		TLSClientConfig:        l.opt.TLS,
+		TLSClientConfig:        l.tls,
 		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: 64 << 10,
 	}

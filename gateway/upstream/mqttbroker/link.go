@@ -47,6 +47,9 @@ type Options struct {
 	// Password is asked before each connection, so that it can be renewed. Nil: none.
 	Password func() (string, error)
 	TLS      *tls.Config // for mqtts and wss; nil: the system's roots and the URL's host
+	// Files gives TLS anew before each connection, from files that may be renewed, or absent for a while:
+	// with an error no connection is made, and Files is asked again after a moment. Nil: TLS is used.
+	Files func() (*tls.Config, error)
 	// KeepAlive is the interval of MQTT's keep-alive; 0: 30 s.
 	KeepAlive time.Duration
 	// Dial opens the TCP connection. Nil: net.Dialer.
@@ -88,6 +91,7 @@ type Status struct {
 type Link struct {
 	opt Options
 	at  endpoint
+	tls *tls.Config // of the connection that is made; set by connect, before it dials
 
 	mu     sync.Mutex
 	conn   *mqttconn.Conn // guarded by mu; nil while down
@@ -120,9 +124,6 @@ func New(o Options) (*Link, error) {
 	if err := checkTopics(o); err != nil {
 		return nil, err
 	}
-	if at.secure {
-		o.TLS = at.tls(o.TLS)
-	}
 	l := &Link{opt: o, at: at, change: make(chan struct{}), probe: make(chan string, 4)}
 	l.status.Ignored = map[string]uint64{}
 	return l, nil
@@ -143,11 +144,10 @@ func (l *Link) Run(ctx context.Context) error {
 		if ctx.Err() != nil || err == nil {
 			break
 		}
-		l.mu.Lock()
-		l.status.LastError = err.Error()
-		l.mu.Unlock()
-		l.opt.Log.Warn("the link upstream is down", "address", l.at.address, "err", err)
-		back.Wait(ctx)
+		if l.failed(err) {
+			l.opt.Log.Warn("the link upstream is down", "address", l.at.address, "err", err)
+		}
+		upstream.Pause(ctx, &back, err)
 	}
 	return nil //nolint:nilerr // the end of ctx is how Run ends
 }
@@ -155,6 +155,9 @@ func (l *Link) Run(ctx context.Context) error {
 func (l *Link) connect(ctx context.Context) (*mqttconn.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	if err := l.ready(); err != nil {
+		return nil, err
+	}
 	password := ""
 	if l.opt.Password != nil {
 		var err error
@@ -183,6 +186,32 @@ func (l *Link) connect(ctx context.Context) (*mqttconn.Conn, error) {
 		return nil, err
 	}
 	return conn, nil
+}
+
+// ready reads what TLS needs.
+func (l *Link) ready() error {
+	if !l.at.secure {
+		return nil
+	}
+	given := l.opt.TLS
+	if l.opt.Files != nil {
+		var err error
+		if given, err = l.opt.Files(); err != nil {
+			return &upstream.Unready{Err: err}
+		}
+	}
+	l.tls = l.at.tls(given)
+	return nil
+}
+
+// failed notes why there is no connection. It tells whether that is worth a line in the log: files that
+// cannot be used are looked at every few seconds.
+func (l *Link) failed(err error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	same := l.status.LastError == err.Error()
+	l.status.LastError = err.Error()
+	return !same || !errors.As(err, new(*upstream.Unready))
 }
 
 // prove probes a new connection and then subscribes. The probe comes first: until it
