@@ -8,8 +8,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// judges keeps the opened Rights of publishers whose messages are decided again.
-// Rights answer by the present policy each time, so no decision is kept with them.
+// judges caches the Rights values of publishers whose messages are decided again. Rights
+// answer by the policy in force at each call, so the cache keeps no decision.
 type judges struct {
 	access session.Access
 	mu     sync.Mutex // guards known
@@ -32,10 +32,10 @@ func (j *judges) of(p *principal.Principal) session.Rights {
 	return r
 }
 
-// Judge tells whether the publisher of a message that waits or is retained may
-// publish it now, with the identity set that the publisher had then. The gateway
-// itself may publish everything. A republished message is decided by its original
-// topic (docs/spec/semantics.md 3.9).
+// Judge reports whether the publisher of a queued or retained message may publish it
+// now. The publisher's identities are those that it had when it published the message. The
+// gateway itself may publish everything. A republished message is decided by its
+// original topic (docs/spec/semantics.md 3.9).
 func (p *Plane) Judge(m *message.Message) bool {
 	if m.Publisher == nil {
 		return false
@@ -50,5 +50,5 @@ func (p *Plane) Judge(m *message.Message) bool {
 	return p.judges.of(m.Publisher).Publish(name, m).Allowed
 }
 
-// Rights are those of a publisher that has no session: an upstream link.
+// Rights returns the rights of a publisher that has no session, such as an upstream link.
 func (p *Plane) Rights(who *principal.Principal) session.Rights { return p.judges.of(who) }

@@ -1,19 +1,21 @@
-// Package plane is the message plane: it finds who gets a message, takes it
-// to their sessions, and keeps retained messages.
+// Package plane is the message plane: it finds the sessions that receive a
+// message, delivers it to them, and keeps retained messages.
 //
 // Concurrency. The subscription index and the retained store are immutable
-// trees behind atomic pointers: publishers read them without a lock, changes
-// are serialised. Publish runs on the publisher's own goroutine, which is the
-// back-pressure: it may wait for a slow receiver, for Stall in all per stall
-// of that receiver, and never longer.
+// trees behind atomic pointers. Publishers read them without a lock; changes
+// are serialised. Publish runs on the publisher's own goroutine and may wait there
+// for slow receivers, which slows the publisher down: for output buffers at most
+// Config.Stall, for all its receivers together, and besides for receivers that read
+// more slowly than it publishes (session.Session.Await).
 //
 // Ordering. What one goroutine publishes reaches each receiver in that order. A
 // retained message never reaches a subscriber after the message that replaced it:
 // retained.mu, which is taken before a Session.mu, is held while it is delivered.
 //
-// Durability. A publisher's Ack is done when the outbox has it, when every
-// persistent session that gets it with QoS 1 or 2 has it, and when it is
-// stored as retained. It never depends on a receiver whose queue is full.
+// Durability. A publish is acknowledged (session.Ack) when the outbox has stored it,
+// when it is stored for every persistent session that receives it with QoS 1 or 2, and
+// when it is stored as retained, if it is to be. The acknowledgement never depends on a
+// receiver whose queue is full.
 package plane
 
 import (
@@ -42,7 +44,7 @@ type Config struct {
 	MaxRetained      int
 	MaxRetainedBytes int64
 	Stall            time.Duration       // how long one publish may wait, for all its receivers together
-	Drop             func(reason string) // counts a message, or a delivery, that was not made
+	Drop             func(reason string) // counts a message or a delivery that is dropped
 	Denied           func()              // counts a delivery that was denied
 	Delivered        func()
 }
@@ -73,16 +75,17 @@ type filterNode struct {
 	shares []*share
 }
 
-// share is one group of a shared subscription. It is immutable but for the turn:
-// which member is next.
+// share is one group of a shared subscription. It is immutable except for turn, which says
+// which member receives the next message.
 type share struct {
 	group   string
 	members []*session.Sub
 	turn    *atomic.Uint32
 }
 
-// Add puts a subscription into the index, in place of old if that is not nil.
-// Private subscriptions never enter it: only Send reaches them.
+// Add puts a subscription into the index, in place of old if that is not nil. Private
+// subscriptions must not be added, because only messages of the gateway itself (Send) may
+// reach them.
 func (p *Plane) Add(sub, old *session.Sub) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

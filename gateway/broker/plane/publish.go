@@ -12,25 +12,25 @@ import (
 
 // Source is where a message comes from.
 type Source struct {
-	Session *session.Session // nil: the gateway itself, an upstream link
-	// Pause, if set, runs before the goroutine waits, so that what it holds
-	// back (its own corked output) does not wait with it.
+	Session *session.Session // the publisher's; nil: the gateway itself, or an upstream link
+	// Pause, if set, is called before the goroutine waits. It flushes the output that the
+	// goroutine has corked, so that this does not wait as well.
 	Pause func()
-	// MayDefer tells that Publish may return without having done anything, when it would
-	// have to wait for a receiver.
+	// MayDefer allows Publish to return without having done anything, if it would otherwise
+	// wait for a receiver.
 	MayDefer bool
 	// Gone is closed when the connection that the message came on ends.
 	Gone <-chan struct{}
-	// Receiver tells that the message is refused unless somebody receives it: its
-	// sender keeps it until then.
+	// Receiver asks Publish to refuse the message if nobody receives it, because the
+	// sender then keeps it and tries again.
 	Receiver bool
-	// Gen is session.Store.Now as it was before the publish was decided.
+	// Gen is what session.Store.Now returned before the right to publish was decided.
 	Gen uint64
 }
 
 // target is one receiver of a publish.
 type target struct {
-	s *session.Session // nil: it may not have the message, or its queue is full
+	s *session.Session // nil: it does not get the message, because of its rights or its full queue
 	d session.Delivery
 }
 
@@ -43,14 +43,14 @@ type pick struct {
 	spent bool // no member may lose a delivery for the message any more
 }
 
-// work is one publish while it is being made.
+// work is the state of one call of Publish.
 type work struct {
 	src     Source
 	nodes   []*filterNode
 	targets []target
 	picks   []pick
-	// patience is how long the publisher may still wait, for all receivers
-	// together: many that do not read hold it up no longer than one does (B20).
+	// patience is how long the publisher may still wait. It counts for all receivers
+	// together, so that many that do not read hold it up no longer than one (B20).
 	patience time.Duration
 	// waited is how long it has waited for queues that were nearly full.
 	waited time.Duration
@@ -58,12 +58,13 @@ type work struct {
 
 var works = sync.Pool{New: func() any { return new(work) }}
 
-// Publish delivers m, which its publisher may publish, to everybody who may receive
-// it now, and stores it if it is to be retained and there is capacity. A code other than
-// success is only given for Source.Receiver: then nobody has got it. ack, which may be
-// nil, waits for what must be durable. A receiver that is full loses a delivery by its
-// own policy (session.Session.Admit), and nobody else learns of it.
-// deferred: nothing has been done, because a receiver holds the publisher up (Source.MayDefer).
+// Publish delivers m to every session that may receive it now, and stores it if it is to be
+// retained and the retained store has capacity. The caller has decided that its publisher may
+// publish it. A code other than success is returned only if Source.Receiver is set, and means
+// that nobody has received m. ack, which may be nil, then also waits until m is stored where it
+// must be. A receiver whose queue is full loses a delivery by its own policy
+// (session.Session.Admit); the publisher does not learn of it. deferred means that nothing has
+// been done, because a receiver would hold the publisher up (Source.MayDefer).
 func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code byte, deferred bool) {
 	w := works.Get().(*work)
 	defer w.give()
@@ -80,7 +81,7 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 		return 0, true
 	}
 	if m.QoS > 0 && !p.reserve(w, m) && src.Receiver && !m.Retain {
-		return message.QuotaExceeded, false // its sender keeps it, and tries again
+		return message.QuotaExceeded, false // the sender keeps m and tries again
 	}
 	if m.Retain {
 		p.retain(m, ack, func() {
@@ -101,7 +102,7 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 	return message.Success, false
 }
 
-// slowed tells whether a receiver would hold the publisher up.
+// slowed reports whether a receiver would hold the publisher up.
 func (w *work) slowed() bool {
 	for i := range w.targets {
 		if t := &w.targets[i]; t.d.QoS > 0 && t.s.Slows(w.src.Session) {
@@ -111,11 +112,12 @@ func (w *work) slowed() bool {
 	return false
 }
 
-// maxNoted bounds Sub.Live; beyond it a message may come twice, live and as retained.
+// maxNoted is the largest length of Sub.Live. A message that is not noted any more may reach its
+// subscriber twice, live and as retained.
 const maxNoted = 64
 
-// note tells the subscriptions for which Replay has not looked yet that m, which is
-// being stored as retained, comes to them live; p.kept.mu is held.
+// note adds m, which is being stored as retained, to Sub.Live of those receivers for which
+// Replay has not looked yet, so that Replay does not deliver it a second time. p.kept.mu is held.
 func (w *work) note(m *message.Message) {
 	for i := range w.targets {
 		if sub := w.targets[i].d.Sub; !sub.Asked && w.targets[i].s != nil && len(sub.Live) < maxNoted {
@@ -124,11 +126,10 @@ func (w *work) note(m *message.Message) {
 	}
 }
 
-// late adds the subscriptions that entered the index after Publish had found its
-// receivers, and for which Replay looked before m was stored: they would get m
-// neither live nor as retained. A subscription for which Replay has not looked yet
-// will find m there. A receiver without quota misses m, as it would in Replay.
-// p.kept.mu is held.
+// late adds receivers whose subscriptions entered the index after Publish had searched it, and for
+// which Replay looked before m was stored. Without late they would get m neither live nor as
+// retained. A subscription for which Replay has not looked yet finds m in the retained store. A
+// receiver whose queue is full misses m, as it would in Replay. p.kept.mu is held.
 func (p *Plane) late(w *work, m *message.Message) {
 	found := map[*session.Session]bool{}
 	for i := range w.targets {
@@ -159,8 +160,8 @@ func (w *work) give() {
 	works.Put(w)
 }
 
-// collect merges what matched into one delivery for each session: the highest
-// QoS granted and every subscription identifier (OASIS MQTT 5.0, 3.3.4).
+// collect merges the matching subscriptions of a session into one delivery, with the highest
+// granted QoS and all subscription identifiers (OASIS MQTT 5.0, 3.3.4).
 func (w *work) collect(m *message.Message) {
 	var at map[*session.Session]int
 	if len(w.nodes) > 1 {
@@ -206,8 +207,8 @@ func (src Source) to(sub *session.Sub, m *message.Message) session.Delivery {
 	return d
 }
 
-// reserve takes quota in every receiver's queue, and in that of one member of each
-// share. A receiver for which there is none is left out; false if that leaves nobody.
+// reserve takes quota in the queue of every receiver, and of one member of each share. A
+// receiver whose queue has none is left out. reserve returns false if no receiver is left.
 func (p *Plane) reserve(w *work, m *message.Message) (any bool) {
 	for i := range w.targets {
 		t := &w.targets[i]
@@ -223,9 +224,9 @@ func (p *Plane) reserve(w *work, m *message.Message) (any bool) {
 	return any
 }
 
-// pick chooses the member of a share that gets m and takes quota in its queue. A full
-// one is passed over while another has capacity; if all are full, forced chooses. If no
-// member may have m, none is chosen.
+// pick chooses the member of a share that gets m, and takes quota in its queue. A member whose
+// queue is full is passed over while another one has capacity. If all are full, forced chooses. If
+// no member may receive m, none is chosen.
 func (p *Plane) pick(w *work, k *pick, m *message.Message) {
 	for sub, offline := range k.members() {
 		d := w.src.to(sub, m)
@@ -240,10 +241,10 @@ func (p *Plane) pick(w *work, k *pick, m *message.Message) {
 	p.forced(w, k, m)
 }
 
-// forced lets the first member that may have m lose a delivery for it by its policy,
-// and chooses it; false if it is full even so. It asks one member, once for each
-// message: by drop-newest each one asked would count m as lost, and by disconnect each
-// would end.
+// forced makes the first member that may receive m lose a delivery by its overflow policy, so that
+// m fits, and chooses this member. It returns false if m does not fit even then. It asks only one
+// member, and only once for each message: by drop-newest every member asked would count m as lost,
+// and by disconnect every one would lose its session.
 func (p *Plane) forced(w *work, k *pick, m *message.Message) bool {
 	if k.spent {
 		return false
@@ -263,7 +264,7 @@ func (p *Plane) forced(w *work, k *pick, m *message.Message) bool {
 	return false
 }
 
-// members yields the connected members, beginning with the one whose turn it is, and
+// members yields the connected members of the share, beginning with the one whose turn it is, and
 // then the offline ones.
 func (k *pick) members() iter.Seq2[*session.Sub, bool] {
 	return func(yield func(sub *session.Sub, offline bool) bool) {
@@ -281,8 +282,9 @@ func (k *pick) members() iter.Seq2[*session.Sub, bool] {
 	}
 }
 
-// reserveIn takes quota in the queue of s. If s reads and falls behind, it first
-// holds the publisher up for a while. must tells it to give something up by its policy.
+// reserveIn takes quota in the queue of s. If the client of s reads, but slower than messages
+// arrive, it first holds the publisher up for a while. With must, s gives up a delivery by its
+// overflow policy if its queue is still full.
 func (p *Plane) reserveIn(w *work, s *session.Session, m *message.Message, must bool) bool {
 	if out, crowded := s.Crowded(); crowded {
 		w.wait(out)
@@ -301,7 +303,8 @@ func (p *Plane) reserveIn(w *work, s *session.Session, m *message.Message, must 
 	return s.Reserve(m) || s.Expire(time.Now()) && s.Reserve(m)
 }
 
-// wait waits for capacity in an output buffer, within w.patience; false if there is none.
+// wait waits for capacity in an output buffer, for w.patience at most. It returns false if there
+// is none by then.
 func (w *work) wait(out *outbuf.Buffer) bool {
 	if out == nil || out.HasCapacity() {
 		return out != nil
@@ -317,8 +320,8 @@ func (w *work) wait(out *outbuf.Buffer) bool {
 
 func (p *Plane) deliver(w *work, s *session.Session, d session.Delivery, ack *session.Ack) session.Outcome {
 	o := s.Deliver(d, ack)
-	// Full is of QoS 0 only. More than once, because other publishers may take the
-	// capacity that becomes free.
+	// Only a delivery of QoS 0 has the outcome Full. It is tried again, because other
+	// publishers may take the capacity that becomes free.
 	for o == session.Full && w.wait(s.Buffer()) {
 		o = s.Deliver(d, ack)
 	}
@@ -339,21 +342,21 @@ func (p *Plane) counted(o session.Outcome) session.Outcome {
 	return o
 }
 
-// Redeliver gives a message of a shared subscription, whose member has gone
-// without acknowledging it, to another one of the group.
+// Redeliver delivers a message of a shared subscription to another member of the group, after the
+// session of the member that had it ended without acknowledging it.
 func (p *Plane) Redeliver(gone *session.Sub, m *message.Message) {
 	if !m.Expires.IsZero() && !time.Now().Before(m.Expires) {
 		p.c.Drop("expired")
 		return
 	}
-	w := &work{} // without patience it waits for nobody; without Gen the publisher is decided again
+	w := &work{} // patience is zero, so it does not wait; Gen is zero, so the publisher's right is decided again
 	if n, ok := p.index.Load().Get(gone.Inner); ok {
 		for _, g := range n.shares {
 			if g.group != gone.Group {
 				continue
 			}
-			// Nobody loses anything for what another one left: by disconnect its end
-			// would leave more, and end the next one.
+			// No member loses a delivery for one that another member left. By disconnect
+			// its session would end, leave more messages, and so end the next one.
 			k := pick{g: g, turn: int(g.turn.Add(1)), spent: true}
 			p.pick(w, &k, m)
 			p.deliverShared(w, &k, m, nil)
@@ -363,9 +366,9 @@ func (p *Plane) Redeliver(gone *session.Sub, m *message.Message) {
 	p.c.Drop("no-member-of-share")
 }
 
-// deliverShared delivers m to the member that was picked. If none was, or that one
-// cannot have m any more, it goes to another member that may receive it now: a
-// connected one first, and one with capacity before one that loses a delivery for it (forced).
+// deliverShared delivers m to the member that was picked. If none was, or this member can no
+// longer receive m, it goes to another member that may receive it now: connected members come
+// first, and one with capacity before one that loses a delivery for it (forced).
 func (p *Plane) deliverShared(w *work, k *pick, m *message.Message, ack *session.Ack) {
 	if k.s != nil && p.deliver(w, k.s, k.d, ack) == session.Delivered {
 		return

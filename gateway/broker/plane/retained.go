@@ -13,18 +13,18 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// retained holds the retained messages, one for each topic: in memory, where they
-// are read, and in the vault, where they survive a restart.
+// retained holds the retained messages, one for each topic. They are read from memory. The vault
+// has a copy, which survives a restart.
 type retained struct {
-	// mu serialises changes: whoever changes index holds it for writing. Whoever
-	// delivers a retained message holds it for reading, so that the message
-	// cannot be replaced while it is delivered. It is taken before Session.mu.
+	// mu is locked for writing while index is changed. It is locked for reading
+	// while a retained message is delivered, so that the message cannot be replaced
+	// meanwhile. It is taken before Session.mu.
 	mu      sync.RWMutex
 	index   atomic.Pointer[tree.Tree[*message.Message]] // read without mu
 	count   atomic.Int64                                // messages in index; changed with mu held
 	bytes   atomic.Int64                                // their size; changed with mu held
-	by      map[string]portion                          // guarded by mu: each publisher's part, by principal key
-	soonest time.Time                                   // guarded by mu: the first expiry; zero if nothing expires
+	by      map[string]portion                          // what each publisher takes up, by principal key; guarded by mu
+	soonest time.Time                                   // the first expiry; zero if nothing expires; guarded by mu
 }
 
 // portion is how much of the store something takes up.
@@ -40,19 +40,18 @@ func (a portion) minus(m *message.Message) portion {
 
 func retainedSize(m *message.Message) int64 { return m.Size() + 256 }
 
-// crowdsOut tells whether a publisher whose portion grows from own to grown would
-// then have more than a quarter of the limit (most) while the store as a whole
-// (total) is more than half full. A portion that does not grow never crowds out:
-// a publisher can always replace its own values.
+// crowdsOut reports whether a publisher, whose portion grows from own to grown, would have more
+// than a quarter of the limit (most) while the whole store (total) is more than half full. It is
+// false for a portion that does not grow, so that a publisher can always replace its own
+// retained messages.
 func crowdsOut(own, grown, total, most int64) bool {
 	return grown > own && grown > most/4 && total > most/2
 }
 
-// put stores m in place of what its topic has, or removes that if m has an empty
-// payload (OASIS MQTT 5.0, 3.3.1.3). It returns "", or the reason why there is no
-// capacity for m; fair applies crowdsOut as well. If something changed, put calls then
-// with r.mu held, so that the vault is told of changes in the order in which they
-// were made.
+// put stores m in place of the retained message of its topic. If m has an empty payload, it removes
+// that message (OASIS MQTT 5.0, 3.3.1.3). It returns "" or, if there is no capacity for m, the
+// reason. With fair, crowdsOut is such a reason. If something changed, put calls then with
+// r.mu held, so that the vault gets the changes in the order in which they were made.
 func (r *retained) put(m *message.Message, most portion, fair bool, then func()) (full string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -116,15 +115,15 @@ func (r *retained) due(now time.Time) (list []*message.Message) {
 	return list
 }
 
-// remove takes m out of t, which is the present index; r.mu is held.
+// remove takes m out of the index, of which t is the present value; r.mu is held.
 func (r *retained) remove(t tree.Tree[*message.Message], m *message.Message) {
 	r.account(m, portion.minus)
 	t = t.Delete(m.Topic)
 	r.index.Store(&t)
 }
 
-// account counts m in (portion.plus) or out (portion.minus), in all and for its
-// publisher; r.mu is held.
+// account adds m to the counts of the store and of its publisher (change is portion.plus), or
+// subtracts it from them (portion.minus); r.mu is held.
 func (r *retained) account(m *message.Message, change func(portion, *message.Message) portion) {
 	total := change(portion{r.count.Load(), r.bytes.Load()}, m)
 	r.count.Store(total.count)
@@ -144,10 +143,10 @@ func (p *Plane) mostRetained() portion {
 	return portion{int64(p.c.MaxRetained), p.c.MaxRetainedBytes}
 }
 
-// retain stores m as the retained message of its topic, or removes that one; ack
-// waits for the vault. then runs in the same step, with p.kept.mu held: no Replay
-// looks between the change and then.
-// If there is no capacity it is counted, and m is delivered and not kept.
+// retain stores m as the retained message of its topic, or removes that message. ack then also
+// waits for the vault. then is called with p.kept.mu held, so that no Replay looks between
+// the change and then. If there is no capacity, m is delivered and not stored, and that is
+// counted.
 func (p *Plane) retain(m *message.Message, ack *session.Ack, then func()) {
 	keep := func() {
 		then()
@@ -171,9 +170,9 @@ func (p *Plane) retain(m *message.Message, ack *session.Ack, then func()) {
 	}
 }
 
-// LoadRetained reads the retained messages from the vault. Publishers are not held
-// to their quarter (crowdsOut) here: they were when the messages were stored, and
-// the order of loading would decide which of them are lost.
+// LoadRetained reads the retained messages from the vault. It does not limit a publisher to its
+// quarter (crowdsOut). The limit was applied when the messages were stored; here it would drop
+// some of them, chosen by nothing but the order of loading.
 func (p *Plane) LoadRetained() error {
 	err := p.c.Retained.LoadRetained(func(m *message.Message) error {
 		if m.Publisher == nil || len(m.Payload) == 0 {
@@ -191,15 +190,15 @@ func (p *Plane) LoadRetained() error {
 	return nil
 }
 
-// Replay delivers the retained messages that a new subscription asks for (OASIS
-// MQTT 5.0, 3.3.1.3); existed tells whether sub replaced a subscription to the same
-// filter. It runs on the goroutine that reads the subscriber's connection.
+// Replay delivers the retained messages that a new subscription asks for (OASIS MQTT 5.0,
+// 3.3.1.3). existed says whether sub replaced a subscription to the same filter. Replay runs on
+// the goroutine that reads the subscriber's connection.
 //
 // While sub is in the index and Replay has not looked yet, a message that is being
-// stored would reach sub twice, live and as retained. So Publish notes such
-// messages in sub.Live, and Replay leaves them out. Once Replay has looked, sub.Asked
-// is set, and what is stored from then on reaches sub live only: as a receiver that
-// Publish found, or by late.
+// stored would reach sub twice, live and as retained. Publish therefore notes such
+// messages in sub.Live, and Replay leaves them out. When Replay has looked, it sets
+// sub.Asked. A message that is stored later reaches sub live only, because Publish
+// found sub in the index, or by late.
 func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
 	p.kept.mu.Lock()
 	live := sub.Live
@@ -220,11 +219,11 @@ func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
 			continue
 		}
 		if w.patience == 0 {
-			w.patience = p.c.Stall // the subscriber holds up nobody but itself
+			w.patience = p.c.Stall // granted again when it is used up, because the subscriber holds up only itself
 		}
 		w.src.Gen = sub.Session.Now()
 		if !p.Judge(m) {
-			continue // its publisher may not publish it now; it stays stored, and comes back with the right
+			continue // its publisher may not publish it now. It stays stored, in case the right returns.
 		}
 		d := w.src.to(sub, m)
 		d.Retain = true
@@ -240,9 +239,9 @@ func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
 	}
 }
 
-// deliverKept delivers a retained message, unless another one has taken its place
-// meanwhile: that one is delivered live, perhaps earlier, and the older one after it
-// would leave the subscriber with a value that is not true any more.
+// deliverKept delivers a retained message, unless another one has replaced it. The other one is
+// delivered live, perhaps before this one, which would then leave the subscriber with an
+// outdated value.
 func (p *Plane) deliverKept(s *session.Session, d session.Delivery) session.Outcome {
 	p.kept.mu.RLock()
 	defer p.kept.mu.RUnlock()
@@ -255,7 +254,7 @@ func (p *Plane) deliverKept(s *session.Session, d session.Delivery) session.Outc
 	return session.Dropped
 }
 
-// expire deletes m, unless another message has taken its place already.
+// expire deletes m, unless another message has replaced it already.
 func (p *Plane) expire(m *message.Message) {
 	p.kept.mu.Lock()
 	defer p.kept.mu.Unlock()
@@ -266,7 +265,7 @@ func (p *Plane) expire(m *message.Message) {
 	}
 }
 
-// ExpireRetained deletes the messages that have expired, and tells whether there were any.
+// ExpireRetained deletes the messages that have expired, and reports whether there were any.
 func (p *Plane) ExpireRetained(now time.Time) bool {
 	due := p.kept.due(now)
 	for _, m := range due {
@@ -288,7 +287,7 @@ func (p *Plane) ForgetRetained(gone func(*principal.Principal) bool) int {
 	return n
 }
 
-// HiddenRetained counts the retained messages of matching publishers that are not
+// HiddenRetained counts the retained messages of matching publishers that are stored but not
 // delivered now, because their publisher may not publish them any more.
 func (p *Plane) HiddenRetained(match func(*principal.Principal) bool) int {
 	n := 0
@@ -300,7 +299,7 @@ func (p *Plane) HiddenRetained(match func(*principal.Principal) bool) int {
 	return n
 }
 
-// Retained tells how many retained messages there are, and their size.
+// Retained returns the number of retained messages and their size in bytes.
 func (p *Plane) Retained() (count int, bytes int64) {
 	return int(p.kept.count.Load()), p.kept.bytes.Load()
 }

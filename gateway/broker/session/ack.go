@@ -7,8 +7,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Ack answers a publisher once, when everything that the answer depends on is
-// known. It counts what is still open, and starts at one, for the creator.
+// Ack calls a function once, when the outcome of everything that the acknowledgement of a
+// publish depends on is known. It counts the outcomes that are still unknown. The count starts at
+// one, so that the creator can add others before it calls Done itself.
 type Ack struct {
 	open atomic.Int32
 	code atomic.Uint32
@@ -22,11 +23,11 @@ func NewAck(then func(code byte)) *Ack {
 	return a
 }
 
-// Add counts one more thing that the answer depends on.
+// Add counts one more outcome that the acknowledgement depends on.
 func (a *Ack) Add() { a.open.Add(1) }
 
-// Done says that one of them is known. The answer is success if all codes are, else
-// the first one that is not.
+// Done reports the code of one outcome. The publisher gets success if all codes are success,
+// otherwise the first one that is not.
 func (a *Ack) Done(code byte) {
 	if code != message.Success {
 		a.code.CompareAndSwap(0, uint32(code))
@@ -36,7 +37,7 @@ func (a *Ack) Done(code byte) {
 	}
 }
 
-// Stored is Done, for the error of a Vault or Outbox.
+// Stored calls Done with the reason code for the error of a Vault or Outbox.
 func (a *Ack) Stored(err error) { a.Done(CodeOf(err)) }
 
 // CodeOf is the reason code for an error of a Vault or Outbox.

@@ -7,21 +7,21 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Entry is one delivery of QoS 1 or 2. While its session is away, thousands of them may
-// wait, so what is not needed for counting and choosing is in body, which the vault
-// keeps meanwhile (shelving). An Entry takes 32 bytes.
+// Entry is one delivery of QoS 1 or 2. Thousands may wait for a session whose client is away.
+// All that is not needed to count them and to choose which one to drop is therefore in body, and
+// is then kept in the vault only (shelving). An Entry takes 32 bytes.
 type Entry struct {
 	seq     uint64
-	*body          // nil: in the vault only
-	size    uint32 // of which quotas count, in bytes
-	expires uint32 // if body is nil: the second since 1970 by which it has expired; 0: never
-	origin  uint32 // if body is nil: in shelf.origins; else 0
-	counted bool   // in Session.fair
+	*body          // nil: it is in the vault only
+	size    uint32 // the bytes that it counts for in quotas
+	expires uint32 // if body is nil: when it expires, in seconds since 1970; 0: never
+	origin  uint32 // if body is nil: its number in shelf.origins; otherwise 0
+	counted bool   // it is counted in Session.fair
 	gone    bool   // it has left the session, or the middle of the queue, and keeps its place there for a while
 }
 
-// body is the part of a delivery that can be read from the vault again. One that has a
-// packet identifier always has its body.
+// body is the part of a delivery that can be read from the vault again. A delivery that has a
+// packet identifier always has its body in memory.
 type body struct {
 	m        *message.Message
 	share    *Sub // the shared subscription that it came for; nil: an ordinary one
@@ -32,10 +32,10 @@ type body struct {
 	retain   bool
 	private  bool
 	dup      bool        // it may have reached the client already, so it is sent with DUP
-	sent     bool        // it is in the window
+	sent     bool        // it was sent and is not acknowledged (it is in the window)
 	released bool        // PUBREC came, or the delivery was given up: only a PUBREL is left to send
 	firm     bool        // identifier and released are as durable as they must be before its next packet
-	durable  atomic.Bool // the vault has it
+	durable  atomic.Bool // it is stored in the vault
 }
 
 // newEntry makes the next delivery; s.mu is held.
@@ -88,20 +88,21 @@ func (e *Entry) stored() message.StoredDelivery {
 	}
 }
 
-// numbered tells whether it has a packet identifier.
+// numbered reports whether e has a packet identifier.
 func (e *Entry) numbered() bool { return e.body != nil && e.id != 0 }
 
-// begun tells whether the client may have received it.
+// begun reports whether the client may have received e already.
 func (e *Entry) begun() bool { return e.body != nil && e.dup }
 
-// doubt makes it be decided completely again; one without a body is in any case.
+// doubt makes e be decided completely again before it is sent. A delivery without a body is
+// decided again in any case.
 func (e *Entry) doubt() {
 	if e.body != nil {
 		e.gen = 0
 	}
 }
 
-// expiry is when it expires, to the next full second if its body is in the vault; zero: never.
+// expiry is when e expires, rounded up to a full second if its body is in the vault; zero: never.
 func (e *Entry) expiry() time.Time {
 	switch {
 	case e.body != nil:
@@ -112,8 +113,8 @@ func (e *Entry) expiry() time.Time {
 	return time.Unix(int64(e.expires), 0)
 }
 
-// expired tells whether the message expired before it was first sent (OASIS MQTT
-// 5.0, 3.3.2-5): what the client may have begun to receive is completed.
+// expired reports whether the message expired before it was first sent (OASIS MQTT 5.0,
+// 3.3.2-5). A delivery that the client may have received already does not expire.
 func (e *Entry) expired(now time.Time) bool {
 	at := e.expiry()
 	return !at.IsZero() && !now.Before(at) && !(e.body != nil && (e.dup || e.released))

@@ -13,12 +13,12 @@ type Info struct {
 	Principal     *principal.Principal
 	Level         byte
 	Conn          any
-	Offline       time.Time // since when; zero while connected
+	Offline       time.Time // since when the session has been offline; zero while it is connected
 	Subscriptions int
-	Suspended     int // of the subscriptions
+	Suspended     int // how many of the subscriptions are suspended
 	Inflight      int // deliveries that are sent and not acknowledged
 	Queued        int // deliveries that wait
-	Bytes         int // of both
+	Bytes         int // of the deliveries that wait and those that are not acknowledged
 	Lost          Lost
 	Losing        bool // it loses deliveries at the moment, for want of capacity
 	Persistent    bool
@@ -51,7 +51,8 @@ func (s *Session) Info() Info {
 	return i
 }
 
-// Filters lists the subscriptions, and those of them whose right is lost at the moment, sorted.
+// Filters lists the filters of the subscriptions, and of those among them whose right is lost at
+// the moment. Both lists are sorted.
 func (s *Session) Filters() (all, suspended []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,19 +67,21 @@ func (s *Session) Filters() (all, suspended []string) {
 	return all, suspended
 }
 
-// Alive tells whether the session has not ended.
+// Alive reports whether the session has not ended.
 func (s *Session) Alive() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.dead
 }
 
-// Asks asks the owner's present rights for a filter. It is for the allow function
-// that is given to Recheck, which holds s.mu; elsewhere it is a data race.
+// Asks decides a filter by the owner's rights. Only the allow function that is given to Recheck
+// may call it, because Recheck holds s.mu, which guards the rights.
 func (s *Session) Asks(filter string) message.Verdict { return s.rights.Subscribe(filter) }
 
-// Claimed is the connection that owns the session, for the same callers as Asks.
+// Claimed is the connection that owns the session. Only callers of Asks may call it, because s.mu
+// must be held.
 func (s *Session) Claimed() any { return s.claim }
 
-// Owner is the principal, for the allow function that is given to Store.Load.
+// Owner is the session's principal. Only the allow function that is given to Store.Load may call
+// it, because the session is not shared yet then.
 func (s *Session) Owner() *principal.Principal { return s.who }

@@ -5,18 +5,18 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// origins is a table of where deliveries came from, so that one that is in the vault
-// names its publisher and its shared subscription by a number. A row goes when nothing names
-// it any more.
+// origins numbers the publishers and shared subscriptions of deliveries whose body is in the
+// vault, so that an Entry names both by one number. A number is free again when no Entry
+// has it any more.
 type origins struct {
-	list []origin // the number is the index + 1
+	list []origin // list[n-1] is the origin of number n
 	free []uint32
 	by   map[originKey]uint32
 }
 
 type origin struct {
 	originKey
-	who     *principal.Principal // one with that key and node
+	who     *principal.Principal // a principal with this key and node
 	entries int
 }
 
@@ -26,7 +26,7 @@ type originKey struct {
 	share *Sub
 }
 
-// add counts one more delivery of that origin, and returns its number.
+// add counts one more delivery of an origin, and returns the origin's number.
 func (o *origins) add(who *principal.Principal, share *Sub) uint32 {
 	k := originKey{share: share}
 	if who != nil {
@@ -45,7 +45,7 @@ func (o *origins) add(who *principal.Principal, share *Sub) uint32 {
 	return n
 }
 
-// row is the number of a free row.
+// row returns a free number.
 func (o *origins) row() uint32 {
 	if last := len(o.free) - 1; last >= 0 {
 		n := o.free[last]

@@ -5,11 +5,11 @@ import (
 	"slices"
 )
 
-// queue is a deque of entries in order of seq.
+// queue is a double-ended queue of entries in order of seq.
 type queue struct {
 	list []*Entry
-	head int // of the first entry, which is never one that is gone
-	gone int // entries that were removed and keep their place until the list is made anew
+	head int // index of the first entry, which is never one that was removed
+	gone int // how many removed entries are still in list, until it is compacted
 }
 
 func (q *queue) len() int      { return len(q.list) - q.head - q.gone }
@@ -24,7 +24,7 @@ func (q *queue) each() []*Entry {
 	return q.list[q.head:]
 }
 
-// remove takes an entry out of the middle.
+// remove removes an entry, wherever in the queue it is.
 func (q *queue) remove(e *Entry) {
 	if q.front() == e {
 		q.pop()
@@ -54,7 +54,7 @@ func (q *queue) pop() {
 	}
 }
 
-// putBack merges entries that were taken out earlier back into their places.
+// putBack puts entries that were taken out back into their places, by seq.
 func (q *queue) putBack(back []*Entry) {
 	if len(back) == 0 {
 		return

@@ -8,41 +8,41 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// purged stands in Sub.since, in place of a time, once what waited for a suspended
-// subscription has been dropped, or the subscription was removed. A suspended one
-// still comes back with its right, and then begins with nothing.
+// purged is the value of Sub.since, in place of a time, once the deliveries that waited for a
+// suspended subscription have been dropped, or the subscription was removed. A suspended
+// subscription is still resumed when its right returns, but nothing waits for it then.
 const purged = 1
 
 // Expired is the reason of a verdict that refuses only because the credential has run out.
 const Expired = "expired"
 
-// Generation starts a new generation of decisions, once new rights are in force:
-// everything that waits in any session is decided completely again before it is
-// sent.
+// Generation starts a new generation of decisions. It is called once new rights are in
+// force. Every delivery that waits in any session is then decided completely again before it
+// is sent.
 func (st *Store) Generation() { st.gen.Add(1) }
 
-// Now is the present generation. Whoever decides a publish asks before it decides,
-// so that a revocation in between is seen (Delivery.Gen).
+// Now is the present generation. It is read before a publish is decided and kept with its
+// deliveries (Delivery.Gen), so that Deliver notices a revocation that came in between.
 func (st *Store) Now() uint64 { return st.gen.Load() }
 
-// Changes is what Recheck took from a session and gave back.
+// Changes says what Recheck took from a session and gave back to it.
 type Changes struct {
-	Touched   bool            // match held for the owner
+	Touched   bool            // match was true for the owner
 	Connect   message.Verdict // whether the owner may be connected
-	Suspended []*Sub          // lost their right
-	Resumed   []*Sub          // had lost their right and have it again
-	Cut       int             // messages taken out of the output buffer
-	// Held is the write in progress if it carries a message that is denied now.
-	// That cannot be taken back, only waited for.
+	Suspended []*Sub          // those that lost their right
+	Resumed   []*Sub          // those that had lost their right and have it again
+	Cut       int             // how many messages were taken out of the output buffer
+	// Held is the write to the connection that is in progress, if it carries a message that
+	// is now denied. It cannot be taken back; the caller can only wait for its end.
 	Held outbuf.Write
 	Conn any // the connection that owns the session, or nil
 }
 
-// Recheck decides everything in s again by the present rights. Afterwards nothing
-// that they deny is in the output buffer, except for Held, or can be appended.
+// Recheck decides everything in s again by the present rights. Afterwards the output buffer
+// contains nothing that they deny, except for Held, and nothing that they deny can be appended.
 //
-// match tells whose rights may have changed. If the owner is not among them, only
-// messages of publishers that are get decided again. allow decides subscriptions.
+// match reports whether a principal's rights may have changed. If it is false for the owner, only
+// messages of publishers for which it is true are decided again. allow decides subscriptions.
 func (s *Session) Recheck(match func(*principal.Principal) bool, now time.Time, allow func(*Sub) bool) Changes {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,8 +53,8 @@ func (s *Session) Recheck(match func(*principal.Principal) bool, now time.Time, 
 	c.Touched = match(s.who)
 	if c.Touched {
 		c.Connect = s.rights.Connect()
-		// While a session is offline, an expired credential costs it nothing: its
-		// client needs a valid one to come back.
+		// An offline session loses nothing because a credential has expired. Its client needs a
+		// valid one to connect again.
 		if !c.Connect.Allowed && (s.claim != nil || c.Connect.Reason != Expired) {
 			allow = func(*Sub) bool { return false }
 		}
@@ -88,16 +88,16 @@ func (s *Session) Recheck(match func(*principal.Principal) bool, now time.Time, 
 	return c
 }
 
-// RecheckParted is Recheck for a connection that does not own the session any more
-// but is not closed yet: its output buffer still flushes what it was given before.
-// held is as Changes.Held.
+// RecheckParted is Recheck for a connection that no longer owns the session but is not
+// closed yet, so that its output buffer still sends what was appended before. held is as
+// Changes.Held.
 func (s *Session) RecheckParted(conn any, out *outbuf.Buffer, deny func(*message.Message) bool) (cut int, held outbuf.Write) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.link != nil && s.link.Conn == conn {
-		return 0, nil // Recheck has found it, or it was linked under the present rights
+		return 0, nil // it owns the session: Recheck has handled it, or it was linked under the present rights
 	}
-	// The owners are of no use: unlink has put unacknowledged deliveries back into the queue.
+	// The owners are not needed, because unlink has put unacknowledged deliveries back into the queue.
 	owners, held := out.Cut(func(m *message.Message, _ outbuf.Owner) bool { return deny(m) })
 	return len(owners), held
 }
@@ -116,7 +116,7 @@ func (s *Session) decide(now time.Time, allow func(*Sub) bool) (suspended, resum
 		}
 	}
 	if len(suspended) > 0 {
-		s.doubt() // some may have been decided after Generation and before the suspension
+		s.doubt() // some deliveries may have been decided after Generation and before the suspension
 	}
 	if len(resumed) > 0 {
 		s.unhold()
@@ -124,14 +124,14 @@ func (s *Session) decide(now time.Time, allow func(*Sub) bool) (suspended, resum
 	return suspended, resumed
 }
 
-// Purge drops the deliveries that wait for subscriptions which were suspended at or
-// before then and still are, and returns how many.
+// Purge drops the deliveries that wait for subscriptions which were suspended at the time then or
+// earlier and still are. It returns how many it dropped.
 func (s *Session) Purge(then time.Time) int {
 	n, shelved := s.purge(then)
 	return n + s.purgeShelved(shelved)
 }
 
-// purge does Purge for what is in memory, and returns what is not.
+// purge does Purge for the deliveries whose body is in memory, and returns the others.
 func (s *Session) purge(then time.Time) (n int, shelved []*Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,16 +155,16 @@ func (s *Session) purge(then time.Time) (n int, shelved []*Entry) {
 	return n, s.shelved()
 }
 
-// Forget drops the deliveries that s holds of publishers for which gone is true, and
-// returns how many.
+// Forget drops the deliveries in s of publishers for which gone is true. It returns how many it
+// dropped.
 func (s *Session) Forget(gone func(*principal.Principal) bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.discard("publisher-deleted", func(e *Entry) bool { return gone(s.sender(e)) })
 }
 
-// discard drops the waiting deliveries for which meant is true, and returns how
-// many; s.mu is held.
+// discard drops the waiting deliveries for which meant is true, and returns how many it dropped;
+// s.mu is held.
 func (s *Session) discard(reason string, meant func(*Entry) bool) int {
 	n := 0
 	keep := func(e *Entry) bool {
@@ -177,7 +177,7 @@ func (s *Session) discard(reason string, meant func(*Entry) bool) int {
 	s.queue.filter(keep)
 	held := s.held
 	s.held = nil
-	var back []*Entry // given up, but a PUBREL is left to send: see drop
+	var back []*Entry // deliveries that are given up, but for which a PUBREL must still be sent: see drop
 	for _, e := range held {
 		switch {
 		case !keep(e):

@@ -1,25 +1,26 @@
-// Package session is what MQTT calls a session: subscriptions, the queue of
-// deliveries, the window of unacknowledged ones, and the identifiers of QoS 2,
-// each belonging to one (principal, client id) and to nobody else.
+// Package session implements MQTT sessions: the subscriptions, the queue of
+// deliveries, the window of deliveries that are sent and not acknowledged, and the
+// packet identifiers of QoS 2. A session belongs to one pair of principal and client id.
 //
-// Ordering. Deliveries leave in the order in which Deliver took them; what a
-// lost connection left unacknowledged leaves first, in its old order and with
-// its old packet identifiers (OASIS MQTT 5.0, 4.4 and 4.6).
+// Ordering. Deliveries are sent in the order in which Deliver took them. After a
+// connection was lost, its unacknowledged deliveries are sent first, in their old
+// order and with their old packet identifiers (OASIS MQTT 5.0, 4.4 and 4.6).
 //
-// Decisions. Every delivery is decided with Session.mu held, immediately
-// before it is encoded, and everything that waited is decided completely again
-// once anything was revoked: the receiver's right, the subscription it came
-// for, and the right of its publisher. Recheck takes the same lock, so after
-// it nothing decided earlier can still be appended.
+// Decisions. Every delivery is decided with Session.mu held, immediately before it
+// is encoded. Three things are decided: the receiver's right, the subscription that
+// the delivery came for, and the right of its publisher. After a revocation everything
+// that waits is decided completely again. Recheck takes the same lock, so that after it
+// nothing that was decided earlier can still be appended to the output.
 //
-// Failure. A persistent session's deliveries of QoS 1 and 2 are given to the
-// Vault before they count as delivered; the publisher's Ack waits for it. While the
-// session is away, only the Vault has them (shelving).
+// Failure. The deliveries of QoS 1 and 2 of a persistent session are given to the Vault
+// before they count as delivered, and the publisher's Ack waits until they are stored.
+// While the client is away, their bodies are in the Vault only (shelving).
 //
 // Locks, in the order in which they are taken: the mu of package plane's retained
 // store, Store.mu, Session.mu, then the lock inside the Index or the output
-// buffer. Nobody waits for anything while holding one of them, but for the disk when a
-// session ends that leaves messages of a share which only the Vault has (recall).
+// buffer. No goroutine waits while it holds one of them, with one exception: when a
+// session ends, messages of shared subscriptions that only the Vault has are read
+// from the disk with Session.mu held (recall).
 package session
 
 import (
@@ -38,33 +39,34 @@ import (
 type Link struct {
 	Out       *outbuf.Buffer
 	Level     byte
-	MaxPacket int // the client's maximum packet size, 0: none
-	Window    int // its receive maximum, bounded by ours
-	Conn      any // names the connection; it is compared and never used
+	MaxPacket int // the client's Maximum Packet Size, 0: none
+	Window    int // the client's Receive Maximum, or the broker's own limit if that is lower
+	Conn      any // identifies the connection; it is only compared
 }
 
-// Sub is one subscription. Everything is immutable but its suspension, Asked and
-// Live. The suspension is shared with the subscriptions to the same filter that it
-// replaced, because a publish under way may have found one of those in the index.
+// Sub is one subscription. It is immutable except for its suspension (since), Asked and
+// Live. It shares the suspension with the subscriptions to the same filter that it
+// replaced, because a publish that is still being delivered may have found one of those in
+// the index.
 type Sub struct {
 	message.Subscription
 	Session *Session
 	Inner   string // the filter without $share
 	Group   string // of a shared subscription
-	Private bool   // reached by Send only, never through the index
+	Private bool   // only messages of the gateway itself (Send) reach it, so it is never in the index
 	// Package plane uses these for retained messages. Both are guarded by the mu of
 	// its retained store.
-	Asked bool               // Replay has looked which retained messages it gets
-	Live  []*message.Message // delivered to it while they were being stored, before Replay looked
+	Asked bool               // Replay has looked up its retained messages
+	Live  []*message.Message // messages that reached it live while they were being stored, before Replay looked
 
-	since *atomic.Int64 // when it was suspended, in ns since 1970; 0: it is not; or purged
+	since *atomic.Int64 // when it was suspended, in ns since 1970, or purged; 0: it is not suspended
 }
 
-// Suspended tells whether its right is lost at the moment: nothing is delivered
-// for it, and nothing is queued.
+// Suspended reports whether the right to the subscription is lost at the moment. Nothing is then
+// delivered or queued for it.
 func (s *Sub) Suspended() bool { return s.since.Load() != 0 }
 
-// Session is one session. Create with Store.Open.
+// Session is one MQTT session. Store.Open creates it.
 type Session struct {
 	Key      string
 	ClientID string
@@ -78,30 +80,30 @@ type Session struct {
 	persistent bool
 	expiry     time.Duration
 	offline    time.Time // zero while connected
-	claim      any       // the connection that owns the session, from Open on; nil: it is offline
-	link       *Link     // to that connection, from Attach on: deliveries can leave
+	claim      any       // the connection that owns the session, set by Open; nil: it is offline
+	link       *Link     // to that connection, set by Attach; from then on deliveries can be sent
 	dead       bool      // the session has ended
 	subs       map[string]*Sub
 	inbound    map[uint16]*Exchange // QoS 2 publishes received and not released
 	queue      queue                // deliveries that wait to be sent, in order of seq
 	held       []*Entry             // deliveries whose subscription is suspended, in order of seq
-	ids        map[uint16]*Entry    // deliveries that have a packet identifier, by that
-	sent       int                  // how many of ids are in the window: sent and not acknowledged
-	soonest    time.Time            // the first expiry of what waits; zero if nothing expires
+	ids        map[uint16]*Entry    // deliveries that have a packet identifier, by their identifier
+	sent       int                  // how many of ids are in the window, that is, sent and not acknowledged
+	soonest    time.Time            // the first expiry of a waiting delivery; zero if none expires
 	lastID     uint16
 	seq        uint64
-	left       []Left   // once dead: see TakeLeft
-	fair       *fair    // from the first overflow until the queue is empty, or nil
+	left       []Left   // what TakeLeft returns, after the session has ended
+	fair       *fair    // set from the first overflow until the queue is empty, otherwise nil
 	lost       Lost     // for want of capacity, since the session was opened or loaded
 	over       *Episode // while it loses deliveries for want of capacity, or nil
 
-	// What queue, held and window hold, and what Reserve has promised to publishers
-	// whose delivery has not come yet. Changed without mu.
+	// The deliveries in queue, held and the window, and those for which Reserve has taken
+	// quota and which have not come yet. Changed without mu.
 	count, bytes atomic.Int64
 
-	shelf    shelving    // what of queue and held is in the vault only; guarded by mu
-	throttle throttle    // of the publishers that this session is too slow for
-	paused   atomic.Bool // see Paused
+	shelf    shelving    // which deliveries of queue and held have their body in the vault only; guarded by mu
+	throttle throttle    // holds up publishers that publish faster than the client reads
+	paused   atomic.Bool // the client's connection is not read at the moment: see Paused
 
 	Tally Tally
 }
@@ -109,19 +111,19 @@ type Session struct {
 // Tally counts what one session did since it was opened or loaded.
 type Tally struct {
 	Received atomic.Uint64 // publishes of the client
-	Sent     atomic.Uint64 // messages given to its connection
+	Sent     atomic.Uint64 // messages appended to the output of its connection
 	Denied   atomic.Uint64 // publishes and subscriptions refused to it
 }
 
-// Principal is the owner, as the last CONNECT or AUTH proved it.
+// Principal is the owner, as the last CONNECT or AUTH authenticated it.
 func (s *Session) Principal() *principal.Principal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.who
 }
 
-// Renew replaces the owner's identity and rights after an MQTT 5 AUTH has proved
-// the same principal again; false if the session belongs to another connection now.
+// Renew replaces the owner's identities and rights after an MQTT 5 AUTH has authenticated the
+// same principal again. It returns false if the session belongs to another connection now.
 func (s *Session) Renew(conn any, p *principal.Principal, r Rights) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,8 +135,8 @@ func (s *Session) Renew(conn any, p *principal.Principal, r Rights) bool {
 	return true
 }
 
-// Attach links the session to the connection that has opened it and sends what
-// waited; false if another connection has opened it since.
+// Attach links the session to the connection that has opened it and sends the deliveries that
+// waited. It returns false if another connection has opened the session since.
 func (s *Session) Attach(l *Link) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,8 +148,8 @@ func (s *Session) Attach(l *Link) bool {
 	return true
 }
 
-// Detach takes the session offline; false if it does not belong to conn any more.
-// What was sent and not acknowledged goes back to the head of the queue.
+// Detach takes the session offline. It returns false if the session no longer belongs to conn.
+// The unacknowledged deliveries return to the head of the queue.
 func (s *Session) Detach(conn any, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,23 +165,23 @@ func (s *Session) Detach(conn any, now time.Time) bool {
 	return true
 }
 
-// Away tells whether the session is offline and went offline at exactly that time,
-// that is, whether no connection has opened it in between.
+// Away reports whether the session is offline and went offline at exactly the time since, so that
+// no connection can have opened it in between.
 func (s *Session) Away(since time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.dead && s.claim == nil && s.offline.Equal(since)
 }
 
-// Owned tells whether the session belongs to conn; for nil, whether it is offline.
+// Owned reports whether the session belongs to conn. Owned(nil) reports whether it is offline.
 func (s *Session) Owned(conn any) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.dead && s.claim == conn
 }
 
-// unlink forgets the connection and puts the window back at the head of the queue;
-// s.mu is held.
+// unlink removes the link to the connection and puts the unacknowledged deliveries back at the head
+// of the queue; s.mu is held.
 func (s *Session) unlink() {
 	s.link = nil
 	s.ease(true)
@@ -213,17 +215,17 @@ func (s *Session) SetExpiry(conn any, d time.Duration, persistent bool) {
 	s.persistent = persistent
 }
 
-// Subscribed is what became of one subscription of a SUBSCRIBE.
+// Subscribed is the result of one subscription of a SUBSCRIBE.
 type Subscribed struct {
-	Refused bool // its right was lost after it had been decided: nothing changed
+	Refused bool // nothing changed, because its right was lost after it had been decided
 	Existed bool // it replaced a subscription to the same filter
 	old     *Sub // that subscription
 }
 
-// Subscribe adds or replaces subscriptions. allow decides each of them again,
-// under the lock that a Recheck takes: a revocation between the first decision and
-// this call has not found them here. done runs once they are as durable as the
-// session is. ok is false if the session belongs to another connection now.
+// Subscribe adds or replaces subscriptions. allow decides each of them again with s.mu held, which
+// Recheck also holds, because a Recheck between the first decision and this call has not
+// found them in the session. done is called once they are stored, or at once if the session
+// is not persistent. ok is false if the session belongs to another connection now.
 func (s *Session) Subscribe(conn any, subs []*Sub, allow func(*Sub) bool, done func(error)) (became []Subscribed, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -250,16 +252,16 @@ func (s *Session) Subscribe(conn any, subs []*Sub, allow func(*Sub) bool, done f
 	return became, true
 }
 
-// Undo takes back what Subscribe did when the vault could not keep it, except for
-// what another SUBSCRIBE has replaced since. The vault is told again, because it
-// may have kept the change although it reported a failure or nothing in time.
+// Undo reverts Subscribe after the vault could not store the subscriptions, except for those that
+// another SUBSCRIBE has replaced since. The session is stored again, because the vault may have
+// stored the change although it reported a failure or did not report in time.
 func (s *Session) Undo(subs []*Sub, became []Subscribed) {
 	if len(became) == 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, b := range slices.Backward(became) { // the same filter may be there twice
+	for i, b := range slices.Backward(became) { // backward, because the same filter may be there twice
 		sub := subs[i]
 		if b.Refused || s.subs[sub.Filter] != sub {
 			continue
@@ -271,13 +273,13 @@ func (s *Session) Undo(subs []*Sub, became []Subscribed) {
 		s.subs[sub.Filter] = b.old
 		s.store.c.Index.Add(b.old, sub)
 	}
-	s.doubt() // what is queued may have come for a subscription that is gone
+	s.doubt() // queued deliveries may have come for a subscription that is now removed
 	s.unhold()
 	s.save(nil)
 }
 
-// doubt makes everything that waits or is unacknowledged be decided completely
-// again before it is sent (the next time); s.mu is held.
+// doubt makes all deliveries that wait or are unacknowledged be decided completely again before
+// they are sent, or sent again; s.mu is held.
 func (s *Session) doubt() {
 	for _, e := range s.queue.each() {
 		e.doubt()
@@ -287,17 +289,16 @@ func (s *Session) doubt() {
 	}
 }
 
-// remove takes a subscription out of the session and the index; s.mu is held. It
-// leaves it suspended, so that a publish that has found it already delivers
-// nothing for it.
+// remove removes a subscription from the session and the index; s.mu is held. The subscription
+// stays suspended, so that a publish that has already found it delivers nothing for it.
 func (s *Session) remove(sub *Sub) {
 	delete(s.subs, sub.Filter)
 	s.store.c.Index.Remove(sub)
 	sub.since.Store(purged)
 }
 
-// Unsubscribe removes subscriptions, and tells of each filter whether it was there.
-// done and ok are as those of Subscribe.
+// Unsubscribe removes subscriptions. existed says for each filter whether there was a
+// subscription. done and ok are as those of Subscribe.
 func (s *Session) Unsubscribe(conn any, filters []string, done func(error)) (existed []bool, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -316,10 +317,10 @@ func (s *Session) Unsubscribe(conn any, filters []string, done func(error)) (exi
 	return existed, true
 }
 
-// Now is Store.Now, of the store that the session belongs to.
+// Now is Store.Now of the store that the session belongs to.
 func (s *Session) Now() uint64 { return s.store.Now() }
 
-// Persistent tells whether the session outlives its connection.
+// Persistent reports whether the session outlives its connection.
 func (s *Session) Persistent() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -334,7 +335,7 @@ func (s *Session) list() []*Sub {
 	return list
 }
 
-// Subscriptions is how many there are.
+// Subscriptions is how many subscriptions the session has.
 func (s *Session) Subscriptions() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -344,15 +345,15 @@ func (s *Session) Subscriptions() int {
 // Waiting is how many deliveries wait or are unacknowledged.
 func (s *Session) Waiting() int { return int(s.count.Load()) }
 
-// Subscribed tells whether there is one with exactly that filter.
+// Subscribed reports whether there is a subscription with exactly this filter.
 func (s *Session) Subscribed(filter string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.subs[filter] != nil
 }
 
-// PrivateMatch tells whether a connected session holds a private subscription
-// that matches.
+// PrivateMatch returns a private subscription that matches the topic name. It returns false if
+// there is none, or the session is not connected.
 func (s *Session) PrivateMatch(name string) (*Sub, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -367,8 +368,8 @@ func (s *Session) PrivateMatch(name string) (*Sub, bool) {
 	return nil, false
 }
 
-// save gives the vault what must survive of a persistent session; s.mu is held.
-// done, which may be nil, runs once that is durable; at once if nothing must survive.
+// save stores the state of a persistent session in the vault; s.mu is held. done, which may be
+// nil, is called once the state is stored, or at once if the session is not persistent.
 func (s *Session) save(done func(error)) {
 	if !s.persistent || s.dead {
 		if done != nil {
@@ -379,7 +380,7 @@ func (s *Session) save(done func(error)) {
 	s.store.c.Sessions.SaveSession(s.record(), done)
 }
 
-// record is what the vault keeps of the session itself; s.mu is held.
+// record is the state of the session, without its queue, as the vault stores it; s.mu is held.
 func (s *Session) record() message.StoredSession {
 	r := message.StoredSession{
 		Key:            s.Key,

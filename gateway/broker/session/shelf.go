@@ -10,35 +10,36 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// shelving says which deliveries of a session are kept in the vault only: while it is away,
-// all that are durable and have no packet identifier. When a connection takes what
-// waits, they are read ahead, a page at a time, and decided then as any other delivery.
+// shelving says which deliveries of a session have their body in the vault only. While no
+// connection owns the session, these are all deliveries that are stored and have no packet
+// identifier. When a connection takes the queue over, their bodies are read ahead, a page at a
+// time, and they are decided as any other delivery.
 //
-// Of each, an Entry without a body stays in memory: its number, size, expiry and origin
-// are what limits, overflow, expiry and the deletion of its publisher ask for. Whoever
-// needs its message reads it: fetch for the client, purge for lost rights, recall for the
-// other members of a share.
+// An Entry without a body stays in memory. Its number, size, expiry and origin are all that
+// is needed for limits, overflow, expiry and the deletion of its publisher. The message
+// itself is read by fetch, which sends it to the client, by purge, which looks for lost rights, and
+// by recall, which leaves it to other members of a shared subscription.
 type shelving struct {
 	away    atomic.Bool // no connection owns the session; changed with Session.mu held
 	entries int         // how many of queue and held have no body
-	origins origins     // whom they are from
-	reading bool        // fetch reads a page
-	stays   bool        // the session ends with its connection, and something of it is in the vault
+	origins origins     // the publishers and shared subscriptions of these
+	reading bool        // fetch is reading a page
+	stays   bool        // the session ends with its connection, and bodies of it are in the vault
 }
 
-// What is read ahead at once, at least one delivery. More would wait in memory for a
-// client whose window is full; less would read once for each delivery.
+// The size of a page that is read ahead, which has at least one delivery. A larger page would wait in
+// memory for a client whose window is full; a smaller one would mean a read for each delivery.
 const (
 	pageMessages = 64
 	pageBytes    = 64 << 10
-	readAgain    = time.Second // after the vault could not be read
+	readAgain    = time.Second // wait before the next attempt, after the vault could not be read
 )
 
-// shelves tells whether what is durable goes to the vault: the session is away, or
-// counts as away because it has held up its publishers for too long.
+// shelves reports whether the bodies of stored deliveries are left to the vault: because no
+// connection owns the session, or because the session has held up its publishers for too long.
 func (s *Session) shelves() bool { return s.shelf.away.Load() || s.throttle.spent.Load() }
 
-// keep gives e to the vault; s.mu is held. The caller calls after once e is in the queue.
+// keep stores e in the vault; s.mu is held. The caller must call after once e is in the queue.
 func (s *Session) keep(e *Entry, ack *Ack) (after func()) {
 	var tell func(error)
 	if ack != nil {
@@ -50,7 +51,7 @@ func (s *Session) keep(e *Entry, ack *Ack) (after func()) {
 		return func() {}
 	}
 	b := e.body
-	var over atomic.Bool // set by the first of done and after; the second looks at e
+	var over atomic.Bool // set by the first of the callback and after; the second calls shelve
 	s.store.c.Queues.Enqueue(s.Key, e.stored(), func(err error) {
 		if err == nil {
 			b.durable.Store(true)
@@ -73,7 +74,8 @@ func (s *Session) keep(e *Entry, ack *Ack) (after func()) {
 	}
 }
 
-// shelve leaves the body of e to the vault, if it may; s.mu is held.
+// shelve drops the body of e from memory, if the vault has it and e has no packet identifier; s.mu
+// is held.
 func (s *Session) shelve(e *Entry) {
 	switch {
 	case s.store.c.Pages == nil || !s.persistent || s.dead:
@@ -88,8 +90,8 @@ func (s *Session) shelve(e *Entry) {
 	}
 }
 
-// shelveAll does so for everything, when the session goes away; s.mu is held. What is
-// still on its way into the vault follows by itself (keep).
+// shelveAll calls shelve for all deliveries, when the connection is lost; s.mu is held. keep calls
+// shelve for those that are not stored yet.
 func (s *Session) shelveAll() {
 	s.shelf.away.Store(true)
 	for _, list := range [...][]*Entry{s.queue.each(), s.held} {
@@ -106,7 +108,7 @@ func (s *Session) take(e *Entry, q message.StoredDelivery) {
 	s.shelf.drop(e)
 }
 
-// drop takes e, which has a body again or has left the session, out of the count.
+// drop uncounts e, which has its body again or has left the session.
 func (h *shelving) drop(e *Entry) {
 	if e.origin != 0 {
 		h.origins.drop(e.origin)
@@ -115,7 +117,7 @@ func (h *shelving) drop(e *Entry) {
 	}
 }
 
-// sender is who published e; s.mu is held.
+// sender is the publisher of e; s.mu is held.
 func (s *Session) sender(e *Entry) *principal.Principal {
 	if e.body != nil {
 		return e.m.Publisher
@@ -123,7 +125,7 @@ func (s *Session) sender(e *Entry) *principal.Principal {
 	return s.shelf.origins.list[e.origin-1].who
 }
 
-// publisher is the principal key of that, or "".
+// publisher is the principal key of the publisher of e, or ""; s.mu is held.
 func (s *Session) publisher(e *Entry) string {
 	if p := s.sender(e); p != nil {
 		return p.Key
@@ -139,7 +141,7 @@ func (s *Session) shared(e *Entry) *Sub {
 	return e.share
 }
 
-// shelved lists what has no body, in order of seq; s.mu is held.
+// shelved lists the deliveries without a body, in order of seq; s.mu is held.
 func (s *Session) shelved() []*Entry {
 	if s.shelf.entries == 0 {
 		return nil
@@ -150,7 +152,7 @@ func (s *Session) shelved() []*Entry {
 	return all
 }
 
-// page is how many of the first entries are read at once.
+// page is how many of the entries, from the first on, make up a page.
 func page(entries []*Entry) int {
 	size := 0
 	for i, e := range entries {
@@ -161,7 +163,7 @@ func page(entries []*Entry) int {
 	return len(entries)
 }
 
-// read reads what the vault has of entries, without a lock or with s.mu held.
+// read reads the entries that the vault has. It needs no lock, but s.mu may be held.
 func (s *Session) read(entries []*Entry) (map[uint64]message.StoredDelivery, error) {
 	seqs := make([]uint64, len(entries))
 	for i, e := range entries {
@@ -173,14 +175,15 @@ func (s *Session) read(entries []*Entry) (map[uint64]message.StoredDelivery, err
 	}
 	found := make(map[uint64]message.StoredDelivery, len(list))
 	for _, q := range list {
-		if q.Message != nil && q.Message.Publisher != nil { // else it could never be judged
+		if q.Message != nil && q.Message.Publisher != nil { // without a publisher it could never be decided
 			found[q.Seq] = q
 		}
 	}
 	return found, nil
 }
 
-// fetch reads the first page of the queue on a goroutine of its own, and pumps then. s.mu is held.
+// fetch reads the first page of the queue on a goroutine of its own, which then calls pump. s.mu is
+// held.
 func (s *Session) fetch() {
 	if s.shelf.reading {
 		return
@@ -200,7 +203,7 @@ func (s *Session) fetch() {
 		defer s.mu.Unlock()
 		s.shelf.reading = false
 		switch {
-		case s.link == nil: // away again: it stays where it is
+		case s.link == nil: // the connection is lost again: the bodies stay in the vault
 		case err != nil:
 			time.AfterFunc(readAgain, s.Pump)
 		default:
@@ -210,11 +213,11 @@ func (s *Session) fetch() {
 	}()
 }
 
-// fill gives entries their bodies. What the vault does not have, or cannot read, is
-// dropped: it would hold up everything behind it. s.mu is held.
+// fill gives entries their bodies. An entry that the vault does not have or cannot read is
+// dropped, because it would hold up all entries behind it. s.mu is held.
 func (s *Session) fill(entries []*Entry, found map[uint64]message.StoredDelivery) {
 	for _, e := range entries {
-		if e.origin == 0 { // it has a body already, or has left
+		if e.origin == 0 { // it has its body already, or has left the session
 			continue
 		}
 		if q, ok := found[e.seq]; ok {
@@ -226,8 +229,8 @@ func (s *Session) fill(entries []*Entry, found map[uint64]message.StoredDelivery
 	}
 }
 
-// leave takes e, which has no packet identifier, out of the queue or of what is held,
-// and forgets it. s.mu is held.
+// leave removes e, which has no packet identifier, from queue or held, here and in the vault. s.mu
+// is held.
 func (s *Session) leave(e *Entry) {
 	if i := slices.Index(s.held, e); i >= 0 {
 		s.held = slices.Delete(s.held, i, i+1)
@@ -237,8 +240,9 @@ func (s *Session) leave(e *Entry) {
 	s.finish(e)
 }
 
-// recall reads everything that is meant and has no body, with s.mu held: the session
-// ends, and what it leaves goes to others (bequeath).
+// recall reads the bodies of all entries without one for which meant is true, with s.mu held. It is
+// called when the session ends and leaves them to other members of shared subscriptions
+// (bequeath).
 func (s *Session) recall(meant func(*Entry) bool) {
 	all := slices.DeleteFunc(s.shelved(), func(e *Entry) bool { return !meant(e) })
 	for len(all) > 0 {
@@ -254,13 +258,13 @@ func (s *Session) recall(meant func(*Entry) bool) {
 	}
 }
 
-// purgeShelved does Purge for entries that are not in memory, a page at a time.
+// purgeShelved does Purge for entries without a body, a page at a time.
 func (s *Session) purgeShelved(entries []*Entry) (n int) {
 	for len(entries) > 0 {
 		few := page(entries)
 		found, err := s.read(entries[:few])
 		if err != nil {
-			return n // they are decided again before they are sent
+			return n // the others are decided before they are sent, so nothing is revealed
 		}
 		n += s.purgePage(entries[:few], found)
 		entries = entries[few:]
@@ -273,7 +277,9 @@ func (s *Session) purgePage(entries []*Entry, found map[uint64]message.StoredDel
 	defer s.mu.Unlock()
 	for _, e := range entries {
 		q, ok := found[e.seq]
-		if e.origin == 0 || !ok { // loaded, and decided before it is sent; gone; or unreadable, which fetch sees
+		// Skipped are entries that have their body by now (they are decided before they are sent),
+		// that have left the session, or that cannot be read (fetch drops them).
+		if e.origin == 0 || !ok {
 			continue
 		}
 		e.body = bodyOf(q)
@@ -290,8 +296,9 @@ func (s *Session) purgePage(entries []*Entry, found map[uint64]message.StoredDel
 	return n
 }
 
-// unkeep is called when the session has been made to end with its connection; s.mu is
-// held. What is in the vault only stays there until then; a restart ends the session.
+// unkeep is called when a persistent session has become one that ends with its connection; s.mu is
+// held. Bodies that only the vault has stay there until the session ends. If the gateway
+// restarts before, the session is ended then.
 func (s *Session) unkeep() {
 	if s.shelf.entries == 0 {
 		s.store.c.Sessions.DeleteSession(s.Key, nil)

@@ -6,36 +6,37 @@ import (
 	"time"
 )
 
-// throttle lets publishers wait for one session whose client reads more slowly than they
-// publish (docs/spec/semantics.md 6.4). While at least one of them waits, time is taken
-// from a budget of Config.HoldUp in any Config.HoldUpWindow. Once that is spent nobody waits
+// throttle makes publishers wait for one session whose client reads more slowly than they
+// publish (docs/spec/semantics.md 6.4). While at least one publisher waits, a budget of
+// Config.HoldUp in any Config.HoldUpWindow is used up. Once it is spent, no publisher waits
 // any more, and the session loses deliveries by its overflow policy, until its queue is at
-// most a quarter full: a receiver that acknowledges one message every few seconds would
-// otherwise slow a whole building down for ever.
+// most a quarter full. Otherwise a client that acknowledges one message every few seconds
+// could slow all publishers of a building down for ever.
 type throttle struct {
-	waiters atomic.Int32 // how many publishers wait; changed with mu held, read without
-	spent   atomic.Bool  // the budget ran out, and the queue has not been at most a quarter full since; as waiters
+	waiters atomic.Int32 // how many publishers wait; changed with mu held, read without it
+	spent   atomic.Bool  // the budget ran out, and since then the queue was never at most a quarter full; locked as waiters
 
 	mu    sync.Mutex // guards the fields below
 	left  time.Duration
-	asOf  time.Time     // when left was right; zero: it has never been used, and is whole
-	eased chan struct{} // closed when the waiting publishers may go on; nil: nobody waits
+	asOf  time.Time     // when left was last brought up to date; zero: the budget is untouched
+	eased chan struct{} // closed when the waiting publishers may go on; nil: none waits
 }
 
-// Publisher is who waits in Await.
+// Publisher describes a publisher to Await.
 type Publisher struct {
-	Session *Session        // of the client that publishes; nil: it is no client
-	Gone    <-chan struct{} // closed when its connection ends
+	Session *Session        // of the client that publishes; nil: the publisher is no client
+	Gone    <-chan struct{} // closed when the publisher's connection ends
 	Pause   func()          // called before the wait begins
-	Waited  time.Duration   // how long this publish has waited for others already
+	Waited  time.Duration   // how long this publish has already waited for other receivers
 }
 
-// Await holds a publisher up, and returns how long, while the queue of s is more than three quarters full, until it
-// is at most half full, the budget of s is spent, s has no connection any more, or the
-// publisher's ends. No lock may be held.
+// Await holds a publisher up if the queue of s is more than three quarters full. It returns how
+// long it did. The wait ends when the queue is at most half full, the budget of s is spent, this
+// publish has waited Config.HoldUp for all its receivers together, s has no connection any
+// more, or the publisher's connection ends. No lock may be held.
 //
-// Nobody waits for a client whose own connection is not read at the moment (Paused): its
-// acknowledgements, which would free capacity, are not read either.
+// No publisher waits for a client whose own connection is not read at the moment (Paused),
+// because the acknowledgements that would free capacity are then not read either.
 func (s *Session) Await(p Publisher) time.Duration {
 	if !s.Slows(p.Session) {
 		return 0
@@ -45,7 +46,7 @@ func (s *Session) Await(p Publisher) time.Duration {
 		return 0
 	}
 	defer s.throttle.leave(s)
-	if !s.above(1, 2) || !s.Connected() { // since enter nobody can ease it unseen
+	if !s.above(1, 2) || !s.Connected() { // checked again after enter: from then on ease closes eased
 		return 0
 	}
 	if p.Pause != nil {
@@ -62,8 +63,8 @@ func (s *Session) Await(p Publisher) time.Duration {
 	return time.Since(began)
 }
 
-// Slows tells whether from, which publishes, would wait in Await. It costs two atomic
-// loads while the queue has capacity.
+// Slows reports whether the publisher from would wait in Await. It costs two atomic loads while
+// the queue has capacity.
 func (s *Session) Slows(from *Session) bool {
 	if from == nil || from == s || !s.above(3, 4) || s.paused.Load() || !s.Connected() {
 		return false
@@ -75,10 +76,11 @@ func (s *Session) Slows(from *Session) bool {
 	return !t.spent.Load() && t.left > 0
 }
 
-// Paused tells that the connection of s is not read at the moment, because its publishes wait.
+// Paused sets whether the connection of s is not read at the moment, because its publishes wait.
 func (s *Session) Paused(paused bool) { s.paused.Store(paused) }
 
-// enter counts one more waiting publisher, and says how long it may wait; nil: not at all.
+// enter counts one more waiting publisher. It returns the channel to wait for, nil if the publisher
+// must not wait, and how long it may wait.
 func (t *throttle) enter(s *Session) (eased <-chan struct{}, left time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -103,8 +105,8 @@ func (t *throttle) leave(s *Session) {
 	}
 }
 
-// account brings the budget up to now: it shrinks while somebody waits, and grows back
-// over HoldUpWindow while nobody does. t.mu is held.
+// account brings the budget up to date: it shrinks while a publisher waits, and otherwise grows
+// back over HoldUpWindow. t.mu is held.
 func (t *throttle) account(s *Session) {
 	c, now := &s.store.c, time.Now()
 	passed := now.Sub(t.asOf)
@@ -119,9 +121,9 @@ func (t *throttle) account(s *Session) {
 	t.left, t.asOf = max(0, t.left), now
 }
 
-// ease lets the waiting publishers go on if the queue is at most half full, or, with
-// unlinked, because the session has lost its connection; and it notes that a queue whose
-// budget was spent is at most a quarter full. It takes no lock while there is neither.
+// ease lets the waiting publishers go on if the queue is at most half full or if, with unlinked, the
+// session has lost its connection. If the budget was spent and the queue is at most a quarter
+// full, it also resets spent. It takes no lock if no publisher waits and the budget is not spent.
 func (s *Session) ease(unlinked bool) {
 	t := &s.throttle
 	spent := t.spent.Load() && !s.above(1, 4)
@@ -139,13 +141,13 @@ func (s *Session) ease(unlinked bool) {
 	}
 }
 
-// above tells whether more than num/den of the queue is used, by messages or by bytes.
+// above reports whether more than num/den of the queue is used, by messages or by bytes.
 func (s *Session) above(num, den int64) bool {
 	c := &s.store.c
 	return s.count.Load()*den > int64(c.QueueMessages)*num || s.bytes.Load()*den > int64(c.QueueBytes)*num
 }
 
-// Connected tells whether deliveries can leave at the moment.
+// Connected reports whether deliveries can be sent at the moment.
 func (s *Session) Connected() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
