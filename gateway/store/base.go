@@ -15,9 +15,9 @@ import (
 // One transaction stays well below badger's limit of 15 % of MemTableSize;
 // whole batches go into one memtable, so that replay takes all of it or none.
 const (
-	memTable   = 16 << 20
+	memTable   = 10 << 20
 	valueLog   = 16 << 20
-	batchBytes = 1900 << 10
+	batchBytes = 1480 << 10
 	batchCount = 6000
 )
 
@@ -55,9 +55,16 @@ type base struct {
 	suspect  bool               // guarded by mu: a commit failed half-way, so head, live and bytes may not match the disk
 	closed   bool               // guarded by mu
 	quiet    bool               // guarded by mu: opened without compactors (headroom.go)
+	told     bool               // guarded by mu: it is counted in disk.quiet
 	reserved uint64             // guarded by mu: this directory's part of disk.reserved
 	seed     maphash.Seed
-	found    boxes // guarded by mu: what the last rescan found in the outbox
+	found    boxes   // guarded by mu: what the last rescan found in the outbox
+	sums     boxSums // guarded by mu: of the outbox records, by stream (sums.go)
+	summed   bool    // a new directory gets the layout with sums
+	unread   bool    // guarded by mu: the outbox records were not read since the start (verify.go)
+	attempt  int     // which attempt at opening this is (guard.go)
+	mark     string  // path of the marker of an attempt
+	doubt    string  // path of the file that says that verify has found damage
 
 	// readers is held shared while badger is read. db changes only with mu and
 	// readers locked; it is nil once closed, or if it could not be opened again.
@@ -118,13 +125,16 @@ func (b *base) start() (err error) {
 	if err := b.open(quietOptions(b.dir, b.memTable, b.opt)); err != nil {
 		return err
 	}
-	fresh, err := b.rescan()
+	fresh, err := b.rescan(b.mayPass())
 	if err != nil {
 		return err
 	}
 	b.setQuiet(true)
 	if w := decodeSeq(b.witness.get()); w > b.head.seq {
 		return fmt.Errorf("%w: commit %d was acknowledged, the last one found is %d", ErrCorrupt, w, b.head.seq)
+	}
+	if b.unread { // without compactors until verify has read the rest
+		return nil
 	}
 	free, err := b.opt.Free(b.dir)
 	if err != nil {
@@ -140,11 +150,30 @@ func (b *base) start() (err error) {
 	if fresh {
 		return b.commitLocked(nil, true)
 	}
+	if b.summed && b.head.schema < schemaSums && b.found.old == 0 && !b.quiet {
+		return b.sumUp()
+	}
 	return nil
+}
+
+// forBacklog are the options of a directory through which much passes. Every table
+// spans all kinds of keys, so that a compaction of level 0 rewrites the whole level below
+// it. It therefore runs seldom, and there is one level below it up to 1 GiB. What is
+// drained before is not written a third time.
+func forBacklog(o *badger.Options) {
+	o.BaseLevelSize = 1 << 30
+	o.IndexCacheSize = 16 << 20 // all tables of level 0, each some 200 KiB
+	if o.NumCompactors > 0 {
+		o.NumLevelZeroTables = 24
+		o.NumLevelZeroTablesStall = 48
+	}
 }
 
 func (b *base) open(o badger.Options) (err error) {
 	defer recoverAs(&err)
+	if b.summed {
+		forBacklog(&o)
+	}
 	db, err := badger.Open(o)
 	if err == nil {
 		b.db = db
@@ -154,55 +183,6 @@ func (b *base) open(o badger.Options) (err error) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
-}
-
-// rescan reads every record and compares their count and digest with the head.
-// fresh: the directory is new and has no head yet.
-func (b *base) rescan() (fresh bool, err error) {
-	h, found := head{schema: schema}, false
-	var got head
-	var box boxes
-	live, bytes := map[uint64]summary{}, uint64(0)
-	err = iterate(b.db, "", "", func(key, raw []byte) error {
-		value, err := unframe(key, raw)
-		if err != nil {
-			return err
-		}
-		if string(key) == headKey {
-			found = true
-			h, err = decodeHead(value)
-			return err
-		}
-		r := summaryOf(key, raw)
-		if string(key[:1]) == nsOutbox {
-			box.sender(value)
-			if !isBox(key) {
-				box.addOld(key)
-			}
-		}
-		if isBox(key) {
-			box.add(key, value)
-		} else {
-			live[maphash.Bytes(b.seed, key)] = r
-		}
-		bytes += uint64(r.size)
-		got.count++
-		got.digest = got.digest.plus(r.sum)
-		return nil
-	})
-	switch {
-	case err != nil:
-		return false, err
-	case !found && got.count > 0:
-		return false, fmt.Errorf("%w: %d records and no head", ErrCorrupt, got.count)
-	case h.schema > schema:
-		return false, fmt.Errorf("%w: schema %d, this release knows %d", ErrSchema, h.schema, schema)
-	case h.count != got.count || h.digest != got.digest:
-		return false, fmt.Errorf("%w: %d records, the head says %d (or their content differs)", ErrCorrupt, got.count, h.count)
-	}
-	b.head, b.live, b.bytes, b.suspect = h, live, bytes, false
-	box.commit, b.found = h.seq, box
-	return !found, nil
 }
 
 // get returns the value; ErrNotFound if there is none.
@@ -296,17 +276,19 @@ func (b *base) read(prefix string, keys []string, yield func(i int, raw []byte))
 // iterate never prefetches: prefetching reads on badger's own goroutines, where a damaged block cannot be recovered from.
 func iterate(db *badger.DB, prefix, from string, yield func(key, raw []byte) error) (err error) {
 	defer recoverAs(&err)
-	return db.View(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)})
-		defer it.Close()
-		for it.Seek([]byte(from)); it.Valid(); it.Next() {
-			item := it.Item()
-			if err := item.Value(func(raw []byte) error { return yield(item.Key(), raw) }); err != nil {
-				return err
-			}
+	return db.View(func(txn *badger.Txn) error { return iterateIn(txn, prefix, from, yield) })
+}
+
+func iterateIn(txn *badger.Txn, prefix, from string, yield func(key, raw []byte) error) error {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefix)})
+	defer it.Close()
+	for it.Seek([]byte(from)); it.Valid(); it.Next() {
+		item := it.Item()
+		if err := item.Value(func(raw []byte) error { return yield(item.Key(), raw) }); err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // collect gives unused files of the value log back to the disk. Badger frees at

@@ -50,8 +50,28 @@ func (x *boxes) sender(value []byte) {
 	}
 }
 
-// box is what is in the outbox. The scan at start has found it; once something
-// was committed since, it is looked up anew.
+// streams are the streams in which something is stored, by their sums; ok: they tell all
+// there is. They do not in a directory without sums, or with records of the old layout.
+func (b *base) streams() (list []message.StoredStream, ok bool, err error) {
+	b.mu.Lock()
+	ok = b.head.schema >= schemaSums && b.found.old == 0
+	for id, s := range b.sums {
+		list = append(list, message.StoredStream{
+			ID:    id,
+			Count: int(s.count),
+			Bytes: s.bytes,
+			Last:  s.last,
+		})
+	}
+	b.mu.Unlock()
+	for i := 0; ok && err == nil && i < len(list); i++ {
+		err = b.findLast(&list[i])
+	}
+	return list, ok, err
+}
+
+// box is what is in the outbox. The scan at start has found it, unless it has left the
+// outbox to verify; once something was committed since, it is looked up anew.
 func (b *base) box() (found boxes, err error) {
 	b.mu.Lock()
 	found, seq := b.found, b.head.seq
@@ -76,23 +96,42 @@ func (b *base) box() (found boxes, err error) {
 	return found, err
 }
 
-// stored is the summary of a record that is looked up on disk.
-func stored(txn *badger.Txn, key string) (r summary, ok bool, err error) {
+// findLast corrects the highest number of a stream downwards, to one that is stored.
+func (b *base) findLast(s *message.StoredStream) error {
+	b.readers.lockShared()
+	defer b.readers.unlockShared()
+	if b.db == nil {
+		return ErrClosed
+	}
+	return b.db.View(func(txn *badger.Txn) (err error) {
+		defer recoverAs(&err)
+		prefix := []byte(nsOutbox + string(s.ID[:]))
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: true})
+		defer it.Close()
+		if it.Seek([]byte(outboxKey(s.ID, s.Last))); it.Valid() {
+			s.Last = boxSeq(it.Item().Key())
+		}
+		return nil
+	})
+}
+
+// stored is the summary of an outbox record that is looked up on disk, and what quotas count for it.
+func stored(txn *badger.Txn, key string) (r summary, size int64, ok bool, err error) {
 	defer recoverAs(&err)
 	item, err := txn.Get([]byte(key))
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return r, false, nil
+		return r, 0, false, nil
 	}
 	if err != nil {
-		return r, false, err
+		return r, 0, false, err
 	}
 	err = item.Value(func(raw []byte) error {
 		if len(raw) < 4 {
 			_, err := unframe(key, raw)
 			return err
 		}
-		r = summaryOf(key, raw)
+		r, size = summaryOf(key, raw), boxSize(raw[4:])
 		return nil
 	})
-	return r, err == nil, err
+	return r, size, err == nil, err
 }

@@ -22,7 +22,7 @@ func (b *base) commit(ops []op) error {
 		return &Error{Op: "commit", Path: b.dir, Hint: "it is opened again by itself", Err: ErrClosed}
 	}
 	if b.suspect {
-		if _, err := b.rescan(); err != nil {
+		if _, err := b.rescan(b.unread); err != nil {
 			return &Error{Op: "re-read", Path: b.dir, Hint: "restart: the store is checked and set aside if it is damaged", Err: err}
 		}
 	}
@@ -35,81 +35,127 @@ func (b *base) commit(ops []op) error {
 func (b *base) commitLocked(ops []op, always bool) (err error) {
 	txn := b.db.NewTransaction(true)
 	defer txn.Discard()
-	next, bytes := b.head, b.bytes
-	changed := map[uint64]*summary{} // nil: removed
-	writes := 0
+	c := change{
+		base:    b,
+		txn:     txn,
+		next:    b.head,
+		bytes:   b.bytes,
+		changed: map[uint64]*summary{},
+	}
 	for _, o := range ops {
-		id := maphash.String(b.seed, o.key)
-		old, isLive := b.live[id]
-		if c, ok := changed[id]; ok {
-			if isLive = c != nil; isLive {
-				old = *c
-			}
-		}
-		box := isBox(o.key)
-		if box && o.kind != create {
-			if old, isLive, err = stored(txn, o.key); err != nil {
-				return err
-			}
-		}
-		if o.kind == remove && !isLive || o.kind == ensure && isLive {
-			continue
-		}
-		var now *summary
-		var raw []byte
-		if o.kind != remove {
-			raw = frame(o.key, o.value)
-			r := summaryOf(o.key, raw)
-			if isLive && r == old {
-				continue // stored already: a session that another connection takes over mostly says what it said
-			}
-			now = &r
-		}
-		if isLive {
-			next.count--
-			next.digest = next.digest.minus(old.sum)
-			bytes -= uint64(old.size)
-		}
-		if now == nil {
-			err = txn.Delete([]byte(o.key))
-		} else {
-			err = txn.Set([]byte(o.key), raw)
-			next.count++
-			next.digest = next.digest.plus(now.sum)
-			bytes += uint64(now.size)
-		}
-		if !box {
-			changed[id] = now
-		}
-		if errors.Is(err, badger.ErrTxnTooBig) {
-			return ErrTooLarge
-		}
-		if err != nil {
+		if err := c.apply(o); err != nil {
 			return err
 		}
-		writes++
 	}
-	if writes == 0 && !always {
+	for id, s := range c.sums {
+		o := op{kind: put, key: sumsKey(id), value: s.encode()}
+		if s.count == 0 {
+			o.kind = remove
+		}
+		if err := c.apply(o); err != nil {
+			return err
+		}
+	}
+	if c.writes == 0 && !always {
 		return nil
 	}
-	next.seq++
-	if err := txn.Set([]byte(headKey), frame(headKey, next.encode())); err != nil {
+	return c.commit()
+}
+
+// change is a transaction that is being put together. It is used with base.mu held.
+type change struct {
+	*base
+	txn     *badger.Txn
+	next    head
+	bytes   uint64
+	changed map[uint64]*summary // nil: removed
+	sums    boxSums             // of the streams in which something changes
+	writes  int
+}
+
+func (c *change) apply(o op) (err error) {
+	id := maphash.String(c.seed, o.key)
+	var size int64 // what quotas count for the old record
+	old, isLive := c.live[id]
+	if r, ok := c.changed[id]; ok {
+		if isLive = r != nil; isLive {
+			old = *r
+		}
+	}
+	box := isBox(o.key)
+	if box && o.kind != create {
+		if old, size, isLive, err = stored(c.txn, o.key); err != nil {
+			return err
+		}
+	}
+	if o.kind == remove && !isLive || o.kind == ensure && isLive {
+		return nil
+	}
+	var now *summary
+	if o.kind == remove {
+		err = c.txn.Delete([]byte(o.key))
+	} else {
+		raw := frame(o.key, o.value)
+		r := summaryOf(o.key, raw)
+		if isLive && r == old {
+			return nil // stored already: a session that another connection takes over mostly says what it said
+		}
+		now = &r
+		err = c.txn.Set([]byte(o.key), raw)
+	}
+	if errors.Is(err, badger.ErrTxnTooBig) {
+		return ErrTooLarge
+	}
+	if err != nil {
 		return err
 	}
-	if err := commitTxn(txn); err != nil {
+	c.writes++
+	if isLive {
+		c.bytes -= uint64(old.size)
+	}
+	if now != nil {
+		c.bytes += uint64(now.size)
+	}
+	if box && c.next.schema >= schemaSums {
+		c.sum(o, old, size, isLive, now)
+		return nil
+	}
+	if isLive {
+		c.next.count--
+		c.next.digest = c.next.digest.minus(old.sum)
+	}
+	if now != nil {
+		c.next.count++
+		c.next.digest = c.next.digest.plus(now.sum)
+	}
+	if !box {
+		c.changed[id] = now
+	}
+	return nil
+}
+
+// commit writes what was applied and the head, and makes it what the base holds.
+func (c *change) commit() error {
+	b := c.base
+	c.next.seq++
+	if err := c.txn.Set([]byte(headKey), frame(headKey, c.next.encode())); err != nil {
+		return err
+	}
+	if err := commitTxn(c.txn); err != nil {
 		b.suspect = true
 		return err
 	}
-	b.head, b.bytes = next, bytes
-	for id, r := range changed {
+	b.head, b.bytes = c.next, c.bytes
+	for id, r := range c.changed {
 		if r == nil {
 			delete(b.live, id)
 		} else {
 			b.live[id] = *r
 		}
 	}
+	b.sums.take(c.sums)
 	// Unsynced on purpose: it may be older than the store, never newer.
-	_ = b.witness.put(encodeSeq(next.seq), false)
+	_ = b.witness.put(encodeSeq(c.next.seq), false)
 	return nil
 }
 

@@ -61,7 +61,7 @@ func memoryBase(name string, o Options) (*base, error) {
 	if err := b.open(settings); err != nil {
 		return nil, fmt.Errorf("a store in memory: %w", err)
 	}
-	if _, err := b.rescan(); err != nil {
+	if _, err := b.rescan(false); err != nil {
 		_ = b.shutDB()
 		return nil, err
 	}

@@ -38,6 +38,9 @@ type Options struct {
 	Now func() time.Time
 
 	disk *disk
+	// readAtStart is how many outbox records a start reads before it goes on; of
+	// more, it believes the sums, and they are read while everything runs. 0: 50,000.
+	readAtStart uint64
 	// unsynced commits without a sync: how a test shows that it would see one missing.
 	unsynced bool
 }
@@ -64,6 +67,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.readAtStart == 0 {
+		o.readAtStart = 50_000 // some 300 ms
 	}
 	o.disk = new(disk)
 	return o

@@ -87,11 +87,16 @@ func (o *Outbox) Append(q message.StoredOutgoing, done func(error)) {
 // If records of the old layout are left (see adopt), it also yields their highest
 // number, as Last of a stream without a name and with Count 0: their numbers are taken.
 func (o *Outbox) Streams(yield func(message.StoredStream) error) error {
-	found, err := o.s.messages.box()
+	found := boxes{}
+	list, ok, err := o.s.messages.streams()
+	if err == nil && !ok {
+		found, err = o.s.messages.box()
+		list = found.streams
+	}
 	if err != nil {
 		return err
 	}
-	for _, s := range found.streams {
+	for _, s := range list {
 		if err := yield(s); err != nil {
 			return err
 		}

@@ -30,6 +30,7 @@ type Quarantine struct {
 type spec struct {
 	name     string
 	memTable int64 // bytes; bounds a transaction
+	summed   bool  // it has outbox records (sums.go)
 	// setAside: a directory that fails its check is moved away and replaced by
 	// an empty one; without it, the failure is an error.
 	setAside bool
@@ -70,6 +71,8 @@ func openBase(parent string, sp spec, o Options) (*base, *Quarantine, error) {
 	for {
 		b, err := tryBase(parent, sp, o)
 		if err == nil {
+			_ = os.Remove(b.doubt)
+			b.attempt = m.attempt
 			if len(saved) > 0 {
 				q.Salvaged = restore(b, saved)
 			}
@@ -119,6 +122,9 @@ func tryBase(parent string, sp spec, o Options) (*base, error) {
 		witness:  w,
 		live:     map[uint64]summary{},
 		seed:     maphash.MakeSeed(),
+		summed:   sp.summed,
+		mark:     filepath.Join(parent, name+".opening"),
+		doubt:    filepath.Join(parent, name+".doubt"),
 	}
 	err = b.start()
 	protect(dir)

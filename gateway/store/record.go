@@ -7,8 +7,14 @@ import (
 	"hash/crc32"
 )
 
-// schema is the version of the records' layout; a store written by a newer release is not touched.
-const schema = 1
+// schema is the newest layout of the records that is known; a store written by a newer
+// release is not touched. In schemaFlat the head counts every record; in schemaSums it
+// leaves out those of the outbox, which the sums of their streams count (sums.go).
+const (
+	schemaFlat = 1
+	schemaSums = 2
+	schema     = schemaSums
+)
 
 // headKey sorts before every namespace.
 const headKey = "\x00head"

@@ -18,6 +18,7 @@ const (
 	nsQueue     = "q"
 	nsRetained  = "r"
 	nsSession   = "s"
+	nsSums      = "S"
 	nsState     = "t"
 	nsWill      = "w"
 )
@@ -55,9 +56,15 @@ func Open(dir string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	var q *Quarantine
-	s.messages, q, err = openBase(dir, spec{name: "messages", memTable: memTable, setAside: true, salvage: func(key string) bool {
-		return key[:1] == nsOutbox || key[:1] == nsParked || key[:1] == nsPrincipal
-	}}, o)
+	s.messages, q, err = openBase(dir, spec{
+		name:     "messages",
+		memTable: memTable,
+		summed:   true,
+		setAside: true,
+		salvage: func(key string) bool {
+			return key[:1] == nsOutbox || key[:1] == nsParked || key[:1] == nsPrincipal
+		},
+	}, o)
 	s.note(q)
 	if err != nil {
 		return nil, err
@@ -67,8 +74,10 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	if err := s.adopt(); err != nil && !errors.Is(err, ErrDiskFull) {
 		return nil, err
 	}
-	if err := s.people.forgetUnused(); err != nil {
-		return nil, err
+	if !s.messages.isUnread() { // else it is not known who is in use; a later start does it
+		if err := s.people.forgetUnused(); err != nil {
+			return nil, err
+		}
 	}
 	if s.cache, err = openCache(dir, sealer, o); err != nil {
 		return nil, err
@@ -85,7 +94,21 @@ func (s *Store) note(q *Quarantine) {
 
 // Run commits what is submitted and collects garbage until ctx ends; then it
 // commits what was submitted before, runs the last done function and returns nil.
-func (s *Store) Run(ctx context.Context) error {
+//
+// Outbox records that Open has not read, because they are many, are read now. If they
+// turn out to be damaged, Run returns an error that is ErrCorrupt, and the next Open sets the store aside.
+func (s *Store) Run(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	verified := make(chan error, 1)
+	go func() {
+		err := s.messages.verify(ctx)
+		if err != nil {
+			cancel()
+		}
+		verified <- err
+	}()
+	defer func() { err = <-verified }()
 	stop := make(chan struct{})
 	go func() {
 		defer close(stop)
@@ -175,5 +198,5 @@ func (s *Store) Stats() Stats {
 func (b *base) records() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.head.count
+	return b.recordsLocked()
 }
