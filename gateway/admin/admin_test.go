@@ -203,7 +203,7 @@ func TestErrors(t *testing.T) {
 // the attempt is audited.
 func TestPermissions(t *testing.T) {
 	if os.Getuid() == 0 {
-		// Root is always an operator: let the same rule be seen with another caller.
+		// The test may run as root, who is always an operator, so another caller is asked with.
 		f := startIdentified(t, admin.Caller{Name: "user:x", May: admin.Read})
 		resp := post(t, f, "/v1/sync", `{"full":true}`)
 		if resp != http.StatusForbidden {
@@ -305,8 +305,8 @@ func TestLoopback(t *testing.T) {
 	}
 }
 
-// The page asks nobody who they are: it is served on no address that others
-// reach, whoever has opened the socket (socket activation does).
+// The status page authenticates nobody, so it must not be served on an address that other
+// machines reach, even if systemd opened the socket.
 func TestLoopbackOnly(t *testing.T) {
 	for address, want := range map[string]bool{"0.0.0.0:0": false, "[::]:0": false, "127.0.0.1:0": true} {
 		l, err := net.Listen("tcp", address)
@@ -356,7 +356,7 @@ func TestFollow(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	<-f.feed.gone // the server let go of it
+	<-f.feed.gone // the server has closed it
 }
 
 func TestServerSentEvents(t *testing.T) {
@@ -377,7 +377,7 @@ func TestServerSentEvents(t *testing.T) {
 	if err != nil || !ok || json.Unmarshal([]byte(data), &r) != nil || r.Principal != "device:0" {
 		t.Errorf("first event %q %v", line, err)
 	}
-	f.stop() // the daemon's end ends the follower; goleak sees to the rest
+	f.stop() // the end of the daemon ends the follower; goleak finds a goroutine that is left
 }
 
 func TestListen(t *testing.T) {
@@ -401,7 +401,7 @@ func TestListen(t *testing.T) {
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Error("the socket file is still there")
 	}
-	// What a daemon leaves that was killed.
+	// The socket file that a killed daemon leaves behind.
 	dead, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
 	if err != nil {
 		t.Fatal(err)

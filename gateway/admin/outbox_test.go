@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A drain is for everything: a request that names a part of it is refused, and resumes nobody.
+// A drain is for all messages: a request that selects some of them is refused, and resumes no
+// paused device.
 func TestADrainSelectsNothing(t *testing.T) {
 	for _, r := range []OutboxRequest{{Device: "d"}, {Route: "r"}, {Seq: 1}, {Parked: true}} {
 		r.Action = OutboxDrain
@@ -21,7 +22,8 @@ func TestADrainSelectsNothing(t *testing.T) {
 	}
 }
 
-// A list of messages is read from the disk, and is bounded; the error names the bound.
+// The number of messages in one list is limited, because they are read from the disk. The error
+// names the limit.
 func TestAListOfMessagesIsBounded(t *testing.T) {
 	most := httptest.NewRequest("GET", "/v1/outbox/messages?limit=1000", nil)
 	if q, err := outboxQuery(most, maxWaitingListed); err != nil || q.Limit != 1000 {

@@ -112,7 +112,7 @@ func browse(t *testing.T, args ...string) (stdout, stderr string) {
 }
 
 // TestBrowser runs the page in a real browser: the script must run under the
-// page's policy, follow the status, and show a stranger's markup as text. With
+// page's policy, follow the status, and show markup that a client sent as text. With
 // GATEHOUSE_SCREENSHOTS=DIR it leaves pictures there, light, dark and narrow.
 func TestBrowser(t *testing.T) {
 	if testing.Short() {

@@ -47,8 +47,8 @@ func body(t *testing.T, r *http.Response) string {
 	return string(b)
 }
 
-// TestPage: the first view is complete without script, and what strangers
-// chose is text in it.
+// TestPage: the page is complete without its script, and markup in names that clients chose is
+// shown as text.
 func TestPage(t *testing.T) {
 	h := serve(t, func(context.Context) ([]byte, error) { return sample(t), nil })
 	r := get(h, http.MethodGet, "/")

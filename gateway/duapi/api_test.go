@@ -25,7 +25,7 @@ import (
 type fakeGateway struct {
 	mu      sync.Mutex
 	hold    bool
-	shown   bool // what devices were shown may not be cancelled now
+	shown   bool // deployments that were shown to devices may not be cancelled now
 	audited []string
 	local   []string
 	fails   bool
@@ -78,7 +78,7 @@ func (h *fakeGateway) took() (local, audited string) {
 	return local, audited
 }
 
-// cloud is Device Update; it keeps what reached it.
+// cloud is Device Update. It records the requests that reach it.
 type cloud struct {
 	*httptest.Server
 	mu     sync.Mutex

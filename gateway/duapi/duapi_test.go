@@ -31,7 +31,7 @@ const (
 		`"update":{"updateId":{"provider":"p","name":"n","version":"1"}}}`
 )
 
-// TestJudged: whatever is refused reaches neither the cloud nor the guard.
+// TestJudged: a request that is refused reaches neither the cloud nor the guard.
 func TestJudged(t *testing.T) {
 	c := newCloud(t)
 	a := start(t, withCloud(c))
@@ -119,7 +119,7 @@ func TestForwarded(t *testing.T) {
 		"retry": {"POST", retryPath, "writer", "", "POST " + retryPath + version + " Bearer writer ",
 			"user:writer retry deployment dep-1 for group g1, class c1 true granted"},
 		"escaped": {"GET", strings.Replace(getPath, "d1", "%C3%A4%20%3F", 1), "reader", "", "", ""},
-		// The instance is written as configured; what the caller's path was encoded with is gone.
+		// The forwarded path names the instance as configured, without the caller's encoding.
 		"encoded": {"GET", "/deviceUpdate/INST/management/devices/%641", "reader", "", "GET " + getPath + version + " Bearer reader ",
 			"user:reader get device d1 true granted"},
 	} {
@@ -155,7 +155,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	}
 }
 
-// Somebody else at the address of the endpoint gets no token.
+// Another server at the address of the endpoint does not get the caller's token.
 func TestImpostorGetsNoToken(t *testing.T) {
 	c := newCloud(t)
 	a := start(t, func(o *Options) {
@@ -186,7 +186,7 @@ func TestAnswersOfTheCloud(t *testing.T) {
 			_, _ = io.WriteString(w, `"`+strings.Repeat("x", maxAnswer)+`"`)
 		}, 502, "BadGateway"},
 		"padded": {func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = io.WriteString(w, `"x"`+strings.Repeat(" ", maxAnswer)) // whole, were it cut
+			_, _ = io.WriteString(w, `"x"`+strings.Repeat(" ", maxAnswer)) // valid JSON even if it were cut at the limit
 		}, 502, "BadGateway"},
 		"redirect": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(307); _, _ = io.WriteString(w, `{}`) }, 502, "BadGateway"},
 		"cut off":  {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 504, "OutcomeUnknown"},
@@ -200,7 +200,7 @@ func TestAnswersOfTheCloud(t *testing.T) {
 			t.Errorf("%s: %v", name, head)
 		}
 	}
-	// Reading does no harm when it is done twice.
+	// A GET may be answered from here after its connection broke, because it changes nothing.
 	c.set(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	if status, body, _ := a.ask("GET", getPath+version, "reader", ""); status != 200 || body != `{"deviceId":"d1"}` {
 		t.Error(status, body)
@@ -262,8 +262,8 @@ func TestHeld(t *testing.T) {
 	}
 }
 
-// While new actions are held a cancel stays here: the gateway knows which
-// devices only wait for the deployment, the service would end it for all.
+// While new actions are held, a cancel is not forwarded. The gateway cancels the deployment for
+// those devices that still wait for it, and the service would cancel it for all.
 func TestHeldCancelIsNotForwarded(t *testing.T) {
 	c := newCloud(t)
 	a := start(t, withCloud(c))
@@ -298,7 +298,7 @@ func TestTooManyAtOnce(t *testing.T) {
 	}
 }
 
-// What does not fit waits in the kernel until somebody leaves.
+// Connections beyond the limit wait in the kernel until another one is closed.
 func TestConnectionsAreBounded(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -327,7 +327,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	select {
 	case <-accepted:
 		t.Error("a connection more than there are slots for")
-	case <-time.After(50 * time.Millisecond): // the time in which it would be wrong; nothing waits for it
+	case <-time.After(50 * time.Millisecond): // an Accept that is wrong would return within this time
 	}
 	_ = first.Close()
 	_ = first.Close() // gives its slot back once
@@ -362,8 +362,8 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// Whatever path arrives: what is forwarded is one of the four routes, and
-// reads again as exactly what was decided.
+// For any path that arrives, the forwarded path is one of the four routes, and is parsed as exactly
+// the request that was decided.
 func FuzzRoute(f *testing.F) {
 	for _, p := range []string{getPath, createPath, cancelPath, retryPath, "/deviceUpdate/inst/management/devices/%2e%2e%2f", "//",
 		"/deviceUpdate/i/management/groups/%24default/deployments/a%3acancel"} {

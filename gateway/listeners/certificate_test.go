@@ -13,8 +13,8 @@ import (
 
 const day = 24 * time.Hour
 
-// TestWaitsForItsCertificate: a door without a usable pair does not listen; the
-// others do, and it opens when the files are there.
+// TestWaitsForItsCertificate: a door without a usable certificate and key does not listen, while
+// the other doors do. It opens when the files are there.
 func TestWaitsForItsCertificate(t *testing.T) {
 	for name, spoil := range map[string]func(s *site){
 		"missing":    func(s *site) { _ = os.Remove(filepath.Join(s.dir, "key")) },
@@ -51,7 +51,8 @@ func TestWaitsForItsCertificate(t *testing.T) {
 	}
 }
 
-// TestFilesAreReadEveryMinute: also when they look as they did.
+// TestFilesAreReadEveryMinute: files that cannot be used are read every minute, even if they look
+// unchanged.
 func TestFilesAreReadEveryMinute(t *testing.T) {
 	s := newSite(t)
 	s.issue("cert", "key", -day, 365*day)
@@ -81,8 +82,8 @@ func TestFilesAreReadEveryMinute(t *testing.T) {
 	}
 }
 
-// TestServedOutOfItsTime: an expired certificate, or one that the clock says is
-// not valid yet, is the client's to judge; the renewed one is taken over by itself.
+// TestServedOutOfItsTime: a certificate that is expired or not yet valid by the gateway's clock is
+// served, because the client judges it. A renewed one is served without a restart.
 func TestServedOutOfItsTime(t *testing.T) {
 	for name, c := range map[string]struct {
 		from, until time.Duration
@@ -116,7 +117,8 @@ func TestServedOutOfItsTime(t *testing.T) {
 	}
 }
 
-// TestDaysLeft: 30, 7 and 1, each worse than the one before; fractions of a short life.
+// TestDaysLeft: the finding becomes worse when 30 days, 7 days and 1 day are left, or the same
+// fractions of a shorter validity.
 func TestDaysLeft(t *testing.T) {
 	s := newSite(t)
 	s.issue("cert", "key", 0, 365*day)
@@ -154,8 +156,8 @@ func TestDaysLeft(t *testing.T) {
 	}
 }
 
-// TestUnreadableAuthoritiesRefuse: nobody is let in by a certificate whose
-// authorities are not known; others are not kept out for that.
+// TestUnreadableAuthoritiesRefuse: while the file of client authorities cannot be read, a client
+// with a certificate is refused, and a client without one is not.
 func TestUnreadableAuthoritiesRefuse(t *testing.T) {
 	s := newSite(t)
 	s.issue("cert", "key", -day, 365*day)
@@ -223,7 +225,7 @@ func TestAuthoritiesAreReadBesideABrokenPair(t *testing.T) {
 	if !f.Raised || !strings.Contains(f.Text, "expired on") || !strings.Contains(f.Text, "private key does not match") {
 		t.Errorf("%+v", f)
 	}
-	s.put("clients", authority) // mended, and the pair is not
+	s.put("clients", authority) // the authorities can be read again, and the certificate still cannot
 	s.round(Poll)
 	if _, err := s.handshake(d, valid, &client); err != nil || s.raised("door-client-authorities") {
 		t.Errorf("after the authorities were mended: %v, %+v", err, s.last["door-client-authorities"])
@@ -235,8 +237,8 @@ func TestAuthoritiesAreReadBesideABrokenPair(t *testing.T) {
 	}
 }
 
-// TestPrepare: a reload replaces a good certificate by a good one only, and
-// takes effect when it says so.
+// TestPrepare: a reload replaces a good certificate by a good one only, and only when takeOver is
+// called.
 func TestPrepare(t *testing.T) {
 	s := newSite(t)
 	s.issue("cert", "key", -day, 365*day)
@@ -264,7 +266,7 @@ func TestPrepare(t *testing.T) {
 	if shown, err := s.handshake(d, s.now, nil); err != nil || shown.Equal(first) {
 		t.Errorf("after the reload: %v", err)
 	}
-	// A door that waits does not keep a reload from the others, and waits for the new files.
+	// A door that waits for its certificate does not make the reload fail. It then waits for the new files.
 	takeOver, err = s.set.Prepare(waiting, s.tls("later", "later.key"))
 	if err != nil {
 		t.Fatal(err)
@@ -280,8 +282,8 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
-// TestPassedSocketWithoutCertificate: systemd listens whatever happens here. Who connects is
-// told at once that there is nothing to show.
+// TestPassedSocketWithoutCertificate: a socket that systemd passed listens even if there is no
+// certificate. The handshake of a client then fails at once, so that it need not wait.
 func TestPassedSocketWithoutCertificate(t *testing.T) {
 	s := newSite(t)
 	passed := occupy(t, "tcp", "127.0.0.1:0")

@@ -24,8 +24,8 @@ var start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 type site struct {
 	t     *testing.T
 	set   *Set
-	now   time.Time // by which certificates are judged
-	paced time.Time // of the last round
+	now   time.Time // the clock by which certificates are judged
+	paced time.Time // the time of the last round
 	dir   string
 	ca    x509.Pair
 	last  map[string]Finding // by name; of the last report
@@ -57,7 +57,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// round is one look at everything, d after the last one.
+// round tries every door once, at d after the last round.
 func (s *site) round(d time.Duration) {
 	s.paced = s.paced.Add(d)
 	s.set.round(s.paced)
@@ -110,7 +110,7 @@ func (s *site) add(t *config.TLS) *Door {
 
 func (s *site) raised(name string) bool { return s.last[name].Raised }
 
-// isOpen tells whether somebody can connect.
+// isOpen reports whether a client can connect.
 func isOpen(d *Door) bool {
 	select {
 	case <-d.Opened():

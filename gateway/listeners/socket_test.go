@@ -15,7 +15,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/freeport"
 )
 
-// occupy listens where a door will want to.
+// occupy listens on the address of a door, before the door does.
 func occupy(t *testing.T, network, address string) net.Listener {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), network, address)
@@ -26,7 +26,7 @@ func occupy(t *testing.T, network, address string) net.Listener {
 	return l
 }
 
-// freeTCP is a loopback address that nobody else takes, also after it was taken and freed.
+// freeTCP returns a loopback address that no other process takes, even after it was used and freed.
 func freeTCP(t *testing.T) string {
 	t.Helper()
 	port, err := freeport.Get()
@@ -36,7 +36,7 @@ func freeTCP(t *testing.T) string {
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
-// greets tells whether a connection to the door arrives at it.
+// greets reports whether a connection to the door's address is accepted by the door.
 func greets(t *testing.T, d *Door) bool {
 	t.Helper()
 	a := d.Addr()
@@ -52,7 +52,8 @@ func greets(t *testing.T, d *Door) bool {
 	return got.Close() == nil
 }
 
-// TestTakenPort: the other doors open; this one is named, and opens once it can.
+// TestTakenPort: a door whose port is taken is named in a finding, and opens once the port is free.
+// The other doors are open meanwhile.
 func TestTakenPort(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
@@ -100,7 +101,7 @@ func TestTakenPort(t *testing.T) {
 	}
 }
 
-// TestStaleUnixSocket: the file of a process that died is in nobody's way.
+// TestStaleUnixSocket: the socket file of a process that died is replaced.
 func TestStaleUnixSocket(t *testing.T) {
 	s := newSite(t)
 	path := filepath.Join(s.dir, "mqtt.sock")
@@ -115,7 +116,7 @@ func TestStaleUnixSocket(t *testing.T) {
 	}
 }
 
-// TestDirectoryInTheWay: what is no socket is not removed.
+// TestDirectoryInTheWay: a file that is no socket is not removed.
 func TestDirectoryInTheWay(t *testing.T) {
 	s := newSite(t)
 	path := filepath.Join(s.dir, "data")
@@ -129,7 +130,7 @@ func TestDirectoryInTheWay(t *testing.T) {
 	}
 }
 
-// TestRunTriesAgain: without anybody asking for it.
+// TestRunTriesAgain: Run opens a door once its port is free, without any other call.
 func TestRunTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var free atomic.Bool
@@ -155,7 +156,8 @@ func TestRunTriesAgain(t *testing.T) {
 	})
 }
 
-// TestClosedBeforeItOpened: whoever waits in Accept is let go, and no socket is left behind.
+// TestClosedBeforeItOpened: Close ends an Accept that waits for the socket, and no socket is opened
+// afterwards.
 func TestClosedBeforeItOpened(t *testing.T) {
 	s := newSite(t)
 	address := freeTCP(t)
@@ -182,7 +184,7 @@ func TestClosedBeforeItOpened(t *testing.T) {
 	occupy(t, "tcp", address) // nobody else has it
 }
 
-// TestClosedWhileItOpens: the socket that came too late is not left open.
+// TestClosedWhileItOpens: a socket that is opened while its door is closed is closed, too.
 func TestClosedWhileItOpens(t *testing.T) {
 	s := newSite(t)
 	var d *Door

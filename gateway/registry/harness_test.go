@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func num(n int) space.ID { return space.MustID(fmt.Sprintf("00000000-0000-4000-8000-%012d", n)) }
 
-// memory is a Bucket that keeps the contract: done comes later, in order.
+// memory is a Bucket: done is called after the call has returned, in the order of the calls.
 type memory struct {
 	mu     sync.Mutex
 	values map[string][]byte
@@ -81,11 +81,11 @@ func (m *memory) Load(yield func(string, []byte) error) error {
 
 func (m *memory) len() int { m.mu.Lock(); defer m.mu.Unlock(); return len(m.values) }
 
-// cloud is a Creator with the idempotence that its contract asks for.
+// cloud is a Creator. As the contract asks, a repeated create returns the same sensor.
 type cloud struct {
 	mu     sync.Mutex
 	err    error
-	status int // with err, or as a refusal
+	status int // returned with err or, without an error, as a refusal
 	bad    map[string]bool
 	asked  []string
 	made   map[string]space.ID
@@ -127,9 +127,9 @@ type harness struct {
 	stop  func()
 
 	mu      sync.Mutex
-	may     map[string]Decision // by principal; missing: allowed
+	may     map[string]Decision // by principal key; a missing one is allowed
 	unread  map[string]bool     // sensors that may not be read
-	sent    []string            // session, topic, body
+	sent    []string            // session, topic and body of each answer
 	audited []string
 	report  string
 }
@@ -307,7 +307,7 @@ func (h *harness) create(hardware, rid string) byte {
 	return h.ask(gatewayP, "create", "d1", hardware, rid, `{"type":"Temperature"}`)
 }
 
-// took returns what was sent since the last look.
+// took returns the answers that were sent since the last call.
 func (h *harness) took() []string {
 	synctest.Wait()
 	h.mu.Lock()

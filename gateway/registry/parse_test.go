@@ -62,8 +62,8 @@ func TestHardwareID(t *testing.T) {
 	}
 }
 
-// Whatever arrives: no panic, the bounds hold, and what was taken is plain JSON
-// that a lenient reader understands in the same way.
+// For any payload: there is no panic, the limits hold, and a payload that is accepted is JSON that
+// a lenient parser reads in the same way.
 func FuzzParseCreate(f *testing.F) {
 	for _, s := range []string{"", "{}", `{"type":"T","dataTypeId":4,"port":"p","pollRate":1}`, `{"type":"a","type":"b"}`, `{"spaceId":"x"}`,
 		`[[[[`, "{\"type\":\"\\ud800\"}"} {

@@ -35,7 +35,7 @@ func TestGetShowsTheRecordAndNoCredential(t *testing.T) {
 		if got := h.took(); len(got) != 1 || !strings.Contains(got[0], `"status":404`) {
 			t.Error(got)
 		}
-		// Without a request id nobody waits for an answer.
+		// A request without a request id gets no answer.
 		h.ask(userP, "get", "d1", "", "", "")
 		h.want(h.took())
 	})
@@ -103,8 +103,8 @@ func TestCreateOnline(t *testing.T) {
 	})
 }
 
-// Nothing in a request may say where the sensor goes: the cloud is asked with
-// the gateway's own rights, which reach further than the requester's.
+// Nothing in a request may choose where the sensor goes, because the create is sent with the
+// gateway's own rights, which reach further than the requester's.
 func TestThePlaceIsTheOneThatWasDecided(t *testing.T) {
 	in(t, func(t *testing.T) {
 		var got []Sensor
@@ -164,7 +164,7 @@ func TestQueueSurvivesOutageAndRestart(t *testing.T) {
 		h.restart(nil)
 		defer h.stop()
 		synctest.Wait()
-		h.want(h.took()) // it was said before
+		h.want(h.took()) // that the create waits was answered before
 		h.cloud.set(func() { h.cloud.err, h.cloud.asked = nil, nil })
 		time.Sleep(2 * time.Minute)
 		got := h.took()
@@ -182,7 +182,7 @@ func TestQueueSurvivesOutageAndRestart(t *testing.T) {
 	})
 }
 
-// While the cloud is away only the first is tried, and ever more rarely.
+// While the cloud does not answer, only the first create is tried, and ever more rarely.
 func TestBackoff(t *testing.T) {
 	in(t, func(t *testing.T) {
 		h := start(t, nil)
@@ -191,7 +191,7 @@ func TestBackoff(t *testing.T) {
 		for i := range 5 {
 			h.create(fmt.Sprint("N", i), "")
 		}
-		h.ask(gatewayP, "create", "d2", "Q", "", "") // another device's is not tried, either
+		h.ask(gatewayP, "create", "d2", "Q", "", "") // a create of another device is not tried either
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		n := len(strings.Fields(h.cloud.log()))
@@ -206,7 +206,8 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// What the cloud chokes on holds up its own device and nobody else.
+// A create to which the cloud answers with a server error holds up the creates of its own device, and
+// of no other.
 func TestPoisonHoldsUpItsDeviceOnly(t *testing.T) {
 	in(t, func(t *testing.T) {
 		h := start(t, nil)
@@ -223,7 +224,7 @@ func TestPoisonHoldsUpItsDeviceOnly(t *testing.T) {
 	})
 }
 
-// The right is asked for again at the moment of sending.
+// The right is decided again just before a create is sent.
 func TestLostRightDropsTheCreate(t *testing.T) {
 	in(t, func(t *testing.T) {
 		h := start(t, nil)
@@ -232,7 +233,7 @@ func TestLostRightDropsTheCreate(t *testing.T) {
 		h.took()
 		h.set(func() { h.may[gatewayP.Key] = Decision{Reason: "no-assignment"} })
 		h.cloud.set(func() { h.cloud.err, h.cloud.asked = nil, nil })
-		h.restart(nil) // also from the disk, with the recorded identities
+		h.restart(nil) // also after a restart, with the identities that were stored
 		defer h.stop()
 		got := h.took()
 		if len(got) != 1 || !strings.HasPrefix(got[0], "session:device:gw registry/responses/r1 {\"status\":403") {
@@ -247,7 +248,7 @@ func TestLostRightDropsTheCreate(t *testing.T) {
 	})
 }
 
-// A right that was lost and came back sends; what cannot be decided waits.
+// A create whose principal lost the right and got it back is sent. One that cannot be decided waits.
 func TestHeldIsNotDropped(t *testing.T) {
 	in(t, func(t *testing.T) {
 		h := start(t, nil)
@@ -263,8 +264,8 @@ func TestHeldIsNotDropped(t *testing.T) {
 	})
 }
 
-// A device that was removed and made again under the same name is another:
-// nobody decided about that one.
+// A device that was deleted and created again under the same name is another device, for which the
+// create was not decided, so it is dropped.
 func TestReplacedDevice(t *testing.T) {
 	in(t, func(t *testing.T) {
 		h := start(t, nil)
@@ -314,7 +315,7 @@ func TestBounds(t *testing.T) {
 		if got := h.took(); len(got) != 3 || !strings.Contains(got[2], `"status":429`) {
 			t.Error(got)
 		}
-		// A request that waits already needs no capacity, and both get their answer.
+		// A request equal to one that waits needs no capacity of its own, and both get an answer.
 		if code := h.create("N2", "r4"); code != message.Success || h.store.len() != 3 {
 			t.Errorf("code %#x, %d records", code, h.store.len())
 		}
@@ -329,7 +330,7 @@ func TestBounds(t *testing.T) {
 	})
 }
 
-// An acknowledgement means durable.
+// A create that could not be stored is not acknowledged with success.
 func TestNotStored(t *testing.T) {
 	in(t, func(t *testing.T) {
 		h := start(t, nil)
@@ -365,7 +366,7 @@ func TestUnreadableRecordsAreLeftOut(t *testing.T) {
 		h := start(t, nil)
 		good := queuedCreate{Device: "d1", Node: num(11), HardwareID: "N1", Who: whoIs(gatewayP)}
 		h.store.values[keyOf(3)] = mustJSON(t, good)
-		h.store.values["3"] = mustJSON(t, good) // the same number, written otherwise
+		h.store.values["3"] = mustJSON(t, good) // another text for the number of a stored create
 		h.store.values[keyOf(4)] = []byte(`{"device":"d1"}`)
 		h.store.values[keyOf(5)] = []byte(`{`)
 		h.restart(nil)

@@ -13,8 +13,8 @@ import (
 
 var module = &principal.Principal{Kind: principal.Module, Key: "module:d1/m", DeviceID: "d1", ModuleID: "m"}
 
-// A device must not be able to leave anything to its successor: neither by
-// keeping its twin busy while it is deleted, nor in a module.
+// A deleted device must not be able to leave anything to a later device of the same name: neither by
+// filling the queue of its twin while it is deleted, nor in the twin of a module.
 func TestForgetCannotBePrevented(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, nil)
@@ -50,7 +50,7 @@ func TestForgetCannotBePrevented(t *testing.T) {
 	})
 }
 
-// A device that keeps its twin busy misses nothing of what upstream says.
+// A device that fills the queue of its twin does not miss a desired patch for that.
 func TestABusyDeviceMissesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, nil)
@@ -79,8 +79,8 @@ func TestABusyDeviceMissesNothing(t *testing.T) {
 	})
 }
 
-// The process may end between the deletion and the forgetting: the record
-// knows whose it is.
+// The process may end between the deletion of a device and of its twin. The stored twin names its
+// owner, so that a later device of the same name does not get it.
 func TestARecordKnowsWhoseItIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		owner := "first"
@@ -103,7 +103,7 @@ func TestARecordKnowsWhoseItIs(t *testing.T) {
 		h.stop()
 		owner = ""
 		h.stop = nil
-		h.restart(mine) // nobody known yet: nothing is decided by that
+		h.restart(mine) // the owner is not known yet, so nothing is deleted
 		owner = "second"
 		h.ask(dev, message.TwinGet, "")
 		if got := h.one(); !strings.HasPrefix(got, "$iothub/twin/res/503/") {
@@ -115,8 +115,8 @@ func TestARecordKnowsWhoseItIs(t *testing.T) {
 	})
 }
 
-// A duplicate that comes and goes takes nothing of whom it collided with; a
-// module is gone when it is said to be.
+// If a second device of the same name appears in the registry and is removed, the first one keeps its
+// twin. The twin of a module that is named itself is deleted.
 func TestForgetSparesWhoHasTheName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		owner := "first"

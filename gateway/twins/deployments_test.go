@@ -10,7 +10,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// What docs/spec/semantics.md 5 and the smoke test's assert 6 ask for, through both doors.
+// A deployment that is refused is never seen by the device, neither as a desired patch nor in a twin
+// GET (docs/spec/semantics.md 5, and assert 6 of the smoke test).
 func TestRefusedDeploymentIsNeverSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, nil)
@@ -39,7 +40,7 @@ func TestRefusedDeploymentIsNeverSeen(t *testing.T) {
 		if got := h.one(); strings.Contains(got, "w1") || !strings.Contains(got, `"deviceUpdate":{"agent":{"state":0}}`) {
 			t.Errorf("the device does not see its own report, or sees ours: %s", got)
 		}
-		// Rights return: it appears without a new patch.
+		// When the right returns, the device gets the deployment without a new patch from upstream.
 		h.rights.deny(update.Create, false)
 		if err := h.guard.Reauthorize(t.Context()); err != nil {
 			t.Fatal(err)
@@ -48,7 +49,7 @@ func TestRefusedDeploymentIsNeverSeen(t *testing.T) {
 			!strings.Contains(got, `"id":"w1"`) || !strings.Contains(got, `"$version":4}`) {
 			t.Errorf("%s", got)
 		}
-		// A cancel that nobody may make stays away, whichever way the twin is read.
+		// A cancel that the service may not make does not reach the device.
 		h.rights.deny(update.CancelReleased, true)
 		h.s.DesiredPatch("d1", []byte(`{"deviceUpdate":{"__t":"c","service":{"workflow":{"action":255,"id":"nodeployment"},`+
 			`"updateManifest":null,"updateManifestSignature":null,"fileUrls":null}},"interval":6,"$version":5}`))

@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// memory is a Bucket.
+// memory is a Bucket without a disk.
 type memory struct {
 	mu     sync.Mutex
 	values map[string][]byte
@@ -55,11 +55,11 @@ func (m *memory) Load(yield func(string, []byte) error) error {
 	return nil
 }
 
-// cloud is an Upstream with one twin in the test's hands.
+// cloud is an Upstream with one twin that the test can change.
 type cloud struct {
 	mu       sync.Mutex
-	err      error           // twin.ErrOffline, twin.ErrNoTwin
-	absent   map[string]bool // by identity: twin.ErrNoTwin
+	err      error           // what each call returns: nil, twin.ErrOffline or twin.ErrNoTwin
+	absent   map[string]bool // identities for which a call returns twin.ErrNoTwin
 	reject   bool
 	desired  string // with $version
 	reported strictjson.Value
@@ -135,7 +135,7 @@ type harness struct {
 
 	mu   sync.Mutex
 	here bool
-	sent []string // topic and body of what the device got
+	sent []string // topic and body of each message that the device got
 	said []string // reasons of the guard's refusals
 }
 
@@ -209,7 +209,7 @@ func (h *harness) restart(change func(*Options)) {
 
 func (h *harness) setHere(here bool) { h.mu.Lock(); defer h.mu.Unlock(); h.here = here }
 
-// took returns what the device got since the last call, once all is quiet.
+// took waits until no job runs, and returns the messages that the device got since the last call.
 func (h *harness) took() []string {
 	synctest.Wait()
 	h.mu.Lock()

@@ -88,7 +88,7 @@ func TestQueueIsBounded(t *testing.T) {
 		defer func() { h.stop() }()
 		h.up.set(func() { h.up.err = twin.ErrOffline })
 		refused := 0
-		for range 3 * maxQueue { // a null and then an object: no single patch can say both
+		for range 3 * maxQueue { // a null and then an object, which cannot be joined into one patch
 			for _, body := range []string{`{"a":null}`, `{"a":{"x":1}}`} {
 				if h.ask(dev, message.TwinReported, body) == int(message.QuotaExceeded) {
 					refused++
@@ -138,8 +138,8 @@ func TestWithheldReports(t *testing.T) {
 	})
 }
 
-// A twin that is not there for a while (its key is rolled, the device disabled) takes no
-// report with it; one that never comes back does not fill the queue for ever.
+// If a twin does not exist upstream for a while (the device's key is being rolled, or the device is
+// disabled), its reports wait. If it never comes back, the full queue is merged into a local twin.
 func TestReportsWaitForATwinThatWasThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, nil)
@@ -161,7 +161,7 @@ func TestReportsWaitForATwinThatWasThere(t *testing.T) {
 			t.Errorf("upstream has %s", got)
 		}
 		h.up.set(func() { h.up.err = twin.ErrNoTwin })
-		for n := range 3 * maxQueue { // none can be joined with the one before
+		for n := range 3 * maxQueue { // no patch can be joined with the one before
 			if code := h.ask(dev, message.TwinReported, fmt.Sprintf(`{"b":%s}`, []string{`{"c":1}`, `null`}[n%2])); code != 0 {
 				t.Fatalf("%d: code %d", n, code)
 			}
@@ -176,8 +176,8 @@ func TestReportsWaitForATwinThatWasThere(t *testing.T) {
 	})
 }
 
-// A device that reported while upstream was away, and is gone when it is back,
-// is heard all the same; also after a restart in between.
+// Reports that a device made while upstream could not be reached are sent once it can be reached, even
+// if the device is gone by then or the gateway was restarted.
 func TestReportsGoUpWithoutTheirDevice(t *testing.T) {
 	for name, restart := range map[string]bool{"running": false, "restarted": true} {
 		t.Run(name, func(t *testing.T) {
@@ -205,7 +205,8 @@ func TestReportsGoUpWithoutTheirDevice(t *testing.T) {
 	}
 }
 
-// Twins that are not there wait for themselves alone: they are no sign that upstream is away.
+// A twin that does not exist upstream is no sign that upstream cannot be reached, so it does not keep
+// the reports of other devices from being sent.
 func TestTwinsThatAreNotThereHoldNobodyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, nil)

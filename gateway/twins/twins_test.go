@@ -45,7 +45,7 @@ func TestVersions(t *testing.T) {
 			t.Errorf("a patch that was seen: %q", got)
 		}
 		h.up.set(func() { h.up.desired = `{"interval":9,"$version":2}` })
-		h.s.DesiredPatch("d1", []byte(`{"x":1,"$version":1}`)) // lower: the twin was made anew
+		h.s.DesiredPatch("d1", []byte(`{"x":1,"$version":1}`)) // a lower version: the twin was deleted and made again
 		if got := h.one(); got != `$iothub/twin/PATCH/properties/desired/?$version=2 {"interval":9,"$version":2}` {
 			t.Error(got)
 		}
@@ -69,8 +69,9 @@ func TestVersions(t *testing.T) {
 	})
 }
 
-// Strict JSON is part of the guard (docs/spec/semantics.md 5.3): what breaks it is refused
-// like anything else, the last good state stays, and the audit says so.
+// Desired properties that are not strict JSON are refused (docs/spec/semantics.md 5.3), because the
+// guard could read them otherwise than the device. The last good state stays, and the refusal is
+// audited.
 func TestUnreadableDesiredStateIsAudited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, nil)
@@ -131,7 +132,8 @@ func TestForget(t *testing.T) {
 	})
 }
 
-// A twin that was asked for before a patch came may arrive after it.
+// The answer to a twin GET that was sent before a patch came may arrive after the patch, and must not
+// undo it.
 func TestALateTwinDoesNotTakeAPatchBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, nil)

@@ -9,8 +9,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/admin"
 )
 
-// A decision says which assignment and role granted it, or came closest, and
-// what would; so does explain, for a topic as for an operation (docs/spec/semantics.md 2.4).
+// Explain names the assignment and role that granted an operation. For a refusal it names those
+// that came closest, and the roles that would grant it. It does so for a topic as for an
+// operation (docs/spec/semantics.md 2.4).
 func TestExplainNamesTheGrant(t *testing.T) {
 	n := newFixture(t).inspector
 	site := space.Root.Join(num(2)).String()

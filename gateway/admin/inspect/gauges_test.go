@@ -15,7 +15,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/offline"
 )
 
-// Each gauge moves with its subject, and with nothing else.
+// Each gauge changes when the thing that it measures changes, and with nothing else.
 func TestGaugesMoveWithTheirSubjects(t *testing.T) {
 	compile := func(h *fixture, change func(*model.Snapshot)) {
 		p := *h.stored

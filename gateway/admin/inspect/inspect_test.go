@@ -24,7 +24,7 @@ import (
 	"github.com/gatehouse/gatehouse/sync/replica"
 )
 
-// threeSessions are olga's, connected twice over, and one of nobody yet.
+// threeSessions are two connected sessions of olga, and one without a principal yet.
 func threeSessions() []broker.SessionInfo {
 	return []broker.SessionInfo{
 		{
@@ -40,7 +40,7 @@ func threeSessions() []broker.SessionInfo {
 	}
 }
 
-// The status page and the scrape say the same numbers of the same things.
+// The status document and the metrics give the same number for the same thing.
 func TestStatusAddsUp(t *testing.T) {
 	h := newFixture(t)
 	h.broker.sessions = threeSessions()
@@ -59,7 +59,7 @@ func TestStatusAddsUp(t *testing.T) {
 		Bytes:    77,
 		Dropped:  map[string]uint64{"expired": 1},
 	}
-	for range 2 { // asking changes nothing
+	for range 2 { // twice, because a request must not change the numbers
 		s := h.inspector.Status()
 		c, m := s.Cache, s.Messages
 		if c.Version != "1.1" || c.Devices != 1 || c.Sensors != 1 || c.Spaces != 1 || c.Assignments != 1 || c.AgeSeconds != 90 {
@@ -89,7 +89,8 @@ func TestStatusAddsUp(t *testing.T) {
 	}
 }
 
-// The counts of records follow the registry in force, also one of the same version number.
+// The registry's records are counted anew when another registry is in force, even if it has the same
+// version number.
 func TestRecordsAreCountedAnew(t *testing.T) {
 	h := newFixture(t)
 	if n := h.inspector.Status().Cache.Devices; n != 1 {
@@ -101,7 +102,8 @@ func TestRecordsAreCountedAnew(t *testing.T) {
 	}
 }
 
-// Roles counts what can grant: a custom role adds one, and one that is refused does not.
+// Roles counts the roles that can grant something: a valid custom role is counted, and one that is
+// refused is not.
 func TestRolesAreCounted(t *testing.T) {
 	h := newFixture(t)
 	before := h.inspector.Gauges().Roles
@@ -144,7 +146,7 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-// A principal is disconnected once, whatever number of sessions it has, and nobody else is.
+// A principal is disconnected once, however many sessions it has, and no other principal is.
 func TestDisconnect(t *testing.T) {
 	h := newFixture(t)
 	h.broker.sessions = threeSessions()
@@ -214,7 +216,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// fakeReplica ends an exchange one second after it was asked for.
+// fakeReplica ends a synchronisation one second after it was asked for.
 type fakeReplica struct {
 	status atomic.Pointer[replica.Status]
 	fails  atomic.Bool
@@ -247,7 +249,7 @@ func (r *fakeReplica) Wake() { r.end(false) }
 
 func (r *fakeReplica) WakeFull() { r.end(true) }
 
-// Sync waits for the outcome of the exchange that it asked for.
+// Sync waits for the outcome of the synchronisation that it asked for, not of an earlier one.
 func TestSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newFixture(t)
@@ -269,7 +271,7 @@ func TestSync(t *testing.T) {
 		if _, err := h.inspector.Sync(short, admin.SyncRequest{}); status(err) != 504 {
 			t.Errorf("no answer in time: %v", err)
 		}
-		time.Sleep(2 * time.Second) // that exchange ends
+		time.Sleep(2 * time.Second) // until that synchronisation has ended
 		synctest.Wait()
 		h.replica.fails.Store(true)
 		if _, err := h.inspector.Sync(t.Context(), admin.SyncRequest{}); status(err) != 502 ||

@@ -9,7 +9,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/offline"
 )
 
-// The line for systemctl status says what Status says, and follows policy, stage, health and link.
+// The line for systemctl status agrees with Status, and changes with the policy, the stage, the
+// health and the link.
 func TestSummaryFollowsStatus(t *testing.T) {
 	h := newFixture(t)
 	want := func(line string) {
