@@ -65,8 +65,7 @@ func ofLinks(cfg *config.Config, said []config.Problem) []config.Problem {
 		_, err := jwks.ReadFile(file)
 		say("identity.jwks.file", err, "name a file with the JSON Web Key Set of the issuers")
 	}
-	ofLink := func(p config.Problem) bool { return strings.HasPrefix(p.Field, "upstream.") && isWaitedFor(p.Field) }
-	if err := links.Files(cfg); err != nil && !slices.ContainsFunc(said, ofLink) {
+	for _, err := range links.Files(cfg) {
 		field, message, _ := strings.Cut(err.Error(), ": ")
 		hint := anAuthority
 		switch {
@@ -75,7 +74,10 @@ func ofLinks(cfg *config.Config, said []config.Problem) []config.Problem {
 		case strings.HasSuffix(field, ".cert"):
 			hint = "name a PEM certificate chain and the key that belongs to it"
 		}
-		if !errors.As(err, new(*os.PathError)) && !slices.Contains(cfg.Unseen(), field) {
+		key := strings.TrimSuffix(field, "cert") + "key" // of a pair, either may be what is wrong
+		named := func(p config.Problem) bool { return p.Field == field || p.Field == key }
+		unseen := slices.Contains(cfg.Unseen(), field) || slices.Contains(cfg.Unseen(), key)
+		if !errors.As(err, new(*os.PathError)) && !unseen && !slices.ContainsFunc(said, named) {
 			list = append(list, cfg.Problem(field, "cannot be used: "+message, hint))
 		}
 	}

@@ -26,50 +26,53 @@ func HubAddress(cfg *config.Config, report func(error)) iothub.Options {
 		Gateway:   iothub.Gateway{Device: c.GatewayDevice.ID},
 	}
 	o.Files = func() (*tls.Config, iothub.Gateway, error) {
-		t, own, err := hubFiles(&c, o.Host)
+		t, own, wrong := hubFiles(&c, o.Host)
+		err := first(wrong)
 		report(err)
 		return t, own, err
 	}
 	return o
 }
 
-// hubFiles is the TLS of the link, and the gateway's own device, by what their files hold now.
-func hubFiles(c *config.UpstreamHub, host string) (*tls.Config, iothub.Gateway, error) {
+// hubFiles is the TLS of the link, and the gateway's own device, by what their files hold now, and what
+// is wrong with each.
+func hubFiles(c *config.UpstreamHub, host string) (*tls.Config, iothub.Gateway, []error) {
+	var wrong []error
 	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
 	own := iothub.Gateway{Device: c.GatewayDevice.ID}
 	if c.CA != "" {
 		pool, err := tlsfile.Pool(c.CA)
 		if err != nil {
-			return nil, own, fmt.Errorf("upstream.iothub.ca: %w", err)
+			wrong = append(wrong, fmt.Errorf("upstream.iothub.ca: %w", err))
 		}
 		t.RootCAs = pool
 	}
 	if c.GatewayDevice.SASKey != "" {
 		key, err := readBase64(c.GatewayDevice.SASKey)
 		if err != nil {
-			return nil, own, fmt.Errorf("upstream.iothub.gatewayDevice.sasKey: %w", err)
+			wrong = append(wrong, fmt.Errorf("upstream.iothub.gatewayDevice.sasKey: %w", err))
 		}
 		own.Key = key
 	} else if c.GatewayDevice.Cert != "" {
 		pair, err := tlsfile.Pair(c.GatewayDevice.Cert, c.GatewayDevice.Key)
 		if err != nil {
-			return nil, own, fmt.Errorf("upstream.iothub.gatewayDevice.cert: %w", err)
+			wrong = append(wrong, fmt.Errorf("upstream.iothub.gatewayDevice.cert: %w", err))
 		}
 		own.Certificate = &pair
 	}
-	return t, own, nil
+	return t, own, wrong
 }
 
-// Files is why the files of the configured link cannot be used now; it begins with the field. Nil if they can.
-func Files(cfg *config.Config) error {
-	var err error
+// Files is why the files of the configured link cannot be used now; each error begins with the field.
+func Files(cfg *config.Config) []error {
+	var wrong []error
 	switch m := &cfg.Upstream.MQTT; {
 	case cfg.Upstream.Mode == config.UpstreamIoTHub:
-		_, _, err = hubFiles(&cfg.Upstream.IoTHub, "")
+		_, _, wrong = hubFiles(&cfg.Upstream.IoTHub, "")
 	case cfg.Upstream.Mode == config.UpstreamMQTT && secure(m.URL):
-		_, err = mqttFiles(m)
+		_, wrong = mqttFiles(m)
 	}
-	return err
+	return wrong
 }
 
 func readBase64(f config.SecretFile) ([]byte, error) {

@@ -30,7 +30,8 @@ func NewMQTT(cfg *config.Config, o mqttbroker.Options, report func(error)) (*MQT
 	}
 	if secure(c.URL) {
 		o.Files = func() (*tls.Config, error) {
-			t, err := mqttFiles(&c)
+			t, wrong := mqttFiles(&c)
+			err := first(wrong)
 			report(err)
 			return t, err
 		}
@@ -46,24 +47,33 @@ func secure(url string) bool {
 	return strings.HasPrefix(url, "mqtts://") || strings.HasPrefix(url, "wss://")
 }
 
-// mqttFiles is the TLS of the link by what its files hold now.
-func mqttFiles(c *config.UpstreamMqtt) (*tls.Config, error) {
+// mqttFiles is the TLS of the link by what its files hold now, and what is wrong with each.
+func mqttFiles(c *config.UpstreamMqtt) (*tls.Config, []error) {
+	var wrong []error
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.CA != "" {
 		pool, err := tlsfile.Pool(c.CA)
 		if err != nil {
-			return nil, fmt.Errorf("upstream.mqtt.ca: %w", err)
+			wrong = append(wrong, fmt.Errorf("upstream.mqtt.ca: %w", err))
 		}
 		t.RootCAs = pool
 	}
 	if c.Cert != "" {
 		pair, err := tlsfile.Pair(c.Cert, c.Key)
 		if err != nil {
-			return nil, fmt.Errorf("upstream.mqtt.cert: %w", err)
+			wrong = append(wrong, fmt.Errorf("upstream.mqtt.cert: %w", err))
 		}
 		t.Certificates = []tls.Certificate{pair}
 	}
-	return t, nil
+	return t, wrong
+}
+
+// first is the first of several errors; nil if there is none.
+func first(wrong []error) error {
+	if len(wrong) == 0 {
+		return nil
+	}
+	return wrong[0]
 }
 
 // Status is "connected" or "connecting", with the last failure, where the link leads, and since when it is so.
