@@ -87,9 +87,9 @@ func TestCreateOnline(t *testing.T) {
 			t.Errorf("code %#x", code)
 		}
 		h.want(h.took(), to("r1", 201, done("N1")))
-		h.create("N1", "r2") // again: the cloud has it
+		h.create("N1", "r2") // again: the cloud already has this sensor
 		h.want(h.took(), to("r2", 200, done("N1")))
-		h.create("T1", "r3") // the registry has it, the cloud is not asked
+		h.create("T1", "r3") // the registry has this sensor, so the cloud is not asked
 		h.want(h.took(), to("r3", 200, fmt.Sprintf(`{"id":%q,"hardwareId":"T1"}`, num(20))))
 		if got := h.cloud.log(); got != "N1 N1" {
 			t.Error(got)

@@ -183,7 +183,7 @@ func TestFullReadsTheSite(t *testing.T) {
 	}
 }
 
-// Whatever happens between two pages, the answer is that of its version.
+// If objects change between two pages, Full nevertheless returns what the server had at one version.
 func TestFullIsNotTorn(t *testing.T) {
 	s := cloud(t)
 	handler := http.NewServeMux()
@@ -240,7 +240,7 @@ func TestServerWithoutFeed(t *testing.T) {
 			return
 		}
 		q := r.URL.Query()
-		q.Del("site") // which the original ignores
+		q.Del("site") // as the original service does, which ignores it
 		r.URL.RawQuery = q.Encode()
 		if strings.HasSuffix(r.URL.Path, "/roleassignments") && passes.Add(1) == 1 {
 			// Something changes after the first pass.
@@ -256,7 +256,7 @@ func TestServerWithoutFeed(t *testing.T) {
 		s.ServeHTTP(w, r)
 	})
 	server := serve(t, handler)
-	// One who may read everything is sent everything, and keeps the site's.
+	// A client that may read everything gets everything, and keeps only what is at the site.
 	all := connect(t, server, func(o *Options) { o.Token = token("Bearer owner") })
 	c := connect(t, server)
 	f, err := c.Full(t.Context())
@@ -322,9 +322,9 @@ func TestMovedSite(t *testing.T) {
 	}
 }
 
-// OnTime learns over which connection a time came, and the next request uses another
-// connection if it asks for that. A time at which the server's certificate is not
-// valid is left out.
+// OnTime is called with the connection that a time came over, and the next request uses another
+// connection if OnTime asks for it. OnTime is not called with a time at which the server's
+// certificate is not valid.
 func TestTheServersClockIsToldWithItsConnection(t *testing.T) {
 	s := cloud(t)
 	var words []any

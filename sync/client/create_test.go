@@ -11,7 +11,7 @@ import (
 	"github.com/gatehouse/gatehouse/sync/management"
 )
 
-// Against the real server: created once, however often it is asked for.
+// On the real server a sensor is created once, however often CreateSensor is called.
 func TestCreateSensor(t *testing.T) {
 	s := cloud(t)
 	c := connect(t, serve(t, s))
@@ -84,8 +84,8 @@ func TestCreateSensorAnswers(t *testing.T) {
 	}
 }
 
-// A server that answers another question than the one that was asked, or
-// nothing usable, must not be taken for a success.
+// An answer that is about another sensor than the one requested, or that cannot be used, must not
+// count as a success.
 func TestRefusedSensorIsLookedFor(t *testing.T) {
 	floor := num(2).String()
 	for list, want := range map[string]int{

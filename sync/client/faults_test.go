@@ -19,7 +19,7 @@ import (
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
-// answering serves one fixed answer to everything.
+// answering is a server that gives the same answer to every request.
 func answering(status int, header map[string]string, body string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for k, v := range header {
@@ -156,7 +156,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// Pages that lie: repeated objects, too many, none where some must be.
+// Pages that are wrong: with repeated objects, with too many, or empty where objects must be.
 func TestPagesThatLie(t *testing.T) {
 	page := func(from, n int) string {
 		var b strings.Builder
@@ -219,7 +219,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// A server that is not there is said in one short line: the address stands beside it anyway.
+// The error for a server that cannot be reached is one short line without the address, which is shown
+// beside it anyway.
 func TestErrorText(t *testing.T) {
 	e := &Error{
 		Op:   "GET",

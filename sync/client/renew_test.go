@@ -12,16 +12,16 @@ import (
 	"github.com/gatehouse/gatehouse/sync/client/credential"
 )
 
-// issuing is a management server behind bearer tokens that it issues at /token
-// and can revoke: with 401, as a token that has ended.
+// issuing is a management server that issues bearer tokens at /token and can revoke them. It
+// answers 401 to a revoked token, as to one that has expired.
 type issuing struct {
 	api http.Handler
 
 	mu       sync.Mutex
 	valid    map[string]bool // guarded by mu
-	useless  bool            // guarded by mu: what is issued is never accepted
+	useless  bool            // guarded by mu: no token is ever accepted
 	issued   int             // guarded by mu
-	requests int             // guarded by mu; of the API
+	requests int             // guarded by mu: how many requests of the API came
 }
 
 func (s *issuing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -43,21 +43,21 @@ func (s *issuing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.api.ServeHTTP(w, r)
 }
 
-// revoke ends every token that was issued.
+// revoke revokes every token that was issued.
 func (s *issuing) revoke() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.valid)
 }
 
-// counts tells how often a token and the API were asked for.
+// counts returns how many tokens were issued, and how many requests of the API came.
 func (s *issuing) counts() (issued, requests int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.issued, s.requests
 }
 
-// renewing is a client that gets its tokens from the server itself.
+// renewing is a client that gets its tokens from this server.
 func renewing(t *testing.T, s *issuing, now func() time.Time) *Client {
 	t.Helper()
 	s.valid = map[string]bool{}
@@ -72,8 +72,8 @@ func renewing(t *testing.T, s *issuing, now func() time.Time) *Client {
 	})
 }
 
-// TestRevokedTokenIsRenewedAtOnce: a token that the server no longer takes is
-// not used for the rest of its life; the feed, the collections and writes go on with a new one.
+// TestRevokedTokenIsRenewedAtOnce: after a token was revoked, the feed, the collections and writes
+// continue with a new one at once, not only when the old one would have expired.
 func TestRevokedTokenIsRenewedAtOnce(t *testing.T) {
 	now := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 	s := &issuing{api: cloud(t)}
@@ -104,8 +104,8 @@ func TestRevokedTokenIsRenewedAtOnce(t *testing.T) {
 	}
 }
 
-// TestRefusedTokensAreNotAStorm: a server that takes no token is asked for one
-// at once, and then ever more rarely.
+// TestRefusedTokensAreNotAStorm: if the server accepts no token, a new one is requested once at
+// once, and then ever more rarely.
 func TestRefusedTokensAreNotAStorm(t *testing.T) {
 	now := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 	s := &issuing{api: http.NotFoundHandler(), useless: true}
@@ -126,7 +126,7 @@ func TestRefusedTokensAreNotAStorm(t *testing.T) {
 	if issued, _ := s.counts(); issued < 3 || issued > 10 {
 		t.Errorf("%d tokens were asked for in ten minutes, want 10 at most", issued)
 	}
-	// It is mended: the next token, after the longest pause, is taken.
+	// The server is repaired: it accepts the next token, which is requested after the longest pause.
 	s.mu.Lock()
 	s.useless, s.api = false, cloud(t)
 	s.mu.Unlock()

@@ -130,7 +130,7 @@ func (w *world) catchUp() {
 	}
 }
 
-// copied is a sink that keeps rows by id, and knows nothing but the contract.
+// copied is a sink that keeps objects by id, and does nothing that the contract of Sink does not say.
 type copied struct {
 	mu       sync.Mutex
 	version  model.Version
@@ -195,7 +195,7 @@ func sorted() cmp.Options {
 	}
 }
 
-// mutate does something random to the building, anywhere in it.
+// mutate makes a random change anywhere in the building.
 func (w *world) mutate(rng *rand.Rand, devices, sensors, grants *[]string) {
 	pick := func(list []string) string {
 		if len(list) == 0 {
@@ -242,12 +242,12 @@ func (w *world) mutate(rng *rand.Rand, devices, sensors, grants *[]string) {
 		}
 	case 10:
 		w.do("DELETE", "/roleassignments/"+pick(*grants), "")
-	case 11: // never the site itself, which would end its path
+	case 11: // not of the site itself, whose path would end with it
 		w.do("PATCH", "/spaces/"+num(4+rng.IntN(4)).String(), fmt.Sprintf(`{"parentSpaceId":%q}`, where()))
 	}
 }
 
-// The oracle of the feed: a copy kept by deltas alone equals a full read.
+// A copy that is kept by deltas alone equals a full read, which is the oracle.
 func TestDeltasLeadToTheSameAsAFullRead(t *testing.T) {
 	for seed := range uint64(4) {
 		w := newWorld(t)
@@ -280,8 +280,8 @@ func TestDeltasLeadToTheSameAsAFullRead(t *testing.T) {
 	}
 }
 
-// When the gateway's own rights change, what it sees changes without a word in
-// the feed: it must read everything again.
+// When the gateway's own rights change, it may read other objects than before, and the feed does not
+// list these. The replica must read everything again.
 func TestOwnRightsChange(t *testing.T) {
 	w := newWorld(t)
 	w.catchUp()
@@ -312,9 +312,9 @@ func TestOwnRightsChange(t *testing.T) {
 	}
 }
 
-// A commit is with the sink within milliseconds, which is logged. The bound is
-// for telling it from one that waited for the long poll to end, after half a
-// minute: machines that test are busy.
+// A commit reaches the sink within milliseconds; the test logs the time. The limit in the test is
+// much longer, because test machines are busy, but shorter than the half minute after which the long
+// poll would end by itself.
 func TestACommitArrivesAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.copy.applied = make(chan model.Version, 100)

@@ -83,7 +83,7 @@ func TestAFirstAnswerWithoutAssignments(t *testing.T) {
 	}, func(o *Options) { c := o.Source.(*cloud); c.assigns, c.rights.Assignments = 0, false })
 }
 
-// Removals that the feed explains need no confirmation.
+// A full read that has fewer objects is not in doubt, if the feed had announced their removal.
 func TestSizesFollowDeltas(t *testing.T) {
 	h := Held{Assignments: 3, Devices: 12, Keys: 12}
 	var d Delta

@@ -32,12 +32,12 @@ type cloud struct {
 	denials  int
 	rights   Rights
 	rightsOK bool
-	down     error // what every call returns
+	down     error // what every call returns; nil: the cloud answers
 	noFeed   bool
-	gap      bool // the next Changes is a gap
-	torn     bool // each is
-	odd      bool // Changes cannot be read
-	impolite bool // answers at once, always
+	gap      bool // the next call of Changes returns ErrGap
+	torn     bool // every call of Changes returns ErrGap
+	odd      bool // a change makes the answer of Changes unreadable
+	impolite bool // Changes never waits for a change
 	changed  chan struct{}
 	log      []string
 }
@@ -112,7 +112,7 @@ func (c *cloud) Changes(ctx context.Context, since model.Version, wait time.Dura
 		}
 		d := Delta{From: since, To: version}
 		d.Policy.From, d.Policy.To = since, version
-		if version.Number > since.Number && version.Number%10 != 0 { // tens concern somebody else
+		if version.Number > since.Number && version.Number%10 != 0 { // multiples of ten change nothing at this site
 			d.Policy.PutAssignments = []model.Assignment{{ID: num(1000 + int(version.Number))}}
 			d.Created.Assignments = 1
 			return d, nil
@@ -146,7 +146,7 @@ type fakeSink struct {
 	mu      sync.Mutex
 	version model.Version
 	log     []string
-	fail    error // what the next call returns
+	fail    error // what the next call returns; nil: it succeeds
 }
 
 func (h *fakeSink) take(what string, from, to model.Version) error {
@@ -203,7 +203,7 @@ type rig struct {
 	health []Code
 }
 
-// in runs a scenario in a bubble in which time is ours.
+// in runs a scenario with a running replica, in a synctest bubble, where the test controls the time.
 func in(t *testing.T, scenario func(g *rig), change ...func(*Options)) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &rig{T: t, cloud: newCloud(), sink: &fakeSink{t: t}}

@@ -17,14 +17,14 @@ func TestFullThenDeltas(t *testing.T) {
 		g.commit(2)
 		g.commit(3)
 		g.expect("deltas", g.sink.seen(), "apply 2, apply 3")
-		g.commit(10) // somebody else's
+		g.commit(10) // a change that is not at this site
 		g.expect("not ours", g.sink.seen(), "")
 		time.Sleep(31 * time.Second)
 		synctest.Wait()
 		if s := g.r.Status(); s.Version.Number != 3 || s.Cursor.Number != 10 {
 			t.Errorf("%+v", s)
 		}
-		g.commit(11) // must still follow from 3
+		g.commit(11) // the delta must still begin at 3, the last version that was applied
 		g.expect("after not ours", g.sink.seen(), "apply 11")
 		s := g.r.Status()
 		if s.Version.Number != 11 || !s.LastSuccess.Equal(time.Now()) || s.Health.Code != InStep {
@@ -47,7 +47,7 @@ func TestGapsLeadToAFullRead(t *testing.T) {
 		g.expect("the sink's gap", g.sink.seen(), "apply failed, replace 7")
 		g.commit(8)
 		g.expect("and on", g.sink.seen(), "apply 8")
-		for n := uint64(11); n < 15; n++ { // too large for the store, say, one after the other
+		for n := uint64(11); n < 15; n++ { // several deltas in a row that the sink cannot apply, because they are too large, say
 			g.sink.fail = fmt.Errorf("not what I hold: %w", ErrGap)
 			g.commit(n)
 			g.expect("what everything had to be read for", g.sink.seen(), fmt.Sprintf("apply failed, replace %d", n))
@@ -55,7 +55,8 @@ func TestGapsLeadToAFullRead(t *testing.T) {
 	})
 }
 
-// Reading everything does not mend a feed that never follows: it is not read again and again without a pause.
+// If the feed has a gap after every full read, reading everything does not help, so it is not
+// repeated without a pause.
 func TestAFeedThatNeverFollows(t *testing.T) {
 	in(t, func(g *rig) {
 		g.cloud.set(func() { g.cloud.torn = true })
@@ -141,7 +142,7 @@ func TestWakeCutsTheWait(t *testing.T) {
 		if asked := g.cloud.asked(); !strings.HasPrefix(asked, "changes 7.1 0s, changes 7.1 30s") {
 			t.Error(asked)
 		}
-		g.commit(2) // and no pause follows: the next revocation is not late
+		g.commit(2) // no pause follows the wake-up, so that the next revocation is not late
 		g.expect("at once", g.sink.seen(), "replace 1, apply 2")
 	})
 }
@@ -166,7 +167,7 @@ type unreadable struct{}
 func (unreadable) Error() string  { return "larger than 67108864 bytes" }
 func (unreadable) Reason() string { return "malformed" }
 
-// A change that cannot be read is read with everything else.
+// If the answer of the feed cannot be read, everything is read instead.
 func TestAnUnreadableDeltaLeadsToAFullRead(t *testing.T) {
 	in(t, func(g *rig) {
 		g.sink.seen()
@@ -234,7 +235,8 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// A server without versions is counted by our own clock, which may be set back.
+// Without a feed the versions are times of the gateway's clock, which may be set back. The number must
+// rise nevertheless.
 func TestWithoutAFeedNumbersOnlyRise(t *testing.T) {
 	in(t, func(g *rig) {
 		g.sink.seen()

@@ -6,8 +6,8 @@ import (
 	"github.com/gatehouse/gatehouse/authz/model"
 )
 
-// A cloud where something changes elsewhere all the time confirms what is held
-// here as much as one where nothing does.
+// A cloud in which objects outside the site change all the time confirms the policy as well as
+// one in which nothing changes.
 func versionOf(n uint64) model.Version { return model.Version{Epoch: 7, Number: n} }
 
 func TestChangesElsewhereConfirmTheCache(t *testing.T) {

@@ -41,7 +41,7 @@ func TestFeedMustBeInOrder(t *testing.T) {
 	}
 }
 
-// What cannot be understood takes rights away, never leaves them.
+// An object that cannot be understood takes rights away and never leaves any.
 func TestDeltaFailsClosed(t *testing.T) {
 	feed := func(kind, object string) ParsedFeed {
 		f, err := ParseFeed(
@@ -109,7 +109,7 @@ func TestAzureItemsRoundTrip(t *testing.T) {
 	check(FromAzureDeny(d), d, func(o Object) (any, error) { return ParseAzureDeny(o) })
 }
 
-// Folding several clauses into one may lose grants, never denials.
+// Combining several permissions into one may grant less, but never deny less.
 func TestAzureClausesFoldSafely(t *testing.T) {
 	clauses := `"permissions":[{"dataActions":["x/*"],"notDataActions":["x/a"]},{"dataActions":["x/a"]}]`
 	r, err := ParseAzureRole(object(t, `{"name":"`+role.String()+`","properties":{`+clauses+`}}`))

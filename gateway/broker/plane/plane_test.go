@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// yes grants everything and keeps nothing.
+// yes allows everything and stores nothing.
 type yes struct{}
 
 func (yes) Open(*principal.Principal) session.Rights                     { return yes{} }
@@ -50,7 +50,7 @@ func call(done func(error)) {
 	}
 }
 
-// sink is a connection that takes everything.
+// sink is a connection whose writes always succeed.
 type sink struct{ io.Writer }
 
 func (sink) SetWriteDeadline(time.Time) error { return nil }
@@ -109,7 +109,7 @@ func TestPublishAllocatesNothing(t *testing.T) {
 	s, b, conn := r.session("s", io.Discard)
 	defer b.Abort()
 	r.subscribe(s, conn, "devices/d/#")
-	b.Cork() // the writer is another goroutine's business
+	b.Cork() // so that the writer's goroutine does not run, whose allocations would be counted
 	m := &message.Message{Topic: "devices/d/messages/events", Payload: make([]byte, 100), Publisher: &principal.Principal{}}
 	for range 2000 {
 		r.p.Publish(plane.Source{}, m, nil) // grow the buffer
@@ -122,7 +122,7 @@ func TestPublishAllocatesNothing(t *testing.T) {
 	b.Uncork()
 }
 
-// asked grants everything, and does something when it is asked.
+// asked allows everything, and calls a function when it is asked.
 type asked struct {
 	yes
 	publish, deliver func(*message.Message)
@@ -148,8 +148,8 @@ func retained(topic, payload string) *message.Message {
 	return &message.Message{Topic: topic, Payload: []byte(payload), QoS: 1, Retain: true, Publisher: &principal.Principal{Key: "user:p"}}
 }
 
-// Who subscribes while a retained message is being published gets it once,
-// live or as retained; it is not left with the one before.
+// A client that subscribes while a retained message is being published gets the message once, live or
+// as retained, and is not left with the one that it replaced.
 func TestSubscribeWhileRetaining(t *testing.T) {
 	t.Parallel()
 	for name, early := range map[string]bool{
@@ -194,8 +194,8 @@ func TestSubscribeWhileRetaining(t *testing.T) {
 	}
 }
 
-// Who reads the retained messages while one of them is replaced or removed is
-// left with the newer one, which it gets live.
+// A client that is sent the retained messages while one of them is replaced or removed is left with
+// the newer one, which it gets live.
 func TestReplaceWhileReading(t *testing.T) {
 	t.Parallel()
 	for _, next := range []string{"new", ""} {
@@ -221,8 +221,8 @@ func TestReplaceWhileReading(t *testing.T) {
 	}
 }
 
-// Whatever is subscribed, replaced, unsubscribed and ended: who gets a message
-// is who a list of (session, filter) says. The oracle is that list.
+// After random subscribes, replacements, unsubscribes and ends of sessions, the receivers of a
+// message are those that the oracle, a list of (session, filter), has.
 func TestIndexAgainstList(t *testing.T) {
 	t.Parallel()
 	filters := []string{"#", "a/#", "a/+", "a/b", "+/b", "+", "a", "$share/g/a/b", "$share/h/#"}
@@ -344,8 +344,8 @@ func (r *rig) retain(who, name string, size int) bool {
 	return r.dropped.Load() == dropped
 }
 
-// One publisher does not fill the store for the others, by count or by size;
-// what it has it may replace and remove, and removal gives its share back.
+// One publisher cannot use up the store for the others, by count or by size. It may replace and
+// remove its own messages, and removing one gives its part back.
 func TestRetainedShareOfOnePublisher(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{10, 8 << 10} { // 1000 messages, or 1 MiB
@@ -380,7 +380,7 @@ func TestRetainedShareOfOnePublisher(t *testing.T) {
 	}
 }
 
-// last is a Retained that knows which message of each topic it was told last to keep.
+// last is a Retained that notes for each topic which message it was told last to store.
 type last struct {
 	yes
 	mu   sync.Mutex
@@ -401,8 +401,8 @@ func (l *last) Unretain(topic string, done func(error)) {
 	call(done)
 }
 
-// Whoever publishes at the same time: what is stored is what is retained, also
-// after a restart.
+// If several publishers publish to one topic at the same time, the stored message is the one that is
+// retained in memory, so that a restart changes nothing.
 func TestRetainedIsStoredInOrder(t *testing.T) {
 	t.Parallel()
 	v := &last{kept: map[string]*message.Message{}}
@@ -422,8 +422,8 @@ func TestRetainedIsStoredInOrder(t *testing.T) {
 	}
 }
 
-// What a member of a share left and has expired meanwhile goes to nobody,
-// whatever the QoS of the next one's subscription.
+// A message that a member of a share left unacknowledged and that has expired since goes to no other
+// member, whatever the QoS of its subscription.
 func TestExpiredIsNotHandedOn(t *testing.T) {
 	t.Parallel()
 	r := newRig()

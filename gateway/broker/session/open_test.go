@@ -9,7 +9,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// nowhere takes sessions and keeps none.
+// nowhere is a vault that stores nothing.
 type nowhere struct {
 	Sessions
 	Queues
@@ -26,7 +26,7 @@ type noIndex struct{}
 func (noIndex) Add(_, _ *Sub)  {}
 func (noIndex) Remove(...*Sub) {}
 
-// says answers Connect and nothing else.
+// says is a Rights that only answers Connect.
 type says struct {
 	Rights
 	v message.Verdict
@@ -41,8 +41,8 @@ func open(st *Store, node byte, allow bool) (Opened, *principal.Principal) {
 		Allow: func(*Sub) bool { return allow }}), p
 }
 
-// A record that was deleted and made again under its name resumes nothing,
-// also if nobody was here to forget the first.
+// A device whose record was deleted and made again under the same name resumes no session of the
+// first one, even if its deletion was never noticed here.
 func TestAnotherRecordOfTheNameResumesNothing(t *testing.T) {
 	st := NewStore(Config{Sessions: nowhere{}, Queues: nowhere{}, Index: noIndex{}})
 	first, _ := open(st, 1, true)
@@ -55,7 +55,7 @@ func TestAnotherRecordOfTheNameResumesNothing(t *testing.T) {
 	}
 }
 
-// An expired credential takes nothing from a session that waits.
+// An offline session loses nothing because its client's credential has expired.
 func TestExpiryTakesNothingFromASessionThatWaits(t *testing.T) {
 	for reason, suspended := range map[string]bool{Expired: false, "not-active": true} {
 		st := NewStore(Config{Sessions: nowhere{}, Queues: nowhere{}, Index: noIndex{}})

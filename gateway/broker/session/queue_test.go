@@ -51,7 +51,7 @@ func TestQueueAgainstSlice(t *testing.T) {
 	})
 }
 
-// What is private is recognised in any case of $iothub, and by whole levels.
+// Private topics are recognised by whole levels, whatever the case of $iothub.
 func TestPrivate(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]bool{
@@ -65,7 +65,7 @@ func TestPrivate(t *testing.T) {
 	}
 }
 
-// An Ack answers once, after its last reference, with the first refusal.
+// An Ack calls its function once, after the last Done, with the first code that is not success.
 func TestAck(t *testing.T) {
 	t.Parallel()
 	var got []byte

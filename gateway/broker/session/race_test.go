@@ -15,8 +15,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// Whatever many publishers take and give back at the limit at once, nothing of
-// the quota is lost or won by it.
+// Many publishers that take and give back quota at the limit at the same time neither lose nor gain
+// any of it.
 func TestQuotaIsGivenBack(t *testing.T) {
 	t.Parallel()
 	m := &message.Message{Topic: "a", Payload: make([]byte, 1000)}
@@ -45,7 +45,7 @@ func TestQuotaIsGivenBack(t *testing.T) {
 	}
 }
 
-// rules grants what it is told to.
+// rules is a Rights that allows what the test sets.
 type rules struct {
 	says
 	deliver func(*message.Message) bool
@@ -53,7 +53,7 @@ type rules struct {
 
 func (r rules) Deliver(m *message.Message) bool { return r.deliver == nil || r.deliver(m) }
 
-// vessel is a connection that takes everything.
+// vessel is a connection whose writes always succeed.
 type vessel struct{ strings.Builder }
 
 func (*vessel) SetWriteDeadline(time.Time) error { return nil }
@@ -94,9 +94,8 @@ func deliver(t *testing.T, s *Session, sub *Sub, m *message.Message) {
 	}
 }
 
-// A client may acknowledge what it has not been sent yet: a revocation that
-// cuts it out of the buffer afterwards does not bring it back, and gives back
-// nothing twice.
+// A client may acknowledge a delivery that is still in the output buffer. If a revocation then cuts the
+// delivery out of the buffer, it is not queued again, and its quota is not given back twice.
 func TestAcknowledgedAndCut(t *testing.T) {
 	t.Parallel()
 	st := NewStore(everything(nowhere{}))
@@ -170,10 +169,9 @@ func (v *shelf) Release(_ string, id uint16, done func(error)) {
 	v.submit(func() { delete(v.inbound, id) }, done)
 }
 
-// What a session received with QoS 2 and was still settling when it ended says
-// nothing about the one that took its place: kept for that one, its identifier
-// would make it take a new publish for a repetition after a restart, and
-// released there it would make it take a repetition for a new one.
+// An open QoS 2 exchange of a session that has ended does not belong to the session that took its
+// place. If its identifier were stored for the new session, that one would take a new publish for a
+// repetition after a restart; if it were released there, a repetition would count as new.
 func TestExchangeOfASessionThatEnded(t *testing.T) {
 	t.Parallel()
 	v := &shelf{inbound: map[uint16]bool{}}
@@ -198,9 +196,9 @@ func TestExchangeOfASessionThatEnded(t *testing.T) {
 	}
 }
 
-// An identifier is in use until its release is durable, whatever connection
-// asks again and however often it fails: freed in memory alone it would come
-// back with a restart, and swallow the next publish that uses it.
+// A packet identifier of QoS 2 is in use until its release is stored, over any number of connections
+// and failures. If it were freed in memory only, it would be in use again after a restart, and the
+// next publish with it would be taken for a repetition and lost.
 func TestIdentifierUntilItIsReleased(t *testing.T) {
 	t.Parallel()
 	v := &shelf{inbound: map[uint16]bool{}}
@@ -235,8 +233,8 @@ func TestIdentifierUntilItIsReleased(t *testing.T) {
 	}
 }
 
-// What came between the new generation and the suspension of its subscription
-// was decided with it: it waits as well.
+// A delivery that came after the new generation began and before its subscription was suspended was
+// decided while the subscription still had its right, so it waits like the others.
 func TestTakenJustBeforeTheSuspension(t *testing.T) {
 	t.Parallel()
 	st := NewStore(everything(nowhere{}))

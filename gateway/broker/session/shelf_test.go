@@ -19,7 +19,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// archive is a store of sessions and queues that commits when it is told to, or at once.
+// archive is a vault of sessions and queues that commits at once, or when the test says so.
 type archive struct {
 	nowhere
 	mu       sync.Mutex // guards queue
@@ -157,7 +157,7 @@ func numbered(from, to int) (list []string) {
 	return list
 }
 
-// back connects the session again.
+// back connects the client of the session again.
 func back(t *testing.T, st *Store, s *Session, conn string, window int) {
 	t.Helper()
 	o := st.Open(Request{
@@ -183,8 +183,8 @@ func TestAnEntryIsSmall(t *testing.T) {
 	}
 }
 
-// What is durable leaves memory while the session is away, also what was on its way
-// into the vault when it went, and comes back in order, a page at a time.
+// While the session is away, the bodies of stored deliveries leave memory, also of those that were
+// being stored when it went away. They come back in order, a page at a time.
 func TestAwayIsOnDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive()
@@ -226,7 +226,7 @@ func TestAwayIsOnDisk(t *testing.T) {
 	})
 }
 
-// A page is bounded by bytes as well, and of at least one delivery.
+// A page is limited in bytes as well, and has at least one delivery.
 func TestPagesAreBounded(t *testing.T) {
 	sizes := func(list ...uint32) (all []*Entry) {
 		for _, n := range list {
@@ -250,8 +250,8 @@ func TestPagesAreBounded(t *testing.T) {
 	}
 }
 
-// A session that is restarted, overflows, expires, or whose publishers are deleted
-// while it is away loses what it would lose in memory, and nothing else.
+// A session that is away loses by a restart, by overflow, by expiry and by the deletion of publishers
+// exactly what it would lose if its queue were in memory.
 func TestAwayOnDiskLosesTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive()
@@ -305,7 +305,8 @@ func TestAwayOnDiskLosesTheSame(t *testing.T) {
 	})
 }
 
-// The records of a lost right go, and only those, when the time to come back is over.
+// When the time is over in which a lost right may return, the deliveries that needed it are deleted from
+// the disk, and no others.
 func TestPurgeReachesTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive()
@@ -335,8 +336,8 @@ func TestPurgeReachesTheDisk(t *testing.T) {
 	})
 }
 
-// What was read ahead, or is being read, when a right is lost is decided again; what is
-// held for a suspended subscription waits on disk, and takes its place when it is back.
+// Deliveries that were read ahead, or are being read, when a right is lost are decided again. Those for
+// a suspended subscription wait on disk, and return to their places when it is resumed.
 func TestRevokedWhileItIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive()
@@ -370,8 +371,8 @@ func TestRevokedWhileItIsRead(t *testing.T) {
 	})
 }
 
-// A page that is read while another connection takes the session over, or while its
-// client goes away, loses and doubles nothing.
+// If another connection takes the session over while a page is read, or its client goes away, no
+// delivery is lost or sent twice.
 func TestTakenOverWhileItIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive()
@@ -398,8 +399,8 @@ func TestTakenOverWhileItIsRead(t *testing.T) {
 	})
 }
 
-// A record that is lost or damaged is dropped and holds up nothing; a vault that cannot
-// be read is asked again.
+// A delivery whose stored record is missing or damaged is dropped and holds up no other. If the vault
+// cannot be read, it is read again later.
 func TestUnreadable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive()
@@ -433,7 +434,7 @@ func TestUnreadable(t *testing.T) {
 	})
 }
 
-// What a shared subscription has on disk goes to the other members when its session ends.
+// When a session ends, the deliveries of its shared subscriptions that are on disk go to other members.
 func TestShareOnDiskIsLeftToOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive()
@@ -464,8 +465,8 @@ func TestShareOnDiskIsLeftToOthers(t *testing.T) {
 	})
 }
 
-// A session that is resumed by a connection with which it ends still delivers what is on
-// disk, and leaves nothing there; a crash before that ends it.
+// A session that is resumed with a session expiry of 0 still delivers what is on disk, and leaves
+// nothing there. A crash before that ends the session.
 func TestResumedForTheLastTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive()
@@ -535,7 +536,7 @@ func BenchmarkAway(b *testing.B) {
 	b.ReportMetric(float64(live()-before)/float64(s.Waiting()), "heap-B/entry")
 }
 
-// forgetful is an archive that keeps nothing of what it is given.
+// forgetful is an archive that stores nothing.
 type forgetful struct{ *archive }
 
 func (forgetful) Enqueue(_ string, _ message.StoredDelivery, done func(error)) { done(nil) }

@@ -7,7 +7,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// keeper is a store that notes what is deleted of a session.
+// keeper is a vault that notes what is deleted of a session.
 type keeper struct {
 	nowhere
 	deleted, released int
@@ -24,8 +24,8 @@ func (k *keeper) Release(_ string, _ uint16, done func(error)) {
 	}
 }
 
-// A connection that has lost its session to a newer one of the same principal
-// changes nothing of it any more, whatever of it is still on its way.
+// A connection whose session was taken over by a newer one of the same principal cannot change the
+// session any more, whichever packet of it is still being handled.
 func TestTheOldConnectionChangesNothing(t *testing.T) {
 	k := &keeper{}
 	st := NewStore(Config{Sessions: k, Queues: k, Index: noIndex{}})

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// crowd is a store with one session that is connected and has n deliveries in a queue for 100.
+// crowd makes a store with one connected session that has n deliveries in a queue for 100.
 func crowd(n int64) (slow, publisher *Session) {
 	st := NewStore(Config{
 		QueueMessages: 100,
@@ -30,7 +30,7 @@ func TestAwait(t *testing.T) {
 		go func() {
 			time.Sleep(time.Second)
 			slow.count.Store(51)
-			slow.ease(false) // not yet half
+			slow.ease(false) // the queue is still more than half full
 			time.Sleep(time.Second)
 			slow.count.Store(50)
 			slow.ease(false)
@@ -42,7 +42,7 @@ func TestAwait(t *testing.T) {
 		if d := await(); d != 3*time.Second {
 			t.Errorf("waited %v, the rest of the budget is 3 s", d)
 		}
-		time.Sleep(time.Hour) // time alone forgives nothing: it still does not read
+		time.Sleep(time.Hour) // time alone does not reset spent, because the client still does not read
 		if d := await(); d != 0 {
 			t.Errorf("waited %v for one whose budget is spent", d)
 		}
@@ -87,7 +87,7 @@ func TestAwaitIsOver(t *testing.T) {
 	}
 }
 
-// Nobody waits for a client whose connection is not read, nor for itself.
+// No publisher waits for a client whose connection is not read, nor for its own session.
 func TestNobodyWaitsForOneWhoCannotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := crowd(80)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestRefusedOncePerAnswer: requests that were under way together are refused
-// together, and one new token serves them all.
+// TestRefusedOncePerAnswer: if several requests with the same token are answered 401, one new token
+// is requested for all of them.
 func TestRefusedOncePerAnswer(t *testing.T) {
 	asked := 0
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

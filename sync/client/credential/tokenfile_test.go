@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestTokenFileIsReadAgain: what renews the file may have done so since the
-// request that was refused.
+// TestTokenFileIsReadAgain: the token in the file may have been renewed since the request that was
+// refused, and is then used.
 func TestTokenFileIsReadAgain(t *testing.T) {
 	token, broken := "one", error(nil)
 	f := TokenFile{Read: func() ([]byte, error) { return []byte(token), broken }}

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// silent is an endpoint that takes every connection and never answers. Each connection is
-// sent to the channel.
+// silent is an endpoint that accepts every connection and never answers. It sends each connection
+// to the channel.
 func silent(t *testing.T) (address string, taken <-chan net.Conn) {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -46,7 +46,7 @@ func unanswered(t *testing.T, timeout time.Duration) (c *ClientSecret, taken <-c
 
 func TestATokenRequestThatIsNeverAnsweredEnds(t *testing.T) {
 	c, _ := unanswered(t, 50*time.Millisecond)
-	for range 2 { // the first leaves nothing behind that stops the second
+	for range 2 { // twice, because the first call must not block the second
 		if _, err := c.Authorization(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("got %v; want the end of the timeout", err)
 		}
@@ -64,7 +64,7 @@ func TestWhoWaitsForAnothersTokenRequestCanStopWaiting(t *testing.T) {
 	conn := <-taken
 	defer func() { _ = conn.Close() }()
 
-	// Neither of these knows a context: neither may wait for the request.
+	// These take no context, so they must not wait for the token request.
 	c.Accepted("Bearer other")
 	c.Refused("Bearer other")
 
