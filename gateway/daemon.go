@@ -317,6 +317,8 @@ func (d *daemon) buildMessages() error {
 		Vault:             broker.Vault{Sessions: vault, Queues: vault, Pages: vault, Retained: vault, Wills: vault},
 		Auditor:           d.ledger,
 		Log:               d.log,
+		AllSessions:       s.Max,
+		MaxSessions:       broker.ShareOfSessions(s.Max, s.PrincipalShare, s.PerPrincipal),
 		QueueMessages:     s.QueueMessages,
 		QueueBytes:        int(s.QueueBytes),
 		TotalQueueBytes:   int64(s.TotalBytes),

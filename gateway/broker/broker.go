@@ -129,6 +129,7 @@ func New(o Options) (*Broker, error) {
 		HoldUpWindow:    o.HoldUpWindow,
 		End:             b.endOverfull,
 		Overflowed:      b.overflowed,
+		AllSessions:     o.AllSessions,
 		MaxSessions:     o.MaxSessions,
 	})
 	return b, nil

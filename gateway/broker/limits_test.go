@@ -354,3 +354,21 @@ func TestB16NothingSecretIsLogged(t *testing.T) {
 		}
 	})
 }
+
+// One principal has its share of the sessions, at most so many, and at least one.
+func TestShareOfSessions(t *testing.T) {
+	for _, tc := range []struct {
+		max, per int
+		share    float64
+		want     int
+	}{
+		{65536, 256, 0.125, 256},
+		{800, 256, 0.125, 100},
+		{4, 256, 0.125, 1},
+		{100, 256, 1, 100},
+	} {
+		if n := broker.ShareOfSessions(tc.max, tc.share, tc.per); n != tc.want {
+			t.Errorf("%+v: %d", tc, n)
+		}
+	}
+}

@@ -95,7 +95,8 @@ type Options struct {
 	MaxLevels         int           // levels of a topic or filter, 64
 	MaxFilters        int           // filters in one SUBSCRIBE or UNSUBSCRIBE, 256
 	MaxSubscriptions  int           // of one session, 1024
-	MaxSessions       int           // of one principal, 256
+	AllSessions       int           // sessions that exist at once, 65,536
+	MaxSessions       int           // of one principal, 256, or an eighth of AllSessions if that is less
 	MaxUserProperties int           // of one packet, 64
 	ReceiveMaximum    int           // unacknowledged QoS 1 and 2 publishes of one client, 256
 	TopicAliasMaximum int           // per connection, 64
@@ -133,13 +134,20 @@ type Options struct {
 	PolicyWait  time.Duration
 }
 
+// ShareOfSessions is how many of all sessions one principal may have: its part, at most
+// so many, and at least one.
+func ShareOfSessions(all int, part float64, most int) int {
+	return min(most, max(1, int(part*float64(all))))
+}
+
 func (o Options) withDefaults() Options {
 	def(&o.MaxPacket, 1<<20)
 	def(&o.MaxTopic, 4<<10)
 	def(&o.MaxLevels, 64)
 	def(&o.MaxFilters, 256)
 	def(&o.MaxSubscriptions, 1024)
-	def(&o.MaxSessions, 256)
+	def(&o.AllSessions, 65_536)
+	def(&o.MaxSessions, ShareOfSessions(o.AllSessions, 0.125, 256))
 	def(&o.MaxUserProperties, 64)
 	def(&o.ReceiveMaximum, 256)
 	def(&o.TopicAliasMaximum, 64)

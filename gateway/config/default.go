@@ -13,6 +13,8 @@ func Default() Config {
 			QueueMessages:  1000,
 			QueueBytes:     4 * MiB,
 			TotalBytes:     256 * MiB,
+			Max:            65536,
+			PerPrincipal:   256,
 			PrincipalShare: 0.125,
 			Overflow:       OverflowDropOldest,
 			Stall:          5 * time.Second,

@@ -112,8 +112,12 @@ type Sessions struct {
 	QueueBytes Size `yaml:"queueBytes"`
 	// What waits for all sessions together.
 	TotalBytes Size `yaml:"totalBytes"`
-	// The part of totalBytes that the sessions of one principal may hold, above 0 to 1; one full queue is always allowed.
-	PrincipalShare float64 `yaml:"principalShare" unit:"of totalBytes"`
+	// Sessions that exist at once, of clients that are connected or away; the CONNECT that would make one more is refused.
+	Max int `yaml:"max" unit:"sessions"`
+	// Sessions of one principal; never more than principalShare of max.
+	PerPrincipal int `yaml:"perPrincipal" unit:"sessions"`
+	// The part of totalBytes and of max that one principal may hold, above 0 to 1; one session with a full queue is always allowed.
+	PrincipalShare float64 `yaml:"principalShare" unit:"of totalBytes and of max"`
 	// What is given up when there is no room: the oldest message of the publisher that holds
 	// most of the queue, the new message, or the session.
 	Overflow string `yaml:"overflow" choices:"drop-oldest,drop-newest,disconnect"`

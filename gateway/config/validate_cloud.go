@@ -94,6 +94,8 @@ func (v *validator) limits() {
 	if s.TotalBytes < s.QueueBytes {
 		v.bad("sessions.totalBytes", "is smaller than the queue of one session", "write at least sessions.queueBytes")
 	}
+	v.atLeast("sessions.max", float64(s.Max), 1, "")
+	v.atLeast("sessions.perPrincipal", float64(s.PerPrincipal), 1, "")
 	if s.PrincipalShare <= 0 || s.PrincipalShare > 1 {
 		v.bad("sessions.principalShare", "must be above 0 and at most 1",
 			"0.125 means that one principal may hold an eighth of sessions.totalBytes")

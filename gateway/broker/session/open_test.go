@@ -69,3 +69,33 @@ func TestExpiryTakesNothingFromASessionThatWaits(t *testing.T) {
 		}
 	}
 }
+
+// There are no more sessions than may be, of one principal and of all; those that exist
+// are resumed, and one that ends makes place for another one.
+func TestSessionsAreCounted(t *testing.T) {
+	st := NewStore(Config{Sessions: nowhere{}, Queues: nowhere{}, Index: noIndex{}, AllSessions: 4, MaxSessions: 2, QueueMessages: 1})
+	has := func(owner, client string) *Session {
+		return st.Open(Request{
+			Principal:  &principal.Principal{Key: owner},
+			Rights:     says{},
+			ClientID:   client,
+			Persistent: true,
+			Conn:       new(int),
+			Allow:      func(*Sub) bool { return true },
+		}).Session
+	}
+	first := has("user:a", "1")
+	if first == nil || has("user:a", "2") == nil || has("user:a", "3") != nil {
+		t.Error("not two sessions of one principal")
+	}
+	if has("user:b", "1") == nil || has("user:c", "1") == nil || has("user:d", "1") != nil || st.Len() != 4 {
+		t.Errorf("%d sessions, not four", st.Len())
+	}
+	if has("user:a", "1") != first {
+		t.Error("it is not resumed")
+	}
+	st.EndIf(first, time.Time{})
+	if has("user:d", "1") == nil {
+		t.Error("no place after one has ended")
+	}
+}

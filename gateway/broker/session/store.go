@@ -30,6 +30,7 @@ type Config struct {
 	Overflow                  Overflow
 	// Publishers wait for the capacity of one connected session at most HoldUp in any HoldUpWindow.
 	HoldUp, HoldUpWindow time.Duration
+	AllSessions          int // that exist at once; 0: any number
 	MaxSessions          int // of one principal; 0: any number
 
 	// End ends a session and its connection, by the policy Disconnect. It is called
@@ -120,7 +121,7 @@ type Request struct {
 
 // Opened is the answer to a Request.
 type Opened struct {
-	Session   *Session // nil: the principal has as many sessions as it may
+	Session   *Session // nil: the principal, or all together, have as many sessions as they may
 	Present   bool     // session present: it is an existing one
 	Displaced any      // the connection that lost the session, or nil
 	Discarded *Session // the session that ended because of this one, or nil
@@ -151,7 +152,7 @@ func (st *Store) Open(r Request) Opened {
 		if o.Present {
 			return o
 		}
-	} else if st.c.MaxSessions > 0 && len(st.held(r.Principal.Key)) >= st.c.MaxSessions {
+	} else if full(len(st.sessions), st.c.AllSessions) || full(len(st.held(r.Principal.Key)), st.c.MaxSessions) {
 		return o
 	}
 	s := st.create(key, r.ClientID)
@@ -164,6 +165,9 @@ func (st *Store) Open(r Request) Opened {
 	o.Session = s
 	return o
 }
+
+// full tells whether there are as many as there may be; at most 0: any number.
+func full(n, most int) bool { return most > 0 && n >= most }
 
 // enter puts s in the place of the session that had its key; st.mu is held.
 func (st *Store) enter(s *Session) {
