@@ -25,6 +25,8 @@ import (
 	"regexp"
 	"runtime"
 	"syscall"
+
+	"github.com/gatehouse/gatehouse/cmd/internal/bench/verdict"
 )
 
 type options struct {
@@ -85,12 +87,12 @@ func run(ctx context.Context, o options) (int, error) {
 		return 0, err
 	}
 	h := &hall{building: b, options: o}
-	defer h.close()
+	defer h.Close()
 	if err := h.open(ctx); err != nil {
 		return 0, err
 	}
 	fmt.Printf("%s %s/%s, %d CPUs; MQTT 3.1.1, %d rounds\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds)
-	var results []result
+	var results []verdict.Result
 	for _, c := range cases(b, o.scale) {
 		if !o.only.MatchString(c.name) {
 			continue
@@ -113,7 +115,7 @@ func run(ctx context.Context, o options) (int, error) {
 	}
 	if o.quick {
 		fmt.Printf("\n%d figures; too few messages to be held against their bars\n", len(results))
-		return unsound(results), nil
+		return verdict.Unsound(results), nil
 	}
-	return report(results), nil
+	return verdict.Report(results), nil
 }

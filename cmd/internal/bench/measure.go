@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse/gatehouse/cmd/internal/bench/verdict"
 	"github.com/gatehouse/gatehouse/cmd/internal/load"
 )
 
@@ -21,8 +22,8 @@ type sample struct {
 func (h *hall) run(ctx context.Context, b *broker, c *workload) (sample, error) {
 	var from, to time.Duration
 	var err1, err2 error
-	begun := func() { from, err1 = b.cpu() }
-	ended := func() { to, err2 = b.cpu() }
+	begun := func() { from, err1 = b.CPU() }
+	ended := func() { to, err2 = b.CPU() }
 	s := sample{figures: map[figure]float64{}}
 	var count int64
 	var latency *load.Latency
@@ -63,7 +64,7 @@ func (h *hall) run(ctx context.Context, b *broker, c *workload) (sample, error) 
 }
 
 // measure runs the rounds of one case and holds their ratios against its bars.
-func (h *hall) measure(ctx context.Context, c workload) ([]result, error) {
+func (h *hall) measure(ctx context.Context, c workload) ([]verdict.Result, error) {
 	conf := "mosquitto.conf"
 	if c.nodelay {
 		conf = "mosquitto-nodelay.conf"
@@ -95,26 +96,26 @@ func (h *hall) measure(ctx context.Context, c workload) ([]result, error) {
 	show("gatehouse", slices.Concat(ours, again))
 	show("mosquitto", debian)
 	show("mochi", library)
-	sound := result{name: c.name + ": lost, or closed by Gatehouse", got: float64(bad(ours) + bad(again)), exact: true}
-	results := []result{sound}
+	sound := verdict.Result{Name: c.name + ": lost, or closed by Gatehouse", Got: float64(bad(ours) + bad(again)), Exact: true}
+	results := []verdict.Result{sound}
 	for _, bar := range c.bars {
 		var ratios, control []float64
 		for i := range ours {
 			x, y, z := ours[i].figures[bar.what], debian[i].figures[bar.what], again[i].figures[bar.what]
 			ratios, control = append(ratios, (x+z)/2/y), append(control, z/x)
 		}
-		r := result{
-			name:    fmt.Sprintf("%s: %s, of mosquitto's", c.name, bar.what),
-			got:     median(ratios),
-			bar:     bar.limit,
-			atLeast: bar.atLeast,
-			noise:   spread(control),
+		r := verdict.Result{
+			Name:    fmt.Sprintf("%s: %s, of mosquitto's", c.name, bar.what),
+			Got:     verdict.Median(ratios),
+			Bar:     bar.limit,
+			AtLeast: bar.atLeast,
+			Noise:   verdict.Spread(control),
 		}
 		if bar.aim > 0 {
-			r.note = fmt.Sprintf("aim %.2f", bar.aim)
+			r.Note = fmt.Sprintf("aim %.2f", bar.aim)
 		}
 		if n := bad(debian); n > 0 {
-			r.note = strings.TrimSpace(fmt.Sprintf("%s; mosquitto lost or closed %d", r.note, n))
+			r.Note = strings.TrimSpace(fmt.Sprintf("%s; mosquitto lost or closed %d", r.Note, n))
 		}
 		results = append(results, r)
 	}
@@ -138,7 +139,7 @@ func show(name string, samples []sample) {
 		for i, s := range samples {
 			v[i] = f(s)
 		}
-		return median(v)
+		return verdict.Median(v)
 	}
 	fmt.Printf("  %-9s %8.2f µs CPU  %9.0f /s  p50 %8.2f ms  p99 %8.2f ms  %d lost  %d closed\n", name,
 		of(func(s sample) float64 { return s.figures[cpuEach] }), of(func(s sample) float64 { return s.figures[perSec] }),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gatehouse/gatehouse/cmd/internal/bench/verdict"
 	"github.com/gatehouse/gatehouse/cmd/internal/load"
 )
 
@@ -13,7 +14,7 @@ import (
 // and has stopped reading, and one that acknowledges one message every four
 // seconds. The first ten seconds, in which the queue fills and the budgets of
 // the others are spent, are left out.
-func (h *hall) silence(ctx context.Context) ([]result, error) {
+func (h *hall) silence(ctx context.Context) ([]verdict.Result, error) {
 	x := exchange(h.clients[:50], h.clients[50:51], 1, 0)
 	x.Warmup = max(200*time.Millisecond, time.Duration(10*h.scale*float64(time.Second)))
 	x.Duration = 2 * x.Warmup
@@ -59,9 +60,9 @@ func (h *hall) silence(ctx context.Context) ([]result, error) {
 		rates, rateControl = append(rates, 2*rate[1]/(rate[0]+rate[2])), append(rateControl, rate[2]/rate[0])
 		waits, waitControl = append(waits, 2*p99[1]/(p99[0]+p99[2])), append(waitControl, p99[2]/p99[0])
 	}
-	return []result{
-		{name: "silence: lost although acknowledged, or closed", got: float64(lost), exact: true},
-		{name: "silence: throughput, of that without them", got: median(rates), bar: 0.9, atLeast: true, noise: spread(rateControl)},
-		{name: "silence: p99, of that without them", got: median(waits), bar: 1.5, noise: spread(waitControl)},
+	return []verdict.Result{
+		{Name: "silence: lost although acknowledged, or closed", Got: float64(lost), Exact: true},
+		{Name: "silence: throughput, of that without them", Got: verdict.Median(rates), Bar: 0.9, AtLeast: true, Noise: verdict.Spread(rateControl)},
+		{Name: "silence: p99, of that without them", Got: verdict.Median(waits), Bar: 1.5, Noise: verdict.Spread(waitControl)},
 	}, nil
 }

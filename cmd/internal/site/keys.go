@@ -22,8 +22,9 @@ const validity = 90 * 24 * time.Hour
 const Stranger = "stranger"
 
 // makeKeys makes what is missing of the keys and certificates, valid from the
-// given time, and the file that tells the cloud how the devices prove themselves.
-func (s *Site) makeKeys(from time.Time) error {
+// given time, and the file that tells the cloud how the devices prove themselves;
+// known is its text, if that is known already.
+func (s *Site) makeKeys(from time.Time, known string) error {
 	var err error
 	s.CA, err = s.pair("ca", func() (x509.Pair, error) { return x509.NewCA("Gatehouse development CA", from, validity) })
 	if err != nil {
@@ -45,9 +46,10 @@ func (s *Site) makeKeys(from time.Time) error {
 	if err != nil || s.seed == "" {
 		return err
 	}
-	known, err := s.deviceKeys(from)
-	if err != nil {
-		return err
+	if known == "" {
+		if known, err = s.deviceKeys(from); err != nil {
+			return err
+		}
 	}
 	return os.WriteFile(s.File("cloud-credentials.yaml"), []byte(known), 0o600)
 }

@@ -44,6 +44,9 @@ type Options struct {
 	Dir   string // the folder, which is made
 	Seed  string // file of the topology; empty: a cloud that begins with nothing
 	Ports Ports
+	// Credentials is the text of the cloud's file of how the devices prove
+	// themselves, from whoever has made keys for them; empty: keys are made here.
+	Credentials string
 }
 
 // Site is one building.
@@ -86,7 +89,7 @@ func Prepare(o Options) (*Site, error) {
 	if err := os.MkdirAll(s.PKI(""), 0o700); err != nil {
 		return nil, err
 	}
-	if err := s.makeKeys(time.Now().Add(-time.Hour)); err != nil {
+	if err := s.makeKeys(time.Now().Add(-time.Hour), o.Credentials); err != nil {
 		return nil, err
 	}
 	s.client = &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{
