@@ -15,7 +15,7 @@ LINT_VERSION := v2.15.0
 DEBIAN_RUN  := mosquitto-clients:mosquitto_pub curl:curl
 DEBIAN_TEST := $(DEBIAN_RUN) mosquitto:mosquitto systemd:systemd-socket-activate chromium:chromium dpkg-dev:dpkg-deb
 
-.PHONY: help run smoke test power torture race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-broker bench-once lines vulncheck release-check docs clean
+.PHONY: help run smoke test power torture race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-broker bench-memory bench-revoke bench-once lines vulncheck release-check docs clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,16 @@ bench-broker: deps build ## the broker against mosquitto and the bare library, b
 	@$(GO) build -trimpath -o $(BIN)/bench-broker ./cmd/internal/bench
 	@$(GO) build -trimpath -o $(BIN)/bench-mochi ./cmd/internal/bench/mochi
 	@$(BIN)/bench-broker -bin $(BIN) $(BENCHFLAGS)
+
+bench-memory: modules ## what the daemon keeps with 10,000 devices, and for each idle client (CHECK=1: verdicts, as bench-authz)
+	@$(GO) build -trimpath -o $(BIN)/ ./cmd/gatehoused ./cmd/managementd
+	@$(GO) build -trimpath -o $(BIN)/bench-memory ./cmd/internal/bench/memory
+	@$(BIN)/bench-memory -bin $(BIN) $(BENCHFLAGS)
+
+bench-revoke: modules ## how long a live session outlives the assignment it holds its right by (CHECK=1: verdicts, as bench-authz)
+	@$(GO) build -trimpath -o $(BIN)/ ./cmd/gatehoused ./cmd/managementd
+	@$(GO) build -trimpath -o $(BIN)/bench-revoke ./cmd/internal/bench/revoke
+	@$(BIN)/bench-revoke -bin $(BIN) $(BENCHFLAGS)
 
 bench-once: deps ## every benchmark once: shows that it runs, measures nothing
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...

@@ -108,12 +108,27 @@ var mayImport = []rule{
 	{"cmd/internal/site", []string{"device", "device/credential/...", "sync/management/..."},
 		"the demo's building, its authority and its devices: what the cloud knows, and no gateway"},
 	{"cmd/internal/bench", []string{
+		"cmd/internal/bench/rig",
+		"cmd/internal/bench/verdict",
 		"cmd/internal/load",
-		"cmd/internal/process",
 		"cmd/internal/site",
 		"gateway/admin",
 		"gateway/freeport",
 	}, "measures the programs as they are installed, from outside"},
+	{"cmd/internal/bench/memory", []string{"cmd/internal/bench/rig", "cmd/internal/bench/verdict", "cmd/internal/load"},
+		"measures the programs as they are installed, from outside"},
+	{"cmd/internal/bench/revoke", []string{"cmd/internal/bench/rig", "cmd/internal/bench/verdict", "cmd/internal/load", "cmd/internal/site"},
+		"measures the programs as they are installed, from outside"},
+	{"cmd/internal/bench/rig", []string{
+		"authz/model",
+		"cmd/internal/load",
+		"cmd/internal/process",
+		"cmd/internal/site",
+		"device/credential/...",
+		"gateway/admin",
+		"gateway/freeport",
+	}, "starts the programs as they are installed, on a site that it makes"},
+	{"cmd/internal/bench/verdict", nil, "compares numbers"},
 	{"cmd/internal/bench/mochi", nil, "the library alone, with nothing of ours"},
 }
 

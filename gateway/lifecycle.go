@@ -42,6 +42,7 @@ func (d *daemon) parts() ([]actors.Actor, error) {
 		{Name: "status line", Run: func(ctx context.Context) error { return d.notify.Follow(ctx, d.statusLine) }},
 		{Name: "store", Run: d.store.Run},
 		{Name: "audit", Run: d.audit.Run},
+		{Name: "memory", Run: trimMemory},
 		{Name: "stages", Run: func(ctx context.Context) error { return d.staging.Run(ctx, d.keepMark) }},
 		{Name: "keys", Run: d.keys.Run},
 		{Name: "twins", Run: d.twins.Run},

@@ -30,6 +30,8 @@ type settings struct {
 	// How the seed's devices prove themselves; needed with seed. It holds keys: mode 0600. Its form:
 	// devices: [{id: ups-1, thumbprints: [sha256…]}, {id: meter-main, primaryKey: base64…}]
 	Credentials config.File `yaml:"credentials" example:"/etc/gatehouse/device-credentials.yaml"`
+	// Requests of all callers together: beyond, they are answered 429.
+	RequestsPerSecond float64 `yaml:"requestsPerSecond" unit:"requests a second"`
 	// Who becomes Space Administrator at / of an empty store, once, as the creator of an instance does:
 	// somebody must be able to fill it.
 	Owner owner `yaml:"owner"`
@@ -96,7 +98,7 @@ type logSettings struct {
 }
 
 func defaults() settings {
-	return settings{Listen: "127.0.0.1:8443", Log: logSettings{Level: "info"}}
+	return settings{Listen: "127.0.0.1:8443", RequestsPerSecond: 100, Log: logSettings{Level: "info"}}
 }
 
 // load reads the file and reports everything that is wrong with it.
@@ -116,6 +118,9 @@ func load(file string) (settings, []config.Problem) {
 	}
 	if s.Tenant.IsZero() {
 		wrong("tenant", "is missing", "write the GUID of the home tenant")
+	}
+	if s.RequestsPerSecond <= 0 {
+		wrong("requestsPerSecond", "is not above 0: nobody would be answered", "write for example 100, the limit of the original service")
 	}
 	if s.State == "" {
 		wrong("state", "is missing", "name a directory that this user may write")

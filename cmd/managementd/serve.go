@@ -52,11 +52,12 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 		return err
 	}
 	api, err := management.New(management.Options{
-		Store:        kvStore{kv},
-		HomeTenant:   s.Tenant,
-		HubHost:      s.HubHost,
-		Authenticate: callers.authenticate,
-		Log:          log,
+		Store:             kvStore{kv},
+		HomeTenant:        s.Tenant,
+		HubHost:           s.HubHost,
+		Authenticate:      callers.authenticate,
+		RequestsPerSecond: s.RequestsPerSecond,
+		Log:               log,
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -96,7 +97,7 @@ func badgerOptions(dir string, size int64, o Options) badger.Options {
 	// Only records above 1 MiB reach the value log, whose losses badger hides.
 	b.ValueThreshold = 1 << 20
 	b.ValueLogFileSize = valueLog
-	b.BlockCacheSize = 4 << 20
+	b.BlockCacheSize = cmp.Or(o.blockCache, 4<<20)
 	b.IndexCacheSize = 4 << 20
 	b.Compression = options.Snappy
 	// A bad checksum makes badger panic on a goroutine of its own; our scan meets

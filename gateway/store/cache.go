@@ -50,6 +50,7 @@ type Cache struct {
 }
 
 func openCache(dir string, s *sealer, o Options) (_ *Cache, err error) {
+	o.blockCache = 1 << 20 // it is read once, at the start; a change reads only the records that it replaces
 	c := &Cache{dir: dir, opt: o, sealer: s}
 	defer func() {
 		if err != nil {

@@ -41,6 +41,8 @@ type Options struct {
 	// readAtStart is how many outbox records a start reads before it goes on; of
 	// more, it believes the sums, and they are read while everything runs. 0: 50,000.
 	readAtStart uint64
+	// blockCache is how many bytes of tables are kept for reading; 0: 4 MiB.
+	blockCache int64
 	// unsynced commits without a sync: how a test shows that it would see one missing.
 	unsynced bool
 }

@@ -62,7 +62,13 @@ func (h *hall) silence(ctx context.Context) ([]verdict.Result, error) {
 	}
 	return []verdict.Result{
 		{Name: "silence: lost although acknowledged, or closed", Got: float64(lost), Exact: true},
-		{Name: "silence: throughput, of that without them", Got: verdict.Median(rates), Bar: 0.9, AtLeast: true, Noise: verdict.Spread(rateControl)},
+		{
+			Name:    "silence: throughput, of that without them",
+			Got:     verdict.Median(rates),
+			Bar:     0.9,
+			AtLeast: true,
+			Noise:   verdict.Spread(rateControl),
+		},
 		{Name: "silence: p99, of that without them", Got: verdict.Median(waits), Bar: 1.5, Noise: verdict.Spread(waitControl)},
 	}, nil
 }

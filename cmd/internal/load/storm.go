@@ -24,6 +24,9 @@ type Storm struct {
 
 	Progress     func(Progress)
 	Begun, Ended func() // just before the first dial, and after the last answer
+	// Left is called when connection n, which was held, has ended, whoever ended
+	// it; on the connection's own goroutine.
+	Left func(n int)
 }
 
 // StormResult is what became of the connections.
@@ -120,7 +123,12 @@ func (h *holding) keep(l *link, who *Client, i int) {
 	}
 	c := &client{n: i, who: *who, l: l}
 	h.ended.Add(1)
-	l.run(c, c, h.ended.Done)
+	l.run(c, c, func() {
+		if h.Left != nil {
+			h.Left(i)
+		}
+		h.ended.Done()
+	})
 	h.mu.Lock()
 	h.clients = append(h.clients, c)
 	h.mu.Unlock()

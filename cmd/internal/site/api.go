@@ -61,6 +61,11 @@ func (s *Site) Call(ctx context.Context, method, path string, body, into any) (i
 	return s.do(ctx, method, s.URL(API+path), token, body, into)
 }
 
+// CallWith is Call with a token that Token gave.
+func (s *Site) CallWith(ctx context.Context, token, method, path string, body, into any) (int, error) {
+	return s.do(ctx, method, s.URL(API+path), token, body, into)
+}
+
 // CallHub sends a request to the hub's side of the cloud, which asks for no token.
 func (s *Site) CallHub(ctx context.Context, method, path string, body, into any) (int, error) {
 	return s.do(ctx, method, s.URL("/hub"+path), "", body, into)

@@ -25,11 +25,12 @@ func (s *Site) writeCloud() error {
 		return err
 	}
 	text := fill(cloudConfig, map[string]any{
-		"Ports":  s.Ports,
-		"Tenant": s.tenant(),
-		"Seed":   s.seed,
-		"Secret": string(secret),
-		"Hub":    HubHost,
+		"Ports":    s.Ports,
+		"Tenant":   s.tenant(),
+		"Seed":     s.seed,
+		"Secret":   string(secret),
+		"Hub":      HubHost,
+		"Requests": s.requests,
 	})
 	return os.WriteFile(s.CloudFile(), []byte(text), 0o600)
 }
@@ -75,6 +76,9 @@ const cloudConfig = `listen: 127.0.0.1:{{.Ports.API}}
 tls: {cert: pki/server.pem, key: pki/server.key}
 state: cloud
 tenant: {{.Tenant}}
+{{- if .Requests}}
+requestsPerSecond: {{.Requests}}
+{{- end}}
 {{- if .Seed}}
 hubHost: {{.Hub}}
 seed: {{.Seed}}

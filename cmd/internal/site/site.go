@@ -47,6 +47,8 @@ type Options struct {
 	// Credentials is the text of the cloud's file of how the devices prove
 	// themselves, from whoever has made keys for them; empty: keys are made here.
 	Credentials string
+	// RequestsPerSecond is what the management API answers; 0: its default.
+	RequestsPerSecond int
 }
 
 // Site is one building.
@@ -57,10 +59,11 @@ type Site struct {
 	CA       x509.Pair         // signs the servers' certificates
 	Pool     *stdx509.CertPool // CA
 
-	seed    string
-	devices map[string]x509.Pair // by hub device id
-	keys    map[string][]byte    // SAS keys by hub device id
-	client  *http.Client
+	seed     string
+	requests int
+	devices  map[string]x509.Pair // by hub device id
+	keys     map[string][]byte    // SAS keys by hub device id
+	client   *http.Client
 }
 
 // Prepare makes the folder with keys, certificates and managementd.yaml. What
@@ -74,6 +77,7 @@ func Prepare(o Options) (*Site, error) {
 	s := &Site{
 		Dir:      dir,
 		Ports:    o.Ports,
+		requests: o.RequestsPerSecond,
 		Building: &seed.Topology{},
 		devices:  map[string]x509.Pair{},
 		keys:     map[string][]byte{},

@@ -32,7 +32,7 @@ type options struct {
 	devices int
 	clients int
 	rounds  int
-	settle  time.Duration
+	idling  time.Duration
 	quick   bool
 }
 
@@ -42,11 +42,11 @@ func main() {
 	flag.IntVar(&o.devices, "devices", 10_000, "devices of the site, with an assignment each")
 	flag.IntVar(&o.clients, "clients", 10_000, "clients that connect")
 	flag.IntVar(&o.rounds, "rounds", 3, "starts of the daemon")
-	flag.DurationVar(&o.settle, "settle", 30*time.Second, "how long it idles before it is measured")
+	flag.DurationVar(&o.idling, "idle", 30*time.Second, "how long it idles before it is measured")
 	flag.BoolVar(&o.quick, "quick", false, "a small site and one round: shows that everything runs, measures nothing")
 	flag.Parse()
 	if o.quick {
-		o.devices, o.clients, o.rounds, o.settle = 200, 200, 1, time.Second
+		o.devices, o.clients, o.rounds, o.idling = 200, 200, 1, time.Second
 	}
 	if err := o.check(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench-memory:", err)
@@ -86,7 +86,6 @@ func (o *options) check() (err error) {
 func run(ctx context.Context, o options) (int, error) {
 	fmt.Printf("%s %s/%s, %d CPUs; %d devices, %d clients, %d rounds\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.devices, o.clients, o.rounds)
-	var idle []float64
 	var results []verdict.Result
 	for _, kind := range []struct {
 		name   string
@@ -103,14 +102,13 @@ func run(ctx context.Context, o options) (int, error) {
 		if err != nil {
 			return 0, fmt.Errorf("%s: %w", kind.name, err)
 		}
-		idle = append(idle, m.idle...)
 		results = append(results,
-			verdict.Result{Name: kind.name + ": KiB for each idle client", Got: verdict.Median(m.growth), Bar: kind.bar, Noise: verdict.Spread(m.growth)},
+			verdict.Result{Name: fmt.Sprintf("%s: MiB idle with %d devices", kind.name, o.devices), Got: verdict.Median(m.idle), Bar: 30,
+				Noise: verdict.Spread(m.idle)},
+			verdict.Result{Name: kind.name + ": KiB for each idle client", Got: verdict.Median(m.growth), Bar: kind.bar,
+				Noise: verdict.Spread(m.growth)},
 			verdict.Result{Name: kind.name + ": clients refused or closed", Got: float64(m.bad), Exact: true})
 	}
-	results = append([]verdict.Result{
-		{Name: fmt.Sprintf("idle with %d devices: MiB", o.devices), Got: verdict.Median(idle), Bar: 30, Noise: verdict.Spread(idle)},
-	}, results...)
 	if o.quick {
 		fmt.Printf("\n%d figures; too small a site to be held against their bars\n", len(results))
 		return verdict.Unsound(results), nil
@@ -141,7 +139,6 @@ func (m *measurement) all(ctx context.Context, name string) error {
 		return err
 	}
 	fmt.Printf("  after the first synchronisation  %s\n", show(first))
-	m.idle = append(m.idle, mib(first.Anon))
 	for range m.rounds {
 		if err := m.Gateway.Stop(time.Minute); err != nil {
 			return err
@@ -171,7 +168,7 @@ func (m *measurement) round(ctx context.Context) error {
 		Clients:  m.Clients[:m.clients],
 		Count:    m.clients,
 		Parallel: 16,
-		Hold:     m.settle + 2*time.Second,
+		Hold:     m.idling + 2*time.Second,
 		Ended: func() {
 			go func() {
 				defer close(measured)
@@ -200,10 +197,10 @@ func (m *measurement) round(ctx context.Context) error {
 	return nil
 }
 
-// rest waits until the daemon has settled, and weighs it.
+// rest waits until the daemon has idled, and weighs it.
 func (m *measurement) rest(ctx context.Context) (rig.Memory, error) {
 	select {
-	case <-time.After(m.settle):
+	case <-time.After(m.idling):
 	case <-ctx.Done():
 		return rig.Memory{}, ctx.Err()
 	}

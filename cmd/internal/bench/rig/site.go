@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/cmd/internal/load"
 	"github.com/gatehouse/gatehouse/cmd/internal/site"
 	"github.com/gatehouse/gatehouse/device/credential/sas"
@@ -38,6 +39,8 @@ type Options struct {
 	Bin          string // the directory of gatehoused and managementd
 	Devices      int
 	Certificates bool // the devices prove themselves by certificates; otherwise by keys
+	// RequestsPerSecond is what the management API answers; 0: its default.
+	RequestsPerSecond int
 }
 
 // New makes a site in a folder of its own; Remove removes it.
@@ -75,7 +78,13 @@ func (s *Site) prepare(dir string, o Options) error {
 	if err := os.WriteFile(seed, []byte(topology(o)), 0o600); err != nil {
 		return err
 	}
-	if s.Site, err = site.Prepare(site.Options{Dir: dir, Seed: seed, Ports: ports, Credentials: credentials}); err != nil {
+	if s.Site, err = site.Prepare(site.Options{
+		Dir:               dir,
+		Seed:              seed,
+		Ports:             ports,
+		Credentials:       credentials,
+		RequestsPerSecond: o.RequestsPerSecond,
+	}); err != nil {
 		return err
 	}
 	text := s.GatewayConfig(site.Daemon{
@@ -87,6 +96,9 @@ func (s *Site) prepare(dir string, o Options) error {
 	})
 	return os.WriteFile(s.File("gatehoused.yaml"), []byte(text), 0o600)
 }
+
+// Role is the id of the role that each device holds: Gateway Device.
+const Role = model.GatewayDeviceRole
 
 // DeviceID is the hub device id of the n-th device.
 func DeviceID(n int) string { return fmt.Sprintf("bench-%05d", n) }
