@@ -198,7 +198,7 @@ func offerBacklog(box *upstream.Outbox, n int) {
 			Accepted:  time.Now(),
 			Publisher: who[i%len(who)],
 			Via:       message.Route{Handling: message.Telemetry, Device: device, Origin: device},
-		}, func(error) { <-window })
+		}, nil, func(error) { <-window })
 	}
 	for range cap(window) {
 		window <- struct{}{}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -182,11 +183,40 @@ func (r *torture) awaitAll(t *testing.T) {
 		e2e.Eventually(t, to.name+" has everything", func() error {
 			to.revive(t)
 			if n := len(tally(to.messages()).first); n < total {
-				return fmt.Errorf("%d of %d numbers", n, total)
+				return fmt.Errorf("%d of %d numbers; lacks %s; its process runs: %v; sessions: %s",
+					n, total, r.lacks(to), to.now.Running(), r.sessions())
 			}
 			return nil
 		})
 	}
+}
+
+// lacks are the numbers that a receiver has not got, as ranges.
+func (r *torture) lacks(to *receiver) string {
+	var b strings.Builder
+	got := tally(to.messages()).first
+	for _, d := range r.devices {
+		for i := 1; i <= d.acked; i++ {
+			if got[d.payload(i)] {
+				continue
+			}
+			first := i
+			for i < d.acked && !got[d.payload(i+1)] {
+				i++
+			}
+			fmt.Fprintf(&b, " %s#%d-%d", d.id, first, i)
+		}
+	}
+	return b.String()
+}
+
+// sessions is what the gateway says of them.
+func (r *torture) sessions() string {
+	var list json.RawMessage
+	if err := r.g.Get("/v1/sessions", &list); err != nil {
+		return err.Error()
+	}
+	return string(list)
 }
 
 // tallied is what a receiver has got.

@@ -92,8 +92,9 @@ type OutboxState struct {
 	Bytes         int64   `json:"bytes"`
 	LimitBytes    int64   `json:"limitBytes"`
 	OldestSeconds float64 `json:"oldestSeconds"`
-	Parked        int64   `json:"parked,omitempty"` // messages set aside because upstream does not take them; not in Messages
-	Paused        bool    `json:"paused,omitempty"` // an operator has paused sending, of at least one device
+	Parked        int64   `json:"parked,omitempty"`   // messages set aside because upstream does not take them; not in Messages
+	Withheld      int64   `json:"withheld,omitempty"` // publishes that wait, unacknowledged, for capacity; not in Messages
+	Paused        bool    `json:"paused,omitempty"`   // an operator has paused sending, of at least one device
 }
 
 // LinkState is a connection to the cloud: connected, connecting, down or none.

@@ -3,6 +3,7 @@ package broker
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker/frame"
 	"github.com/gatehouse/gatehouse/gateway/message"
@@ -18,7 +19,12 @@ type acks struct {
 	fifo  []*slot       // publishes whose acknowledgement has not been written, in order
 	acks  int           // PUBACKs among them
 	held  bool          // a refused 3.1.1 publish is at the head: nothing more is written
-	moved chan struct{} // closed when some have been written; nil: nobody waits
+	moved chan struct{} // closed when some have been written, or answered that were withheld; nil: nobody waits
+
+	withheld      int       // publishes that wait for capacity of the outbox
+	withheldBytes int64     // of them
+	progress      time.Time // when the outbox last answered one of them, or when they became some
+	patience      *timer    // looks whether that is too long ago
 }
 
 // slot is the place of one acknowledgement.
@@ -26,7 +32,8 @@ type slot struct {
 	id    uint16
 	kind  byte // frame.PUBACK or frame.PUBREC
 	code  byte
-	ready bool // code is known
+	ready bool  // code is known
+	waits int64 // bytes of the publish, if it waits for capacity of the outbox
 }
 
 // expect takes the next place in the order.
@@ -48,6 +55,13 @@ func (a *acks) answer(s *slot, code byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s.ready, s.code = true, code
+	if s.waits > 0 {
+		a.withheld--
+		a.withheldBytes -= s.waits
+		s.waits = 0
+		a.progress = time.Now()
+		a.stirred()
+	}
 	var buf [64]byte
 	out := buf[:0]
 	n := 0
@@ -76,11 +90,59 @@ func (a *acks) answer(s *slot, code byte) {
 	if rest == 0 {
 		a.fifo = nil
 	}
+	a.stirred()
+	c.out.Control(out)
+}
+
+// stirred wakes the reader if full holds it back; a.mu is held.
+func (a *acks) stirred() {
 	if a.moved != nil {
 		close(a.moved)
 		a.moved = nil
 	}
-	c.out.Control(out)
+}
+
+// withhold notes that a publish of that size waits for capacity of the outbox. The
+// connection is closed when RefuseHold has passed without any.
+func (a *acks) withhold(s *slot, size int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s.ready || s.waits > 0 {
+		return
+	}
+	s.waits = max(size, 1)
+	a.withheldBytes += s.waits
+	if a.withheld++; a.withheld == 1 {
+		a.progress = time.Now()
+	}
+	if a.patience == nil {
+		a.patience = a.c.b.clock.after(a.c.b.o.RefuseHold, a.overdue)
+	}
+}
+
+// overdue ends the connection if the outbox had no capacity for its publishes for RefuseHold.
+func (a *acks) overdue() {
+	a.mu.Lock()
+	c := a.c
+	a.patience = nil
+	left := c.b.o.RefuseHold - time.Since(a.progress)
+	over := a.withheld > 0 && left <= 0
+	if a.withheld > 0 && !over {
+		a.patience = c.b.clock.after(left, a.overdue)
+	}
+	a.mu.Unlock()
+	if over {
+		c.b.count.drop("refused-after-waiting")
+		c.end(cause{code: message.QuotaExceeded, reason: "no room upstream", keepWill: true})
+	}
+}
+
+// close cancels what looks after the withheld ones.
+func (a *acks) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.c.b.clock.cancel(a.patience)
+	a.patience = nil
 }
 
 // hold withholds everything from here on, and closes the connection after
@@ -96,13 +158,13 @@ func (a *acks) hold() {
 	}
 }
 
-// full tells whether most publishes or more wait for their acknowledgement, or are
-// held. Then next is closed when the next one is written. Both are told at once:
+// full tells whether most publishes or more wait for their acknowledgement, or as many
+// bytes of them as may be withheld, or whether they are held. Then next is closed when the next one is written. Both are told at once:
 // between two calls the last one could be written, and next would never be closed.
 func (a *acks) full(most int) (next <-chan struct{}, full bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.fifo) < most && !a.held {
+	if len(a.fifo) < most && !a.held && a.withheldBytes < message.MaxWithheld {
 		return nil, false
 	}
 	if a.moved == nil {

@@ -60,7 +60,7 @@ func (b *Broker) Publish(m *message.Message, done func(error)) {
 		ack.Done(code)
 		return
 	}
-	code, _ := b.route(src, m, ack)
+	code, _ := b.route(src, m, &promise{ack: ack})
 	ack.Done(code)
 }
 

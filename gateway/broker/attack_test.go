@@ -360,4 +360,4 @@ func TestQoS0OffersWithoutAnAnswer(t *testing.T) {
 
 type offers func(*message.Message, func(error)) bool
 
-func (f offers) Offer(m *message.Message, done func(error)) bool { return f(m, done) }
+func (f offers) Offer(m *message.Message, _ *message.Wait, done func(error)) bool { return f(m, done) }

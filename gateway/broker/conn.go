@@ -172,6 +172,7 @@ func (c *conn) isOver() bool {
 func (c *conn) teardown() {
 	c.end(cause{reason: "connection lost", keepWill: true})
 	c.b.clock.cancel(c.expiresAt)
+	c.acks.close()
 	c.mu.Lock()
 	why := c.cause
 	c.mu.Unlock()

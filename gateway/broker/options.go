@@ -116,7 +116,7 @@ type Options struct {
 	HoldUp            time.Duration // how long a receiver whose queue is nearly full may hold publishers up, 5 s, …
 	HoldUpWindow      time.Duration // … in any such time, 60 s; after that it loses deliveries by Overflow
 	FlushTimeout      time.Duration // for what is written before a close, 1 s
-	RefuseHold        time.Duration // a refused 3.1.1 publisher is held this long, then closed, 5 s
+	RefuseHold        time.Duration // a publisher waits this long without capacity upstream, then it is closed, 5 s
 	SuspendFor        time.Duration // a lost subscription may come back, 60 s
 	SysInterval       time.Duration // of $SYS, 60 s
 

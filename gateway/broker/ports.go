@@ -79,7 +79,8 @@ type Outbox interface {
 	// Offer takes m if a route sends it upstream; false if there is no route, and
 	// then done is not called. done(nil) runs once m is durable, done(err) with a
 	// *message.Refused if nothing of m is kept. done is nil for QoS 0, for which
-	// nobody waits. Offer is called in the order in which each publisher published;
-	// done runs in the same order, on another goroutine.
-	Offer(m *message.Message, done func(error)) bool
+	// nobody waits. Without capacity, m is refused if wait is nil, and waits if not.
+	// Offer is called in the order in which each publisher published; done runs on
+	// another goroutine, and in that order for those that do not wait.
+	Offer(m *message.Message, wait *message.Wait, done func(error)) bool
 }

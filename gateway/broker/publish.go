@@ -31,7 +31,7 @@ func (c *conn) publish(f frame.Frame) error {
 	if c.isOver() {
 		return nil
 	}
-	answer, x := c.answerer(p.QoS, p.ID)
+	answer, slot, x := c.answerer(&p)
 	if p.QoS == 2 && x == nil {
 		return nil // a repetition, which gets the answer of the first, or the session was taken over
 	}
@@ -73,7 +73,7 @@ func (c *conn) publish(f frame.Frame) error {
 		Gen:     gen,
 	}
 	if p.QoS == 0 {
-		c.carry(src, m, nil, func(byte) {})
+		c.carry(src, m, &promise{}, func(byte) {})
 		return nil
 	}
 	ack := session.NewAck(func(code byte) {
@@ -82,29 +82,77 @@ func (c *conn) publish(f frame.Frame) error {
 		}
 		answer(code)
 	})
-	c.carry(src, m, ack, func(code byte) {
-		if m.QoS == 2 && code == message.Success && c.sess.Persistent() {
-			// Stored after the message: a crash in between delivers the message twice, and never loses it.
-			ack.Add()
-			c.sess.Keep(x, ack.Stored)
+	to := &promise{ack: ack}
+	if c.level < 5 || p.QoS == 2 {
+		to.wait = c.waits(m, gen, slot, x)
+	}
+	if p.QoS == 2 {
+		to.keep = func(done func(error)) { c.sess.Keep(x, done) }
+	}
+	c.carry(src, m, to, func(code byte) {
+		if code == message.Success {
+			to.keepNow()
 		}
 		ack.Done(code)
 	})
 	return nil
 }
 
+// promise is what the acknowledgement of a publish stands for.
+type promise struct {
+	ack  *session.Ack  // nil: QoS 0
+	wait *message.Wait // nil: the publisher is told at once that the outbox is full
+	// keep stores the identifier of a QoS 2 publish after its message: a crash in between
+	// delivers the message twice, and never loses it. Nil: there is none, or it is being stored.
+	keep func(done func(error))
+}
+
+// keepNow stores the identifier, unless that is done already; the acknowledgement waits for it.
+func (p *promise) keepNow() {
+	if keep := p.keep; keep != nil {
+		p.keep = nil
+		p.ack.Add()
+		keep(p.ack.Stored)
+	}
+}
+
+// waits is how the publish m waits for capacity of the outbox. Its rights were decided at gen.
+// A QoS 2 publish waits as long as its exchange is open, which a persistent session takes from
+// one connection to the next; other publishes wait until their connection ends, because the
+// client then sends them again.
+func (c *conn) waits(m *message.Message, gen uint64, s *slot, x *session.Exchange) *message.Wait {
+	outlives := x != nil && c.sess.Persistent()
+	return &message.Wait{
+		Begun: func() {
+			if x != nil {
+				c.sess.Withhold(x)
+			}
+			c.acks.withhold(s, m.Size())
+		},
+		Still: func() byte {
+			switch {
+			case outlives && x.Over(), !outlives && c.isOver():
+				return message.UnspecifiedError
+			case gen != 0 && gen != c.b.store.Now() && !c.b.plane.Judge(m):
+				return message.NotAuthorized
+			}
+			return message.Success
+		},
+	}
+}
+
 // carry takes an allowed publish to where it belongs, and then calls done with the code,
 // unless a receiver holds it up: then it waits in c.behind, and those after it behind it.
-func (c *conn) carry(src plane.Source, m *message.Message, ack *session.Ack, done func(code byte)) {
+func (c *conn) carry(src plane.Source, m *message.Message, to *promise, done func(code byte)) {
 	later := func(rest func() byte) func() { return func() { done(rest()) } }
 	if c.behind.add(m.Size(), later(func() byte {
-		code, _ := c.b.route(src, m, ack)
+		code, _ := c.b.route(src, m, to)
 		return code
 	})) {
 		return
 	}
 	src.MayDefer, src.Pause = true, c.out.Uncork
-	code, rest := c.b.route(src, m, ack)
+	code, rest := c.b.route(src, m, to)
 	if rest != nil {
 		c.behind.begin(m.Size(), later(rest))
 		return
@@ -112,23 +160,26 @@ func (c *conn) carry(src plane.Source, m *message.Message, ack *session.Ack, don
 	done(code)
 }
 
-// answerer reserves the publish's place in the order of acknowledgements and
+// answerer reserves the publish's place s in the order of acknowledgements and
 // returns the function that answers it. x is the exchange of a QoS 2 publish; it is
 // nil if Session.Received begins none, and then there is nothing to do.
-func (c *conn) answerer(qos byte, id uint16) (answer func(code byte), x *session.Exchange) {
-	switch qos {
+func (c *conn) answerer(p *frame.Publish) (answer func(code byte), s *slot, x *session.Exchange) {
+	switch p.QoS {
 	case 1:
-		s := c.acks.expect(frame.PUBACK, id)
-		return func(code byte) { c.acks.answer(s, code) }, nil
+		s = c.acks.expect(frame.PUBACK, p.ID)
+		return func(code byte) { c.acks.answer(s, code) }, s, nil
 	case 2:
-		s := c.acks.expect(frame.PUBREC, id)
-		x := c.sess.Received(c, id, func(code byte) { c.acks.answer(s, code) })
+		s = c.acks.expect(frame.PUBREC, p.ID)
+		x = c.sess.Received(c, p.ID, func(code byte) { c.acks.answer(s, code) })
+		if x == nil && c.sess.Withheld(p.ID) {
+			c.acks.withhold(s, 1) // the bytes are those of the first one
+		}
 		return func(code byte) {
 			c.sess.Answer(x, code)
 			c.acks.answer(s, code)
-		}, x
+		}, s, x
 	}
-	return nil, nil
+	return nil, nil, nil
 }
 
 // topicOf resolves the alias of this connection.
@@ -174,9 +225,8 @@ func (c *conn) window(p *frame.Publish) error {
 		if !again && ones+c.sess.Unreleased() >= most || all >= 2*most {
 			return &frame.Error{Code: message.ReceiveMaximumExceeded, Reason: "receive maximum exceeded"}
 		}
-		return nil
-	}
-	if !again && c.sess.Unreleased() >= 65535-most {
+		most = 2 * most
+	} else if !again && c.sess.Unreleased() >= 65535-most {
 		return &frame.Error{Code: message.ReceiveMaximumExceeded, Reason: "too many unreleased publishes"}
 	}
 	for !c.isOver() {
@@ -239,26 +289,26 @@ func neverRetained(name string) bool {
 // receivers get it first: trouble upstream never holds up local traffic. The ack waits
 // for both. With src.MayDefer it may return the rest instead of a code, when that has to wait
 // for a receiver: the caller runs it elsewhere.
-func (b *Broker) route(src plane.Source, m *message.Message, ack *session.Ack) (code byte, rest func() byte) {
+func (b *Broker) route(src plane.Source, m *message.Message, to *promise) (code byte, rest func() byte) {
 	switch m.Via.Handling {
 	case message.Fanout, message.Telemetry, message.CloudToDevice:
 	default:
-		b.serve(src, m, ack)
+		b.serve(src, m, to.ack)
 		return message.Success, nil
 	}
 	if m.Via.Topic != "" {
 		m.Topic = m.Via.Topic
 	}
-	return b.deliver(src, m, ack, func(src plane.Source) (byte, func() byte) {
+	return b.deliver(src, m, to.ack, func(src plane.Source) (byte, func() byte) {
 		if m.Via.Handling == message.CloudToDevice {
 			return message.Success, nil
 		}
 		if m.Via.Mirror == "" {
-			return b.upwards(src, m, ack), nil
+			return b.upwards(src, m, to), nil
 		}
 		again := *m
 		again.Topic = m.Via.Mirror
-		return b.deliver(src, &again, ack, func(src plane.Source) (byte, func() byte) { return b.upwards(src, m, ack), nil })
+		return b.deliver(src, &again, to.ack, func(src plane.Source) (byte, func() byte) { return b.upwards(src, m, to), nil })
 	})
 }
 
@@ -281,25 +331,41 @@ func (b *Broker) deliver(
 }
 
 // upwards offers m to the outbox.
-func (b *Broker) upwards(src plane.Source, m *message.Message, ack *session.Ack) byte {
+func (b *Broker) upwards(src plane.Source, m *message.Message, to *promise) byte {
 	if b.o.Outbox == nil || m.Publisher.Kind == principal.Upstream {
 		return message.Success
 	}
 	if src.Gen != 0 && src.Gen != b.store.Now() && !b.plane.Judge(m) {
 		return message.NotAuthorized // the right to publish it was lost while it waited for a receiver
 	}
-	b.offer(m, ack)
+	b.offer(m, to)
 	return message.Success
 }
 
-func (b *Broker) offer(m *message.Message, ack *session.Ack) {
-	if ack == nil {
-		b.o.Outbox.Offer(m, nil) // nobody waits; what is dropped, the outbox counts
+// offer leaves m to the outbox, if a route sends it upstream. The identifier of a QoS 2 publish
+// is stored after the outbox has stored the message: were it stored without, the client's
+// repetition would be acknowledged, and the message lost.
+func (b *Broker) offer(m *message.Message, to *promise) {
+	if to.ack == nil {
+		b.o.Outbox.Offer(m, nil, nil) // nobody waits; what is dropped, the outbox counts
 		return
 	}
-	ack.Add()
-	if !b.o.Outbox.Offer(m, ack.Stored) {
-		ack.Done(message.Success)
+	to.ack.Add()
+	keep := to.keep
+	to.keep = nil
+	done := to.ack.Stored
+	if keep != nil {
+		done = func(err error) {
+			if err != nil {
+				to.ack.Stored(err)
+				return
+			}
+			keep(to.ack.Stored)
+		}
+	}
+	if !b.o.Outbox.Offer(m, to.wait, done) {
+		to.keep = keep
+		to.ack.Done(message.Success)
 	}
 }
 

@@ -240,3 +240,13 @@ func (v *memory) sessionWrites() int {
 }
 
 var errDisk = errors.New("disk")
+
+// identifiers is how many QoS 2 publishes that were received are stored.
+func (v *memory) identifiers() (n int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, ids := range v.inbound {
+		n += len(ids)
+	}
+	return n
+}

@@ -353,7 +353,7 @@ func (b *Broker) sendWill(w *message.StoredWill, who *principal.Principal) {
 		}
 		b.voidWill(w) // not before the message is durable: a crash in between sends it twice, and never loses it
 	})
-	code, _ := b.route(src, m, ack)
+	code, _ := b.route(src, m, &promise{ack: ack})
 	ack.Done(code)
 }
 

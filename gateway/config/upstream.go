@@ -29,7 +29,8 @@ type Outbox struct {
 	TTL time.Duration `yaml:"ttl"`
 	// What happens when there is no room: refuse the new message, or lose one. A route may have its own.
 	Overflow string `yaml:"overflow" choices:"refuse,drop-oldest,drop-newest"`
-	// How long a 3.1.1 publisher is held whose message is refused, before its connection is closed.
+	// How long a publisher that cannot be told (MQTT 3.1.1, or QoS 2) waits without room for any of its messages, before
+	// its connection is closed.
 	RefuseAfter time.Duration `yaml:"refuseAfter"`
 	// What upstream never takes, and is set aside for it.
 	Parked Parked `yaml:"parked"`

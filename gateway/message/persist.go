@@ -93,3 +93,22 @@ type StoredWill struct {
 	Expires   bool          // whether there is an Expiry, which may be 0
 	Delay     time.Duration
 }
+
+// Wait lets a publish wait that finds the outbox or its disk full, because its sender
+// cannot be told: PUBACK of MQTT 3.1.1 has no reason code, and a PUBREC that refuses ends
+// the QoS 2 exchange, after which a repetition would reach local receivers again. Its
+// acknowledgement is withheld meanwhile.
+//
+// The outbox calls both functions with a lock held: they must not block, nor call the outbox.
+type Wait struct {
+	// Begun is called once, if the publish has to wait.
+	Begun func()
+	// Still is called before the outbox takes a publish that has waited. A code other than
+	// Success gives it up: nobody waits for the acknowledgement any more, or the right to
+	// publish was lost.
+	Still func() (code byte)
+}
+
+// MaxWithheld is how many bytes of messages of one publisher may wait in this way before
+// the publisher is not read any more.
+const MaxWithheld = 256 << 10

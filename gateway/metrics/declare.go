@@ -115,6 +115,11 @@ var readAtScrape = []struct {
 		read: func(s *Snapshot) float64 { return float64(s.OutboxParked) },
 	},
 	{
+		name: "gatehouse_outbox_withheld_messages",
+		help: "Publishes that wait, unacknowledged, until the outbox has capacity; they are not among those waiting for the upstream.",
+		read: func(s *Snapshot) float64 { return float64(s.OutboxWithheld) },
+	},
+	{
 		name: "gatehouse_outbox_parked_dropped_total",
 		help: "Parked messages that were dropped because too many are.",
 		read: func(s *Snapshot) float64 { return float64(s.OutboxParkedDropped) },
@@ -200,6 +205,7 @@ type Snapshot struct {
 	QueuedMessages, QueuedBytes  int64
 	OutboxMessages, OutboxBytes  int64
 	OutboxParked                 int64
+	OutboxWithheld               int64
 	OutboxParkedDropped          uint64
 	OutboxOldestSeconds          float64
 	CacheEpoch, CacheNumber      uint64

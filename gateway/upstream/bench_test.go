@@ -20,7 +20,7 @@ func BenchmarkOutbox(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		group.Add(1)
 		window <- struct{}{}
-		box.Offer(msg(devices[i%100], "21.5"), func(error) { <-window; group.Done() })
+		box.Offer(msg(devices[i%100], "21.5"), nil, func(error) { <-window; group.Done() })
 	}
 	group.Wait()
 }

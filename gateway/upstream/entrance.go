@@ -15,28 +15,24 @@ type Entrance struct {
 	Acked func(time.Duration)
 }
 
-// Offer hands m to the outbox; false: no route matches, or nothing is upstream.
-// done, if not nil, is called once m is durable or refused.
-func (e Entrance) Offer(m *message.Message, done func(error)) bool {
+// Offer is Outbox.Offer; false also if nothing is upstream.
+func (e Entrance) Offer(m *message.Message, wait *message.Wait, done func(error)) bool {
 	outbox := e.Outbox()
 	if outbox == nil {
 		return false
 	}
 	m = stamped(m, e.Now())
 	if done == nil {
-		return outbox.Offer(m, nil)
+		return outbox.Offer(m, nil, nil)
 	}
 	offered := time.Now()
-	return outbox.Offer(m, func(err error) {
+	return outbox.Offer(m, wait, func(err error) {
 		if err == nil {
 			e.Acked(time.Since(offered))
 		}
 		done(err)
 	})
 }
-
-// Room is Outbox.Room. It is asked only after a refusal, so there is an outbox.
-func (e Entrance) Room() <-chan struct{} { return e.Outbox().Room() }
 
 // stamped is m with the time that is believed here. The broker stamps by the
 // wall clock, and what waits over a restart ages by the stamp.

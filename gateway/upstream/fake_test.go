@@ -312,7 +312,7 @@ func eventually(t testing.TB, what string, f func() bool) {
 func offer(t testing.TB, b *Outbox, m *message.Message) error {
 	t.Helper()
 	ch := make(chan error, 1)
-	if !b.Offer(m, func(err error) { ch <- err }) {
+	if !b.Offer(m, nil, func(err error) { ch <- err }) {
 		t.Fatal("no route")
 	}
 	return <-ch

@@ -1,8 +1,6 @@
 package upstream
 
 import (
-	"cmp"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -53,20 +51,20 @@ type Outbox struct {
 	byName map[string]*route
 	replay *rate.Limiter
 
-	mu      sync.Mutex
-	open    bool                     // guarded by mu, as all below
-	nextSeq uint64                   // numbers are given and appended under mu, so that both orders agree
-	flows   map[string]map[int]*flow // by publisher or device, then priority
-	lanes   map[string]*lane
-	loose   loose     // streams of which the oldest may be dropped
-	eras    []era     // how the clock stood when messages were accepted
-	swept   time.Time // the last sweep
-	use     map[string]*usage
-	total   usage
-	memory  int64
-	counts  counts
-	rooms   rooms
-	shelf   shelf
+	mu       sync.Mutex
+	open     bool                     // guarded by mu, as all below
+	nextSeq  uint64                   // numbers are given and appended under mu, so that both orders agree
+	flows    map[string]map[int]*flow // by publisher or device, then priority
+	lanes    map[string]*lane
+	loose    loose     // streams of which the oldest may be dropped
+	eras     []era     // how the clock stood when messages were accepted
+	swept    time.Time // the last sweep
+	use      map[string]*usage
+	total    usage
+	memory   int64
+	counts   counts
+	withheld withheld
+	shelf    shelf
 	// paused are publishers of whom nothing is sent; pausedAll: of nobody.
 	paused    map[string]bool
 	pausedAll bool
@@ -110,7 +108,7 @@ func New(o Options) (*Outbox, []Problem) {
 	}
 	b := &Outbox{opt: o, routes: routes, byName: map[string]*route{}, replay: rate.NewLimiter(limit, max(1, int(o.Replay))),
 		flows: map[string]map[int]*flow{}, lanes: map[string]*lane{}, use: map[string]*usage{},
-		counts: newCounts(), paused: map[string]bool{}, rooms: rooms{refused: map[string]int64{}}}
+		counts: newCounts(), paused: map[string]bool{}, withheld: withheld{queues: map[string]*waiters{}}}
 	for _, r := range routes {
 		b.byName[r.Name] = r
 	}
@@ -291,137 +289,6 @@ func (b *Outbox) finish(it *item) {
 		f.lane.list(f)
 	}
 	b.forget(f)
-}
-
-// Refusal reasons and drop reasons, as counted.
-const (
-	ReasonFull       = "outbox-full"
-	ReasonExpired    = "expired"
-	ReasonOldest     = "drop-oldest"
-	ReasonNewest     = "drop-newest"
-	ReasonUnsendable = "unsendable"
-	ReasonUnreadable = "unreadable"
-	ReasonOffline    = "qos0-offline"
-)
-
-// Offer takes m if a route sends it upstream; false: none does, and done is
-// not called. done(nil): m is durable (or its route exempts it); done of a
-// *message.Refused: nothing of it is kept. done runs in the order of the
-// calls, on the storage's goroutine, never inside Offer; it may be nil.
-func (b *Outbox) Offer(m *message.Message, done func(error)) bool {
-	r := b.route(m)
-	if r == nil {
-		return false
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.open {
-		b.answer(done, &message.Refused{Code: message.ServerUnavailable, Reason: "store-failed"})
-		return true
-	}
-	target, qos, err := r.target(m)
-	if err != nil {
-		b.counts.refused[ReasonUnsendable]++
-		b.answer(done, &message.Refused{Code: message.TopicNameInvalid, Reason: ReasonUnsendable})
-		return true
-	}
-	volatile := m.QoS == 0
-	if qos != m.QoS { // kept like any message of its own QoS, and sent with this one
-		lowered := *m
-		lowered.QoS, m = qos, &lowered
-	}
-	at := cmp.Or(m.Accepted, b.opt.Now())
-	it := b.newItem(b.nextSeq+1, r, target, m, at)
-	it.volatile = volatile
-	if l := it.flow.lane; volatile && l.running && !l.up {
-		b.forget(it.flow)
-		b.counts.accepted++
-		b.counts.dropped[ReasonOffline]++
-		b.answer(done, nil)
-		return true
-	}
-	if keep := b.evict(it); !keep || volatile && b.memory+it.size > b.opt.Memory {
-		b.forget(it.flow)
-		switch {
-		case it.volatile || r.Overflow == DropNewest:
-			b.counts.accepted++
-			b.counts.dropped[ReasonNewest]++
-			b.answer(done, nil)
-		default:
-			b.counts.refused[ReasonFull]++
-			b.refuse(it.flow.publish, it.size)
-			b.answer(done, &message.Refused{Code: message.QuotaExceeded, Reason: ReasonFull})
-		}
-		return true
-	}
-	b.nextSeq++
-	b.note(it.seq, at)
-	b.insert(it, m)
-	if it.volatile {
-		it.state = queued
-		b.counts.accepted++
-		b.ready(it.flow)
-		b.answer(done, nil)
-		return true
-	}
-	b.counts.appending++
-	q := message.StoredOutgoing{Stream: it.stream.id, Seq: it.seq, Size: it.size, Route: r.Name, Topic: target, Message: m}
-	b.opt.Storage.Append(q, func(err error) { b.appended(it, err, done) })
-	return true
-}
-
-func (b *Outbox) route(m *message.Message) *route {
-	for _, r := range b.routes {
-		if r.matches(m) {
-			return r
-		}
-	}
-	return nil
-}
-
-// answer keeps the order of done with what is being written.
-func (b *Outbox) answer(done func(error), err error) {
-	if done == nil {
-		return
-	}
-	b.opt.Storage.Remove(message.StreamID{}, nil, func(error) { done(err) })
-}
-
-func (b *Outbox) appended(it *item, err error, done func(error)) {
-	b.mu.Lock()
-	switch {
-	case err != nil:
-		b.finish(it)
-		reason := "store-failed"
-		var coded interface{ Reason() string }
-		if errors.As(err, &coded) {
-			reason = coded.Reason()
-		}
-		b.counts.refused[reason]++
-		code := message.ImplementationSpecificError
-		if reason == "disk-full" || reason == "store-busy" {
-			code = message.QuotaExceeded
-			b.refuseByStore()
-		}
-		if reason == "store-failed" { // it may have been written nevertheless
-			b.opt.Storage.Remove(it.stream.id, []uint64{it.seq}, nil)
-		}
-		err = &message.Refused{Code: code, Reason: reason}
-	case it.state == pending:
-		it.state = queued
-		b.counts.appending--
-		b.counts.accepted++
-		if it.cold {
-			b.freeze(it)
-		}
-		b.ready(it.flow)
-	default: // dropped while it was being written, by a policy that may
-		b.counts.accepted++
-	}
-	b.mu.Unlock()
-	if done != nil {
-		done(err)
-	}
 }
 
 // ready gives a flow a turn and wakes its lane.

@@ -120,17 +120,17 @@ func TestNoRouteNoLoop(t *testing.T) {
 	)
 	called := func(error) { t.Error("done was called") }
 	m := msg("d", "x")
-	if b.Offer(m, called) {
+	if b.Offer(m, nil, called) {
 		t.Error("a topic without a route was taken")
 	}
 	m.Topic = "a/b"
 	m.Publisher = &principal.Principal{Kind: principal.Upstream}
-	if b.Offer(m, called) {
+	if b.Offer(m, nil, called) {
 		t.Error("what came from upstream goes back")
 	}
 	m.Publisher = &principal.Principal{Kind: principal.Device}
 	m.Via.Handling = message.TwinReported
-	if b.Offer(m, called) {
+	if b.Offer(m, nil, called) {
 		t.Error("a handling that the route does not take")
 	}
 	m.Via.Handling = message.Telemetry
@@ -190,7 +190,7 @@ func TestAnswersComeInOrder(t *testing.T) {
 		group.Add(1)
 		m := msg(fmt.Sprint("d", i%3), "x")
 		m.QoS = byte(i % 2)
-		b.Offer(m, func(error) { mu.Lock(); got = append(got, i); mu.Unlock(); group.Done() })
+		b.Offer(m, nil, func(error) { mu.Lock(); got = append(got, i); mu.Unlock(); group.Done() })
 	}
 	group.Wait()
 	for i, v := range got {

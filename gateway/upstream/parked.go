@@ -251,7 +251,7 @@ func (b *Outbox) retry(p *Parked) {
 	b.counts.appending++
 	q := message.StoredOutgoing{Stream: it.stream.id, Seq: it.seq, Size: it.size, Route: r.Name, Topic: p.Topic, Message: m}
 	b.opt.Shelf.Unpark(p.Seq, q, func(err error) {
-		b.appended(it, err, nil)
+		b.appended(it, err, nil, nil)
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if p.retrying = false; err == nil {

@@ -38,7 +38,7 @@ func TestOrderAndNoLossOverLostConnections(t *testing.T) {
 			for i := range 400 {
 				device := fmt.Sprintf("d%d", pick.IntN(5))
 				want[device] = append(want[device], fmt.Sprint(i))
-				b.Offer(msg(device, fmt.Sprint(i)), func(err error) {
+				b.Offer(msg(device, fmt.Sprint(i)), nil, func(err error) {
 					if err != nil {
 						t.Error(err)
 					}

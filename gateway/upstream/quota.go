@@ -184,6 +184,9 @@ type Stats struct {
 	ParkedBytes   int64
 	ParkedDropped uint64
 	Paused        bool // something is: a device, or all
+	// Withheld are the messages that wait for capacity. They are not accepted, and not among Messages.
+	Withheld      int
+	WithheldBytes int64
 }
 
 // Stats is a copy of the counters.
@@ -214,6 +217,7 @@ func (b *Outbox) Stats() Stats {
 		}
 	}
 	s.Aside, s.Parked, s.ParkedBytes, s.ParkedDropped = b.shelf.total, len(b.shelf.list), b.shelf.bytes, b.shelf.dropped
+	s.Withheld, s.WithheldBytes = b.withheld.n, b.withheld.bytes
 	s.Paused = b.pausedAll || len(b.paused) > 0
 	for _, l := range b.lanes {
 		s.Inflight += l.inflight

@@ -103,7 +103,7 @@ func (b *Outbox) leave(s *stream, size int64) {
 		b.total.bytes -= u.bytes // of records that could not be read
 		delete(b.use, s.flow.publish)
 	}
-	b.released()
+	b.released(s.flow.publish)
 	b.drained()
 }
 

@@ -25,6 +25,7 @@ func (n *Inspector) Gauges() metrics.Snapshot {
 		OutboxMessages:      outbox.Messages,
 		OutboxBytes:         outbox.Bytes,
 		OutboxParked:        int64(box.Parked),
+		OutboxWithheld:      int64(box.Withheld),
 		OutboxParkedDropped: box.ParkedDropped,
 		OutboxOldestSeconds: outbox.OldestSeconds,
 		CacheEpoch:          ix.Version().Epoch,

@@ -53,6 +53,35 @@ type Exchange struct {
 	kept     bool              // Keep was called: the vault may have the identifier
 	answered bool              // Answer was called: a repetition gets success at once
 	again    []func(code byte) // repetitions that wait for Answer
+	withheld bool              // Withhold was called, and not Answer
+
+	over atomic.Bool // the exchange has ended; read without mu
+}
+
+// Withhold notes that the publish waits for capacity of the outbox.
+func (s *Session) Withhold(x *Exchange) {
+	s.mu.Lock()
+	x.withheld = !x.answered
+	s.mu.Unlock()
+}
+
+// Withheld tells whether the publish of that identifier waits for capacity of the outbox.
+func (s *Session) Withheld(id uint16) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.inbound[id]
+	return x != nil && x.withheld
+}
+
+// Over tells whether the exchange has ended: by its PUBREL, a refusal, or with the session.
+func (x *Exchange) Over() bool { return x.over.Load() }
+
+// conclude ends the exchange with that identifier; s.mu is held.
+func (s *Session) conclude(id uint16) {
+	if x := s.inbound[id]; x != nil {
+		x.over.Store(true)
+		delete(s.inbound, id)
+	}
 }
 
 // Received begins the exchange of a QoS 2 publish. It returns nil if none begins:
@@ -90,12 +119,12 @@ func (s *Session) Received(conn any, id uint16, again func(code byte)) *Exchange
 func (s *Session) Answer(x *Exchange, code byte) {
 	s.mu.Lock()
 	if code >= 0x80 && s.inbound[x.id] == x {
-		delete(s.inbound, x.id)
+		s.conclude(x.id)
 		if x.kept && s.persistent {
 			s.store.c.Sessions.Release(s.Key, x.id, nil)
 		}
 	}
-	x.answered = true
+	x.answered, x.withheld = true, false
 	again := x.again
 	x.again = nil
 	s.mu.Unlock()
@@ -105,16 +134,27 @@ func (s *Session) Answer(x *Exchange, code byte) {
 }
 
 // Keep stores the identifier of x, after its message has been given to the vault;
-// done runs when it is durable.
+// done runs when it is durable, without mu.
 func (s *Session) Keep(x *Exchange, done func(error)) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if !s.persistent || s.inbound[x.id] != x {
+		s.mu.Unlock()
 		done(nil)
 		return
 	}
 	x.kept = true
-	s.store.c.Sessions.Receive(s.Key, x.id, done)
+	var over atomic.Bool // set by the first of the vault's answer and the unlock; the second calls done
+	var early error
+	s.store.c.Sessions.Receive(s.Key, x.id, func(err error) {
+		early = err
+		if !over.CompareAndSwap(false, true) {
+			done(err)
+		}
+	})
+	s.mu.Unlock()
+	if !over.CompareAndSwap(false, true) {
+		done(early)
+	}
 }
 
 // Released takes a PUBREL of the client. done gets the code of the PUBCOMP once the
@@ -131,7 +171,7 @@ func (s *Session) Released(conn any, id uint16, done func(code byte)) {
 	case x == nil:
 		done(message.PacketIdentifierNotFound)
 	case !x.kept || !s.persistent:
-		delete(s.inbound, id)
+		s.conclude(id)
 		done(message.Success)
 	default:
 		s.stored(func(done func(error)) { s.store.c.Sessions.Release(s.Key, id, done) }, func(err error) {
@@ -139,7 +179,7 @@ func (s *Session) Released(conn any, id uint16, done func(code byte)) {
 				return
 			}
 			if s.inbound[id] == x {
-				delete(s.inbound, id)
+				s.conclude(id)
 			}
 			done(message.Success)
 		})

@@ -266,6 +266,9 @@ func (s *Session) kill() {
 	s.queue, s.held, s.ids, s.sent = queue{}, nil, map[uint16]*Entry{}, 0
 	s.fair = nil
 	s.endEpisode()
+	for id := range s.inbound {
+		s.conclude(id)
+	}
 	s.inbound = map[uint16]*Exchange{} // an Answer that comes later finds nothing of its own
 	s.store.c.Index.Remove(s.list()...)
 	s.subs = map[string]*Sub{}

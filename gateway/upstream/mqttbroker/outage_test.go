@@ -109,7 +109,7 @@ func TestBrokerStopsMidStream(t *testing.T) {
 		device := fmt.Sprintf("d%d", n%5)
 		m := &message.Message{Topic: "t/" + device, Payload: fmt.Appendf(nil, "%s %d", device, n), QoS: 1, Accepted: time.Now(),
 			Publisher: &principal.Principal{Kind: principal.Device, Key: "device:" + device}, Via: message.Route{Device: device}}
-		if !box.Offer(m, func(err error) {
+		if !box.Offer(m, nil, func(err error) {
 			if err == nil {
 				mu.Lock()
 				acked[device] = append(acked[device], n)

@@ -112,7 +112,7 @@ func TestTopicsUp(t *testing.T) {
 		{"site/other", "site/other 1 x"}, // no rule
 	} {
 		durable := make(chan error, 1)
-		if !box.Offer(local(c.topic, "d1", "x"), func(err error) { durable <- err }) {
+		if !box.Offer(local(c.topic, "d1", "x"), nil, func(err error) { durable <- err }) {
 			t.Fatalf("%s: no route", c.topic)
 		}
 		if err := next(t, durable); err != nil {
@@ -196,7 +196,7 @@ func TestBridge(t *testing.T) {
 				t.Errorf("at the subscription: %s", seen)
 			}
 			above := b.listen("+/#")
-			if !box.Offer(local("state/mine", "d", "mine"), nil) {
+			if !box.Offer(local("state/mine", "d", "mine"), nil, nil) {
 				t.Fatal("no route")
 			}
 			eventually(t, "it arrived above", func() bool { return strings.HasSuffix(next(t, above), " mine") })
@@ -330,7 +330,7 @@ func TestWebSocket(t *testing.T) {
 			}
 			above := b.listen("site/up/#")
 			_, box := uplink(t, o)
-			box.Offer(local("t/1", "d", strings.Repeat("y", 100<<10)), nil)
+			box.Offer(local("t/1", "d", strings.Repeat("y", 100<<10)), nil, nil)
 			if seen := next(t, above); !strings.HasPrefix(seen, "site/up/t/1 1 yyy") || len(seen) < 100<<10 {
 				t.Errorf("arrived: %.40s", seen)
 			}

@@ -1,0 +1,162 @@
+package upstream
+
+import (
+	"cmp"
+	"github.com/gatehouse/gatehouse/gateway/message"
+	"time"
+)
+
+// Refusal reasons and drop reasons, as counted.
+const (
+	ReasonFull       = "outbox-full"
+	ReasonExpired    = "expired"
+	ReasonOldest     = "drop-oldest"
+	ReasonNewest     = "drop-newest"
+	ReasonUnsendable = "unsendable"
+	ReasonUnreadable = "unreadable"
+	ReasonOffline    = "qos0-offline"
+)
+
+// Offer takes m if a route sends it upstream; false: none does, and done is
+// not called. done(nil): m is durable (or its route exempts it); done of a
+// *message.Refused: nothing of it is kept. done runs on the storage's goroutine,
+// never inside Offer, and for messages that do not wait in the order of the calls;
+// it may be nil. With wait, a message that finds no capacity is not refused but
+// waits: see withheld.
+func (b *Outbox) Offer(m *message.Message, wait *message.Wait, done func(error)) bool {
+	r := b.route(m)
+	if r == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.open {
+		b.answer(done, &message.Refused{Code: message.ServerUnavailable, Reason: "store-failed"})
+		return true
+	}
+	target, qos, err := r.target(m)
+	if err != nil {
+		b.counts.refused[ReasonUnsendable]++
+		b.answer(done, &message.Refused{Code: message.TopicNameInvalid, Reason: ReasonUnsendable})
+		return true
+	}
+	volatile := m.QoS == 0
+	if qos != m.QoS { // kept like any message of its own QoS, and sent with this one
+		lowered := *m
+		lowered.QoS, m = qos, &lowered
+	}
+	at := cmp.Or(m.Accepted, b.opt.Now())
+	it := b.newItem(b.nextSeq+1, r, target, m, at)
+	it.volatile = volatile
+	if b.never(it.size) {
+		b.forget(it.flow)
+		b.counts.refused[ReasonUnsendable]++
+		b.answer(done, &message.Refused{Code: message.PacketTooLarge, Reason: ReasonUnsendable})
+		return true
+	}
+	if l := it.flow.lane; volatile && l.running && !l.up {
+		b.forget(it.flow)
+		b.counts.accepted++
+		b.counts.dropped[ReasonOffline]++
+		b.answer(done, nil)
+		return true
+	}
+	behind := !volatile && r.Overflow == Refuse && b.waitsBefore(it.flow.publish)
+	if behind || !b.evict(it) || volatile && b.memory+it.size > b.opt.Memory {
+		b.forget(it.flow)
+		switch {
+		case it.volatile || r.Overflow == DropNewest:
+			b.counts.accepted++
+			b.counts.dropped[ReasonNewest]++
+			b.answer(done, nil)
+		case wait != nil && b.withhold(&waiter{m: m, route: r, target: target, size: it.size, wait: wait, done: done}):
+		default:
+			b.counts.refused[ReasonFull]++
+			b.answer(done, &message.Refused{Code: message.QuotaExceeded, Reason: ReasonFull})
+		}
+		return true
+	}
+	var w *waiter
+	if wait != nil {
+		w = &waiter{m: m, route: r, target: target, size: it.size, wait: wait, done: done}
+	}
+	b.keep(it, m, at, w, done)
+	return true
+}
+
+// keep accounts for a message for which there is capacity, and stores it. w is what it
+// becomes if the storage has no room for it; nil: it is refused then.
+func (b *Outbox) keep(it *item, m *message.Message, at time.Time, w *waiter, done func(error)) {
+	b.nextSeq++
+	b.note(it.seq, at)
+	b.insert(it, m)
+	if it.volatile {
+		it.state = queued
+		b.counts.accepted++
+		b.ready(it.flow)
+		b.answer(done, nil)
+		return
+	}
+	b.counts.appending++
+	q := message.StoredOutgoing{
+		Stream:  it.stream.id,
+		Seq:     it.seq,
+		Size:    it.size,
+		Route:   it.stream.route.Name,
+		Topic:   it.topic,
+		Message: m,
+	}
+	b.opt.Storage.Append(q, func(err error) { b.appended(it, err, w, done) })
+}
+
+func (b *Outbox) route(m *message.Message) *route {
+	for _, r := range b.routes {
+		if r.matches(m) {
+			return r
+		}
+	}
+	return nil
+}
+
+// answer keeps the order of done with what is being written.
+func (b *Outbox) answer(done func(error), err error) {
+	if done == nil {
+		return
+	}
+	b.opt.Storage.Remove(message.StreamID{}, nil, func(error) { done(err) })
+}
+
+func (b *Outbox) appended(it *item, err error, w *waiter, done func(error)) {
+	b.mu.Lock()
+	switch {
+	case w != nil && it.state == pending && b.again(w, it, err):
+		b.mu.Unlock()
+		return
+	case err != nil:
+		b.finish(it)
+		reason := cmp.Or(reasonOf(err), "store-failed")
+		b.counts.refused[reason]++
+		code := message.ImplementationSpecificError
+		if reason == "disk-full" || reason == "store-busy" {
+			code = message.QuotaExceeded
+		}
+		if reason == "store-failed" { // it may have been written nevertheless
+			b.opt.Storage.Remove(it.stream.id, []uint64{it.seq}, nil)
+		}
+		err = &message.Refused{Code: code, Reason: reason}
+	case it.state == pending:
+		it.state = queued
+		b.counts.appending--
+		b.counts.accepted++
+		if it.cold {
+			b.freeze(it)
+		}
+		b.ready(it.flow)
+	default: // dropped while it was being written, by a policy that may
+		b.counts.accepted++
+	}
+	b.mu.Unlock()
+	if done != nil {
+		done(err)
+	}
+}
