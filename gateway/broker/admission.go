@@ -11,10 +11,10 @@ import (
 	"github.com/gatehouse/gatehouse/sync/backoff"
 )
 
-// admission is the door of one listener: its own accept loop, which survives
-// failures (docs/spec/broker-boundary.md B23), and the caps on what nobody has proved
-// yet (B8). It is itself a net.Listener, so that every kind of listener has
-// the same door.
+// admission accepts the connections of one listener. It goes on after a failed accept
+// (docs/spec/broker-boundary.md B23), and limits what connections that are not authenticated
+// yet can take up (B8). It is a net.Listener, so that every kind of listener uses it in the
+// same way.
 type admission struct {
 	net.Listener
 	b    *Broker
@@ -24,10 +24,10 @@ type admission struct {
 	ctx  context.Context
 
 	mu      sync.Mutex              // guards the fields below
-	open    int                     // connections
+	open    int                     // how many connections are open
 	pending int                     // connections that are not authenticated yet
-	byAddr  map[netip.Addr]*address // see holder
-	sweep   time.Time               // when forget last looked
+	byAddr  map[netip.Addr]*address // by what holder returns
+	sweep   time.Time               // when forget last ran
 }
 
 // address counts the connections of one remote address; the mu of its admission
@@ -35,22 +35,22 @@ type admission struct {
 type address struct {
 	open    int
 	pending int
-	tokens  float64 // token bucket: new connections that it may make now
+	tokens  float64 // token bucket: how many new connections it may make now
 	last    time.Time
 }
 
-// admitted is a connection that was let in. It gives its place back when it is closed.
+// admitted is a connection that admission accepted. When it is closed, it no longer counts.
 type admitted struct {
 	net.Conn
 	door   *admission
 	addr   netip.Addr
 	mu     sync.Mutex // guards known and closed
-	known  bool       // authenticated
+	known  bool       // the client is authenticated
 	closed bool
 }
 
-// Accept returns the next connection that is let in. It ends only when the
-// listener is closed.
+// Accept returns the next connection that is within the limits. It returns an error only when
+// the listener is closed.
 func (a *admission) Accept() (net.Conn, error) {
 	back := backoff.Backoff{Min: a.lim.AcceptRetryAfter, Max: max(a.lim.AcceptRetryAfter, time.Second)}
 	for {
@@ -122,7 +122,8 @@ func (a *admission) forget(now time.Time) {
 	}
 }
 
-// proved says that the client is authenticated: the connection is pending no more.
+// proved is called when the client is authenticated. The connection then no longer counts as
+// pending.
 func (c *admitted) proved() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -159,8 +160,8 @@ func (a *admission) leave(open, pending int, addr netip.Addr) {
 	}
 }
 
-// holder is the address under which a is counted: for IPv6 the /64 prefix, because
-// whoever has one address of it can have them all.
+// holder is the address under which a is counted. For IPv6 it is the /64 prefix, because a host
+// usually can use every address of its prefix.
 func holder(a netip.Addr) netip.Addr {
 	if !a.Is6() {
 		return a

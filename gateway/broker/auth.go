@@ -9,8 +9,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// reauthenticate renews the proof of the same principal; an AUTH that proves
-// another one ends the connection (docs/spec/semantics.md 1.6).
+// reauthenticate answers an MQTT 5 AUTH, which may renew the credential of the same principal. An
+// AUTH that authenticates another principal ends the connection (docs/spec/semantics.md 1.6).
 func (f *controlFrame) reauthenticate(cl *mqtt.Client) error {
 	c, h, old := f.c, &f.c.hello, f.c.proof.Load()
 	if string(h.AuthMethod) == "" || f.auth.Method != string(h.AuthMethod) || f.auth.Code != packets.CodeReAuthenticate.Code {
@@ -37,7 +37,7 @@ func (f *controlFrame) reauthenticate(cl *mqtt.Client) error {
 	if !c.sess.Renew(c, p.who, p.rights) {
 		return packets.ErrSessionTakenOver
 	}
-	if v := p.rights.Connect(); !v.Allowed { // a revocation may have found the old proof
+	if v := p.rights.Connect(); !v.Allowed { // decided again, because a revocation meanwhile has judged the old proof
 		c.b.audit("reauthenticate", false, who, c, "", v)
 		return packets.ErrNotAuthorized
 	}

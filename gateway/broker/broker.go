@@ -1,20 +1,20 @@
-// Package broker carries MQTT 3.1.1 and 5. github.com/mochi-mqtt/server/v2 is
-// embedded unmodified and treated as untrusted: it speaks (CONNECT, CONNACK,
-// SUBSCRIBE, UNSUBSCRIBE, PING, AUTH), one frame at a time that has been
-// checked for its shape before; the message plane is ours. PUBLISH and its
-// acknowledgements, DISCONNECT, wills, sessions, subscriptions, retained
-// messages, queues, aliases, windows and packet identifiers never reach it.
+// Package broker is an MQTT 3.1.1 and 5 broker. github.com/mochi-mqtt/server/v2 is
+// embedded unmodified and treated as untrusted. It answers CONNECT, SUBSCRIBE,
+// UNSUBSCRIBE, PINGREQ and AUTH, and gets one frame at a time, whose shape has been
+// checked before. Everything else is implemented here and never reaches it: PUBLISH
+// and its acknowledgements, DISCONNECT, wills, sessions, subscriptions, retained
+// messages, queues, topic aliases, windows and packet identifiers.
 //
-// A connection is one goroutine that reads, plus a writer while there is
-// something to write. A client's publish is delivered on the goroutine that reads
-// its connection, so a client is not read faster than its messages are delivered:
-// that is the back-pressure. Nobody else waits for a connection. Take-over,
-// revocation and administration only ask it to end; the connection that takes a
+// A connection has one goroutine that reads, and another one that writes while there
+// is something to write. A client's publish is delivered on the goroutine that reads
+// its connection, so that a client is not read faster than its messages are
+// delivered (back-pressure). No other goroutine waits for a connection. Take-over,
+// revocation and administration only ask it to end, and the connection that takes a
 // session over sends the will of the one before it.
 //
-// Ordering: deliveries and acknowledgements of a connection leave in order.
-// Durability: an acknowledgement leaves after everything behind it is durable.
-// Revocation: Recheck returns when nothing that lost its right is handed to
+// Ordering: the deliveries and acknowledgements of a connection are sent in order.
+// Durability: an acknowledgement is sent after everything that it promises is stored.
+// Revocation: when Recheck returns, no message that needs a lost right is handed to
 // the kernel any more.
 // Failure: a panic ends its connection and is counted; a failed accept is
 // retried; a connection that cannot be written to ends.
@@ -38,7 +38,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
-// Broker carries MQTT.
+// Broker is an MQTT broker. New makes one.
 type Broker struct {
 	o      Options
 	shape  frame.Limits
@@ -53,20 +53,20 @@ type Broker struct {
 	losing chan struct{}   // has an element when a session's loss of deliveries has begun or ended
 	ctx    context.Context // of Run
 
-	// Connections and their writers, which stop waits for. A goroutine that is not
-	// started by one that is counted already is counted by join.
+	// conns counts the goroutines of connections and their writers, for which stop waits. A
+	// goroutine that is started by none of these must call join first.
 	conns sync.WaitGroup
 
 	mu          sync.Mutex     // guards the fields below; it is taken before session.Store.mu and Session.mu
-	stopped     bool           // stop waits for conns already: nothing may be added
-	policyKnown bool           // since the start: see Options.PolicyKnown
+	stopped     bool           // stop is waiting for conns, so nothing may be added to it
+	policyKnown bool           // the policy was read since the start: see Options.PolicyKnown
 	parked      []*pendingWill // wills loaded at start whose delay is over; they wait for policyKnown, or for their client
 	live        map[*conn]struct{}
 	wills       map[string]*pendingWill     // wills whose delay runs, by session key
 	ends        map[*session.Session]*timer // when sessions that are offline expire
 }
 
-// ErrOptions is what New returns for options that cannot work.
+// ErrOptions is wrapped by the errors of New for options that cannot work.
 var ErrOptions = errors.New("broker: bad options")
 
 // New makes a broker; it does no I/O and starts nothing.
@@ -183,15 +183,15 @@ func (b *Broker) load() error {
 	if err == nil {
 		err = b.loadWills(now)
 	}
-	for reason, n := range b.count.drops() { // only loading can have dropped anything yet
+	for reason, n := range b.count.drops() { // until now only loading can have dropped something
 		b.o.Log.Warn("what was stored could not be kept", "reason", reason, "count", n)
 	}
 	return err
 }
 
-// stop ends the listeners, then the connections, each of which flushes what it has
-// within FlushTimeout, then the timers: nothing that still runs starts anything of
-// what has ended before it.
+// stop ends the listeners, then the connections, which flush their output within FlushTimeout, and
+// then the timers. The order matters: what ends later cannot start anything of what ended
+// before.
 func (b *Broker) stop() {
 	_ = b.server.Close()
 	for _, c := range b.connections() {
@@ -204,8 +204,8 @@ func (b *Broker) stop() {
 	b.clock.stop()
 }
 
-// join counts the caller in b.conns, which Run waits for; false if Run has begun to
-// wait, and then the caller must not go on. b.conns.Done ends what join began.
+// join counts the caller in b.conns, for which Run waits; the caller must call b.conns.Done when
+// it ends. join returns false if Run has begun to wait, and the caller must then not go on.
 func (b *Broker) join() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// clock runs functions later: session and credential expiry, delayed wills,
+// clock calls functions later: for the expiry of sessions and credentials, delayed wills, and
 // purges. After stop none of them runs any more.
 type clock struct {
 	mu      sync.Mutex          // guards timers and stopped
-	timers  map[*timer]struct{} // set and neither fired nor cancelled
+	timers  map[*timer]struct{} // timers that have neither fired nor been cancelled
 	stopped bool
-	running sync.WaitGroup // functions that run now
+	running sync.WaitGroup // counts the functions that are running
 }
 
 type timer struct{ t *time.Timer }
@@ -38,7 +38,8 @@ func (c *clock) after(d time.Duration, f func()) *timer {
 	return t
 }
 
-// take claims a timer that has fired; false if it was cancelled at the same time.
+// take is called by a timer that has fired. It returns false if the timer was cancelled at the same
+// time, and the function must then not run.
 func (c *clock) take(t *timer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -50,7 +51,7 @@ func (c *clock) take(t *timer) bool {
 	return true
 }
 
-// cancel stops t; nil is fine.
+// cancel stops t, which may be nil.
 func (c *clock) cancel(t *timer) {
 	if t == nil {
 		return
@@ -61,7 +62,7 @@ func (c *clock) cancel(t *timer) {
 	t.t.Stop()
 }
 
-// stop cancels everything and waits for what runs.
+// stop cancels all timers and waits for the functions that are running.
 func (c *clock) stop() {
 	c.mu.Lock()
 	c.stopped = true

@@ -12,17 +12,19 @@ import (
 // connackProperties are the properties of a CONNACK that depend on its CONNECT.
 type connackProperties struct {
 	assignedClientID string
-	keepAlive        time.Duration  // the server keep alive; 0: the client's own stands
-	sessionExpiry    *time.Duration // nil: the client's own stands
+	keepAlive        time.Duration  // Server Keep Alive; 0: the client's own applies
+	sessionExpiry    *time.Duration // Session Expiry Interval; nil: the client's own applies
 }
 
-// refuse answers a CONNECT with a code that the client understands, and ends the connection.
+// refuse answers a CONNECT with a reason code that exists in the client's version of MQTT, and ends
+// the connection.
 func (f *controlFrame) refuse(level, code byte, reason string) {
 	_ = f.sendConnack(level, code, reason, false)
 	f.c.end(cause{code: code, reason: reason})
 }
 
-// sendConnack lets the embedded library write the CONNACK; the hook adds what it leaves out.
+// sendConnack lets the embedded library write the CONNACK. The hook adds the properties that the
+// library leaves out.
 func (f *controlFrame) sendConnack(level, code byte, reason string, present bool) error {
 	if level != 5 {
 		level = 4
@@ -33,7 +35,7 @@ func (f *controlFrame) sendConnack(level, code byte, reason string, present bool
 	})
 }
 
-// completeConnack completes a CONNACK that is about to be encoded.
+// completeConnack adds the properties that the library leaves out to a CONNACK before it is encoded.
 func (f *controlFrame) completeConnack(pk *packets.Packet) {
 	c, own := f.c, &f.connack
 	if c.cl.Properties.ProtocolVersion < 5 {

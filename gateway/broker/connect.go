@@ -13,7 +13,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// connect runs from the first byte to the CONNACK; false: the connection is over.
+// connect handles a connection from its first byte to the CONNACK. It returns false if the
+// connection has ended.
 func (c *conn) connect() bool {
 	_ = c.sock.SetReadDeadline(time.Now().Add(c.l.Limits.Connect))
 	f := &controlFrame{c: c}
@@ -35,10 +36,10 @@ func (c *conn) connect() bool {
 		c.misshapen(err)
 		return false
 	}
-	hello.AuthMethod = bytes.Clone(hello.AuthMethod) // outlives its buffer
+	hello.AuthMethod = bytes.Clone(hello.AuthMethod) // because hello is kept longer than the read buffer
 	c.hello = hello
 	code, reason := f.name()
-	if err := f.introduce(); err != nil { // from here on the library knows how large a CONNACK may be
+	if err := f.introduce(); err != nil { // tells the library the maximum packet size of the client, which the CONNACK must keep
 		code, reason = message.MalformedPacket, "malformed packet"
 	}
 	if code != message.Success {
@@ -54,8 +55,8 @@ func (c *conn) connect() bool {
 	return f.establish(p)
 }
 
-// name gives a client without a client id one of its own, which only MQTT 5 has
-// a way to tell it, and refuses the ids that cannot be used.
+// name assigns a client id to a client that sent none (only in MQTT 5 it is told which), and refuses
+// client ids that cannot be used.
 func (f *controlFrame) name() (code byte, reason string) {
 	h := &f.c.hello
 	switch {
@@ -70,8 +71,8 @@ func (f *controlFrame) name() (code byte, reason string) {
 	return message.Success, ""
 }
 
-// prove authenticates the client and decides whether it may be connected and leave
-// its will. The code refuses it if it is not message.Success.
+// prove authenticates the client and decides whether it may be connected and leave its will. The
+// client is refused if the code is not message.Success.
 func (c *conn) prove() (*proof, byte) {
 	h := &c.hello
 	cred := c.credentials(h.ClientID)
@@ -143,7 +144,7 @@ func (c *conn) refused(err error, event string) byte {
 	return codeOr(r.Code, message.NotAuthorized)
 }
 
-// codeOr is code if it is an error (from 0x80), else otherwise.
+// codeOr returns code if it is an error (0x80 or above), and otherwise the other code.
 func codeOr(code, otherwise byte) byte {
 	if code < 0x80 {
 		return otherwise
@@ -151,8 +152,8 @@ func codeOr(code, otherwise byte) byte {
 	return code
 }
 
-// negotiate bounds what the client asks for (keep alive and session expiry) and
-// takes note of what the CONNACK must tell it of that.
+// negotiate limits the keep alive and the session expiry that the client asks for, and notes what
+// the CONNACK has to tell the client about that.
 func (f *controlFrame) negotiate() (expiry time.Duration, persistent bool) {
 	c, h := f.c, &f.c.hello
 	c.level = h.Level
@@ -171,8 +172,8 @@ func (f *controlFrame) negotiate() (expiry time.Duration, persistent bool) {
 	return expiry, persistent
 }
 
-// establish opens the session, ends the connection that had it, answers with the
-// CONNACK, and starts the delivery of what waits in the session.
+// establish opens the session, ends the connection that had it before, answers with the CONNACK, and
+// starts the delivery of the messages that wait in the session.
 func (f *controlFrame) establish(p *proof) bool {
 	c, h := f.c, &f.c.hello
 	expiry, persistent := f.negotiate()
@@ -225,7 +226,7 @@ func (f *controlFrame) establish(p *proof) bool {
 	c.sock.door.proved()
 	c.keepWill()
 	c.rd.Max = c.b.o.MaxPacket
-	c.out.Cork() // until the loop reads again: the CONNACK and what waits leave in one write
+	c.out.Cork() // until the loop reads again, so that the CONNACK and the waiting messages are sent in one write
 	if err := f.sendConnack(h.Level, message.Success, "", o.Present); err != nil {
 		return false
 	}
@@ -244,8 +245,8 @@ func (f *controlFrame) establish(p *proof) bool {
 	})
 }
 
-// expiry bounds an MQTT 5 session expiry interval; persistent tells whether the
-// session outlives its connection.
+// expiry limits an MQTT 5 session expiry interval. persistent reports whether the session
+// outlives its connection.
 func (c *conn) expiry(seconds uint32) (d time.Duration, persistent bool) {
 	if seconds == 0xffffffff {
 		return c.b.o.MaxSessionExpiry, true
@@ -261,7 +262,7 @@ func (c *conn) allow(r session.Rights) func(*session.Sub) bool {
 	}
 }
 
-// watchExpiry ends the connection when its credential ends (docs/spec/semantics.md 1.8).
+// watchExpiry ends the connection when its credential expires (docs/spec/semantics.md 1.8).
 func (c *conn) watchExpiry(who *principal.Principal) {
 	c.b.clock.cancel(c.expiresAt)
 	c.expiresAt = nil

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// counters count since start. Only dropped needs a lock: it counts what should be
-// rare.
+// counters are totals since the start. dropped is a map and needs a lock, which costs little because
+// drops are rare; the others are atomic.
 type counters struct {
 	accepted, acceptErrors, refusedEarly atomic.Uint64
 	connects, connectsRefused            atomic.Uint64

@@ -33,7 +33,7 @@ func frameOf(cl *mqtt.Client) *controlFrame {
 	return nil
 }
 
-// OnSubscribe takes the filters out: the library is left with none to keep.
+// OnSubscribe handles the SUBSCRIBE and returns it without filters, so that the library keeps none.
 func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	if f := frameOf(cl); f != nil {
 		f.subscribe(&pk)

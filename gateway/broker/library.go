@@ -9,8 +9,8 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 )
 
-// newServer embeds the library: one hook, no inline client, no limits that
-// are not ours, its housekeeping as rare as it can be, and no log, because it
+// newServer makes the embedded library's server: with one hook, without its inline client, with no
+// limits but this broker's, with its housekeeping as rare as possible, and without a log, because it
 // logs payloads (B11, B12, B13, B16, B25, B26).
 func (b *Broker) newServer() *mqtt.Server {
 	caps := mqtt.NewDefaultServerCapabilities()

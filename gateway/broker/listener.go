@@ -14,9 +14,9 @@ import (
 	mochilisteners "github.com/mochi-mqtt/server/v2/listeners"
 )
 
-// listener is what the embedded library's Serve runs: our accept loop and our
-// attach loop. The function that it offers for establishing connections is
-// not used.
+// listener implements the embedded library's interface for listeners, but accepts and serves
+// connections by this package's own loops. The function by which the library would
+// establish a connection is not used.
 type listener struct {
 	Listener
 	b    *Broker
@@ -137,12 +137,12 @@ func (l *listener) webServer() *http.Server {
 			return context.WithValue(ctx, admittedKey{}, nc)
 		},
 	}
-	s.SetKeepAlivesEnabled(false) // one request, one connection: nobody stays without becoming a client
+	s.SetKeepAlivesEnabled(false) // a connection has one request, so that it cannot stay open without becoming an MQTT client
 	return s
 }
 
-// upgrade turns a request into a connection and serves it on the request's
-// goroutine. The client certificate is the request's.
+// upgrade turns an HTTP request into a WebSocket connection and serves it on the request's
+// goroutine. The client certificate is that of the request.
 func (l *listener) upgrade(w http.ResponseWriter, r *http.Request) {
 	a, ok := r.Context().Value(admittedKey{}).(*admitted)
 	if !ok {

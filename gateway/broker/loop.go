@@ -38,7 +38,7 @@ func (c *conn) loop() {
 	}
 }
 
-// lost ends the connection for an error of its stream.
+// lost ends the connection after an error while reading it or handling its frame.
 func (c *conn) lost(err error) {
 	c.misshapen(err)
 	why := cause{reason: "connection lost", keepWill: true}
@@ -58,9 +58,9 @@ func (c *conn) misshapen(err error) {
 	}
 }
 
-// next reads a frame within one and a half times the keep alive, in full width and
-// renewed by every whole frame (B9). The time counts from when the last frame had
-// been handled: a client that was held back by back-pressure has not been silent.
+// next reads a frame. A whole frame must arrive within one and a half times the keep alive (B9). The
+// time counts from when the last frame had been handled, because a client that was not read
+// meanwhile (back-pressure) has not been silent.
 func (c *conn) next() (frame.Frame, error) {
 	c.last = time.Now()
 	for {
@@ -77,9 +77,9 @@ func (c *conn) next() (frame.Frame, error) {
 
 func (c *conn) grace() time.Duration { return c.alive + c.alive/2 }
 
-// arm sets the read deadline, but not anew for every frame, which would cost a
-// system call or a timer each time: next looks again when a deadline fires early. A
-// WebSocket does not survive a deadline, so there it is exact.
+// arm sets the read deadline. It does not do so for every frame, which would cost a system call or a
+// timer each time, so a deadline may fire too early, and next then sets it again. A
+// WebSocket connection does not survive a deadline, so for that it is exact.
 func (c *conn) arm() {
 	if c.alive == 0 {
 		c.disarm()

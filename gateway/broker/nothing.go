@@ -2,8 +2,8 @@ package broker
 
 import "github.com/gatehouse/gatehouse/gateway/message"
 
-// volatile is every part of a Vault of a broker that keeps nothing over a restart: every
-// operation is done at once.
+// volatile implements the parts of a Vault for a broker that keeps nothing over a restart. It stores
+// nothing, and every operation is complete at once.
 type volatile struct{}
 
 func (volatile) LoadSessions(func(message.StoredSession) error) error        { return nil }

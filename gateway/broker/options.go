@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// Kind is what a listener speaks below MQTT.
+// Kind is the transport of a listener, below MQTT.
 type Kind uint8
 
-// The kinds of listener. Unix additionally asks the kernel for the peer's uid.
+// The kinds of listener. With Unix the kernel is asked for the uid of the client.
 const (
 	MQTT Kind = iota
 	WebSocket
@@ -21,28 +21,30 @@ const (
 // (docs/spec/semantics.md 3.11): MQTT 5 clients always get the reason code on the ack.
 type Denied uint8
 
-// Disconnect closes; Ignore acknowledges and drops, which is outside the no-loss promise.
+// Disconnect closes the connection. Ignore acknowledges the message and drops it: the promise that
+// nothing acknowledged is lost does not hold for such a client.
 const (
 	Disconnect Denied = iota
 	Ignore
 )
 
-// Listener is one place where clients arrive. The net.Listener may come from
-// the service manager; the broker closes it when Run ends.
+// Listener is one socket for clients. The net.Listener may have been passed by systemd; the
+// broker closes it when Run ends.
 type Listener struct {
 	Name     string
 	Listener net.Listener
 	Kind     Kind
-	// TLS, when set, is spoken on top. Client certificates reach the
-	// Authenticator with the connection state; verifying them is its job
-	// unless the configuration already demands it.
+	// TLS, if set, is used on every connection. The Authenticator gets client
+	// certificates with the connection state and has to verify them, unless this
+	// configuration does.
 	TLS             *tls.Config
 	OnDeniedPublish Denied
-	// Filtered accepts filters wider than the client's rights: each delivery
-	// is decided in any case (docs/spec/semantics.md 3.7).
+	// Filtered accepts topic filters that are wider than the client's rights. The client
+	// still gets only what it may read, because each delivery is decided in any case
+	// (docs/spec/semantics.md 3.7).
 	Filtered bool
-	// Origins are the Origin host patterns that a browser may come from;
-	// without any, only requests without Origin or from the same host.
+	// Origins are patterns for the hosts in the Origin header from which a browser may
+	// connect. Without any, only requests without Origin or from the same host are accepted.
 	Origins []string
 	// Path is one more URL path of a WebSocket listener, beside /mqtt and
 	// IoT Hub's; "": none.
@@ -50,7 +52,8 @@ type Listener struct {
 	Limits Limits
 }
 
-// Limits bound what somebody unproved can cost. Zero fields take the default.
+// Limits bound what a client that is not authenticated can take up. A field that is zero has
+// its default.
 type Limits struct {
 	Handshake        time.Duration // TLS and WebSocket handshake, 10 s
 	Connect          time.Duration // first byte to complete CONNECT, 10 s

@@ -9,11 +9,11 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// overflowEvery is how often sessions that lose deliveries are looked at: capacity may have
-// come from elsewhere.
+// overflowEvery is how often the sessions that lose deliveries are looked at. An episode can end
+// without a delivery of its own session, when other queues become emptier.
 const overflowEvery = 10 * time.Second
 
-// endOverfull ends a session for want of capacity, by the policy EndSession.
+// endOverfull ends a session whose queue is full, by the overflow policy Disconnect.
 func (b *Broker) endOverfull(s *session.Session) {
 	hangUp(s, cause{code: message.QuotaExceeded, reason: "session queue full", keepWill: true})
 	b.endIf(s, time.Time{})

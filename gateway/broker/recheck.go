@@ -10,8 +10,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// writeGrace is how long a write in progress that carries something revoked
-// may take to be over; then its connection is closed.
+// writeGrace is how long a write in progress that carries a revoked message may still take. After
+// that its connection is closed.
 const writeGrace = 25 * time.Millisecond
 
 // Recheck decides everything again of the principals that match: their right
@@ -64,7 +64,7 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 	for _, c := range b.connections() {
 		p := c.proof.Load()
 		if p == nil {
-			continue // it never had a session
+			continue // the connection never had a session
 		}
 		cut, write := c.sess.RecheckParted(c, c.out, b.denies(p, match))
 		r.Cut += cut
@@ -93,7 +93,8 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 	return r, nil
 }
 
-// denies tells which messages may not be sent any more to a client that had proof p.
+// denies returns a function that reports whether a message may no longer be sent to a client with
+// the proof p.
 func (b *Broker) denies(p *proof, match func(*principal.Principal) bool) func(*message.Message) bool {
 	touched := match(p.who)
 	v := message.Verdict{Allowed: true}
@@ -106,16 +107,17 @@ func (b *Broker) denies(p *proof, match func(*principal.Principal) bool) func(*m
 	}
 }
 
-// purgeLater drops, after SuspendFor, what waits for subscriptions of s that have
-// been suspended since then (the present time) or before, and still are. The time
-// is passed on, not read again later: the clock may be set back meanwhile.
+// purgeLater drops, after SuspendFor, the deliveries that wait for those subscriptions of s that were
+// suspended at the time then (now) or before, and still are. The time is passed on and not read
+// again later, because the clock may be set back meanwhile.
 func (b *Broker) purgeLater(s *session.Session, then time.Time) {
 	b.clock.after(b.o.SuspendFor, func() { s.Purge(then) })
 }
 
-// allow decides a subscription of s by the present rights of its owner. A filter
-// that a filtered listener accepted although it is wider stays: each delivery is
-// decided. It is for Session.Recheck, which holds the lock that Asks needs.
+// allow returns a function that decides a subscription of s by the present rights of its owner. A
+// subscription that a filtered listener accepted although its filter is wider than these rights
+// stays, because each delivery is decided. The function is for Session.Recheck, which holds
+// Session.mu, as Asks requires.
 func (b *Broker) allow(s *session.Session) func(*session.Sub) bool {
 	return func(sub *session.Sub) bool {
 		v := s.Asks(sub.Filter)
@@ -127,7 +129,7 @@ func (b *Broker) allow(s *session.Session) func(*session.Sub) bool {
 	}
 }
 
-// abort ends the connection at once: what the kernel does not have yet is lost.
+// abort ends the connection at once. Output that was not handed to the kernel yet is lost.
 func (c *conn) abort(why cause) {
 	c.mu.Lock()
 	if !c.over {

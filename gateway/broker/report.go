@@ -9,10 +9,10 @@ import (
 
 // Report is what a Recheck found and took.
 type Report struct {
-	Sessions      int // looked at
-	Disconnected  int // lost the right to be connected
+	Sessions      int // sessions that were rechecked
+	Disconnected  int // sessions that lost the right to be connected
 	Suspended     int // subscriptions that lost their right
-	Resumed       int // suspended ones that have it again
+	Resumed       int // suspended subscriptions that have their right again
 	Cut           int // encoded messages taken out before the kernel had them
 	Closed        int // connections closed because such a message was half written
 	WillsDropped  int
@@ -31,7 +31,7 @@ type SessionInfo struct {
 	Connected      bool
 	Listener       string
 	Remote         string
-	Since          time.Time // connected or disconnected since
+	Since          time.Time // since when it has been connected or disconnected
 	Subscriptions  int
 	Suspended      int
 	Received       uint64 // publishes of the client, since the session was opened or loaded
@@ -65,7 +65,7 @@ func (o SessionOverflow) String() string {
 	return fmt.Sprintf("client %q of %s (%s, %d lost)", o.ClientID, o.Principal, state, o.Lost)
 }
 
-// Stats are counters since start, but for the gauges in the first block.
+// Stats are totals since the start, except for the first block, which has current values.
 type Stats struct {
 	Connections, Pending, Sessions, Subscriptions int
 	Retained                                      int
@@ -80,5 +80,5 @@ type Stats struct {
 	BytesIn, BytesOut                    uint64            // on the wire, below TLS
 	Dropped                              map[string]uint64 // by reason
 	Panics                               uint64
-	Tripwire                             uint64 // mochi touched a message: always 0
+	Tripwire                             uint64 // how often mochi touched a message, which must never happen
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/coder/websocket"
 )
 
-// socket is a connection after its handshake: MQTT bytes on top, whatever
-// carries them below. Closing it says goodbye within flush and makes sure that
-// the peer can read the last thing written (B33): a socket that is closed with
-// unread input resets the connection and destroys what is on its way.
+// socket is a connection after its TLS or WebSocket handshake, on which MQTT is read and written.
+// Close does the closing handshake, for at most the time flush, and sees to it that the client can
+// still read the last packet that was written (B33): a TCP socket that is closed with unread
+// input resets the connection, and data that the client has not read yet is lost.
 type socket struct {
 	net.Conn           // where MQTT is read and written
 	door     *admitted // the connection as it was accepted
@@ -36,8 +36,8 @@ func (s *socket) Close() error {
 		_ = c.CloseWrite() // TLS: close_notify
 	}
 	if s.ws != nil {
-		// The closing handshake reads, and this is the writer's goroutine, never
-		// a publisher's.
+		// The closing handshake waits for the client. That is allowed here, because this is the
+		// writer's goroutine and never a publisher's.
 		return s.door.part(s.ws, websocket.StatusNormalClosure, "", s.flush)
 	}
 	raw := s.door.Conn
@@ -57,11 +57,11 @@ func (c *admitted) part(ws *websocket.Conn, code websocket.StatusCode, reason st
 	return c.Close()
 }
 
-// Abort closes without waiting for anything.
+// Abort closes the connection without a closing handshake.
 func (s *socket) Abort() error { return s.door.Close() }
 
-// SetReadDeadline bounds the next Read, unless that was interrupted: the
-// reader, which is about to wait, must not take back what wakes it.
+// SetReadDeadline sets the deadline of the next Read, unless interrupt was called: the reading
+// goroutine, which sets a deadline before it waits, must not undo the one that ends its wait.
 func (s *socket) SetReadDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

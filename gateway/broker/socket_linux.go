@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tune bounds what the kernel holds unsent, so that a revocation is not
-// overtaken by a megabyte of socket buffer (docs/spec/semantics.md 4.7).
+// tune limits the unsent data that the kernel buffers for a socket. Otherwise up to a megabyte of
+// messages could still be sent after their right was revoked (docs/spec/semantics.md 4.7).
 func tune(nc net.Conn, notSent int) {
 	t, ok := nc.(*net.TCPConn)
 	if !ok {

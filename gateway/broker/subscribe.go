@@ -22,7 +22,7 @@ func (f *controlFrame) subscribe(pk *packets.Packet) {
 	}
 	have := c.sess.Subscriptions()
 	added := map[string]bool{} // filters that the session does not have yet
-	var places []int           // of each of f.subs in the packet
+	var places []int           // the position in the packet of each of f.subs
 	for i := range pk.Filters {
 		p := &pk.Filters[i]
 		sub, code := c.judge(message.Subscription{
@@ -51,7 +51,7 @@ func (f *controlFrame) subscribe(pk *packets.Packet) {
 	}
 }
 
-// keep gives the allowed subscriptions to the session. places says which code is whose.
+// keep adds the allowed subscriptions to the session. places has the position of each one's code.
 func (f *controlFrame) keep(places []int) {
 	c := f.c
 	if len(f.subs) == 0 {
@@ -76,7 +76,7 @@ func (f *controlFrame) keep(places []int) {
 	}
 }
 
-// replay sends the retained messages of what was just subscribed.
+// replay sends the retained messages for the new subscriptions.
 func (f *controlFrame) replay() {
 	c := f.c
 	src := plane.Source{Pause: c.out.Uncork}
@@ -87,8 +87,8 @@ func (f *controlFrame) replay() {
 	}
 }
 
-// judge decides one filter: the subscription, or nil and the reason code that
-// refuses it. A private filter cannot be shared.
+// judge decides one filter. It returns the subscription, or nil and the reason code of the
+// refusal. A private filter cannot be shared.
 func (c *conn) judge(m message.Subscription) (*session.Sub, byte) {
 	t, err := c.b.names.Subscription(m.Filter)
 	if err != nil {
@@ -109,8 +109,8 @@ func (c *conn) judge(m message.Subscription) (*session.Sub, byte) {
 	return sub, m.QoS
 }
 
-// ask decides a subscription by the present rights. A filtered listener accepts a
-// filter that is wider than they are, because each delivery is decided anyway.
+// ask decides a subscription by the client's present rights. A filtered listener accepts a filter
+// that is wider than these rights, because each delivery is decided in any case.
 func (c *conn) ask(sub *session.Sub) message.Verdict {
 	v := c.proof.Load().rights.Subscribe(sub.Filter)
 	if !v.Allowed && v.Filterable && c.l.Filtered && !sub.Private {
@@ -119,8 +119,8 @@ func (c *conn) ask(sub *session.Sub) message.Verdict {
 	return v
 }
 
-// still tells whether a subscription that was just allowed still is. The session
-// asks with its lock held: see session.Session.Subscribe.
+// still reports whether a subscription that was just allowed is still allowed. The session calls it
+// with Session.mu held: see session.Session.Subscribe.
 func (c *conn) still(sub *session.Sub) bool {
 	v := c.ask(sub)
 	if !v.Allowed {
@@ -129,7 +129,7 @@ func (c *conn) still(sub *session.Sub) bool {
 	return v.Allowed
 }
 
-// subackBelow5 makes every refusal the only one that MQTT 3.1.1 knows (3.9.3).
+// subackBelow5 replaces every refusal by 0x80, the only failure code of MQTT 3.1.1 (3.9.3).
 func subackBelow5(codes []byte) {
 	for i, code := range codes {
 		if code > 2 {
@@ -138,8 +138,8 @@ func subackBelow5(codes []byte) {
 	}
 }
 
-// change makes a change of the session, and waits until it is as durable as the
-// session is; false: it was not made, or it is not known to be durable.
+// change makes a change of the session and waits until it is stored, if the session is persistent. It
+// returns false if the change was not made, or it is not known whether it was stored.
 func (c *conn) change(submit func(done func(error)) bool) bool {
 	if !c.sess.Persistent() {
 		return submit(nil)

@@ -10,9 +10,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// sys publishes $SYS, not retained, as the gateway: receivers need the right to
-// read it like any other topic (docs/spec/semantics.md 3.3). Before each round, what has
-// expired goes. It returns when ctx ends.
+// sys publishes the $SYS topics until ctx ends, not retained, with the gateway as publisher. Receivers
+// need the right to read them, as for any other topic (docs/spec/semantics.md 3.3). Before
+// each round it drops what has expired in sessions and in the retained store.
 func (b *Broker) sys(ctx context.Context) {
 	self := &principal.Principal{Kind: principal.Gateway, Key: "gateway", Name: "gateway"}
 	started := time.Now()
