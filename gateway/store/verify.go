@@ -109,7 +109,8 @@ func (b *base) rescan(mayPass bool) (fresh bool, err error) {
 		sums = stated
 	}
 	b.head, b.live, b.bytes, b.suspect, b.sums, b.unread = h, live, bytes, false, sums, unread
-	box.commit, b.found = h.seq, box
+	box.commit = h.seq
+	b.found = box
 	return !found, nil
 }
 

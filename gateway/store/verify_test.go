@@ -76,6 +76,9 @@ func TestManyMessagesAreReadWhileEverythingRuns(t *testing.T) {
 	if !s.messages.isUnread() || s.Quiet() {
 		t.Fatalf("unread %v, cramped %v", s.messages.isUnread(), s.Quiet())
 	}
+	if found, err := s.messages.box(); err != nil || found.commit != s.messages.head.seq || len(found.senders) > 0 {
+		t.Errorf("the outbox was read by the start nevertheless: %v", err)
+	}
 	if got := streamsOf(t, s); !maps.Equal(got, want) {
 		t.Errorf("summed up as %v, there is %v", got, want)
 	}

@@ -1,6 +1,7 @@
 package mqttconn
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -36,13 +37,16 @@ type guard struct {
 	// codes is how many return codes the SUBACK that is due must hold; 0: none is due.
 	codes atomic.Int32
 
-	frame []byte // owned by the library's reading goroutine, as all below
+	in    *bufio.Reader // of Conn: an acknowledgement has four bytes, and is not worth three system calls
+	frame []byte        // owned by the library's reading goroutine, as all below and in
 	off   int
 	begun bool // CONNACK has been seen
 	err   error
 }
 
-func newGuard(c net.Conn, limit int) *guard { return &guard{Conn: c, limit: limit} }
+func newGuard(c net.Conn, limit int) *guard {
+	return &guard{Conn: c, limit: limit, in: bufio.NewReader(c)}
+}
 
 // Read implements net.Conn.
 func (g *guard) Read(p []byte) (int, error) {
@@ -62,13 +66,13 @@ func (g *guard) Read(p []byte) (int, error) {
 // next reads one frame and checks it.
 func (g *guard) next() error {
 	head := make([]byte, 1, 5)
-	if _, err := io.ReadFull(g.Conn, head); err != nil {
+	if _, err := io.ReadFull(g.in, head); err != nil {
 		return err
 	}
 	length, shift := 0, 0
 	for {
 		var b [1]byte
-		if _, err := io.ReadFull(g.Conn, b[:]); err != nil {
+		if _, err := io.ReadFull(g.in, b[:]); err != nil {
 			return err
 		}
 		head = append(head, b[0])
@@ -85,7 +89,7 @@ func (g *guard) next() error {
 	}
 	frame := make([]byte, len(head)+length)
 	copy(frame, head)
-	if _, err := io.ReadFull(g.Conn, frame[len(head):]); err != nil {
+	if _, err := io.ReadFull(g.in, frame[len(head):]); err != nil {
 		return err
 	}
 	if err := g.check(head[0], frame[len(head):]); err != nil {
