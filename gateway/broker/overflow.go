@@ -13,7 +13,7 @@ import (
 // without a delivery of its own session, when other queues become emptier.
 const overflowEvery = 10 * time.Second
 
-// endOverfull ends a session whose queue is full, by the overflow policy Disconnect.
+// endOverfull ends a session whose queue is full, by the overflow policy EndSession.
 func (b *Broker) endOverfull(s *session.Session) {
 	hangUp(s, cause{code: message.QuotaExceeded, reason: "session queue full", keepWill: true})
 	b.endIf(s, time.Time{})

@@ -130,7 +130,13 @@ func (n *Inspector) outboxStats() upstream.Stats {
 }
 
 func (n *Inspector) outboxState(s *upstream.Stats) admin.OutboxState {
-	state := admin.OutboxState{Messages: int64(s.Waiting), Bytes: s.Bytes, Parked: int64(s.Parked), Withheld: int64(s.Withheld), Paused: s.Paused}
+	state := admin.OutboxState{
+		Messages: int64(s.Waiting),
+		Bytes:    s.Bytes,
+		Parked:   int64(s.Parked),
+		Withheld: int64(s.Withheld),
+		Paused:   s.Paused,
+	}
 	if n.o.Outbox != nil {
 		state.LimitBytes = n.o.OutboxLimit
 	}
