@@ -15,7 +15,7 @@ LINT_VERSION := v2.15.0
 DEBIAN_RUN  := mosquitto-clients:mosquitto_pub curl:curl
 DEBIAN_TEST := $(DEBIAN_RUN) mosquitto:mosquitto systemd:systemd-socket-activate chromium:chromium dpkg-dev:dpkg-deb
 
-.PHONY: help run smoke test power torture race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-broker bench-memory bench-revoke bench-once lines vulncheck release-check docs clean
+.PHONY: help run smoke test power torture race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-broker bench-memory bench-revoke bench-upstream bench-once lines vulncheck release-check docs clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,11 @@ bench-revoke: modules ## how long a live session outlives the assignment it hold
 	@$(GO) build -trimpath -o $(BIN)/ ./cmd/gatehoused ./cmd/managementd
 	@$(GO) build -trimpath -o $(BIN)/bench-revoke ./cmd/internal/bench/revoke
 	@$(BIN)/bench-revoke -bin $(BIN) $(BENCHFLAGS)
+
+bench-upstream: deps ## the way upstream: durable accepts beside a mosquitto bridge, backlogs, the disk (CHECK=1: verdicts, as bench-authz)
+	@$(GO) build -trimpath -o $(BIN)/ ./cmd/gatehoused ./cmd/managementd
+	@$(GO) build -trimpath -o $(BIN)/bench-upstream ./cmd/internal/bench/upstream
+	@$(BIN)/bench-upstream -bin $(BIN) $(BENCHFLAGS)
 
 bench-once: deps ## every benchmark once: shows that it runs, measures nothing
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...

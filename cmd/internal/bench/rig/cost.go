@@ -66,3 +66,18 @@ func parseMemory(text string) (m Memory, err error) {
 	}
 	return m, nil
 }
+
+// Written is how many bytes the program has caused to be sent to disks: pages of files
+// that it has made dirty, also by mapping them (proc_pid_io(5)).
+func (p *Program) Written() (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.PID()))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if v, ok := strings.CutPrefix(line, "write_bytes: "); ok {
+			return strconv.ParseInt(strings.TrimSpace(v), 10, 64)
+		}
+	}
+	return 0, errors.New("/proc/PID/io has no write_bytes")
+}

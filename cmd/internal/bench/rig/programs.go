@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
@@ -48,6 +49,16 @@ func (p *Program) Listens(ctx context.Context, port int) error {
 			err = c.Close()
 		}
 		return err
+	})
+}
+
+// Says waits until the program has written a line with that text.
+func (p *Program) Says(ctx context.Context, text string) error {
+	return p.Until(ctx, func(context.Context) error {
+		if !strings.Contains(p.out.Text(), text) {
+			return fmt.Errorf("it has not said %q", text)
+		}
+		return nil
 	})
 }
 

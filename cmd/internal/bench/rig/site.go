@@ -38,7 +38,8 @@ type Site struct {
 type Options struct {
 	Bin          string // the directory of gatehoused and managementd
 	Devices      int
-	Certificates bool // the devices prove themselves by certificates; otherwise by keys
+	Certificates bool   // the devices prove themselves by certificates; otherwise by keys
+	Sections     string // further sections of the gateway's configuration
 	// RequestsPerSecond is what the management API answers; 0: its default.
 	RequestsPerSecond int
 }
@@ -55,6 +56,9 @@ func New(o Options) (*Site, error) {
 	}
 	return s, nil
 }
+
+// Bin is the directory of the daemons.
+func (s *Site) Bin() string { return s.bin }
 
 // Remove ends the programs and removes the folder.
 func (s *Site) Remove() {
@@ -93,6 +97,7 @@ func (s *Site) prepare(dir string, o Options) error {
 		Listeners: fmt.Sprintf("  - {name: mqtt, address: \"127.0.0.1:%d\"}", s.plain),
 		State:     "{dir: state}",
 		LogFormat: "json",
+		Sections:  o.Sections,
 	})
 	return os.WriteFile(s.File("gatehoused.yaml"), []byte(text), 0o600)
 }
