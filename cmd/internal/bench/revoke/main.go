@@ -18,6 +18,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -98,13 +99,13 @@ func run(ctx context.Context, bin string, cases []workload, quick bool) (int, er
 		fmt.Printf("  %d revoked: p50 %.2f ms, p90 %.2f ms, p99 %.2f ms, at most %.2f ms; %d ended before the answer came\n",
 			len(t.took), verdict.Median(t.took), verdict.Quantile(t.took, 0.9), verdict.Quantile(t.took, 0.99), verdict.Quantile(t.took, 1), t.early)
 		fmt.Printf("  p99 of the groups %.2f ms; %d changes beside it, in %.1f s\n", p99, t.changed, t.elapsed.Seconds())
-		results = append(results,
-			verdict.Result{Name: c.name + ": p99, ms", Got: verdict.Quantile(t.took, 0.99), Bar: c.bar, Noise: verdict.Spread(p99)},
+		held := verdict.Result{Name: c.name + ": p99, ms", Got: verdict.Quantile(t.took, 0.99), Bar: c.bar, Noise: verdict.Spread(p99)}
+		if t.elapsed > c.over*11/10 { // it was another load than the bar is for
+			held.Noise, held.Note = math.Inf(1), fmt.Sprintf("the changes took %v", t.elapsed.Round(time.Second))
+		}
+		results = append(results, held,
 			verdict.Result{Name: c.name + ": sessions that outlived their right by 10 s", Got: float64(t.survived), Exact: true},
 			verdict.Result{Name: c.name + ": sessions that ended and held their right", Got: float64(t.wrong), Exact: true})
-		if c.changes > 0 && t.elapsed > c.over*11/10 {
-			return 0, fmt.Errorf("%s: the changes took %v: this machine is too slow for the case", c.name, t.elapsed.Round(time.Second))
-		}
 	}
 	if quick {
 		fmt.Printf("\n%d figures; too few to be held against their bars\n", len(results))
