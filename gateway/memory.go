@@ -15,8 +15,8 @@ import (
 // quiet, and what is free goes back to the system.
 const (
 	trimEvery = 2 * time.Second
-	quietRate = 1 << 20 // bytes allocated within trimEvery: below, a forced collection disturbs nobody
-	worthTrim = 4 << 20 // bytes allocated since the last forced one: below, it would free too little
+	quietRate = 512 << 10 // bytes allocated within trimEvery: below, nobody is there whom a forced collection could delay
+	worthTrim = 4 << 20   // bytes allocated since the last forced one: below, it would free too little
 )
 
 // trimmer decides when to collect. Not for concurrent use.

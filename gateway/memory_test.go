@@ -16,12 +16,12 @@ func TestMemoryIsTrimmedWhenTheDaemonIsQuiet(t *testing.T) {
 		{90*mib + 200, false, "nothing new came since"},
 		{92 * mib, false, "little came, and it is not quiet"},
 		{92*mib + 100, false, "little came"},
-		{93 * mib, false, "little came, slowly"},
-		{93*mib + 900_000, false, "almost enough"},
-		{94*mib + 800_000, true, "the trickle has become enough"},
+		{94 * mib, false, "almost enough, and it is not quiet"},
+		{94*mib + 50, false, "almost enough"},
+		{94*mib + 500_000, true, "the trickle has become enough"},
 		{300 * mib, false, "load"},
 		{500 * mib, false, "more load"},
-		{500*mib + mib/2, true, "quiet again"},
+		{500*mib + mib/4, true, "quiet again"},
 	} {
 		if got := trim.due(step.allocated); got != step.want {
 			t.Errorf("step %d, %s: %v", i, step.why, got)

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -222,7 +220,6 @@ func copyDir(t *testing.T, from, to string) {
 func TestFiftyThousandDevices(t *testing.T) {
 	dir := t.TempDir()
 	o := testOptions()
-	o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	k, err := OpenKV(dir, o)
 	if err != nil {
 		t.Fatal(err)
