@@ -116,6 +116,10 @@ func (v *validator) limits() {
 	}
 	v.atLeast("outbox.perDeviceBytes", float64(b.PerDeviceBytes), 4096, "bytes")
 	v.atLeast("outbox.perDeviceMessages", float64(b.PerDeviceMessages), 1, "")
+	if n := v.c.Limits.ReceiveMaximum; b.PerDeviceMessages >= 1 && b.PerDeviceMessages < n {
+		v.bad("outbox.perDeviceMessages", "is smaller than limits.receiveMaximum",
+			"write at least that: a device fills it before its first message is acknowledged, and is refused")
+	}
 	v.atLeast("outbox.refuseAfter", b.RefuseAfter.Seconds(), 1, "second (1s)")
 	v.atLeast("outbox.parked.maxMessages", float64(b.Parked.MaxMessages), 1, "")
 	v.atLeast("outbox.parked.perDeviceMessages", float64(b.Parked.PerDeviceMessages), 1, "")
