@@ -42,6 +42,14 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreTopFunction("github.com/dgraph-io/ristretto/v2/z.(*AllocatorPool).freeupAllocators"))
 }
 
+// fewer is how often a test kills or cuts: n times, and at most less with the race detector.
+func fewer(n, less int) int {
+	if raced {
+		return min(n, less)
+	}
+	return n
+}
+
 func testOptions() Options {
 	return Options{Log: slog.New(slog.DiscardHandler), Ballast: -1,
 		Free: func(string) (uint64, error) { return 1 << 40, nil }}

@@ -21,7 +21,7 @@ func TestAPowerCutAtAnyMomentTakesNothingAcknowledged(t *testing.T) {
 	if testing.Short() {
 		t.Skip("cuts the power of ten processes")
 	}
-	cuts := 10
+	cuts := fewer(10, 3)
 	if s := os.Getenv("CUTS"); s != "" {
 		var err error
 		if cuts, err = strconv.Atoi(s); err != nil || cuts < 1 {
