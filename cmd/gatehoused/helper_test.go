@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-func read(t *testing.T, file string) string {
+func read(t testing.TB, file string) string {
 	t.Helper()
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -33,7 +33,7 @@ func put(t *testing.T, file string, mode os.FileMode, text string) {
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-func atoi(t *testing.T, s string) int {
+func atoi(t testing.TB, s string) int {
 	t.Helper()
 	n, err := strconv.Atoi(s)
 	if err != nil {

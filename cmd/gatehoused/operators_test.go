@@ -84,7 +84,7 @@ func TestOperatorsSeeWhatHappened(t *testing.T) {
 	}
 }
 
-func scrape(t *testing.T, g *e2e.Gateway) string {
+func scrape(t testing.TB, g *e2e.Gateway) string {
 	t.Helper()
 	res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", g.Page))
 	if err != nil {

@@ -292,6 +292,27 @@ func TestComingAndGoingLeavesNoTimers(t *testing.T) {
 	}
 }
 
+// A client that takes its session from itself, again and again, leaves nothing behind:
+// what the broker holds afterwards is what it held after the first time.
+func TestTakeoversLeaveNothing(t *testing.T) {
+	t.Parallel()
+	v := newMemory(t)
+	h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
+	h.connect(kept(5, "c"))
+	type holds struct{ connections, sessions, subscriptions, timers, wills, clients int }
+	now := func() holds {
+		st := h.Stats()
+		return holds{st.Connections, st.Sessions, st.Subscriptions, h.Timers(), h.WillsPending(), h.Library().Clients.Len()}
+	}
+	before := now()
+	for range 150 { // an address may connect 200 times a second
+		old := h.connect(kept(5, "c"))
+		old.Subscribe(1, "a", 1)
+	}
+	before.subscriptions = 1
+	h.until("what it held before", func() bool { return now() == before })
+}
+
 // B20: many receivers that do not read hold a publisher up no longer than one does.
 func TestB20ManySlowReceivers(t *testing.T) {
 	t.Parallel()
