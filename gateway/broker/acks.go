@@ -15,11 +15,12 @@ import (
 type acks struct {
 	c *conn
 
-	mu    sync.Mutex    // guards the fields below, and those of every slot
-	fifo  []*slot       // publishes whose acknowledgement has not been written, in order
-	acks  int           // PUBACKs among them
-	held  bool          // a refused 3.1.1 publish is at the head: nothing more is written
-	moved chan struct{} // closed when some have been written, or answered that were withheld; nil: nobody waits
+	mu      sync.Mutex    // guards the fields below, and those of every slot
+	fifo    []*slot       // publishes whose acknowledgement has not been written, in order
+	acks    int           // PUBACKs among them
+	held    bool          // a refused 3.1.1 publish is at the head: nothing more is written
+	moved   chan struct{} // closed when some have been written, or answered that were withheld; nil: nobody waits
+	carried int           // places in fifo with carried set
 
 	withheld      int       // publishes that wait for capacity of the outbox
 	withheldBytes int64     // of them
@@ -29,11 +30,12 @@ type acks struct {
 
 // slot is the place of one acknowledgement.
 type slot struct {
-	id    uint16
-	kind  byte // frame.PUBACK or frame.PUBREC
-	code  byte
-	ready bool  // code is known
-	waits int64 // bytes of the publish, if it waits for capacity of the outbox
+	id      uint16
+	kind    byte // frame.PUBACK or frame.PUBREC
+	code    byte
+	ready   bool  // code is known
+	carried bool  // the publish was given to the plane, or will be without waiting for others of its connection
+	waits   int64 // bytes of the publish, if it waits for capacity of the outbox
 }
 
 // expect takes the next place in the order.
@@ -79,6 +81,9 @@ func (a *acks) answer(s *slot, code byte) {
 		if s.kind == frame.PUBACK {
 			a.acks--
 		}
+		if s.carried {
+			a.carried--
+		}
 		n++
 	}
 	if n == 0 {
@@ -94,7 +99,7 @@ func (a *acks) answer(s *slot, code byte) {
 	c.out.Control(out)
 }
 
-// stirred wakes the reader if full holds it back; a.mu is held.
+// stirred wakes await; a.mu is held.
 func (a *acks) stirred() {
 	if a.moved != nil {
 		close(a.moved)
@@ -158,19 +163,44 @@ func (a *acks) hold() {
 	}
 }
 
-// full tells whether most publishes or more wait for their acknowledgement, or as many
-// bytes of them as may be withheld, or whether they are held. Then next is closed when the next one is written. Both are told at once:
-// between two calls the last one could be written, and next would never be closed.
-func (a *acks) full(most int) (next <-chan struct{}, full bool) {
+// admit counts the publish of s among those that are carried and not acknowledged. It does not
+// if ReceiveMaximum of them are, if as many bytes as may be are withheld, or if a refused
+// one is held; then next is closed when that may have changed. Both are told at once: between two
+// calls the last acknowledgement could be written, and next would never be closed. A nil s is
+// QoS 0, which is not acknowledged.
+func (a *acks) admit(s *slot) (next <-chan struct{}, ok bool) {
+	if s == nil {
+		return nil, true
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.fifo) < most && !a.held && a.withheldBytes < message.MaxWithheld {
-		return nil, false
+	if s.carried {
+		return nil, true
+	}
+	if a.carried < a.c.b.o.ReceiveMaximum && !a.held && a.withheldBytes < message.MaxWithheld {
+		s.carried = true
+		a.carried++
+		return nil, true
 	}
 	if a.moved == nil {
 		a.moved = make(chan struct{})
 	}
-	return a.moved, true
+	return a.moved, false
+}
+
+// await waits until admit does so, or the connection has ended.
+func (a *acks) await(s *slot) {
+	for {
+		next, ok := a.admit(s)
+		if ok {
+			return
+		}
+		select {
+		case <-next:
+		case <-a.c.ended:
+			return
+		}
+	}
 }
 
 // counts is how many QoS 1 publishes, and how many publishes in all, wait for their

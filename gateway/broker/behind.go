@@ -6,11 +6,15 @@ import "sync"
 // the connection is not read any more.
 const maxBehind = 256 << 10
 
+// heldBytes is what one of them takes beside its message, roughly.
+const heldBytes = 256
+
 // behind are the publishes of one connection that wait for a receiver whose queue is nearly
-// full, and those that came after them, in order (docs/spec/semantics.md 6.4). They are
+// full, or for acknowledgements of earlier ones of the same connection, and those that came after
+// them, in order (docs/spec/semantics.md 6.4). They are
 // carried by a goroutine of their own, so that the reader goes on: the acknowledgements of
-// the same client make room in its own queue, and a PINGREQ is answered. Publishes of QoS 1
-// and 2 are bounded by the window, and all of them by maxBehind.
+// the same client free its own queue, and a PINGREQ is answered. Publishes of MQTT 5 of QoS 1
+// and 2 are bounded by the window, and all by maxBehind.
 type behind struct {
 	c *conn
 
@@ -26,6 +30,14 @@ type held struct {
 	run  func()
 }
 
+// busy tells whether publishes wait. Only the reader lets one begin to, so for the reader the
+// answer that none does stays true.
+func (w *behind) busy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.running
+}
+
 // add puts a publish behind those that wait; false: none does.
 func (w *behind) add(size int64, run func()) bool {
 	w.mu.Lock()
@@ -33,8 +45,8 @@ func (w *behind) add(size int64, run func()) bool {
 	if !w.running {
 		return false
 	}
-	w.list = append(w.list, held{size, run})
-	w.bytes += size
+	w.list = append(w.list, held{size + heldBytes, run})
+	w.bytes += size + heldBytes
 	return true
 }
 
@@ -46,8 +58,8 @@ func (w *behind) begin(size int64, run func()) {
 	}
 	w.mu.Lock()
 	w.running = true
-	w.list = append(w.list, held{size, run})
-	w.bytes += size
+	w.list = append(w.list, held{size + heldBytes, run})
+	w.bytes += size + heldBytes
 	w.mu.Unlock()
 	go w.run()
 }

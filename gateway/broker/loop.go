@@ -70,6 +70,10 @@ func (c *conn) next() (frame.Frame, error) {
 			return f, err
 		}
 		if c.alive > 0 && time.Since(c.last) >= c.grace() {
+			if c.behind.busy() { // it may wait for our acknowledgements before it sends anything
+				c.last = time.Now()
+				continue
+			}
 			return f, &frame.Error{Code: message.KeepAliveTimeout, Reason: "keep alive timeout"}
 		}
 	}

@@ -13,8 +13,19 @@ import (
 // without a delivery of its own session, when other queues become emptier.
 const overflowEvery = 10 * time.Second
 
-// endOverfull ends a session whose queue is full, by the overflow policy EndSession.
+// endOverfull ends a session whose queue is full: by the overflow policy EndSession, or because a
+// client whose session ends with its connection has been too slow for too long.
 func (b *Broker) endOverfull(s *session.Session) {
+	b.o.Auditor.Audit(message.AuditRecord{
+		Time:      time.Now(),
+		Event:     "overflow",
+		Principal: s.Owner().Key,
+		ClientID:  s.ClientID,
+		Allowed:   true,
+		Reason:    "session-ended",
+		Detail:    "its queue is full: the session ends",
+		Count:     1,
+	})
 	hangUp(s, cause{code: message.QuotaExceeded, reason: "session queue full", keepWill: true})
 	b.endIf(s, time.Time{})
 }

@@ -73,7 +73,7 @@ func (c *conn) publish(f frame.Frame) error {
 		Gen:     gen,
 	}
 	if p.QoS == 0 {
-		c.carry(src, m, &promise{}, func(byte) {})
+		c.carry(src, m, &promise{}, nil, func(byte) {})
 		return nil
 	}
 	ack := session.NewAck(func(code byte) {
@@ -89,7 +89,7 @@ func (c *conn) publish(f frame.Frame) error {
 	if p.QoS == 2 {
 		to.keep = func(done func(error)) { c.sess.Keep(x, done) }
 	}
-	c.carry(src, m, to, func(code byte) {
+	c.carry(src, m, to, slot, func(code byte) {
 		if code == message.Success {
 			to.keepNow()
 		}
@@ -141,20 +141,28 @@ func (c *conn) waits(m *message.Message, gen uint64, s *slot, x *session.Exchang
 	}
 }
 
-// carry takes an allowed publish to where it belongs, and then calls done with the code,
-// unless a receiver holds it up: then it waits in c.behind, and those after it behind it.
-func (c *conn) carry(src plane.Source, m *message.Message, to *promise, done func(code byte)) {
-	later := func(rest func() byte) func() { return func() { done(rest()) } }
-	if c.behind.add(m.Size(), later(func() byte {
-		code, _ := c.b.route(src, m, to)
-		return code
-	})) {
+// carry takes an allowed publish to where it belongs, and then calls done with the code. It
+// waits in c.behind if a receiver holds it up or the window of the connection is full, and
+// behind those that already wait there.
+func (c *conn) carry(src plane.Source, m *message.Message, to *promise, s *slot, done func(code byte)) {
+	whole := func(src plane.Source) func() { // a function of its own, because most publishes need none
+		return func() {
+			c.acks.await(s)
+			code, _ := c.b.route(src, m, to)
+			done(code)
+		}
+	}
+	if c.behind.busy() && c.behind.add(m.Size(), whole(src)) {
+		return
+	}
+	if _, ok := c.acks.admit(s); !ok {
+		c.behind.begin(m.Size(), whole(src))
 		return
 	}
 	src.MayDefer, src.Pause = true, c.out.Uncork
 	code, rest := c.b.route(src, m, to)
 	if rest != nil {
-		c.behind.begin(m.Size(), later(rest))
+		c.behind.begin(m.Size(), func() { done(rest()) })
 		return
 	}
 	done(code)
@@ -213,10 +221,10 @@ func (c *conn) intern(b []byte) string {
 }
 
 // window holds a client to the receive maximum. An MQTT 5 client was told of it and
-// is disconnected when it exceeds it (3.3.4-9); MQTT 3.1.1 knows none, so such a
-// client is not read until acknowledgements have left. A QoS 2 publish counts once,
-// from its PUBLISH to its PUBREL. Its repetitions do not count; but of everything
-// together at most twice the maximum may wait for its acknowledgement.
+// is disconnected when it exceeds it (3.3.4-9); MQTT 3.1.1 knows none, so what such a
+// client sends beyond it waits in c.behind until acknowledgements have left. A QoS 2
+// publish counts once, from its PUBLISH to its PUBREL. Its repetitions do not count; but of
+// everything together only a bounded number may wait for its acknowledgement.
 func (c *conn) window(p *frame.Publish) error {
 	most := c.b.o.ReceiveMaximum
 	again := p.QoS == 2 && c.sess.Receiving(p.ID)
@@ -225,22 +233,11 @@ func (c *conn) window(p *frame.Publish) error {
 		if !again && ones+c.sess.Unreleased() >= most || all >= 2*most {
 			return &frame.Error{Code: message.ReceiveMaximumExceeded, Reason: "receive maximum exceeded"}
 		}
-		most = 2 * most
-	} else if !again && c.sess.Unreleased() >= 65535-most {
-		return &frame.Error{Code: message.ReceiveMaximumExceeded, Reason: "too many unreleased publishes"}
+		return nil
 	}
-	for !c.isOver() {
-		next, full := c.acks.full(most)
-		if !full {
-			break
-		}
-		c.out.Uncork()
-		c.sess.Paused(true)
-		select {
-		case <-next:
-		case <-c.ended:
-		}
-		c.sess.Paused(false)
+	_, all := c.acks.counts()
+	if !again && c.sess.Unreleased() >= 65535-most || again && all >= 2*most+maxBehind/heldBytes {
+		return &frame.Error{Code: message.ReceiveMaximumExceeded, Reason: "too many unreleased publishes"}
 	}
 	return nil
 }

@@ -30,6 +30,13 @@ func (b *Outbox) Offer(m *message.Message, wait *message.Wait, done func(error))
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if wait != nil { // its connection has ended: those before it were given up, and it must not overtake their repetitions
+		if code := wait.Still(); code != message.Success {
+			b.counts.refused[ReasonFull]++
+			b.answer(done, &message.Refused{Code: code, Reason: ReasonFull})
+			return true
+		}
+	}
 	if !b.open {
 		b.answer(done, &message.Refused{Code: message.ServerUnavailable, Reason: "store-failed"})
 		return true

@@ -158,6 +158,19 @@ func TestWithheldIsGivenUp(t *testing.T) {
 	})
 }
 
+// What comes from a connection that has ended is not taken: those before it were given up, and
+// would come after it when the client sends them again.
+func TestWhoHasGoneOffersNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBox(t, Options{Storage: newDisk(t), Connector: newCloud(false), Routes: []Route{{Name: "r"}}})
+		p := &publisher{code: message.UnspecifiedError}
+		p.offer(b, msg("d", "1"))
+		if _, ended := p.seen(); !slices.Equal(ended, []string{"1 80 outbox-full"}) || b.Stats().Messages != 0 {
+			t.Errorf("answered %v", ended)
+		}
+	})
+}
+
 // Publishers take turns, and one whose own limit is full holds up nobody.
 func TestWithheldTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -77,7 +77,7 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 	if src.Receiver && !m.Retain && len(w.targets)+len(w.picks) == 0 {
 		return message.NoMatchingSubscribers, false
 	}
-	if src.MayDefer && m.QoS > 0 && w.slowed() {
+	if src.MayDefer && m.QoS > 0 && w.slowed(m) {
 		return 0, true
 	}
 	if m.QoS > 0 && !p.reserve(w, m) && src.Receiver && !m.Retain {
@@ -103,13 +103,35 @@ func (p *Plane) Publish(src Source, m *message.Message, ack *session.Ack) (code 
 }
 
 // slowed reports whether a receiver would hold the publisher up.
-func (w *work) slowed() bool {
+func (w *work) slowed(m *message.Message) bool {
 	for i := range w.targets {
 		if t := &w.targets[i]; t.d.QoS > 0 && t.s.Slows(w.src.Session) {
 			return true
 		}
 	}
+	for i := range w.picks {
+		if m.QoS > 0 && w.slowedBy(&w.picks[i], m) {
+			return true
+		}
+	}
 	return false
+}
+
+// slowedBy reports whether every connected member of the share that may receive m would hold the
+// publisher up, and there is one. A member that would not gets the message.
+func (w *work) slowedBy(k *pick, m *message.Message) (slowed bool) {
+	for sub, offline := range k.members() {
+		if offline {
+			break
+		}
+		if d := w.src.to(sub, m); d.QoS == 0 || !sub.Session.MayReceive(m) {
+			continue
+		}
+		if slowed = sub.Session.Slows(w.src.Session); !slowed {
+			return false
+		}
+	}
+	return slowed
 }
 
 // maxNoted is the largest length of Sub.Live. A message that is not noted any more may reach its
@@ -228,17 +250,52 @@ func (p *Plane) reserve(w *work, m *message.Message) (any bool) {
 // queue is full is passed over while another one has capacity. If all are full, forced chooses. If
 // no member may receive m, none is chosen.
 func (p *Plane) pick(w *work, k *pick, m *message.Message) {
-	for sub, offline := range k.members() {
-		d := w.src.to(sub, m)
-		if offline && d.QoS == 0 || !sub.Session.MayReceive(m) {
-			continue
-		}
-		if d.QoS == 0 || p.reserveIn(w, sub.Session, m, false) {
-			k.target = target{sub.Session, d}
-			return
+	for again := true; again; again = w.awaitMember(k, m) {
+		for sub, offline := range k.members() {
+			d := w.src.to(sub, m)
+			if offline && d.QoS == 0 || !sub.Session.MayReceive(m) {
+				continue
+			}
+			if d.QoS == 0 || p.reserveIn(w, sub.Session, m, false) {
+				k.target = target{sub.Session, d}
+				return
+			}
 		}
 	}
 	p.forced(w, k, m)
+}
+
+// memberWait is how long a publisher waits for one member of a share before it looks at all again:
+// another one may have capacity meanwhile.
+const memberWait = 20 * time.Millisecond
+
+// awaitMember holds the publisher up for a member of the share whose client reads, one after the
+// other; false: there is none, or the publisher has waited long enough.
+func (w *work) awaitMember(k *pick, m *message.Message) bool {
+	if w.src.MayDefer {
+		return false
+	}
+	k.turn++
+	for sub, offline := range k.members() {
+		if offline {
+			break
+		}
+		if d := w.src.to(sub, m); d.QoS == 0 || !sub.Session.MayReceive(m) {
+			continue
+		}
+		waited := sub.Session.Await(session.Publisher{
+			Session: w.src.Session,
+			Gone:    w.src.Gone,
+			Pause:   w.src.Pause,
+			Waited:  w.waited,
+			Most:    memberWait,
+		})
+		w.waited += waited
+		if waited > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // forced makes the first member that may receive m lose a delivery by its overflow policy, so that

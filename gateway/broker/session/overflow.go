@@ -59,6 +59,11 @@ func (s *Session) Admit(m *message.Message) bool {
 		s.losesNewest()
 		return false
 	}
+	if s.stalled() {
+		s.losesNewest()
+		st.c.End(s)
+		return false
+	}
 	for !s.Reserve(m) {
 		var ok, reserved bool
 		if st.c.Overflow == Disconnect {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type Publisher struct {
 	Session *Session        // of the client that publishes; nil: the publisher is no client
 	Gone    <-chan struct{} // closed when the publisher's connection ends
 	Pause   func()          // called before the wait begins
+	Most    time.Duration   // how long it waits for this receiver at most; 0: as long as it may
 	Waited  time.Duration   // how long this publish has already waited for other receivers
 }
 
@@ -38,7 +40,7 @@ type Publisher struct {
 // No publisher waits for a client whose own connection is not read at the moment (Paused),
 // because the acknowledgements that would free capacity are then not read either.
 func (s *Session) Await(p Publisher) time.Duration {
-	if !s.Slows(p.Session) {
+	if !s.Slows(p.Session) || p.Waited >= s.store.c.HoldUp || p.gone() {
 		return 0
 	}
 	eased, left := s.throttle.enter(s)
@@ -53,7 +55,7 @@ func (s *Session) Await(p Publisher) time.Duration {
 		p.Pause()
 	}
 	began := time.Now()
-	enough := time.NewTimer(min(left, s.store.c.HoldUp-p.Waited))
+	enough := time.NewTimer(min(left, s.store.c.HoldUp-p.Waited, cmp.Or(p.Most, left)))
 	defer enough.Stop()
 	select {
 	case <-eased:
@@ -61,6 +63,15 @@ func (s *Session) Await(p Publisher) time.Duration {
 	case <-p.Gone:
 	}
 	return time.Since(began)
+}
+
+func (p *Publisher) gone() bool {
+	select {
+	case <-p.Gone:
+		return true
+	default:
+		return false
+	}
 }
 
 // Slows reports whether the publisher from would wait in Await. It costs two atomic loads while
@@ -140,6 +151,12 @@ func (s *Session) ease(unlinked bool) {
 		t.eased = nil
 	}
 }
+
+// stalled reports whether the client is connected, has slowed its publishers down for as long
+// as it may, and will not be told of what it loses: its session ends with its connection, so
+// that it cannot expect anything from before. Such a connection is ended instead, and its
+// client subscribes again.
+func (s *Session) stalled() bool { return s.throttle.spent.Load() && !s.Persistent() && s.Connected() }
 
 // above reports whether more than num/den of the queue is used, by messages or by bytes.
 func (s *Session) above(num, den int64) bool {
