@@ -129,7 +129,8 @@ func BenchmarkTakeovers(b *testing.B) {
 
 // BenchmarkFullQueues shows what queues of clients that are away cost: MIB (default 16)
 // are filled by one principal, who may hold all of it here, in 250 sessions. The process
-// is to stay below 1.5 times what is configured, and fails above that and 64 MiB.
+// is to stay below 1.5 times what is configured, and fails above that from 256 MiB on:
+// below, what the store needs to write its tables is most of it.
 //
 //	MIB=256 go test -run '^$' -bench FullQueues -benchtime 1x ./cmd/gatehoused
 func BenchmarkFullQueues(b *testing.B) {
@@ -157,7 +158,7 @@ func BenchmarkFullQueues(b *testing.B) {
 		}
 		full := float64(anonymous(b, g.PID())) / 1024
 		b.ReportMetric(full, "full-anon-MiB")
-		if full > 1.5*float64(total)+64 {
+		if total >= 256 && full > 1.5*float64(total) {
 			b.Errorf("%.0f MiB for queues of %d MiB", full, total)
 		}
 		if queued := queuedBytes(b, g); queued < 0.9*float64(total<<20) {
