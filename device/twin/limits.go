@@ -2,6 +2,7 @@ package twin
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/gatehouse/gatehouse/device/twin/strictjson"
 )
@@ -18,7 +19,9 @@ const (
 )
 
 // Check says whether properties keep the hub's bounds: size, depth, length of
-// strings, and keys without control characters, '.', '$' and blanks.
+// strings, and keys without control characters, '.', '$' and blanks. A number whose
+// magnitude is beyond a float64 is refused, because JSON parsers disagree about it: it
+// becomes infinity, the largest number, or an error.
 func Check(v strictjson.Value, max int) error {
 	if v.Kind() != strictjson.Object {
 		return fmt.Errorf("%w: not an object", ErrDocument)
@@ -35,6 +38,11 @@ func check(v strictjson.Value, depth int) error {
 	}
 	if s, ok := v.Str(); ok && len(s) > maxString {
 		return fmt.Errorf("%w: a string of %d bytes, at most %d", ErrDocument, len(s), maxString)
+	}
+	if v.Kind() == strictjson.Number {
+		if _, err := strconv.ParseFloat(v.Literal(), 64); err != nil {
+			return fmt.Errorf("%w: a number beyond a float64", ErrDocument)
+		}
 	}
 	for _, item := range v.Items() {
 		if err := check(item, depth+1); err != nil {

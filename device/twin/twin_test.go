@@ -55,7 +55,10 @@ func TestCheck(t *testing.T) {
 	}{
 		"fine": {`{"a":{"b":"c"}}`, true}, "dot": {`{"a.b":1}`, false}, "blank": {`{"a b":1}`, false}, "dollar": {`{"a":{"$x":1}}`, false},
 		"long string": {`{"a":"` + strings.Repeat("x", 4097) + `"}`, false}, "empty key": {`{"":1}`, false},
-		"deep": {strings.Repeat(`{"a":`, 12) + "1" + strings.Repeat("}", 12), false},
+		"large number": {`{"a":[-1.7e308,5e-324,0.1]}`, true}, "number that becomes zero": {`{"a":1e-999999}`, true},
+		"number beyond a double": {`{"a":1e999999}`, false}, "negative": {`{"a":{"b":[-1e309]}}`, false},
+		"many digits": {`{"a":` + strings.Repeat("9", 400) + `}`, false},
+		"deep":        {strings.Repeat(`{"a":`, 12) + "1" + strings.Repeat("}", 12), false},
 	} {
 		if err := Check(must(t, c.body), MaxDesired); (err == nil) != c.ok {
 			t.Errorf("%s: %v", name, err)

@@ -117,6 +117,26 @@ func TestQueueIsBounded(t *testing.T) {
 	})
 }
 
+// A number that is no float64 becomes infinity, the largest number or an error, depending on who
+// parses the twin. Its patch is refused and changes nothing.
+func TestNumbersBeyondADouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, nil)
+		defer func() { h.stop() }()
+		for body, want := range map[string]string{
+			`{"a":1e999999}`:         "$iothub/twin/res/400/",
+			`{"a":{"b":[-1e309]}}`:   "$iothub/twin/res/400/",
+			`{"a":1.7976931348e308}`: "$iothub/twin/res/204/",
+		} {
+			h.took()
+			h.ask(dev, message.TwinReported, body)
+			if got := h.took(); len(got) == 0 || !strings.HasPrefix(got[0], want) {
+				t.Errorf("%s: %q, want %s", body, got, want)
+			}
+		}
+	})
+}
+
 func TestWithheldReports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := start(t, nil)
