@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
-
 	"github.com/gatehouse/gatehouse/gateway/broker/frame"
 	"github.com/gatehouse/gatehouse/gateway/broker/outbuf"
 	"github.com/gatehouse/gatehouse/gateway/broker/session"
@@ -22,14 +20,12 @@ import (
 // those that guard themselves (sock, out, sess, proof, acks, parted). The ones set by
 // connect (level, remote, hello, sess) may be read elsewhere once proof is set.
 type conn struct {
-	b       *Broker
-	l       *listener
-	sock    *socket
-	rd      *frame.Reader
-	out     *outbuf.Buffer
-	library libraryConn
-	cl      *mqtt.Client
-	log     *slog.Logger
+	b    *Broker
+	l    *listener
+	sock *socket
+	rd   *frame.Reader
+	out  *outbuf.Buffer
+	log  *slog.Logger
 
 	level  byte
 	remote string
@@ -83,7 +79,6 @@ func newConn(l *listener, s *socket) *conn {
 		remote: s.RemoteAddr().String(),
 		log:    b.o.Log,
 	}
-	c.library.c = c
 	c.acks.c, c.behind.c = c, c
 	c.out = outbuf.New(s, outbuf.Config{
 		Limit:   b.o.Buffer,
@@ -121,16 +116,38 @@ func (c *conn) drained() {
 func (c *conn) serve() {
 	c.b.enter(c)
 	defer c.teardown()
-	defer func() {
-		if r := recover(); r != nil {
-			c.b.panicked("connection", r)
-			c.end(cause{code: message.ImplementationSpecificError, reason: "internal error", keepWill: true})
-		}
-	}()
-	if !c.connect() {
-		return
+	defer c.survive()
+	ok := false
+	apart(func() {
+		defer c.survive()
+		ok = c.connect()
+	})
+	if ok {
+		c.loop()
 	}
-	c.loop()
+}
+
+// survive is deferred: it turns a panic into the end of the connection (B24).
+func (c *conn) survive() {
+	if r := recover(); r != nil {
+		c.b.panicked("connection", r)
+		c.end(cause{code: message.ImplementationSpecificError, reason: "internal error", keepWill: true})
+	}
+}
+
+// apart runs f on a goroutine of its own, and returns when f has. f must recover its own panics.
+//
+// It is for what needs much stack and is rare on a connection: its handshake, and the frames that
+// the embedded library answers. The Go runtime halves a goroutine's stack only while at most a
+// quarter of it is in use. The goroutine that waits for the next frame uses more than that of the
+// 8 KiB that a handshake needs, and would keep them as long as the connection lasts.
+func apart(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	<-done
 }
 
 // end closes the connection. Any goroutine may call it, and it does not wait: what

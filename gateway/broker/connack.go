@@ -38,7 +38,7 @@ func (f *controlFrame) sendConnack(level, code byte, reason string, present bool
 // completeConnack adds the properties that the library leaves out to a CONNACK before it is encoded.
 func (f *controlFrame) completeConnack(pk *packets.Packet) {
 	c, own := f.c, &f.connack
-	if c.cl.Properties.ProtocolVersion < 5 {
+	if f.cl.Properties.ProtocolVersion < 5 {
 		pk.ReasonCode = below5(pk.ReasonCode)
 		return
 	}

@@ -12,9 +12,10 @@ import (
 // controlFrame is one frame that the embedded library answers: a CONNECT,
 // SUBSCRIBE, UNSUBSCRIBE, PINGREQ or AUTH. The connection makes it once the
 // shape of the frame has been checked; while the library works on the frame,
-// the hook finds it through the library's connection; then it is dropped. What
-// the steps of answering one frame must tell each other stands in its fields,
-// so nothing of one frame can be taken for something of the next.
+// the hook finds it through the library's connection; then it is dropped, with
+// the library's record of the client, of which an idle client would need 2 KiB.
+// What the steps of answering one frame must tell each other stands in its
+// fields, so nothing of one frame can be taken for something of the next.
 //
 // The walk of a SUBSCRIBE: speak gives the bytes to the library, which decodes
 // them and calls hook.OnSubscribe, hence subscribe; it then encodes the SUBACK,
@@ -22,6 +23,9 @@ import (
 type controlFrame struct {
 	c      *conn
 	unread []byte // the bytes of the frame that the library has not read yet
+
+	library libraryConn
+	cl      *mqtt.Client // what the library knows of the client; nil until the first guarded
 
 	auth    frame.Auth           // of an AUTH: the parsed frame
 	codes   []byte               // of a SUBSCRIBE or UNSUBSCRIBE: one reason code for each filter
@@ -31,7 +35,18 @@ type controlFrame struct {
 }
 
 // speak lets the embedded library decode the frame and answer it.
-func (f *controlFrame) speak() error {
+func (f *controlFrame) speak() (err error) {
+	apart(func() {
+		defer f.c.survive() // guarded recovers what the library does
+		err = f.answer()
+	})
+	return err
+}
+
+func (f *controlFrame) answer() error {
+	if err := f.introduce(); err != nil {
+		return err
+	}
 	return f.guarded(func(cl *mqtt.Client) error {
 		var fh packets.FixedHeader
 		if err := cl.ReadFixedHeader(&fh); err != nil {
@@ -53,17 +68,17 @@ func (f *controlFrame) speak() error {
 func (f *controlFrame) guarded(work func(cl *mqtt.Client) error) (err error) {
 	c := f.c
 	defer func() {
-		c.library.frame = nil
+		f.library.frame = nil
 		if r := recover(); r != nil {
 			c.b.panicked("protocol library", r)
 			err = &frame.Error{Code: message.ImplementationSpecificError, Reason: "internal error"}
 		}
 	}()
-	c.library.frame = f
-	if c.cl == nil {
-		c.cl = c.b.server.NewClient(&c.library, c.l.Name, "", false)
+	f.library = libraryConn{c: c, frame: f}
+	if f.cl == nil {
+		f.cl = c.b.server.NewClient(&f.library, c.l.Name, "", false)
 	}
-	return work(c.cl)
+	return work(f.cl)
 }
 
 // introduce tells the embedded library who has connected. frame.ParseConnect

@@ -35,10 +35,10 @@ func (b *Broker) newServer() *mqtt.Server {
 // libraryConn is the only connection that the embedded library ever sees. It
 // reads the bytes of the one frame that the library is to work on, and what it
 // writes goes into the connection's ordered output buffer. Deadlines and
-// closing are not the library's. It belongs to the reading goroutine.
+// closing are not the library's. It lasts as long as its frame.
 type libraryConn struct {
 	c     *conn
-	frame *controlFrame // the one being worked on; nil between frames
+	frame *controlFrame // the one being worked on; nil while the library works on none
 }
 
 func (l *libraryConn) Read(p []byte) (int, error) {

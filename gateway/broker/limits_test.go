@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -325,6 +326,26 @@ func TestB24Panic(t *testing.T) {
 		}
 		h.until("cleaned up", func() bool { st := h.Stats(); return st.Connections == 1 && st.Pending == 0 })
 	})
+}
+
+// B24: so does one in the TLS handshake, which runs on a goroutine of its own.
+func TestB24PanicInHandshake(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(o *broker.Options) {
+		c := serverTLS(t)
+		c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { panic("certificates") }
+		o.Listeners[0].TLS = c
+	})
+	h.panics = 1
+	nc, err := net.Dial("tcp", h.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := tls.Client(nc, &tls.Config{InsecureSkipVerify: true}).Handshake(); err == nil {
+		t.Error("the handshake went on")
+	}
+	h.until("counted and cleaned up", func() bool { st := h.Stats(); return st.Panics == 1 && st.Connections == 0 && st.Pending == 0 })
 }
 
 // B16: payloads and credentials never reach a log.

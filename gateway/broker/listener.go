@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -96,10 +97,7 @@ func (l *listener) attach(a *admitted) {
 	}
 	if l.TLS != nil {
 		tc := tls.Server(a, l.TLS)
-		ctx, cancel := context.WithTimeout(l.door.ctx, l.Limits.Handshake)
-		err := tc.HandshakeContext(ctx)
-		cancel()
-		if err != nil {
+		if err := l.handshake(tc); err != nil {
 			l.b.o.Log.Debug("TLS handshake failed", "listener", l.Name, "remote", a.RemoteAddr(), "err", err)
 			_ = a.Close()
 			return
@@ -109,6 +107,22 @@ func (l *listener) attach(a *admitted) {
 	}
 	newConn(l, s).serve()
 }
+
+// handshake does the TLS handshake. A panic in it is an error (B24).
+func (l *listener) handshake(tc *tls.Conn) (err error) {
+	ctx, cancel := context.WithTimeout(l.door.ctx, l.Limits.Handshake)
+	defer cancel()
+	apart(func() {
+		defer l.b.guard("connection", func() error {
+			err = errPanic
+			return nil
+		})
+		err = tc.HandshakeContext(ctx)
+	})
+	return err
+}
+
+var errPanic = errors.New("internal error")
 
 type admittedKey struct{}
 

@@ -13,6 +13,7 @@ import (
 // loop reads frames until the connection ends.
 func (c *conn) loop() {
 	c.deadline = time.Time{}
+	c.rd.Connected()
 	for !c.isOver() {
 		f, err := c.next()
 		if err != nil {

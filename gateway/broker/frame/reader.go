@@ -7,24 +7,37 @@ import (
 )
 
 const (
-	smallBuffer = 512
+	idleBuffer  = 64  // enough for the frames of a client that only keeps itself alive
+	firstBuffer = 512 // enough for most CONNECT frames
 	largeBuffer = 32 << 10
 )
 
 // Reader splits a stream into frames. After a temporary read error (a
 // deadline) Next may be called again: nothing is lost.
 type Reader struct {
-	src  io.Reader
-	buf  []byte
-	r, w int
-	lean int // reads in a row that left most of the buffer unused
+	src   io.Reader
+	buf   []byte
+	r, w  int
+	least int // the size of the smallest buffer
+	lean  int // reads in a row that left most of the buffer unused
 	// Max is the size of the largest frame accepted, header included.
 	Max int
 }
 
 // NewReader returns a Reader of src for packets of at most max bytes. Its buffer is
 // allocated by the first call of Next.
-func NewReader(src io.Reader, max int) *Reader { return &Reader{src: src, Max: max} }
+func NewReader(src io.Reader, max int) *Reader {
+	return &Reader{src: src, Max: max, least: firstBuffer}
+}
+
+// Connected tells the reader that the CONNECT has been handled. From then on it holds little memory
+// while nothing comes.
+func (r *Reader) Connected() {
+	r.least = idleBuffer
+	if r.r == r.w {
+		r.buf, r.r, r.w = nil, 0, 0
+	}
+}
 
 // Buffered tells whether bytes are waiting that Next can look at without reading.
 func (r *Reader) Buffered() bool { return r.w > r.r }
@@ -78,11 +91,11 @@ func (r *Reader) split() (Frame, bool, error) {
 
 // fill reads once. The buffer grows when it is full, so that memory follows
 // the bytes that came and not the length that was announced, and shrinks
-// again when traffic does not need it: an idle connection holds 512 bytes.
+// again when traffic does not need it.
 func (r *Reader) fill() error {
 	if r.r == r.w {
 		r.r, r.w = 0, 0
-		if cap(r.buf) > largeBuffer || (r.lean >= 8 && cap(r.buf) > smallBuffer) {
+		if cap(r.buf) > largeBuffer || (r.lean >= 8 && cap(r.buf) > r.least) {
 			r.buf, r.lean = nil, 0
 		}
 	}
@@ -91,7 +104,7 @@ func (r *Reader) fill() error {
 		r.r, r.w = 0, r.w-r.r
 	}
 	if r.w == len(r.buf) {
-		grown := make([]byte, max(smallBuffer, 2*len(r.buf)))
+		grown := make([]byte, max(r.least, 2*len(r.buf)))
 		copy(grown, r.buf[:r.w])
 		r.buf = grown
 	}

@@ -92,3 +92,37 @@ func TestReaderGoesOnAfterTimeout(t *testing.T) {
 		t.Errorf("got %+v %v", f, err)
 	}
 }
+
+// What a client that has gone quiet keeps is small, whatever it sent before; nothing that came behind
+// the CONNECT is lost.
+func TestReaderHoldsLittleWhenIdle(t *testing.T) {
+	t.Parallel()
+	far, near := io.Pipe()
+	r := NewReader(far, 1<<20)
+	next := func(chunk []byte, want int) {
+		t.Helper()
+		if len(chunk) > 0 { // a pipe hands over empty writes as well
+			go near.Write(chunk)
+		}
+		if f, err := r.Next(); err != nil || len(f.Raw) != want {
+			t.Fatalf("%d bytes, %v; want %d", len(f.Raw), err, want)
+		}
+	}
+	large := append(appendVarint([]byte{0x30}, 3000), make([]byte, 3000)...)
+	ping := []byte{0xc0, 0}
+	next(append(large, ping...), len(large))
+	r.Connected()
+	next(nil, len(ping)) // it had come already
+	r.Connected()
+	next(ping, len(ping))
+	if cap(r.buf) > idleBuffer {
+		t.Errorf("after the CONNECT it holds %d bytes", cap(r.buf))
+	}
+	next(large, len(large))
+	for range 10 {
+		next(ping, len(ping))
+	}
+	if cap(r.buf) > idleBuffer {
+		t.Errorf("after traffic it holds %d bytes", cap(r.buf))
+	}
+}
