@@ -11,6 +11,10 @@ import (
 type Version struct {
 	Epoch  uint64 `json:"epoch"`
 	Number uint64 `json:"number"`
+	// History is the hash of the changes that led here, as the management API's
+	// feed states it; "": unknown, from a server or a store of before it was stated.
+	// It tells two histories apart that use the same numbers, as after a restored backup.
+	History string `json:"history,omitempty"`
 }
 
 // String is "epoch.number".

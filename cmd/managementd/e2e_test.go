@@ -294,3 +294,40 @@ func TestLife(t *testing.T) {
 		t.Errorf("exit code %d after SIGTERM", code)
 	}
 }
+
+// version is what /healthz says: "epoch.number".
+func (c *cloud) version(t *testing.T) (v string) {
+	t.Helper()
+	e2e.Eventually(t, "the version", func() error {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.URL("/healthz"), nil)
+		if err != nil {
+			return err
+		}
+		res, err := c.http.Do(req)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = res.Body.Close() }()
+		text, err := io.ReadAll(res.Body)
+		v = strings.TrimSpace(string(text))
+		return err
+	})
+	return v
+}
+
+// -restored begins a new epoch, and a start without it goes on with the old one.
+func TestRestored(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	var epochs []string
+	for _, args := range [][]string{nil, nil, {"-restored"}} {
+		p := e2e.Start(t, nil, bin, append([]string{"-config", c.CloudFile()}, args...)...)
+		p.Line(t, "managementd serves")
+		epoch, _, _ := strings.Cut(c.version(t), ".")
+		epochs = append(epochs, epoch)
+		p.Kill()
+	}
+	if epochs[0] == "" || epochs[0] != epochs[1] || epochs[1] == epochs[2] {
+		t.Errorf("epochs %q: want the first twice, and then another", epochs)
+	}
+}

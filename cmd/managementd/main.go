@@ -34,6 +34,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	file := flags.String("config", "/etc/gatehouse/managementd.yaml", "configuration file")
 	check := flags.Bool("check", false, "check the configuration, then exit")
+	restored := flags.Bool("restored", false, "the state was put back from a backup: begin a new epoch, so that gateways read everything anew")
 	show := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -66,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		level = slog.LevelInfo
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
-	if err := serve(ctx, s, log); err != nil {
+	if err := serve(ctx, s, *restored, log); err != nil {
 		fmt.Fprintln(stderr, "managementd:", err)
 		return 1
 	}

@@ -28,7 +28,7 @@ import (
 
 // serve builds the server and runs it until ctx ends. Stop order: the long polls are
 // released, then the API drains, then the hub, then the store closes.
-func serve(ctx context.Context, s settings, log *slog.Logger) error {
+func serve(ctx context.Context, s settings, restored bool, log *slog.Logger) error {
 	cert, err := tls.LoadX509KeyPair(string(s.TLS.Cert), string(s.TLS.Key))
 	if err != nil {
 		return fmt.Errorf("tls: %w", err)
@@ -55,6 +55,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 		Store:             kvStore{kv},
 		HomeTenant:        s.Tenant,
 		HubHost:           s.HubHost,
+		Restored:          restored,
 		Authenticate:      callers.authenticate,
 		RequestsPerSecond: s.RequestsPerSecond,
 		Log:               log,

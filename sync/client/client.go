@@ -15,7 +15,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/gatehouse/gatehouse/device/space"
-	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
 const base = "/management/api/v1.0"
@@ -228,9 +227,9 @@ func (c *Client) try(ctx context.Context, path, address, authorization string, w
 	if status != http.StatusOK {
 		// The body is read so that the connection can be used again. It is in no error text,
 		// because any proxy may have written it.
-		_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
+		said, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 		if status == http.StatusGone {
-			return status, nil, 0, &Error{Op: http.MethodGet, Path: path, Status: status, Err: wire.ErrGap}
+			return status, nil, 0, &Error{Op: http.MethodGet, Path: path, Status: status, Err: gap(said)}
 		}
 		return status, nil, retryAfter(resp.Header), statusError(path, status)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+
+	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
 // The errors that callers tell apart. An *Error wraps one of them.
@@ -81,6 +83,22 @@ func statusError(path string, status int) *Error {
 		e.Err = errors.New(http.StatusText(status))
 	}
 	return e
+}
+
+// gap says which gap an answer 410 means, by its error.code.
+func gap(body []byte) error {
+	o, err := wire.ParseObject(body)
+	if err != nil {
+		return wire.ErrGap
+	}
+	inner, _, err := o.Object("error")
+	if err != nil {
+		return wire.ErrGap
+	}
+	if code, err := inner.String("code", 64); err == nil && code == wire.CodeHistory {
+		return wire.ErrHistory
+	}
+	return wire.ErrGap
 }
 
 func malformed(path string, err error) error {

@@ -71,10 +71,13 @@ func (c *Client) fullByAgreement(ctx context.Context) (wire.Full, error) {
 
 // Changes reads the changes since a version from the feed. If there are none, the server
 // waits for one for as long as wait (long poll). The error wire.ErrGap means that the feed
-// cannot continue from since, so that everything has to be read by Full; wire.ErrNoFeed means
-// that the server has no feed.
+// cannot continue from since, so that everything has to be read by Full, wire.ErrHistory that it was
+// the server that went back; wire.ErrNoFeed means that the server has no feed.
 func (c *Client) Changes(ctx context.Context, since model.Version, wait time.Duration) (wire.Delta, error) {
 	q := url.Values{"since": {since.String()}, "site": {c.o.Site.String()}}
+	if since.History != "" {
+		q.Set("history", since.History) // a server of before it knew histories does not read it
+	}
 	if wait > 0 {
 		q.Set("wait", fmt.Sprint(wait.Seconds()))
 	}
@@ -82,6 +85,7 @@ func (c *Client) Changes(ctx context.Context, since model.Version, wait time.Dur
 	if err != nil {
 		return wire.Delta{}, err
 	}
+	feed.From.History = since.History // compared by the server
 	if feed.From != since {
 		return wire.Delta{}, malformed("/changes", fmt.Errorf("asked since %s, answered since %s", since, feed.From))
 	}

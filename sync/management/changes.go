@@ -11,17 +11,19 @@ import (
 
 // getChanges is the change feed: what differs, for this caller, since a
 // cursor; with wait=, it waits for the first such change. Without a cursor it
-// answers the current version. A cursor that cannot be continued gets 410.
+// answers the current version. A cursor that cannot be continued gets 410. A cursor
+// without history=, of a gateway of before there was one, is compared by its number alone.
 func (c *call) getChanges() error {
 	text := c.query.get("since")
 	if text == "" {
 		v := c.state.version
-		return c.ok(wire.Feed{Epoch: v.Epoch, From: v.Number, To: v.Number, Changes: []wire.Change{}})
+		return c.ok(wire.Feed{Epoch: v.Epoch, From: v.Number, To: v.Number, Changes: []wire.Change{}, History: v.History})
 	}
 	since, err := wire.ParseVersion(text)
 	if err != nil {
 		return err
 	}
+	since.History = c.query.get("history")
 	wait, err := c.wait()
 	if err != nil {
 		return err
@@ -29,9 +31,9 @@ func (c *call) getChanges() error {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
-		feed, ok := c.state.changes(c.view, since)
-		if !ok {
-			return gone()
+		feed, err := c.state.changes(c.view, since)
+		if err != nil {
+			return err
 		}
 		if len(feed.Changes) > 0 || wait == 0 || !c.await(c.r.Context(), c.state, timer.C) {
 			return c.ok(feed)

@@ -31,6 +31,11 @@ func gone() error {
 	return &failure{http.StatusGone, "410.600.000.000", "The cursor cannot be continued. Read everything again."}
 }
 
+// rewritten is gone for a cursor of another history: this server was restored.
+func rewritten() error {
+	return &failure{http.StatusGone, wire.CodeHistory, "The cursor is of another history than this server's. Read everything again."}
+}
+
 func tooMany() error {
 	return &failure{http.StatusTooManyRequests, "429.600.000.000", "The request has been throttled."}
 }

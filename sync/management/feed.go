@@ -22,6 +22,8 @@ type event struct {
 	Before space.Path     `json:"before,omitzero"`
 	After  space.Path     `json:"after,omitzero"`
 	Who    model.Identity `json:"who,omitzero"` // of an assignment
+	// History is model.Version.History after the transaction, on its first event only.
+	History string `json:"history,omitempty"`
 }
 
 // ring is the tail of the feed, oldest event first. A cursor from floor on can
@@ -30,14 +32,21 @@ type event struct {
 type ring struct {
 	events []event
 	floor  uint64
+	// histories are those of the versions from floor on: one for each cursor that
+	// can be answered. "" where a program of before there were any wrote the change.
+	histories []string
 }
 
 // add appends one transaction and forgets the oldest whole ones beyond limit. One
 // with more events than that is forgotten itself: whoever follows the feed reads
 // everything again, which is cheaper than so many changes.
-func (r ring) add(log []event, number uint64, limit int) (ring, []Op) {
+func (r ring) add(log []event, v model.Version, limit int) (ring, []Op) {
+	number := v.Number
 	if len(log) > limit {
-		return ring{floor: number}, r.forget(len(r.events))
+		return ring{floor: number, histories: []string{v.History}}, r.forget(len(r.events))
+	}
+	if len(log) > 0 {
+		log[0].History = v.History
 	}
 	var ops []Op
 	for part, rest := 0, log; len(rest) > 0; part++ {
@@ -45,7 +54,7 @@ func (r ring) add(log []event, number uint64, limit int) (ring, []Op) {
 		ops = append(ops, Op{Key: feedKey(number, part), Value: encodeRow(rest[:n])})
 		rest = rest[n:]
 	}
-	next := ring{events: append(r.events, log...), floor: r.floor}
+	next := ring{events: append(r.events, log...), floor: r.floor, histories: append(r.histories, v.History)}
 	drop := 0
 	for len(next.events)-drop > limit {
 		next.floor = next.events[drop].Number
@@ -55,7 +64,28 @@ func (r ring) add(log []event, number uint64, limit int) (ring, []Op) {
 	}
 	ops = append(ops, next.forget(drop)...)
 	next.events = next.events[drop:]
+	next.histories = next.histories[next.floor-r.floor:]
 	return next, ops
+}
+
+// history is that of the version with a number, from floor on; "": unknown.
+func (r ring) history(number uint64) string {
+	if i := number - r.floor; number >= r.floor && i < uint64(len(r.histories)) {
+		return r.histories[i]
+	}
+	return ""
+}
+
+// remember finds the histories from floor to the version that a store holds.
+func (r *ring) remember(floor string, now model.Version) {
+	r.histories = make([]string, now.Number-min(r.floor, now.Number)+1)
+	for _, e := range r.events {
+		if i := e.Number - r.floor; e.History != "" && e.Number > r.floor && i < uint64(len(r.histories)) {
+			r.histories[i] = e.History
+		}
+	}
+	r.histories[0] = floor
+	r.histories[len(r.histories)-1] = now.History
 }
 
 // forget removes the records of the first n events, which are those of whole transactions.
@@ -122,14 +152,23 @@ func decodeEvents(number uint64, value []byte) ([]event, error) {
 	return log, nil
 }
 
-// changes collects what differs for the view between the cursor and s; ok is
-// false when that cannot be told: the cursor is of another epoch or too old, or
-// the caller's own rights changed since, so that it sees other objects now.
-func (s *state) changes(v *view, since model.Version) (feed wire.Feed, ok bool) {
+// changes collects what differs for the view between the cursor and s. The error
+// is a 410 when that cannot be told: the cursor is of another epoch or history or too
+// old, or the caller's own rights changed since, so that it sees other objects now.
+func (s *state) changes(v *view, since model.Version) (feed wire.Feed, err error) {
 	if since.Epoch != s.version.Epoch || since.Number > s.version.Number || since.Number < s.feed.floor {
-		return wire.Feed{}, false
+		return wire.Feed{}, gone()
 	}
-	feed = wire.Feed{Epoch: since.Epoch, From: since.Number, To: s.version.Number, Changes: []wire.Change{}}
+	if ours := s.feed.history(since.Number); ours != "" && since.History != "" && ours != since.History {
+		return wire.Feed{}, rewritten()
+	}
+	feed = wire.Feed{
+		Epoch:   since.Epoch,
+		From:    since.Number,
+		To:      s.version.Number,
+		Changes: []wire.Change{},
+		History: s.version.History,
+	}
 	type object struct {
 		kind string
 		id   space.ID
@@ -138,7 +177,7 @@ func (s *state) changes(v *view, since model.Version) (feed wire.Feed, ok bool) 
 	merged := map[object]*event{}
 	for _, e := range s.feed.since(since.Number) {
 		if e.Type == wire.TypeAssignment && slices.Contains(v.subject.Identities, e.Who) {
-			return wire.Feed{}, false
+			return wire.Feed{}, gone()
 		}
 		o := object{e.Type, e.ID}
 		if m, seen := merged[o]; seen {
@@ -165,5 +204,5 @@ func (s *state) changes(v *view, since model.Version) (feed wire.Feed, ok bool) 
 		feed.Changes = append(feed.Changes, c)
 	}
 	slices.SortStableFunc(feed.Changes, func(a, b wire.Change) int { return cmp.Compare(a.Number, b.Number) })
-	return feed, true
+	return feed, nil
 }

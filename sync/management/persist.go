@@ -29,10 +29,20 @@ type meta struct {
 	Epoch  uint64 `json:"epoch"`
 	Number uint64 `json:"number"`
 	Floor  uint64 `json:"floor"`
+	// The histories of Number and Floor; "" in a store of before there were any.
+	History      string `json:"history,omitempty"`
+	FloorHistory string `json:"floorHistory,omitempty"`
 }
 
-func metaOp(v model.Version, floor uint64) Op {
-	return Op{Key: metaKey, Value: encodeRow(meta{Format: format, Epoch: v.Epoch, Number: v.Number, Floor: floor})}
+func metaOp(v model.Version, feed ring) Op {
+	return Op{Key: metaKey, Value: encodeRow(meta{
+		Format:       format,
+		Epoch:        v.Epoch,
+		Number:       v.Number,
+		Floor:        feed.floor,
+		History:      v.History,
+		FloorHistory: feed.history(feed.floor),
+	})}
 }
 
 func rowKey(kind string, id space.ID) string { return rowPrefix + kind + "/" + id.String() }
@@ -74,12 +84,13 @@ func load(store Store) (s *state, found bool, err error) {
 		return nil, false, fmt.Errorf("%w: load: format %d is newer than this program's %d", ErrStore, m.Format, format)
 	}
 	s.frozen = freeze(&d)
-	s.version = model.Version{Epoch: m.Epoch, Number: m.Number}
+	s.version = model.Version{Epoch: m.Epoch, Number: m.Number, History: m.History}
 	s.feed.floor = m.Floor
 	slices.SortFunc(feed, func(a, b feedRecord) int { return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.part, b.part)) })
 	for _, r := range feed {
 		s.feed.events = append(s.feed.events, r.events...)
 	}
+	s.feed.remember(m.FloorHistory, s.version)
 	if err := s.findPaths(); err != nil {
 		return nil, false, fmt.Errorf("%w: load: %w", ErrStore, err)
 	}

@@ -102,8 +102,8 @@ func New(o Options) (*Server, error) {
 func (s *Server) newEpoch(st *state) error {
 	ops := st.feed.forget(len(st.feed.events))
 	st.version.Epoch = newEpoch()
-	st.feed = ring{floor: st.version.Number}
-	if err := s.o.Store.Commit(append(ops, metaOp(st.version, st.feed.floor))); err != nil {
+	st.feed = ring{floor: st.version.Number, histories: []string{st.version.History}}
+	if err := s.o.Store.Commit(append(ops, metaOp(st.version, st.feed))); err != nil {
 		return fmt.Errorf("%w: new epoch: %w", ErrStore, err)
 	}
 	return nil

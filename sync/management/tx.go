@@ -1,6 +1,9 @@
 package management
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"maps"
 
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -123,11 +126,12 @@ func (t *tx) removeFunctions(list ...*wire.Function) {
 func (t *tx) seal(limit int) (*state, []Op) {
 	version := t.base.version
 	version.Number++
-	t.policy.From, t.policy.To = t.base.version, version
 	for i := range t.log {
 		t.log[i].Number = version.Number
 	}
-	feed, ops := t.base.feed.add(t.log, version.Number, limit)
+	version.History = t.history(version)
+	t.policy.From, t.policy.To = t.base.version, version
+	feed, ops := t.base.feed.add(t.log, version, limit)
 	next := &state{
 		frozen:  freeze(&t.draft),
 		version: version,
@@ -137,5 +141,25 @@ func (t *tx) seal(limit int) (*state, []Op) {
 		changed: make(chan struct{}),
 	}
 	ops = append(t.ops, ops...)
-	return next, append(ops, metaOp(version, feed.floor))
+	return next, append(ops, metaOp(version, feed))
+}
+
+// history chains what the transaction writes to the history of its base: two
+// servers have the same history if, and only if, they made the same changes.
+func (t *tx) history(v model.Version) string {
+	h := sha256.New()
+	part := func(b []byte) {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
+		_, _ = h.Write(n[:]) // a hash never fails
+		_, _ = h.Write(b)
+	}
+	part([]byte(t.base.version.History))
+	part([]byte(model.Version{Epoch: v.Epoch, Number: v.Number}.String()))
+	for _, o := range t.ops {
+		part([]byte(o.Key))
+		part(o.Value)
+	}
+	part(encodeRow(t.log))
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }

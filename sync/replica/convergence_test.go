@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,15 +45,19 @@ func (t token) Authorization(context.Context) (string, error) { return "Bearer "
 type world struct {
 	*testing.T
 	server *management.Server
+	store  *management.MemoryStore
+	serves atomic.Pointer[management.Server] // what the address answers with: server
 	http   *httptest.Server
 	client *client.Client
 	copy   *copied
 	r      *replica.Replica
+	stop   func() // ends the replica
 }
 
-func newWorld(t *testing.T) *world {
+func serverOn(t *testing.T, store management.Store) *management.Server {
+	t.Helper()
 	server, err := management.New(management.Options{
-		Store: management.NewMemoryStore(), HomeTenant: home, RequestsPerSecond: -1,
+		Store: store, HomeTenant: home, RequestsPerSecond: -1,
 		Authenticate: func(r *http.Request) (management.Caller, error) {
 			who, ok := map[string]model.Identity{"Bearer gateway": gateway, "Bearer owner": owner}[r.Header.Get("Authorization")]
 			if !ok {
@@ -64,6 +69,12 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return server
+}
+
+func newWorld(t *testing.T, change ...func(*replica.Options)) *world {
+	w := &world{T: t, store: management.NewMemoryStore(), copy: &copied{}}
+	server := serverOn(t, w.store)
 	c := management.Content{Assignments: []model.Assignment{
 		{ID: num(50), Role: space.MustID(model.SpaceAdministratorRole), Who: owner, Path: space.Root},
 		{ID: num(51), Role: space.MustID(model.SupportSpecialistRole), Who: gateway, Path: site},
@@ -81,31 +92,48 @@ func newWorld(t *testing.T) *world {
 	if err := server.Import(c); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{T: t, server: server, http: httptest.NewTLSServer(server), copy: &copied{}}
+	w.become(server)
+	w.http = httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.serves.Load().ServeHTTP(rw, r) }))
 	pool := x509.NewCertPool()
 	pool.AddCert(w.http.Certificate())
+	var err error
 	w.client, err = client.New(client.Options{URL: w.http.URL, Site: site, HomeTenant: home, Token: token("gateway"),
 		TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, RequestsPerSecond: 100_000})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.r, err = replica.New(replica.Options{Source: w.client, Sink: w.copy, ConfirmAfter: time.Millisecond, MinBackoff: time.Millisecond})
+	o := replica.Options{Source: w.client, Sink: w.copy, ConfirmAfter: time.Millisecond, MinBackoff: time.Millisecond}
+	for _, f := range change {
+		f(&o)
+	}
+	w.r, err = replica.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- w.r.Run(ctx) }()
-	t.Cleanup(func() {
+	w.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		server.Release()
+	})
+	t.Cleanup(func() {
+		w.stop()
+		w.server.Release()
 		w.client.Close()
 		w.http.Close()
 	})
 	return w
+}
+
+// become lets another server answer at the address, as after a restart.
+func (w *world) become(server *management.Server) {
+	w.server = server
+	if old := w.serves.Swap(server); old != nil {
+		old.Release()
+	}
 }
 
 // do sends a request of the owner straight to the handler.

@@ -179,6 +179,9 @@ func (r *Replica) follow(ctx context.Context) error {
 	asked := time.Now()
 	d, woken, err := r.poll(ctx)
 	switch {
+	case errors.Is(err, wire.ErrHistory):
+		r.report(Health{Code: Rewritten, Detail: fmt.Sprintf("changes since %s: %v", r.cursor, err)})
+		return r.gap(err)
 	case errors.Is(err, ErrGap):
 		r.log.Info("sync: the feed cannot be continued, reading everything", "cursor", r.cursor)
 		return r.gap(err)

@@ -20,6 +20,7 @@ const (
 	Unexplained Code = "unexplained" // a suspicious answer could not be confirmed; the old stays
 	RightsLost  Code = "rights-lost" // the gateway's own identity may not read enough; the old stays
 	Backwards   Code = "backwards"   // the server's version went back within its epoch; the old stays
+	Rewritten   Code = "rewritten"   // the server tells another history than before: everything is being read again
 	SinkFailed  Code = "sink-failed" // the answer could not be stored or compiled; the old stays
 )
 

@@ -12,6 +12,13 @@ var ErrInvalid = errors.New("invalid")
 // has to read everything.
 var ErrGap = errors.New("the changes do not follow: a full synchronisation is needed")
 
+// ErrHistory is the ErrGap of a server whose changes up to the receiver's version are not those
+// that the receiver was told, although the numbers are the same: it was restored from a backup.
+var ErrHistory = fmt.Errorf("the server tells another history than before, as after a restored backup: %w", ErrGap)
+
+// CodeHistory is error.code of the answer 410 that means ErrHistory.
+const CodeHistory = "410.600.000.001"
+
 // ErrNoFeed says that a server has no change feed, so that everything has to be read each time.
 var ErrNoFeed = errors.New("the server has no change feed")
 

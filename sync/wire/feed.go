@@ -32,6 +32,8 @@ type Feed struct {
 	From    uint64   `json:"from"`
 	To      uint64   `json:"to"`
 	Changes []Change `json:"changes"`
+	// History is the hash of the changes that led to To (model.Version.History).
+	History string `json:"history,omitempty"`
 }
 
 // Change is the difference of one object: its new state or, without Object, its deletion.
@@ -52,7 +54,8 @@ type ParsedChange struct {
 	Object Object // of Create and Update
 }
 
-// ParsedFeed is a Feed as read, checked for order and range.
+// ParsedFeed is a Feed as read, checked for order and range. From has no History:
+// the server has compared that of the cursor.
 type ParsedFeed struct {
 	From, To model.Version
 	Changes  []ParsedChange
@@ -76,6 +79,9 @@ func ParseFeed(data []byte) (ParsedFeed, error) {
 		return ParsedFeed{}, err
 	}
 	f.From.Epoch, f.To.Epoch = epoch, epoch
+	if f.To.History, err = o.String("history", 64); err != nil {
+		return ParsedFeed{}, err
+	}
 	if epoch == 0 || f.To.Number < f.From.Number {
 		return ParsedFeed{}, invalid("", "a feed needs an epoch, and numbers that do not go back")
 	}
