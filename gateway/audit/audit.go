@@ -9,6 +9,9 @@
 // fast enough, or at all, lines are missing from the file but not from the counts: a record
 // with the reason "records-missed" says how many.
 //
+// Allowed connects have limits of their own (see arrivalBurst) and are kept apart, in memory and on
+// disk, so that they never push a denial out.
+//
 // A refused CONNECT proves no principal, and a client could claim a new name each time. Its
 // records are therefore limited by the address that it came from.
 package audit
@@ -27,16 +30,18 @@ import (
 // Options of a Log. The zero value of a field means its default.
 type Options struct {
 	Logger *slog.Logger // where records also go; nil: nowhere
-	File   string       // JSON lines; "": none
+	// File takes JSON lines; "": none. Allowed connects go to one of their own beside it, whose
+	// name has ".connects" before the extension.
+	File string
 	// MaxSize is the size at which File is rotated (16 MiB), Keep how many
-	// old files stay (4).
+	// old files stay (4). For the file of allowed connects it is a quarter of MaxSize.
 	MaxSize int64
 	Keep    int
 	// Rate is how many records a second are written for one principal (default 5), and Burst how
 	// many at once (default 4*Rate, at least 10).
 	Rate  float64
 	Burst float64
-	Ring  int // records kept in memory (2048)
+	Ring  int // records kept in memory (2048), and a quarter as many allowed connects
 	Now   func() time.Time
 	// FileError is called with an error when writing File begins to fail, and with nil when it
 	// works again. It is called by Run's goroutine.
@@ -62,11 +67,11 @@ type Log struct {
 	total      atomic.Uint64
 
 	mu        sync.Mutex
-	limiters  map[string]*limiter   // guarded by mu
-	overflow  *limiter              // shared by principals beyond maxPrincipals
-	ring      []message.AuditRecord // guarded by mu; next is where the next goes
-	next      int
-	filled    bool
+	budget                           // of all records but allowed connects; guarded by mu
+	arrivals  budget                 // of allowed connects; guarded by mu
+	emitted   uint64                 // records; guarded by mu
+	ring      ring                   // guarded by mu
+	connects  ring                   // allowed connects; guarded by mu
 	followers map[*Follower]struct{} // guarded by mu
 }
 
@@ -94,11 +99,12 @@ func New(o Options) *Log {
 	l := &Log{
 		o:         o,
 		queue:     make(chan message.AuditRecord, queueLength),
-		limiters:  map[string]*limiter{},
-		ring:      make([]message.AuditRecord, o.Ring),
+		budget:    newBudget(o.Rate, o.Burst, o.Now()),
+		arrivals:  newArrivals(o.Now()),
+		ring:      newRing(o.Ring),
+		connects:  newRing(max(1, o.Ring/4)),
 		followers: map[*Follower]struct{}{},
 	}
-	l.overflow = newLimiter(o.Burst, o.Now())
 	return l
 }
 
@@ -116,8 +122,12 @@ func (l *Log) Audit(r message.AuditRecord) {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	lim := l.limiter(subject(&r), now)
-	if lim.take(now, l.o.Rate, l.o.Burst) {
+	b := &l.budget
+	if arrival(&r) {
+		b = &l.arrivals
+	}
+	lim := b.limiter(subject(&r), now)
+	if b.take(lim, now) {
 		l.emit(r)
 		return
 	}
@@ -136,25 +146,14 @@ func subject(r *message.AuditRecord) string {
 	return r.Principal
 }
 
-func (l *Log) limiter(key string, now time.Time) *limiter {
-	lim := l.limiters[key]
-	if lim != nil {
-		return lim
-	}
-	if len(l.limiters) >= maxPrincipals {
-		return l.overflow
-	}
-	lim = newLimiter(l.o.Burst, now)
-	l.limiters[key] = lim
-	return lim
-}
-
 // emit passes a record to the ring, the followers and the writer's queue. mu is held.
 func (l *Log) emit(r message.AuditRecord) {
-	l.ring[l.next] = r
-	if l.next++; l.next == len(l.ring) {
-		l.next, l.filled = 0, true
+	own := &l.ring
+	if arrival(&r) {
+		own = &l.connects
 	}
+	l.emitted++
+	own.add(l.emitted, r)
 	for f := range l.followers {
 		f.offer(r)
 	}
@@ -168,7 +167,7 @@ func (l *Log) emit(r message.AuditRecord) {
 
 // Run writes records until ctx ends, then writes those that are left and returns nil.
 func (l *Log) Run(ctx context.Context) error {
-	w := &writer{o: &l.o}
+	w := newWriter(&l.o)
 	defer w.close()
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
@@ -177,47 +176,40 @@ func (l *Log) Run(ctx context.Context) error {
 		case r := <-l.queue:
 			w.write(ctx, r)
 		case <-tick.C:
-			l.flush(false)
+			l.flush(false, &l.budget, &l.arrivals)
 			l.reportMissed()
 			w.idle()
 		case <-ctx.Done():
-			l.flush(true)
+			ctx = context.WithoutCancel(ctx)
+			l.flush(true, &l.budget)
+			l.drain(ctx, w) // before allowed connects need the queue
+			l.flush(true, &l.arrivals)
 			l.reportMissed()
-			for {
-				select {
-				case r := <-l.queue:
-					w.write(context.WithoutCancel(ctx), r)
-				default:
-					return nil
-				}
-			}
+			l.drain(ctx, w)
+			return nil
 		}
 	}
 }
 
-// flush emits the counts of suppressed records: of principals that are below their rate again,
-// or (all) of every principal. It removes limiters that are idle.
-func (l *Log) flush(all bool) {
+// drain writes what is in the queue.
+func (l *Log) drain(ctx context.Context, w *writer) {
+	for {
+		select {
+		case r := <-l.queue:
+			w.write(ctx, r)
+		default:
+			return
+		}
+	}
+}
+
+// flush has budgets emit the counts of suppressed records: see budget.flush.
+func (l *Log) flush(all bool, budgets ...*budget) {
 	now := l.o.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for key, lim := range l.limiters {
-		l.flushOne(lim, now, all)
-		if len(lim.pending) == 0 && lim.full(now, l.o.Rate, l.o.Burst) {
-			delete(l.limiters, key)
-		}
-	}
-	l.flushOne(l.overflow, now, all)
-}
-
-func (l *Log) flushOne(lim *limiter, now time.Time, all bool) {
-	for _, key := range lim.order {
-		if !all && !lim.take(now, l.o.Rate, l.o.Burst) {
-			return
-		}
-		l.emit(*lim.pending[key])
-		delete(lim.pending, key)
-		lim.order = lim.order[1:]
+	for _, b := range budgets {
+		b.flush(now, all, l.emit)
 	}
 }
 
@@ -249,21 +241,7 @@ func (l *Log) Counts() Counts {
 func (l *Log) Recent(n int, match func(*message.AuditRecord) bool) []message.AuditRecord {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	size := l.next
-	if l.filled {
-		size = len(l.ring)
-	}
-	var out []message.AuditRecord
-	for i := 0; i < size && len(out) < n; i++ {
-		r := &l.ring[(l.next-1-i+len(l.ring))%len(l.ring)]
-		if match == nil || match(r) {
-			out = append(out, *r)
-		}
-	}
-	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
-		out[i], out[j] = out[j], out[i]
-	}
-	return out
+	return latest(&l.ring, &l.connects, n, match)
 }
 
 func clip(r *message.AuditRecord) {

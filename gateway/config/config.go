@@ -168,15 +168,18 @@ type Admin struct {
 
 // Audit says where decisions are kept.
 type Audit struct {
-	// A file of JSON lines, besides the log; empty: the log only.
+	// A file of JSON lines, besides the log; empty: the log only. Allowed connects go to one of their own
+	// beside it (audit.connects.jsonl), so that they never push a denial out.
 	File File `yaml:"file" example:"/var/lib/gatehouse/audit.jsonl"`
-	// At this size a new file is begun.
+	// At this size a new file is begun; the file of allowed connects at a quarter of it.
 	MaxSize Size `yaml:"maxSize"`
 	// How many old files are kept.
 	Keep int `yaml:"keep" unit:"files"`
-	// What one principal may write; what is above is counted instead of written.
+	// What one principal may write; what is above is counted instead of written. Allowed connects are not
+	// among it: of one principal two are written at once, then one every five minutes, with the count.
 	RatePerPrincipal float64 `yaml:"ratePerPrincipal" unit:"records a second"`
-	// The newest records that gatehousectl audit can show, 16 to 1000000.
+	// The newest records that gatehousectl audit can show, 16 to 1000000; beside them a quarter as many
+	// allowed connects.
 	Ring int `yaml:"ring" unit:"records"`
 }
 
