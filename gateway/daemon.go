@@ -325,6 +325,7 @@ func (d *daemon) buildMessages() error {
 		PrincipalBytes:    int64(float64(s.TotalBytes) * s.PrincipalShare),
 		Overflow:          overflows[s.Overflow],
 		Overflowing:       func(list []broker.SessionOverflow) { warnings.SessionOverflow(d.health, list) },
+		Contested:         func(list []broker.Contest) { warnings.ClientIDContested(d.health, list) },
 		HoldUp:            s.Stall,
 		HoldUpWindow:      s.SlowLimit,
 		MaxRetained:       s.Retained,

@@ -33,9 +33,11 @@ func (c sessionsCmd) Run(e *env) error {
 				name += " (" + s.Name + ")"
 			}
 			rows[i] = []cell{state, text("%s", name), text("%s", s.ClientID), text("%s", s.Remote), text("%s", s.Protocol), text("%s", s.Credential),
-				text("%d", len(s.Subscriptions)), text("%d", s.Queued), lost(&s), text("%d/%d", s.Received, s.Sent), denials(s.Denied)}
+				text("%d", len(s.Subscriptions)), text("%d", s.Queued), lost(&s), text("%d/%d", s.Received, s.Sent), denials(s.Denied),
+				text("%d", s.TakeOvers)}
 		}
-		p.table([]string{"", "PRINCIPAL", "CLIENT", "FROM", "MQTT", "BY", "SUBS", "QUEUED", "LOST", "IN/OUT", "DENIED"}, rows, "no sessions")
+		head := []string{"", "PRINCIPAL", "CLIENT", "FROM", "MQTT", "BY", "SUBS", "QUEUED", "LOST", "IN/OUT", "DENIED", "TAKEN OVER"}
+		p.table(head, rows, "no sessions")
 	})
 }
 

@@ -35,6 +35,9 @@ func printStatus(p *printer, s *admin.Status) {
 	p.field("", in(dim, "%d roles, %d assignments, %d devices, %d sensors, %d spaces", s.Cache.Roles, s.Cache.Assignments,
 		s.Cache.Devices, s.Cache.Sensors, s.Cache.Spaces))
 	p.field("sessions", text("%d connected, %d kept, %d subscriptions", s.Sessions.Connected, s.Sessions.Total, s.Sessions.Subscriptions))
+	if n := &s.Sessions; n.TakeOvers > 0 {
+		p.field("", in(dim, "%d take-overs, %d sessions contested, %d newcomers waiting", n.TakeOvers, n.Contested, n.Waiting))
+	}
 	p.field("messages", text("%d accepted, %d denied, %d dropped", s.Messages.Accepted, s.Messages.Denied, s.Messages.Dropped))
 	for _, reason := range slices.Sorted(maps.Keys(s.Messages.DeniedByReason)) {
 		p.field("", in(dim, "denied %s: %d", reason, s.Messages.DeniedByReason[reason]))

@@ -61,6 +61,9 @@ type SessionCounts struct {
 	Connected     int            `json:"connected"`
 	Total         int            `json:"total"`
 	Subscriptions int            `json:"subscriptions"`
+	TakeOvers     uint64         `json:"takeOvers"` // since the start: a newer connection took the session from a live one
+	Contested     int            `json:"contested"` // sessions that two clients take from each other at the moment
+	Waiting       int            `json:"waiting"`   // connections that wait for one of those
 	ByKind        map[string]int `json:"byKind,omitempty"`
 }
 
@@ -145,6 +148,7 @@ type Session struct {
 	Received      uint64    `json:"received"`
 	Sent          uint64    `json:"sent"`
 	Denied        uint64    `json:"denied"`
+	TakeOvers     uint64    `json:"takeOvers"` // times that a newer connection took the session from a live one
 }
 
 // IsVerb reports whether word is an MQTT operation that can be explained. "receive" is

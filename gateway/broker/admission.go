@@ -26,6 +26,7 @@ type admission struct {
 	mu      sync.Mutex              // guards the fields below
 	open    int                     // how many connections are open
 	pending int                     // connections that are not authenticated yet
+	waiting int                     // connections that are authenticated, and wait for a contested session
 	byAddr  map[netip.Addr]*address // by what holder returns
 	sweep   time.Time               // when forget last ran
 }
@@ -35,6 +36,7 @@ type admission struct {
 type address struct {
 	open    int
 	pending int
+	waiting int
 	tokens  float64 // token bucket: how many new connections it may make now
 	last    time.Time
 }
@@ -116,7 +118,7 @@ func (a *admission) forget(now time.Time) {
 	}
 	a.sweep = now
 	for addr, e := range a.byAddr {
-		if e.open == 0 && now.Sub(e.last) > time.Second {
+		if e.open == 0 && e.waiting == 0 && now.Sub(e.last) > time.Second {
 			delete(a.byAddr, addr)
 		}
 	}
@@ -132,6 +134,38 @@ func (c *admitted) proved() {
 	}
 	c.known = true
 	c.door.leave(0, 1, c.addr)
+}
+
+// wait is proved for a connection that waits for a contested session from now on, until waited is
+// called; false: as many wait as may, in all or of that address.
+func (c *admitted) wait() bool {
+	c.proved()
+	a := c.door
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := a.byAddr[c.addr]
+	if a.waiting >= a.lim.Waiting || e != nil && e.waiting >= a.lim.WaitingAddress {
+		return false
+	}
+	a.count(1, e)
+	return true
+}
+
+// waited ends what wait began.
+func (c *admitted) waited() {
+	a := c.door
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.count(-1, a.byAddr[c.addr])
+}
+
+// count adds n to the connections that wait, of which e, if not nil, is the address; mu is held.
+func (a *admission) count(n int, e *address) {
+	a.waiting += n
+	a.b.count.waiting.Add(int64(n))
+	if e != nil {
+		e.waiting += n
+	}
 }
 
 func (c *admitted) Close() error {

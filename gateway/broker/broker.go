@@ -10,7 +10,8 @@
 // its connection, so that a client is not read faster than its messages are
 // delivered (back-pressure). No other goroutine waits for a connection. Take-over,
 // revocation and administration only ask it to end, and the connection that takes a
-// session over sends the will of the one before it.
+// session over sends the will of the one before it. The exception is a newcomer that
+// finds a contested session taken: it waits for a while (ContestLimits).
 //
 // Ordering: the deliveries and acknowledgements of a connection are sent in order.
 // Durability: an acknowledgement is sent after everything that it promises is stored.
@@ -40,18 +41,19 @@ import (
 
 // Broker is an MQTT broker. New makes one.
 type Broker struct {
-	o      Options
-	shape  frame.Limits
-	names  topic.Limits
-	server *mqtt.Server
-	plane  *plane.Plane
-	store  *session.Store
-	clock  clock
-	count  counters
-	nextID atomic.Uint64
-	ready  chan struct{}
-	losing chan struct{}   // has an element when a session's loss of deliveries has begun or ended
-	ctx    context.Context // of Run
+	o        Options
+	shape    frame.Limits
+	names    topic.Limits
+	server   *mqtt.Server
+	plane    *plane.Plane
+	store    *session.Store
+	clock    clock
+	count    counters
+	contests *contests
+	nextID   atomic.Uint64
+	ready    chan struct{}
+	losing   chan struct{}   // has an element when a session's loss of deliveries has begun or ended
+	ctx      context.Context // of Run
 
 	// conns counts the goroutines of connections and their writers, for which stop waits. A
 	// goroutine that is started by none of these must call join first.
@@ -90,15 +92,16 @@ func New(o Options) (*Broker, error) {
 		o.Auditor = silent{}
 	}
 	b := &Broker{
-		o:      o,
-		shape:  frame.Limits{UserProperties: o.MaxUserProperties, Filters: o.MaxFilters},
-		names:  topic.Limits{Bytes: o.MaxTopic, Levels: o.MaxLevels},
-		ready:  make(chan struct{}),
-		losing: make(chan struct{}, 1),
-		ctx:    context.Background(),
-		live:   map[*conn]struct{}{},
-		wills:  map[string]*pendingWill{},
-		ends:   map[*session.Session]*timer{},
+		o:        o,
+		shape:    frame.Limits{UserProperties: o.MaxUserProperties, Filters: o.MaxFilters},
+		names:    topic.Limits{Bytes: o.MaxTopic, Levels: o.MaxLevels},
+		ready:    make(chan struct{}),
+		losing:   make(chan struct{}, 1),
+		contests: newContests(o.Contest),
+		ctx:      context.Background(),
+		live:     map[*conn]struct{}{},
+		wills:    map[string]*pendingWill{},
+		ends:     map[*session.Session]*timer{},
 	}
 	// Message ids rise with acceptance order, also across restarts: loadWills raises
 	// this further if the clock has been set back.
@@ -154,6 +157,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	close(b.ready)
 	b.conns.Go(func() { b.awaitPolicy(ctx) })
 	b.conns.Go(func() { b.tellOverflows(ctx) })
+	b.conns.Go(func() { b.tellContests(ctx) })
 	b.sys(ctx)
 	<-ctx.Done()
 	b.stop()

@@ -24,6 +24,7 @@ func TestChaos(t *testing.T) {
 		o.Vault = whole(v)
 		o.QueueMessages, o.Inflight = 20, 3
 		o.FlushTimeout, o.RefuseHold = 50*time.Millisecond, 50*time.Millisecond
+		o.Contest.Wait = 5 * time.Millisecond // so that sessions are still taken over
 		o.Listeners[0].Limits.RatePerAddress = 1e6
 		o.Listeners[0].OnDeniedPublish = broker.Ignore
 	})

@@ -52,7 +52,7 @@ func (c *conn) connect() bool {
 		f.refuse(hello.Level, code, "connection refused")
 		return false
 	}
-	return f.establish(p)
+	return f.waitForHolder(p) && f.establish(p)
 }
 
 // name assigns a client id to a client that sent none (only in MQTT 5 it is told which), and refuses
@@ -207,6 +207,7 @@ func (f *controlFrame) establish(p *proof) bool {
 		c.b.gone(o.Discarded)
 	}
 	if old, ok := o.Displaced.(*conn); ok && old != nil {
+		c.b.takenOver(o.Session, old, c)
 		old.end(cause{code: message.SessionTakenOver, reason: "session taken over", keepWill: true})
 		c.b.farewell(old, o.Present)
 	}

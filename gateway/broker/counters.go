@@ -15,7 +15,8 @@ type counters struct {
 	refused, malformed                   atomic.Uint64
 	bytesIn, bytesOut                    atomic.Uint64
 	panics, tripwire                     atomic.Uint64
-	pending                              atomic.Int64
+	takeOvers                            atomic.Uint64
+	pending, waiting                     atomic.Int64
 
 	mu      sync.Mutex // guards dropped
 	dropped map[string]uint64

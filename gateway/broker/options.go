@@ -61,6 +61,8 @@ type Limits struct {
 	Pending          int           // connections not yet authenticated, 512
 	PerAddress       int           // connections of one address, 1024 (not for Unix)
 	PendingAddress   int           // of one address, not yet authenticated, a quarter of Pending, at least 8 (not for Unix)
+	Waiting          int           // connections that wait for a contested session (ContestLimits), 256
+	WaitingAddress   int           // of one address, a quarter of Waiting, at least 8 (not for Unix)
 	RatePerAddress   float64       // new connections a second of one address, 200 (not for Unix)
 	MaxConnections   int           // in all on this listener, 65536
 	AcceptRetryAfter time.Duration // first pause after a failed accept, 5 ms
@@ -73,6 +75,8 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Pending, 512)
 	def(&l.PerAddress, 1024)
 	def(&l.PendingAddress, max(8, l.Pending/4))
+	def(&l.Waiting, 256)
+	def(&l.WaitingAddress, max(8, l.Waiting/4))
 	def(&l.RatePerAddress, 200)
 	def(&l.MaxConnections, 65536)
 	def(&l.AcceptRetryAfter, 5*time.Millisecond)
@@ -127,6 +131,11 @@ type Options struct {
 	// whenever one begins to and when one has ended; an empty list says that none does.
 	Overflowing func([]SessionOverflow)
 
+	Contest ContestLimits
+	// Contested, if set, is told which sessions clients take from each other, when one begins
+	// to be contested and every second until none is; an empty list says that none is.
+	Contested func([]Contest)
+
 	// PolicyKnown is closed when the first attempt since the start to fetch the
 	// present policy has ended, with or without success; nil means that the
 	// policy is known already. A will that was stored before the start is sent
@@ -174,6 +183,7 @@ func (o Options) withDefaults() Options {
 	def(&o.SuspendFor, time.Minute)
 	def(&o.SysInterval, time.Minute)
 	def(&o.PolicyWait, 30*time.Second)
+	o.Contest = o.Contest.withDefaults()
 	return o
 }
 

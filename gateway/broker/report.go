@@ -37,6 +37,7 @@ type SessionInfo struct {
 	Received       uint64 // publishes of the client, since the session was opened or loaded
 	Sent           uint64 // messages given to its connection
 	Denied         uint64 // publishes and subscriptions refused to it
+	TakeOvers      uint64 // times that a newer connection took it from a live one
 	Inflight       int
 	Queued         int
 	QueuedBytes    int
@@ -68,12 +69,14 @@ func (o SessionOverflow) String() string {
 // Stats are totals since the start, except for the first block, which has current values.
 type Stats struct {
 	Connections, Pending, Sessions, Subscriptions int
+	Waiting, Contested                            int // connections that wait for a contested session, and such sessions
 	Retained                                      int
 	RetainedBytes, QueuedBytes                    int64
 	Queued                                        int // deliveries that wait or are unacknowledged
 
 	Accepted, AcceptErrors, RefusedEarly uint64            // connections
 	Connects, ConnectsRefused            uint64            // CONNECTs
+	TakeOvers                            uint64            // sessions that a newer connection took from a live one
 	Received, Delivered, Denied          uint64            // application messages; Denied is of publishes and deliveries
 	Refused                              uint64            // publishes among Received that were denied, or allowed and not kept
 	Malformed                            uint64            // connections lost for a frame that breaks the protocol or a limit

@@ -43,7 +43,7 @@ func TestB22ExpiredSession(t *testing.T) {
 func TestB22TakeOver(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
-		h := start(t, func(o *broker.Options) { o.Listeners[0].Limits.RatePerAddress = 1e6 })
+		h := start(t, func(o *broker.Options) { o.Listeners[0].Limits.RatePerAddress, o.Contest.TakeOvers = 1e6, 1e6 })
 		pub := h.client(level, "pub")
 		var last *rawclient.Client
 		for i := range 150 {

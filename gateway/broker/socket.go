@@ -24,8 +24,10 @@ type socket struct {
 	peerUID  int
 	flush    time.Duration
 
-	mu    sync.Mutex // guards ended
-	ended bool       // interrupt was called
+	mu      sync.Mutex // guards the fields below
+	ended   bool       // interrupt was called
+	probing int        // calls of probe that no call of probed has ended
+	idle    int        // while probing: the keep-alive idle time of the kernel before, in seconds; 0: off
 }
 
 type halfCloser interface{ CloseWrite() error }
@@ -83,3 +85,63 @@ func (s *socket) interrupt() {
 }
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// probeIdle is for how many seconds nothing may have been heard of a peer before the kernel
+// probes it: the least that it takes.
+const probeIdle = 1
+
+// probe makes the kernel ask at once, and again whenever the peer was silent for a second, whether
+// the peer is there, until probed is called. answers tells what came of it.
+//
+// A server cannot send PINGREQ, and what MQTT lets it send is either answered by no client (QoS 0)
+// or changes what the client sees. When the client last sent a frame says nothing either: it may be
+// silent for its whole keep alive. So the question is TCP's own, a keep-alive probe: a segment
+// without data, which the peer's kernel must acknowledge (RFC 9293, 3.8.4), whatever its client is
+// doing, and which works the same below TLS and WebSocket. TCP_KEEPIDLE (tcp(7)) says after how
+// many seconds of silence it is sent; Linux sends it at once if the connection has been silent for
+// longer than a value that is being set. While sent data is unacknowledged the kernel repeats that
+// instead, which asks the same. When the last segment came stands in TCP_INFO.
+//
+// What this cannot see: a proxy between client and gateway answers for a client that is gone, and a
+// stopped process has a kernel that answers. A client that is asked over a unix socket, or on a
+// system other than Linux, counts as there.
+func (s *socket) probe() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.probing++; s.probing == 1 {
+		s.idle = keepAlive(s.door.Conn, probeIdle)
+	}
+}
+
+// probeAgain repeats a probe that may have been lost.
+func (s *socket) probeAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.probing > 0 {
+		keepAlive(s.door.Conn, probeIdle)
+	}
+}
+
+// probed ends what probe began: the kernel asks as seldom as before.
+func (s *socket) probed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.probing--; s.probing == 0 {
+		keepAlive(s.door.Conn, s.idle)
+	}
+}
+
+// answers tells whether the peer of a connection that has been probed for so long may still be
+// there. It is not if it has hung up, or if it has been silent for within since it was asked: when
+// the probe began if it had been silent for probeIdle then, or else after that time of silence.
+func (s *socket) answers(probedFor, within time.Duration) bool {
+	if s.hungUp() {
+		return false
+	}
+	silent, known := silence(s.door.Conn)
+	return !known || probedFor < within || silent < probeIdle*time.Second+within
+}
+
+// hungUp tells whether the peer has closed the connection. The reader learns that only when it
+// has read everything before, and not while it waits for something else.
+func (s *socket) hungUp() bool { return closedByPeer(s.door.Conn) }

@@ -3,6 +3,7 @@ package broker
 import (
 	"net"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,4 +39,66 @@ func peerUID(nc net.Conn) int {
 		}
 	})
 	return uid
+}
+
+// keepAlive makes the kernel probe the peer when it was silent for so many seconds (0: never), and
+// returns what was set before. A connection that is not of TCP is left alone.
+func keepAlive(nc net.Conn, seconds int) (before int) {
+	t, ok := nc.(*net.TCPConn)
+	if !ok {
+		return 0
+	}
+	raw, err := t.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) {
+		on, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE)
+		if on != 0 {
+			before, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
+		}
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE, min(seconds, 1))
+		if seconds > 0 {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds)
+		}
+	})
+	return before
+}
+
+// silence is how long no segment has come from the peer, with or without data; known is false
+// where the kernel cannot tell.
+func silence(nc net.Conn) (d time.Duration, known bool) {
+	t, ok := nc.(*net.TCPConn)
+	if !ok {
+		return 0, false
+	}
+	raw, err := t.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if i, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			d, known = time.Duration(min(i.Last_ack_recv, i.Last_data_recv))*time.Millisecond, true
+		}
+	})
+	return d, known
+}
+
+// closedByPeer tells whether the peer has closed or reset the connection, or we have closed it.
+func closedByPeer(nc net.Conn) bool {
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return true
+	}
+	closed := false
+	err = raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		_, err := unix.Poll(p, 0)
+		closed = err == nil && p[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+	})
+	return closed || err != nil
 }

@@ -85,6 +85,21 @@ var readAtScrape = []struct {
 		read: func(s *Snapshot) float64 { return float64(s.SessionsConnected) },
 	},
 	{
+		name: "gatehouse_session_takeovers_total",
+		help: "Times that a newer connection took a session from a live one.",
+		read: func(s *Snapshot) float64 { return float64(s.TakeOvers) },
+	},
+	{
+		name: "gatehouse_sessions_contested",
+		help: "Sessions that two clients with one client id take from each other at the moment.",
+		read: func(s *Snapshot) float64 { return float64(s.SessionsContested) },
+	},
+	{
+		name: "gatehouse_connections_waiting",
+		help: "Authenticated connections that wait for a contested session.",
+		read: func(s *Snapshot) float64 { return float64(s.SessionsAwaited) },
+	},
+	{
 		name: "gatehouse_subscriptions",
 		help: "Subscriptions of all sessions.",
 		read: func(s *Snapshot) float64 { return float64(s.Subscriptions) },
@@ -201,6 +216,9 @@ type Snapshot struct {
 	Malformed                    uint64
 	Dropped                      map[string]uint64 // by reason, of which there is a fixed number
 	Sessions, SessionsConnected  int
+	SessionsContested            int
+	SessionsAwaited              int // connections that wait for one of those
+	TakeOvers                    uint64
 	Subscriptions, Retained      int
 	QueuedMessages, QueuedBytes  int64
 	OutboxMessages, OutboxBytes  int64

@@ -64,6 +64,7 @@ func sessionRow(s broker.SessionInfo) admin.Session {
 		Received:      s.Received,
 		Sent:          s.Sent,
 		Denied:        s.Denied,
+		TakeOvers:     s.TakeOvers,
 	}
 	if s.Version == 5 {
 		row.Protocol = "5"

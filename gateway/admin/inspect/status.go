@@ -24,6 +24,9 @@ func (n *Inspector) Status() admin.Status {
 			Connected:     stats.Connections,
 			Total:         stats.Sessions,
 			Subscriptions: stats.Subscriptions,
+			TakeOvers:     stats.TakeOvers,
+			Contested:     stats.Contested,
+			Waiting:       stats.Waiting,
 			ByKind:        map[string]int{},
 		},
 		Messages: admin.MessageCounts{

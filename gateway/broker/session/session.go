@@ -113,6 +113,9 @@ type Tally struct {
 	Received atomic.Uint64 // publishes of the client
 	Sent     atomic.Uint64 // messages appended to the output of its connection
 	Denied   atomic.Uint64 // publishes and subscriptions refused to it
+	// Times that a newer connection took the session from a live one. A session that starts
+	// afresh because of a take-over goes on with the number of the one before it.
+	TakeOvers atomic.Uint64
 }
 
 // Principal is the owner, as the last CONNECT or AUTH authenticated it.

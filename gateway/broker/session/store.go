@@ -162,6 +162,9 @@ func (st *Store) Open(r Request) Opened {
 	s.mu.Lock()
 	s.save(nil)
 	s.mu.Unlock()
+	if o.Displaced != nil {
+		s.Tally.TakeOvers.Store(o.Discarded.Tally.TakeOvers.Load())
+	}
 	o.Session = s
 	return o
 }

@@ -40,6 +40,14 @@ func SessionOverflow[S fmt.Stringer](t *health.Tracker, sessions []S) {
 			"or after sessions.maxExpiry; gatehousectl sessions shows what each lost")
 }
 
+// ClientIDContested names the clients that take one client id from each other, for as long as any do.
+func ClientIDContested[C fmt.Stringer](t *health.Tracker, contests []C) {
+	t.Set(len(contests) > 0, "client-id-contested", health.Degraded,
+		health.Listed("client ids are used by two clients at once, which take the session from each other", contests),
+		"give each installation credentials and a client id of its own, or stop one of the two: a newcomer waits up to 10 s "+
+			"while the other answers; from one address only, it is one client that connects again without closing")
+}
+
 // UpstreamFiles says why no connection upstream can be made yet.
 func UpstreamFiles(t *health.Tracker, err error) {
 	t.Set(err != nil, "upstream-files", health.Degraded, fmt.Sprint("the link upstream waits for its files: ", err),
