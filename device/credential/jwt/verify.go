@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/go-jose/go-jose/v4"
 	josejwt "github.com/go-jose/go-jose/v4/jwt"
@@ -123,9 +124,24 @@ func entraIssuers(tid space.ID) []string {
 	}
 }
 
-// Verify proves a token (compact serialisation) and returns what it says.
+// compact is the alphabet of the three parts of a token (RFC 7515 3.1): base64url without padding.
+const compact = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+// Looks tells whether a password is meant as a token, so that it is judged as one: three parts in
+// the alphabet of the compact serialisation, and perhaps white space around them, which Verify
+// refuses. It proves nothing.
+func Looks(password string) bool {
+	parts := strings.Split(strings.TrimSpace(password), ".")
+	if len(parts) != 3 || parts[0] == "" || parts[1] == "" {
+		return false
+	}
+	return !slices.ContainsFunc(parts, func(p string) bool { return strings.Trim(p, compact) != "" })
+}
+
+// Verify proves a token (compact serialisation) and returns what it says. White space in or around
+// the token is refused: the library ignores it, others do not, and a token has one spelling.
 func (v *Verifier) Verify(token string) (*Claims, error) {
-	if len(token) > maxToken {
+	if len(token) > maxToken || strings.ContainsFunc(token, unicode.IsSpace) {
 		return nil, ErrMalformed
 	}
 	t, err := josejwt.ParseSigned(token, v.o.Algorithms)

@@ -51,14 +51,15 @@ type Token struct {
 func (t *Token) Expires() time.Time { return t.expires }
 
 // Parse reads `SharedAccessSignature sr={resource}&sig={signature}&se={seconds}`,
-// fields in any order (docs/spec/device-update.md 5.1). A token with skn is
-// refused with ErrPolicy: it is signed by a hub-wide key, which no gateway holds.
+// fields in any order (docs/spec/device-update.md 5.1). A token whose skn names a
+// policy is refused with ErrPolicy: it is signed by a hub-wide key, which no gateway
+// holds. An empty skn counts as none, because older C SDKs write it.
 func Parse(token string) (*Token, error) {
 	f, err := fields(token, "sr", "sig", "se", "skn")
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := f["skn"]; ok {
+	if f["skn"] != "" {
 		return nil, ErrPolicy
 	}
 	t := &Token{signed: f["sr"] + "\n" + f["se"]}
@@ -74,6 +75,9 @@ func Parse(token string) (*Token, error) {
 	return t, nil
 }
 
+// For reports whether the token claims to be for exactly the resource r. It proves nothing.
+func (t *Token) For(r Resource) bool { return r.matches(t.resource) }
+
 // Looks tells whether a password is meant as a shared access signature, so
 // that it can be refused under the right name. It proves nothing.
 func Looks(password string) bool { return strings.HasPrefix(password, prefix) }
@@ -83,7 +87,7 @@ func Looks(password string) bool { return strings.HasPrefix(password, prefix) }
 // key signs nothing. All keys are tried in constant time. The signature is checked before
 // the expiry, so that ErrExpired is only said of a genuine token.
 func (t *Token) Verify(r Resource, now time.Time, maxLife time.Duration, keys ...[]byte) (int, error) {
-	if !r.matches(t.resource) {
+	if !t.For(r) {
 		return 0, ErrResource
 	}
 	key, err := signedBy(t.signed, t.signature, keys)

@@ -46,6 +46,7 @@ func TestGenuineTokens(t *testing.T) {
 		{genuine, dev}, {genuineLower, dev}, {genuinePlain, dev},
 		{genuine, Device("Demo-Hub.azure-devices.NET", "dev1")},
 		{genuineModule, Module(hub, "dev1", "mod:a")},
+		{genuine + "&skn=", dev}, // as older C SDKs write it
 		{Issue(Function(hub, "98e44ad7"), key, now.Add(time.Hour)), Function(hub, "98e44ad7")},
 		{Issue(Device(hub, "ä b*~'+"), key, now.Add(time.Hour)), Device(hub, "ä b*~'+")},
 	} {
@@ -101,7 +102,9 @@ func TestRefused(t *testing.T) {
 		{"lives too long", Issue(dev1, key, now.Add(day+time.Second)), dev1, ErrLife},
 		{"expired and of a wrong key", Issue(dev1, other, now), dev1, ErrSignature},
 		{"skn", genuine + "&skn=device", dev1, ErrPolicy},
-		{"empty skn", genuine + "&skn=", dev1, ErrPolicy},
+		{"skn of a blank", genuine + "&skn=%20", dev1, ErrPolicy},
+		{"empty skn and another", genuine + "&skn=&skn=device", dev1, ErrMalformed},
+		{"skn without a value", genuine + "&skn", dev1, ErrMalformed},
 		{"huge se", resigned(escape(dev1.String()), "99999999999999999999"), dev1, ErrMalformed},
 		{"se beyond the year 9999", resigned(escape(dev1.String()), "253402300800"), dev1, ErrMalformed},
 		{"negative se", resigned(escape(dev1.String()), "-1"), dev1, ErrMalformed},

@@ -17,7 +17,13 @@ var ErrAuthority = errors.New("certificate authority")
 
 // Authorities are the certificate authorities of the registry, parsed once.
 // Immutable, safe for concurrent use.
-type Authorities struct{ all []*authority }
+type Authorities struct {
+	// MissingEKU accepts a device's certificate that does not say for what it may be used (it has
+	// no extended key usage extension). Set before the first use.
+	MissingEKU bool
+
+	all []*authority
+}
 
 type authority struct {
 	id          space.ID

@@ -13,6 +13,7 @@ import (
 	"crypto/sha1" //nolint:gosec // only for records that hold nothing else, by setting
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -97,7 +98,7 @@ func (s *Authorities) Verify(chain []*x509.Certificate, name string, at space.Pa
 	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
 		return Proof{}, ErrValidity
 	}
-	if leaf.IsCA || !forClients(leaf) {
+	if leaf.IsCA || !forClients(leaf) && !(s.MissingEKU && !limitsUse(leaf)) {
 		return Proof{}, ErrUsage
 	}
 	if err := checkName(leaf, name); err != nil {
@@ -166,13 +167,19 @@ func (s *Authorities) Good(links []Link, at space.Path) error {
 	return nil
 }
 
+// limitsUse reports whether the certificate has the extension that lists its uses.
+func limitsUse(c *x509.Certificate) bool {
+	return slices.ContainsFunc(c.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidExtKeyUsage) })
+}
+
 func forClients(c *x509.Certificate) bool {
 	return slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
 }
 
 var (
-	oidCommonName = asn1.ObjectIdentifier{2, 5, 4, 3}
-	oidSubjectAlt = asn1.ObjectIdentifier{2, 5, 29, 17}
+	oidCommonName  = asn1.ObjectIdentifier{2, 5, 4, 3}
+	oidSubjectAlt  = asn1.ObjectIdentifier{2, 5, 29, 17}
+	oidExtKeyUsage = asn1.ObjectIdentifier{2, 5, 29, 37}
 )
 
 // CommonName is the one CN of a certificate; false if it has none or several.
