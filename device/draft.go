@@ -183,7 +183,7 @@ func (d *draft) putSensor(s *Sensor) {
 	d.senIDs[s.ID] = true
 }
 
-// claimsOf lists what a device must have for itself. A certificate that the
+// claimsOf lists what a device should have for itself. A certificate that the
 // record names twice in one place counts once; one that is registered for the device
 // and for its module counts twice, because they are two principals.
 func claimsOf(v *Device) []claim {

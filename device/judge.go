@@ -21,7 +21,7 @@ func (d *draft) judge() {
 		problems := d.deviceProblems(e)
 		refused := false
 		for _, p := range problems {
-			refused = refused || p.Type == "Device"
+			refused = refused || p.Type == "Device" && p.Refuses()
 			d.note(p)
 		}
 		if refused != e.refused {
@@ -50,15 +50,15 @@ func (d *draft) judge() {
 
 func (d *draft) deviceProblems(e *deviceEntry) []Problem {
 	var found []Problem
-	refuse := func(reason, detail string, with []space.ID) {
+	add := func(reason, detail string, with []space.ID) {
 		found = append(found, Problem{Type: "Device", ID: e.ID, Reason: reason, Detail: detail, With: with})
 	}
 	if err := CheckID(e.HubID); err != nil {
-		refuse(BadID, "hub device "+err.Error(), nil)
+		add(BadID, "hub device "+err.Error(), nil)
 	}
 	if e.HardwareID != "" {
 		if err := CheckID(e.HardwareID); err != nil {
-			refuse(BadID, "hardware "+err.Error(), nil)
+			add(BadID, "hardware "+err.Error(), nil)
 		}
 	}
 	for _, c := range claimsOf(&e.Device) {
@@ -69,11 +69,11 @@ func (d *draft) deviceProblems(e *deviceEntry) []Problem {
 		with := others(ids, e.ID)
 		switch c.kind {
 		case claimHubID:
-			refuse(DuplicateHubID, fmt.Sprintf("%q", c.text), with)
+			add(DuplicateHubID, fmt.Sprintf("%q", c.text), with)
 		case claimHardwareID:
-			refuse(DuplicateHardwareID, fmt.Sprintf("%q", c.text), with)
+			add(DuplicateHardwareID, fmt.Sprintf("%q", c.text), with)
 		default:
-			refuse(DuplicateThumbprint, fmt.Sprintf("%X", c.text), with)
+			add(DuplicateThumbprint, fmt.Sprintf("%X", c.text), with)
 		}
 	}
 	// A broken module does not make its device unusable: Device.Module just

@@ -128,11 +128,6 @@ func (n *naive) usable(x space.ID) bool {
 		if o.HubID == d.HubID || d.HardwareID != "" && o.HardwareID == d.HardwareID {
 			return false
 		}
-		for _, p := range d.Auth.Thumbprints {
-			if slices.Contains(o.Auth.Thumbprints, p) {
-				return false
-			}
-		}
 	}
 	return true
 }

@@ -27,11 +27,12 @@ type Options struct {
 // readers, and indexed for the questions of the hot path, which allocate
 // nothing. Apply derives the next one and shares whatever did not change.
 //
-// A record that collides with another (hub device id, hardware id,
-// thumbprint) is refused together with all that it collides with: no lookup
-// finds any of them, until the collision ends. They stay in Data. Collisions are
-// judged over all records as they were given, refused ones included, so that
-// the outcome does not depend on the order of arrival.
+// A record that collides with another (hub device id, hardware id) is refused
+// together with all that it collides with: no lookup finds any of them, until
+// the collision ends. They stay in Data. Collisions are judged over all records
+// as they were given, refused ones included, so that the outcome does not depend
+// on the order of arrival. Records that hold the same thumbprint are named in the
+// problems and used (Problem.Refuses).
 //
 // Records handed in belong to the topology from then on; records handed out
 // are shared and must not be changed.
@@ -55,7 +56,7 @@ type Topology struct {
 	touched *shardedMap[space.ID, uint64]
 }
 
-// A claim is something that at most one record may have, or (in named) a way
+// A claim is something that at most one record should have, or (in named) a way
 // to name a gateway.
 type claim struct {
 	kind claimKind
@@ -150,15 +151,12 @@ func (t *Topology) DeviceByHardwareID(id string) (*Device, bool) {
 	return t.deviceBy(claim{claimHardwareID, id})
 }
 
-// DeviceByThumbprint finds the device for which, or for a module of which,
-// the certificate is registered.
-func (t *Topology) DeviceByThumbprint(p Thumbprint) (*Device, bool) {
-	return t.deviceBy(claim{claimThumbprint, string(p[:])})
-}
-
-// DeviceByThumbprintSHA1 is DeviceByThumbprint for records that hold SHA-1.
-func (t *Topology) DeviceByThumbprintSHA1(p ThumbprintSHA1) (*Device, bool) {
-	return t.deviceBy(claim{claimThumbprint, string(p[:])})
+// ClaimsOf lists the devices that hold the thumbprint, for themselves or for a
+// module, refused records included. It is for health: a thumbprint proves only
+// the record that the client id names. Shared: not to be changed.
+func (t *Topology) ClaimsOf(p Thumbprint) []space.ID {
+	ids, _ := t.claims.get(claim{claimThumbprint, string(p[:])})
+	return ids
 }
 
 // HubIDClaimed tells whether any record, a refused one included, has that hub
@@ -166,14 +164,6 @@ func (t *Topology) DeviceByThumbprintSHA1(p ThumbprintSHA1) (*Device, bool) {
 func (t *Topology) HubIDClaimed(id string) bool {
 	_, ok := t.claims.get(claim{claimHubID, id})
 	return ok
-}
-
-// CertificateClaimed tells whether any record, a refused one included, has
-// the certificate with these thumbprints.
-func (t *Topology) CertificateClaimed(p Thumbprint, old ThumbprintSHA1) bool {
-	_, ok := t.claims.get(claim{claimThumbprint, string(p[:])})
-	_, too := t.claims.get(claim{claimThumbprint, string(old[:])})
-	return ok || too
 }
 
 func (t *Topology) deviceBy(c claim) (*Device, bool) {

@@ -61,19 +61,9 @@ func TestCollisionsRefuseAllAndEnd(t *testing.T) {
 			"Device duplicate-hardware-id", []byte{1, 2}, []byte{3}, dev(2, "b"),
 		},
 		{
-			"thumbprint", []Device{dev(1, "a", tp(9)), dev(2, "b", tp(8, 9)), dev(3, "c", tp(7, 7))},
-			"Device duplicate-thumbprint", []byte{1, 2}, []byte{3}, dev(2, "b", tp(8)),
-		},
-		{
 			"chain of collisions", []Device{dev(1, "a"), dev(2, "a", hw("x")), dev(3, "c", hw("x")), dev(4, "d")},
 			"Device duplicate-hardware-id, Device duplicate-hub-id", []byte{1, 2, 3}, []byte{4}, dev(2, "e", hw("z")),
 		},
-		{"module's certificate", []Device{dev(1, "a", tp(9)), dev(2, "b", func(d *Device) {
-			d.Modules = []Module{{ID: "m", Auth: Auth{Kind: AuthSelfSigned, Thumbprints: []Thumbprint{{9}}}}}
-		}), dev(3, "c")}, "Device duplicate-thumbprint", []byte{1, 2}, []byte{3}, dev(2, "b")},
-		{"device and own module", []Device{dev(1, "a", tp(9), func(d *Device) {
-			d.Modules = []Module{{ID: "m", Auth: Auth{Kind: AuthSelfSigned, Thumbprints: []Thumbprint{{9}}}}}
-		})}, "Device duplicate-thumbprint", []byte{1}, nil, dev(1, "a", tp(9))},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			top, ps := build(t, Data{Devices: c.devices}, 1)
@@ -113,6 +103,50 @@ func TestCollisionsRefuseAllAndEnd(t *testing.T) {
 			_, ps = back.Apply(Changes{RemoveDevices: []space.ID{c.cure.ID}})
 			if len(ps) > 0 {
 				t.Errorf("after removal: %v", ps)
+			}
+		})
+	}
+}
+
+// Whoever may register a device could enter the thumbprint of any certificate. Each record that holds
+// it is named, and all of them are used, so that nobody ends another's use.
+func TestASharedThumbprintIsNamedAndRefusesNobody(t *testing.T) {
+	module := func(d *Device) {
+		d.Modules = []Module{{ID: "m", Auth: Auth{Kind: AuthSelfSigned, Thumbprints: []Thumbprint{{9}}}}}
+	}
+	for _, c := range []struct {
+		name    string
+		devices []Device
+		named   []byte
+		cure    Device // replaces a record that shares
+	}{
+		{"two devices", []Device{dev(1, "a", tp(9)), dev(2, "b", tp(8, 9)), dev(3, "c", tp(7, 7))}, []byte{1, 2}, dev(2, "b", tp(8))},
+		{"another's module", []Device{dev(1, "a", tp(9)), dev(2, "b", module), dev(3, "c")}, []byte{1, 2}, dev(2, "b")},
+		{"device and own module", []Device{dev(1, "a", tp(9), module)}, []byte{1}, dev(1, "a", tp(9))},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			alone, _ := build(t, Data{Devices: []Device{c.cure}}, 1)
+			atOnce, _ := build(t, Data{Devices: c.devices}, 1)
+			byChange, _ := alone.Apply(Changes{PutDevices: c.devices})
+			for _, top := range []*Topology{atOnce, byChange} {
+				var named []byte
+				for _, p := range top.Problems() {
+					if p.Reason != DuplicateThumbprint || p.Refuses() {
+						t.Errorf("problem %v", p)
+					}
+					named = append(named, p.ID[15])
+				}
+				if !slices.Equal(named, c.named) {
+					t.Errorf("named %v, want %v", named, c.named)
+				}
+				for _, d := range c.devices {
+					if _, ok := top.DeviceByHubID(d.HubID); !ok {
+						t.Errorf("%s is refused", d.HubID)
+					}
+				}
+				if after, ps := top.Apply(Changes{PutDevices: []Device{c.cure}}); len(ps) > 0 || len(after.ClaimsOf(Thumbprint{9})) > 1 {
+					t.Errorf("afterwards: %v", ps)
+				}
 			}
 		})
 	}

@@ -38,7 +38,8 @@ type IDError struct{ Why string }
 
 func (e *IDError) Error() string { return "id " + e.Why }
 
-// Problem is one record that the topology does not use as it stands. Health names them.
+// Problem is what is wrong with one record. The topology does not use the record, or the part of
+// it that Type names, unless Refuses says otherwise. Health names all of them.
 type Problem struct {
 	Type   string // "Space", "Device", "Module", "Sensor", "Function", "CertificateAuthority"
 	ID     space.ID
@@ -46,6 +47,11 @@ type Problem struct {
 	Detail string     // for people; never a secret
 	With   []space.ID // the other records of a collision, the first of many
 }
+
+// Refuses reports whether the record is not used because of the problem. A thumbprint that several
+// records hold refuses none of them: whoever may register a device could otherwise end the use of
+// another's by its thumbprint, which is no secret. It proves the record that the client id names.
+func (p Problem) Refuses() bool { return p.Reason != DuplicateThumbprint }
 
 func (p Problem) String() string {
 	s := p.Type + " " + p.ID.String() + ": " + p.Reason

@@ -95,6 +95,7 @@ type core struct {
 	policy   *policy.Policy
 	keys     *jwks.Keyring
 	identity *identity.Authenticator
+	sharing  sync.Mutex // held while the shared certificates are read and named, so that the latest are named last
 	access   *access.Control
 	broker   *broker.Broker
 }

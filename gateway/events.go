@@ -92,6 +92,7 @@ type policyEffects struct{ d *daemon }
 // Problems implements policy.Effects.
 func (e policyEffects) Problems(policy []authz.Problem, registry []device.Problem) {
 	warnings.Refused(e.d.health, policy, registry)
+	e.d.noteShared()
 }
 
 // Revoke implements policy.Effects.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"time"
@@ -38,9 +39,27 @@ func (d *daemon) buildIdentity() error {
 		return err
 	}
 	o.Topology, o.Keys, o.Now = d.policy.Registry, d.keys.Keys, d.clock.Now
+	o.Served, o.SharedFound = d.servedBy, d.noteShared
 	warnings.SHA1(d.health, o.AllowSHA1)
 	d.identity, err = identity.New(o)
 	return err
+}
+
+// servedBy is the certificate that a listener serves; nil without TLS.
+func (d *daemon) servedBy(listener string) *x509.Certificate {
+	if door := d.doors.byName[listener]; door != nil {
+		return door.Certificate()
+	}
+	return nil
+}
+
+// noteShared names in health the certificates that two records claim.
+func (d *daemon) noteShared() {
+	d.sharing.Lock()
+	defer d.sharing.Unlock()
+	if d.identity != nil { // there is none yet while the stored policy is read at the start
+		warnings.SharedCertificates(d.health, d.identity.SharedCertificates())
+	}
 }
 
 // keysChanged decides again who may stay connected.

@@ -61,6 +61,9 @@ type SAS struct {
 type X509 struct {
 	// On: a certificate is believed that is registered by nothing but a SHA-1 thumbprint; health warns.
 	AllowSHA1 bool `yaml:"allowSHA1"`
+	// On: a device's certificate of a registered authority is accepted without the extended key usage
+	// extension. One that has the extension lists client authentication there in any case.
+	AllowMissingEKU bool `yaml:"allowMissingEKU"`
 }
 
 // Cloud is where policy and topology come from.

@@ -21,6 +21,7 @@ func Configured(cfg *config.Config) (Options, error) {
 		Scope:      c.Scope,
 		SASMaxLife: c.SAS.MaxLife,
 		AllowSHA1:  c.X509.AllowSHA1,
+		MissingEKU: c.X509.AllowMissingEKU,
 		Tenants:    Tenants(c),
 		Peers:      map[PeerAt]Peer{},
 	}

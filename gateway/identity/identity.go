@@ -1,11 +1,15 @@
 // Package identity authenticates credentials: it turns them into a Principal, or refuses them.
 //
-// The client id is looked at first. If the registry has a record of that name, only the kind of
-// credential that the record names is tried. Everything else that the client presented (a user
-// name, a second credential) must name the same principal or be absent. There is no fallback to
-// another kind of credential. A client whose id names no record authenticates with a bearer
-// token, or as a user-defined function with a shared access signature. Its client id is then
-// only a label.
+// The credential says of which kind the client is. A bearer token proves a user or a service
+// principal, a shared access signature for a function proves that function, and the uid of a
+// process of this machine proves the peer that the configuration names. To all of these the client
+// id is only a label, so that nobody loses it to a device record that is created later.
+//
+// Everybody else is a device or module, and the client id names its record. Only the kind of
+// credential that this record names is tried, without fallback to another kind, and it is compared
+// with nothing but this record: a thumbprint in another record proves nothing and refuses nobody.
+// Whatever else the client presented (a user name, a certificate beside a password) must name the
+// same principal or be absent.
 //
 // An Authenticator is safe for concurrent use. It holds no connection state, does no I/O and
 // never waits: Options give it the current state of everything it needs. If that state is
@@ -55,6 +59,13 @@ type Options struct {
 	// of them.
 	SASMaxLife time.Duration
 	AllowSHA1  bool
+	// MissingEKU accepts certificates of registered authorities that do not limit their use.
+	MissingEKU bool
+	// Served returns the certificate that a listener serves, nil if it has none. A device with a
+	// certificate may begin its user name with one of the DNS names in it. Nil: none.
+	Served func(listener string) *x509.Certificate
+	// SharedFound is called after SharedCertificates has a new entry. It must not wait. Nil: nobody.
+	SharedFound func()
 	// Peers maps processes of this machine to principals, separately for each unix-socket
 	// listener.
 	Peers map[PeerAt]Peer
@@ -77,6 +88,7 @@ type Authenticator struct {
 	o      Options
 	tokens *jwt.Verifier
 	cas    atomic.Pointer[parsedCAs]
+	shared sharedCertificates
 }
 
 // parsedCAs are the parsed certificate authorities of a topology. Topologies share the list
@@ -133,21 +145,20 @@ func (a *Authenticator) authenticate(c *principal.Credentials) (*principal.Princ
 	if r := q.readSecret(); r != nil {
 		return nil, r
 	}
-	if r := q.readCertificate(); r != nil {
-		return nil, r
-	}
-	if who, ok := nameOf(t, c.ClientID); ok {
+	who, recorded := nameOf(t, c.ClientID)
+	if recorded && !q.local() && !q.bearerShown() && !q.functionShown() {
 		return q.registered(who)
 	}
-	// A client id that names no record is only a label. It becomes part of keys, logs and
-	// sometimes topics, so wildcards and control characters are refused. A slash is legal.
+	// The client id is only a label. It becomes part of keys, logs and sometimes topics, so
+	// wildcards and control characters are refused. A slash is legal.
 	if err := checkLabel(c.ClientID); err != nil {
 		return nil, refuse(message.ClientIdentifierNotValid, "bad-client-id", err.Error())
 	}
+	_, function := functionName(c.Username, a.o.Hub)
 	switch {
 	case q.local():
 		return q.peer()
-	case q.functionNamed():
+	case function && !q.bearerShown():
 		return q.function()
 	}
 	return q.bearer()
@@ -160,6 +171,7 @@ func (a *Authenticator) authorities(t *device.Topology) *credx509.Authorities {
 		return p.set
 	}
 	p := &parsedCAs{from: cas, set: credx509.NewAuthorities(cas)}
+	p.set.MissingEKU = a.o.MissingEKU
 	a.cas.Store(p)
 	return p.set
 }

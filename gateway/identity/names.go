@@ -2,7 +2,9 @@ package identity
 
 import (
 	"errors"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -36,59 +38,90 @@ func nameOf(t *device.Topology, clientID string) (name, bool) {
 // maxUsername bounds what a client may send, in bytes; IoT Hub's user names stay below 512.
 const maxUsername = 2048
 
-var errUsername = errors.New("want {hub}/{deviceId}[/{moduleId}]/?api-version=…, or the client id")
+// apiVersion begins the query of a user name that is written without the question mark.
+const apiVersion = "api-version="
 
-// username is a user name in IoT Hub's form: a host and two or three path segments. Its query
-// is checked but not used.
-type username struct {
-	hub  string
-	path []string
-}
-
-// parseUsername reads {hub}/{a}[/{b}][/][?query] (docs/spec/device-update.md 5.1). Segments are
-// not unescaped. The query may hold unknown keys, but no malformed key and no key twice.
-func parseUsername(s string) (username, error) {
-	if len(s) > maxUsername || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
-		return username{}, errUsername
-	}
-	path, query, hasQuery := strings.Cut(s, "/?")
-	if !hasQuery {
-		path = strings.TrimSuffix(path, "/")
-	}
-	parts := strings.Split(path, "/")
-	if len(parts) < 2 || len(parts) > 3 {
-		return username{}, errUsername
-	}
-	for _, p := range parts {
-		if p == "" || strings.ContainsAny(p, "+#?") {
-			return username{}, errUsername
-		}
-	}
-	if hasQuery && query != "" {
-		seen := make(map[string]bool)
-		for pair := range strings.SplitSeq(query, "&") {
-			raw, value, _ := strings.Cut(pair, "=")
-			k, err := url.QueryUnescape(raw)
-			if _, err2 := url.QueryUnescape(value); err != nil || err2 != nil || k == "" || seen[k] {
-				return username{}, errUsername
-			}
-			seen[k] = true
-		}
-	}
-	return username{hub: parts[0], path: parts[1:]}, nil
-}
-
-// usernameNames reports whether a user name names n at the hub, either in IoT Hub's form or as
-// the bare client id.
-func usernameNames(s, hub string, n name) bool {
+// usernameNames reports whether a user name names n, either as the bare client id or in IoT Hub's
+// form {host}/{n}[/[?query]] (docs/spec/device-update.md 5.1), for a host that hostAccepted takes.
+// Older C SDKs and hand-made clients leave out the question mark: {host}/{n}/api-version=….
+//
+// n is the client id, and only it decides where the name ends: api-version=… after a device's name
+// is its query, unless the client id says that it is a module of that name.
+func usernameNames(s string, n name, hostAccepted func(host string) bool) bool {
 	if s == n.String() {
 		return true
 	}
-	u, err := parseUsername(s)
-	if err != nil || !strings.EqualFold(u.hub, hub) {
+	host, rest, ok := cutHost(s)
+	tail, names := strings.CutPrefix(rest, n.String())
+	return ok && names && queryOnly(tail) && hostAccepted(host)
+}
+
+// functionName is the id in the user name {hub}/functions/{id} of a user-defined function, as the
+// client wrote it.
+func functionName(s, hub string) (id string, ok bool) {
+	host, rest, ok := cutHost(s)
+	rest, named := strings.CutPrefix(rest, "functions/")
+	if !ok || !named || !strings.EqualFold(host, hub) {
+		return "", false
+	}
+	id, _, _ = strings.Cut(rest, "/")
+	return id, id != "" && !strings.ContainsAny(id, "+#?") && queryOnly(rest[len(id):])
+}
+
+// cutHost splits a user name at its first slash.
+func cutHost(s string) (host, rest string, ok bool) {
+	if len(s) > maxUsername || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+		return "", "", false
+	}
+	host, rest, ok = strings.Cut(s, "/")
+	return host, rest, ok && host != ""
+}
+
+// queryOnly reports whether the rest of a user name, after the name, is at most a query. The query may
+// hold unknown keys, but no malformed key and no key twice. Its values are not used. Without the
+// question mark it holds no slash, so that it is no module's name with a query behind it.
+func queryOnly(tail string) bool {
+	if tail == "" || tail == "/" || tail == "/?" {
+		return true
+	}
+	query, ok := strings.CutPrefix(tail, "/?")
+	if !ok {
+		if query, ok = strings.CutPrefix(tail, "/"); !ok || !strings.HasPrefix(query, apiVersion) || strings.Contains(query, "/") {
+			return false
+		}
+	}
+	seen := make(map[string]bool)
+	for pair := range strings.SplitSeq(query, "&") {
+		raw, value, _ := strings.Cut(pair, "=")
+		k, err := url.QueryUnescape(raw)
+		if _, err2 := url.QueryUnescape(value); err != nil || err2 != nil || k == "" || seen[k] {
+			return false
+		}
+		seen[k] = true
+	}
+	return true
+}
+
+// hostAccepted reports whether a user name may begin with host: the hub's name or, for a device with a
+// certificate, a DNS name of the certificate that the listener serves, with or without a port. A
+// device that is given the gateway as its HostName writes the latter. With a shared access signature
+// the name is the hub's, because the signature says so too.
+func (q *request) hostAccepted(host string, kind device.AuthKind) bool {
+	if strings.EqualFold(host, q.auth.o.Hub) {
+		return true
+	}
+	if kind != device.AuthSelfSigned && kind != device.AuthCA || q.auth.o.Served == nil {
 		return false
 	}
-	return strings.Join(u.path, "/") == n.String()
+	dns, port, hasPort := strings.Cut(host, ":")
+	if n, err := strconv.ParseUint(port, 10, 16); hasPort && (err != nil || n == 0) {
+		return false
+	}
+	if _, err := netip.ParseAddr(dns); err == nil || strings.HasPrefix(dns, "[") {
+		return false // VerifyHostname would compare addresses
+	}
+	served := q.auth.o.Served(q.Listener)
+	return dns != "" && served != nil && served.VerifyHostname(dns) == nil
 }
 
 // maxLabel bounds a client id that names no record, in bytes.

@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 )
 
+func isHub(host string) bool { return strings.EqualFold(host, hub) }
+
 func TestUsernames(t *testing.T) {
 	dev, mod := name{"dev1", ""}, name{"dev1", "m"}
 	for _, c := range []struct {
@@ -20,6 +22,18 @@ func TestUsernames(t *testing.T) {
 		{hub + "/dev1", dev, true},
 		{"DEMO-HUB.azure-devices.net/dev1", dev, true},
 		{"dev1", dev, true},
+		{hub + "/dev1/api-version=2016-11-14", dev, true}, // older C SDKs, and clients made by hand
+		{hub + "/dev1/api-version=2016-11-14&DeviceClientType=iothubclient%2f1.1.14", dev, true},
+		{hub + "/dev1/m/api-version=2016-11-14", mod, true},
+		{hub + "/dev1/api-version=2016-11-14", name{"dev1", "api-version=2016-11-14"}, true},
+		{hub + "/dev1/api-version=1/?api-version=2", name{"dev1", "api-version=1"}, true},
+		{hub + "/dev1/api-version=1/?api-version=2", dev, false},
+		{hub + "/dev1/api-version=1/m", dev, false},
+		{hub + "/dev1/api-version=2016-11-14", mod, false},
+		{hub + "/dev1/api-version", dev, false},
+		{hub + "/dev1/api-version=1&api-version=2", dev, false},
+		{hub + "/dev1/DeviceClientType=c&api-version=1", dev, false},
+		{"other.azure-devices.net/dev1/api-version=1", dev, false},
 		{hub + "/dev1/m/?api-version=2021-04-12", mod, true},
 		{"dev1/m", mod, true},
 		{hub + "/dev1/?api-version=2021-04-12", mod, false},
@@ -45,7 +59,7 @@ func TestUsernames(t *testing.T) {
 		{"", dev, false},
 		{hub + "/dev1/?a=" + strings.Repeat("x", maxUsername), dev, false},
 	} {
-		if got := usernameNames(c.username, hub, c.n); got != c.want {
+		if got := usernameNames(c.username, c.n, isHub); got != c.want {
 			t.Errorf("%q names %v: %v, want %v", c.username, c.n, got, c.want)
 		}
 	}
@@ -56,19 +70,30 @@ func FuzzUsername(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		u, err := parseUsername(s)
-		if err != nil {
+		host, rest, ok := cutHost(s)
+		if !ok {
 			return
 		}
-		if u.hub == "" || len(u.path) < 1 || len(u.path) > 2 || !utf8.ValidString(s) ||
-			strings.ContainsAny(u.hub+strings.Join(u.path, ""), "/+#?\x00") {
-			t.Errorf("%q was read as %+v", s, u)
+		if host == "" || strings.Contains(host, "/") || host+"/"+rest != s || !utf8.ValidString(s) || strings.Contains(s, "\x00") {
+			t.Errorf("%q was read as %q and %q", s, host, rest)
 		}
-		if !strings.HasPrefix(s, u.hub+"/"+strings.Join(u.path, "/")) {
-			t.Errorf("%q was read as %+v", s, u)
+		// Of the names of one or two segments that a user name could mean, a device's is told apart from
+		// every other device's, and a module's from every other module's.
+		named := 0
+		parts := strings.SplitN(rest, "/", 3)
+		for _, n := range []name{{parts[0], ""}, {"dev1", ""}, {"other", ""}} {
+			if n.device != "" && usernameNames(s, n, func(h string) bool { return h == host }) {
+				named++
+				if !strings.HasPrefix(rest+"/", n.device+"/") {
+					t.Errorf("%q names %v", s, n)
+				}
+			}
 		}
-		if n := (name{u.path[0], strings.Join(u.path[1:], "")}); !usernameNames(s, u.hub, n) {
-			t.Errorf("%q does not name %v", s, n)
+		if named > 1 && parts[0] != "dev1" && parts[0] != "other" {
+			t.Errorf("%q names several devices", s)
+		}
+		if id, ok := functionName(s, host); ok && (strings.ContainsAny(id, "/+#?") || parts[0] != "functions" || parts[1] != id) {
+			t.Errorf("%q is the function %q", s, id)
 		}
 	})
 }

@@ -25,34 +25,39 @@ func (f proof) put(p *principal.Principal) {
 	p.Credential, p.CredentialID, p.Expires = f.kind, f.id, f.expires
 }
 
+// record finds the record that a client id names.
+func (q *request) record(n name) (*device.Device, *device.Auth, *principal.Refusal) {
+	d, ok := q.top.DeviceByHubID(n.device)
+	if !ok {
+		return nil, nil, refuse(message.BadUserNameOrPassword, "record-refused", "the device's record is not used: see health")
+	}
+	if n.module == "" {
+		return d, &d.Auth, nil
+	}
+	m, ok := d.Module(n.module)
+	if !ok {
+		return nil, nil, refuse(message.BadUserNameOrPassword, "unknown-module", "")
+	}
+	return d, &m.Auth, nil
+}
+
 // registered authenticates the device or module that the client id names. The record's status
 // is checked last, so that only a client with the right credential learns it.
 func (q *request) registered(n name) (*principal.Principal, *principal.Refusal) {
-	d, ok := q.top.DeviceByHubID(n.device)
-	if !ok {
-		return nil, refuse(message.BadUserNameOrPassword, "record-refused", "the device's record is not used: see health")
+	d, auth, r := q.record(n)
+	if r != nil {
+		return nil, r
 	}
-	auth, resource := d.Auth, sas.Device(q.auth.o.Hub, n.device)
-	if n.module != "" {
-		m, ok := d.Module(n.module)
-		if !ok {
-			return nil, refuse(message.BadUserNameOrPassword, "unknown-module", "")
-		}
-		auth, resource = m.Auth, sas.Module(q.auth.o.Hub, n.device, n.module)
-	}
-	if q.local() {
-		return nil, refuse(message.ClientIdentifierNotValid, "client-id-of-device", "a local process under a device's name")
-	}
-	if q.HasUser && !usernameNames(q.Username, q.auth.o.Hub, n) {
+	if q.HasUser && !usernameNames(q.Username, n, func(host string) bool { return q.hostAccepted(host, auth.Kind) }) {
 		if q.secret != "" && !sas.Looks(q.secret) {
 			return nil, refuse(message.ClientIdentifierNotValid, "client-id-of-device", "someone else under a device's name")
 		}
 		return nil, refuse(message.BadUserNameOrPassword, "wrong-username", "the user name does not name the client id's principal")
 	}
-	if r := q.certificateElse(&auth, n.String()); r != nil {
-		return nil, r
+	proof, r := q.prove(d, n, auth)
+	if r == nil && proof.kind == principal.SAS {
+		r = q.certificateElse(n)
 	}
-	proof, r := q.prove(d, n, auth, resource)
 	if r != nil {
 		return nil, r
 	}
@@ -79,10 +84,13 @@ func (q *request) registered(n name) (*principal.Principal, *principal.Refusal) 
 }
 
 // prove verifies the one kind of credential that the record names.
-func (q *request) prove(d *device.Device, n name, auth device.Auth, r sas.Resource) (proof, *principal.Refusal) {
+func (q *request) prove(d *device.Device, n name, auth *device.Auth) (proof, *principal.Refusal) {
 	switch auth.Kind {
 	case device.AuthSAS:
-		return q.verifySAS(r, auth)
+		if n.module != "" {
+			return q.verifySAS(sas.Module(q.auth.o.Hub, n.device, n.module), *auth)
+		}
+		return q.verifySAS(sas.Device(q.auth.o.Hub, n.device), *auth)
 	case device.AuthSelfSigned, device.AuthCA:
 		if q.secret != "" {
 			return proof{}, refuse(message.BadUserNameOrPassword, "wrong-credential-kind",
@@ -95,12 +103,12 @@ func (q *request) prove(d *device.Device, n name, auth device.Auth, r sas.Resour
 	if leaf == nil {
 		return proof{}, refuse(message.BadUserNameOrPassword, "no-certificate", "")
 	}
-	print256 := credx509.Thumbprint(leaf).String()
+	print256 := credx509.Thumbprint(leaf)
 	if auth.Kind == device.AuthSelfSigned {
-		if err := credx509.SelfSigned(leaf, auth, q.now, q.auth.o.AllowSHA1); err != nil {
+		if err := credx509.SelfSigned(leaf, *auth, q.now, q.auth.o.AllowSHA1); err != nil {
 			return proof{}, refuse(message.BadUserNameOrPassword, certificateReason(err), err.Error())
 		}
-		id := print256
+		id := print256.String()
 		if q.auth.o.AllowSHA1 {
 			// The record may hold the SHA-256 or the SHA-1 thumbprint, and this may change while the
 			// client is connected, so the id names both.
@@ -108,11 +116,18 @@ func (q *request) prove(d *device.Device, n name, auth device.Auth, r sas.Resour
 		}
 		return proof{principal.X509SelfSigned, id, leaf.NotAfter}, nil
 	}
-	found, err := q.auth.authorities(q.top).Verify(q.TLS.PeerCertificates, n.String(), q.top.DevicePath(d), q.now)
+	found, err := q.vouched(d, n)
 	if err != nil {
 		return proof{}, refuse(message.BadUserNameOrPassword, certificateReason(err), err.Error())
 	}
-	return proof{principal.X509CA, pathID(print256, found.Links), found.Expires}, nil
+	q.auth.noteShared(q.top, print256, n.String(), d.ID)
+	return proof{principal.X509CA, pathID(print256.String(), found.Links), found.Expires}, nil
+}
+
+// vouched proves by the authorities for the device's place that the client certificate is that of n,
+// which is the device d or a module of it.
+func (q *request) vouched(d *device.Device, n name) (credx509.Proof, error) {
+	return q.auth.authorities(q.top).Verify(q.TLS.PeerCertificates, n.String(), q.top.DevicePath(d), q.now)
 }
 
 func (q *request) verifySAS(r sas.Resource, auth device.Auth) (proof, *principal.Refusal) {

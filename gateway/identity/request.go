@@ -2,8 +2,6 @@ package identity
 
 import (
 	"errors"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -31,8 +29,6 @@ type request struct {
 	now  time.Time
 
 	secret string // password or authentication data
-	certOf bool   // some device or module is registered with this certificate
-	certCN string // common name of the client certificate; "" without a certificate
 }
 
 // readSecret finds the secret: the password or the authentication data. A client that sends
@@ -58,45 +54,31 @@ func (q *request) readSecret() *principal.Refusal {
 	return nil
 }
 
-// readCertificate finds out whom the client certificate names, if there is one. It does not
-// authenticate: at this point a certificate can only contradict the other credentials.
-func (q *request) readCertificate() *principal.Refusal {
+// certificateElse refuses a client certificate beside a password that proved somebody else than the
+// device or module which the certificate would connect: its one common name is the name of a record
+// that names an authority, and an authority for this place has issued it. own is the device or module
+// that the password proved, zero for anybody else.
+//
+// Nothing else that another record says of the certificate counts. Whoever may register a device
+// could otherwise enter the thumbprint of any certificate and so shut its owner out.
+func (q *request) certificateElse(own name) *principal.Refusal {
 	leaf := leafOf(q.Credentials)
 	if leaf == nil {
 		return nil
 	}
-	print256, print1 := credx509.Thumbprint(leaf), credx509.ThumbprintSHA1(leaf)
-	_, ok := q.top.DeviceByThumbprint(print256)
-	if !ok {
-		_, ok = q.top.DeviceByThumbprintSHA1(print1)
+	cn, _ := credx509.CommonName(leaf)
+	n, ok := nameOf(q.top, cn)
+	if !ok || n == own {
+		return nil
 	}
-	q.certOf = ok
-	if !ok && q.top.CertificateClaimed(print256, print1) {
-		return refuse(message.BadUserNameOrPassword, "record-refused", "the certificate is registered for several")
+	d, auth, r := q.record(n)
+	if r != nil || auth.Kind != device.AuthCA {
+		return nil
 	}
-	q.certCN, _ = credx509.CommonName(leaf)
-	return nil
-}
-
-// certificateElse refuses a client certificate that names a principal other than the one that
-// connects, which has the client id clientID and the record auth (nil if it has no record). A
-// certificate names the principal that is registered with it or, if nobody is, the one in its
-// common name. No two records have the same certificate.
-func (q *request) certificateElse(auth *device.Auth, clientID string) *principal.Refusal {
-	other := false
-	switch {
-	case q.certOf:
-		leaf := leafOf(q.Credentials)
-		other = auth == nil ||
-			!slices.Contains(auth.Thumbprints, credx509.Thumbprint(leaf)) &&
-				!slices.Contains(auth.ThumbprintsSHA1, credx509.ThumbprintSHA1(leaf))
-	case q.certCN != "" && (auth == nil || q.certCN != clientID):
-		_, other = nameOf(q.top, q.certCN)
+	if _, err := q.vouched(d, n); err != nil {
+		return nil //nolint:nilerr // no authority has issued it for that device, so it names nobody
 	}
-	if other {
-		return refuse(message.BadUserNameOrPassword, "two-principals", "the certificate names another than the client id or password")
-	}
-	return nil
+	return refuse(message.BadUserNameOrPassword, "two-principals", "the certificate names another than the password")
 }
 
 // local reports whether the peer is a process of this machine. A connection with a network
@@ -124,21 +106,25 @@ func (q *request) peer() (*principal.Principal, *principal.Refusal) {
 	}, nil
 }
 
-// functionNamed reports whether the user name is that of a user-defined function:
-// {hub}/functions/{id}.
-func (q *request) functionNamed() bool {
-	u, err := parseUsername(q.Username)
-	return q.HasUser && err == nil && len(u.path) == 2 && u.path[0] == "functions" && strings.EqualFold(u.hub, q.auth.o.Hub)
+// bearerShown reports whether the secret is a bearer token, good or bad.
+func (q *request) bearerShown() bool { return q.AuthMethod == BearerMethod || jwt.Looks(q.secret) }
+
+// functionShown reports whether user name and signature both name one user-defined function. No
+// device or module has such a signature, whatever its id is.
+func (q *request) functionShown() bool {
+	id, ok := functionName(q.Username, q.auth.o.Hub)
+	if !ok || !sas.Looks(q.secret) {
+		return false
+	}
+	t, err := sas.Parse(q.secret)
+	return err == nil && t.For(sas.Function(q.auth.o.Hub, id))
 }
 
 func (q *request) function() (*principal.Principal, *principal.Refusal) {
-	u, _ := parseUsername(q.Username)
-	id, err := space.ParseID(u.path[1])
+	text, _ := functionName(q.Username, q.auth.o.Hub)
+	id, err := space.ParseID(text)
 	if err != nil {
 		return nil, refuse(message.BadUserNameOrPassword, "unknown-function", "")
-	}
-	if r := q.certificateElse(nil, ""); r != nil {
-		return nil, r
 	}
 	f, ok := q.top.Function(id)
 	if !ok {
@@ -148,7 +134,10 @@ func (q *request) function() (*principal.Principal, *principal.Refusal) {
 		return nil, refuse(message.BadUserNameOrPassword, "no-credential-registered", "")
 	}
 	// The signature covers the id as the client wrote it, in upper or lower case.
-	proof, r := q.verifySAS(sas.Function(q.auth.o.Hub, u.path[1]), f.Auth)
+	proof, r := q.verifySAS(sas.Function(q.auth.o.Hub, text), f.Auth)
+	if r == nil {
+		r = q.certificateElse(name{})
+	}
 	if r != nil {
 		return nil, r
 	}
@@ -173,7 +162,7 @@ func (q *request) bearer() (*principal.Principal, *principal.Refusal) {
 		}
 		return nil, refuse(message.BadUserNameOrPassword, TokenReason(err), err.Error())
 	}
-	if r := q.certificateElse(nil, ""); r != nil {
+	if r := q.certificateElse(name{}); r != nil {
 		return nil, r
 	}
 	p, ok := Bearer(c)

@@ -38,6 +38,8 @@ type door struct {
 		Authorities  []authority
 		Certificates []certificate
 		AllowSHA1    bool     `yaml:"allow_sha1"`
+		MissingEKU   bool     `yaml:"missing_eku"`
+		Served       []string // DNS names of the certificate that the listener serves, whose address is 192.0.2.7
 		Audiences    []string // of this surface; "gatehouse" if none
 		Scope        string
 		Issuers      []string // besides Entra's, of the home tenant
@@ -69,9 +71,12 @@ type visit struct {
 	// A change of the world.
 	Status, Certificate []string // device and what it has from now on
 	Remove, Roll        string
+	Create              []string // SAS devices
 	Pass                time.Duration
 	Revoke              string // certificate
 	NoKeys              bool   `yaml:"no_keys"`
+	// Owners of the certificates that health names as shared.
+	Shared []string
 
 	// Who comes.
 	Client      string
@@ -157,6 +162,24 @@ func (h *scene) change(t *testing.T, v *visit) {
 		cas := slices.Clone(h.data.CAs)
 		cas[0].CRL = h.revoke("root", v.Revoke)
 		h.data.CAs = cas
+	case v.Shared != nil:
+		owners := []string{}
+		for _, s := range h.auth.SharedCertificates() {
+			owners = append(owners, s.Owner)
+		}
+		if !slices.Equal(owners, v.Shared) {
+			t.Errorf("shared certificates of %q, want %q", owners, v.Shared)
+		}
+		return
+	case len(v.Create) > 0:
+		for i, id := range v.Create {
+			h.data.Devices = append(h.data.Devices, device.Device{
+				ID:     space.ID{11, 15: byte(i + 1)},
+				HubID:  id,
+				Status: device.Active,
+				Auth:   h.authOf(t, record{Auth: "sas", ID: id}),
+			})
+		}
 	case v.NoKeys:
 		h.keys = jwt.Keys{}
 	case v.Pass > 0:

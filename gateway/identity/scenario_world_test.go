@@ -6,6 +6,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -99,7 +100,14 @@ func build(t *testing.T, d *door) *scene {
 		Scope:      d.World.Scope,
 		SASMaxLife: 24 * time.Hour,
 		AllowSHA1:  d.World.AllowSHA1,
-		Peers:      map[identity.PeerAt]identity.Peer{{Listener: "local", UID: 1000}: {Name: "admin"}},
+		MissingEKU: d.World.MissingEKU,
+		Served: func(listener string) *x509.Certificate {
+			if listener != "mqtts" {
+				return nil
+			}
+			return &x509.Certificate{DNSNames: d.World.Served, IPAddresses: []net.IP{net.IPv4(192, 0, 2, 7)}}
+		},
+		Peers: map[identity.PeerAt]identity.Peer{{Listener: "local", UID: 1000}: {Name: "admin"}},
 	}))
 	return h
 }

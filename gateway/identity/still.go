@@ -110,18 +110,16 @@ func (a *Authenticator) stillProved(t *device.Topology, p *principal.Principal, 
 		if err := a.authorities(t).Good(pathOf(p.CredentialID), at); err != nil {
 			return gone(certificateReason(err))
 		}
-		// If the certificate has since been registered for another record, it no longer proves this
-		// one.
-		print256, err := device.ParseThumbprint(thumb)
-		if err != nil {
-			return gone("unknown-certificate")
-		}
-		if d, ok := t.DeviceByThumbprint(print256); ok && d.ID != p.Node || !ok && t.CertificateClaimed(print256, device.ThumbprintSHA1{}) {
-			return gone("two-principals")
+		// That the certificate has since been registered for another record ends nothing.
+		if print256, err := device.ParseThumbprint(thumb); err == nil {
+			a.noteShared(t, print256, clientIDOf(p), p.Node)
 		}
 		return nil
 	}
 	return gone("wrong-credential-kind")
 }
+
+// clientIDOf is the only client id that a device or module may have.
+func clientIDOf(p *principal.Principal) string { return name{p.DeviceID, p.ModuleID}.String() }
 
 func gone(why string) *principal.Refusal { return refuse(message.NotAuthorized, why, "") }

@@ -97,7 +97,12 @@ func TestStill(t *testing.T) {
 			f.change("self2", func(d *device.Device) {
 				d.Auth.Thumbprints = []device.Thumbprint{credx509.Thumbprint(f.certs["ca1"].Cert)}
 			})
-		}, "two-principals"},
+		}, ""},
+		{"thumbprint registered for another", self, func(f *fixture) {
+			f.change("self2", func(d *device.Device) {
+				d.Auth.Thumbprints = []device.Thumbprint{credx509.Thumbprint(f.certs["self1"].Cert)}
+			})
+		}, ""},
 		{"user, registry changes", bearer, func(f *fixture) { f.data = device.Data{}; f.rebuild() }, ""},
 		{"token expired", bearer, func(f *fixture) { f.now = now.Add(hour) }, "expired"},
 		{"signing key withdrawn", bearer, func(f *fixture) { f.keys = jwt.Keys{} }, "unknown-signing-key"},

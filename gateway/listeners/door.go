@@ -2,6 +2,7 @@ package listeners
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"os"
 	"sync"
@@ -147,6 +148,14 @@ func (c *certificate) good(now time.Time) bool {
 	}
 	phase := c.served.At(now)
 	return phase != tlsfile.Expired && phase != tlsfile.NotYetValid
+}
+
+// Certificate is the certificate that new handshakes are served, nil if there is none.
+func (d *Door) Certificate() *x509.Certificate {
+	if t := d.live.Load(); t != nil && len(t.Certificates) > 0 {
+		return t.Certificates[0].Leaf
+	}
+	return nil
 }
 
 func (d *Door) state() certificate {

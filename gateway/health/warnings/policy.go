@@ -32,14 +32,34 @@ func PolicyStored(t *health.Tracker, stored bool) {
 		"a change of rights could not be stored: only its losses are in force", "free space on the state directory")
 }
 
-// Refused names what of the policy grants nothing, and which records are refused.
+// Refused names what of the policy grants nothing, which records are refused, and which share a
+// thumbprint with another.
 func Refused(t *health.Tracker, policy []authz.Problem, topology []device.Problem) {
 	t.Set(len(policy) > 0, "policy-problems", health.Degraded,
 		health.Listed("parts of the policy grant nothing", policy),
 		"gatehousectl assignments shows them; correct them in the cloud")
-	t.Set(len(topology) > 0, "topology-problems", health.Degraded,
-		health.Listed("records of the registry are refused", topology),
-		"correct the records in the cloud: device ids, hardware ids and thumbprints are unique")
+	var refused, shared []device.Problem
+	for _, p := range topology {
+		if p.Refuses() {
+			refused = append(refused, p)
+		} else {
+			shared = append(shared, p)
+		}
+	}
+	t.Set(len(refused) > 0, "topology-problems", health.Degraded,
+		health.Listed("records of the registry are refused", refused),
+		"correct the records in the cloud: device ids and hardware ids are unique")
+	t.Set(len(shared) > 0, "thumbprint-shared", health.Degraded,
+		health.Listed("records of the registry hold the thumbprint of another, and each proves only its own client id by it", shared),
+		"find out whose certificate it is, and remove it from the other record")
+}
+
+// SharedCertificates names the certificates that an authority issued for one device and another record
+// holds as a thumbprint.
+func SharedCertificates[S fmt.Stringer](t *health.Tracker, shared []S) {
+	t.Set(len(shared) > 0, "certificate-shared", health.Degraded,
+		health.Listed("certificates are registered for another device than they were issued for; neither is refused for it", shared),
+		"find out who registered the thumbprint, and remove it from the other record")
 }
 
 // PolicyAge says how old the policy is that decides.
