@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
 	"github.com/gatehouse/gatehouse/cmd/internal/site"
@@ -48,6 +52,8 @@ func wanted(t *testing.T, name string, otherwise int) int {
 type torture struct {
 	g        *e2e.Gateway
 	upstream *cloudBroker
+	between  *interposer // on the way to upstream
+	disk     string      // directory of a small file system; empty: there is none
 	devices  []*tortured
 	stop     chan struct{} // closed when the devices shall publish no more
 	ended    sync.WaitGroup
@@ -89,8 +95,18 @@ func newTorture(t *testing.T) *torture {
 	t.Helper()
 	r := &torture{upstream: newCloudBroker(t), stop: make(chan struct{}), disturbs: map[string]int{}}
 	r.upstream.up(t)
-	r.g = serving(t, e2e.Settings{Sections: uplinkTo(r.upstream.port) +
-		"outbox: {maxMessages: 400, perDeviceMessages: 150, refuseAfter: 1s}\nsessions: {queueMessages: 100000}\n"})
+	r.between = newInterposer(t, r.upstream.port)
+	r.g = house.NewGateway(t, e2e.Settings{
+		State: "{dir: state, minFree: 16 MiB}",
+		Sections: uplinkTo(r.between.port) +
+			"outbox: {maxMessages: 400, perDeviceMessages: 150, refuseAfter: 1s}\nsessions: {queueMessages: 100000}\n",
+	})
+	r.disk = filepath.Join(r.g.Dir, "state")
+	if err := mountDisk(t, r.disk, "256m"); err != nil {
+		t.Logf("without a full disk: a file system of its own cannot be mounted here: %v", err)
+		r.disk = ""
+	}
+	r.g.Up(t)
 	r.up = &receiver{name: "upstream", start: r.upstream.watch}
 	for _, name := range []string{"steady", "flapping", "stopped"} {
 		who := r.g.Person(t, "dashboard", name).With("-c")
@@ -120,6 +136,12 @@ func (r *torture) end() {
 	r.ended.Wait()
 }
 
+// disturbance is what happens around the gateway while it is killed.
+type disturbance struct {
+	name        string
+	begin, mend func()
+}
+
 // round disturbs what is around the gateway, and kills the gateway meanwhile.
 func (r *torture) round(t *testing.T) {
 	t.Helper()
@@ -128,10 +150,7 @@ func (r *torture) round(t *testing.T) {
 	for _, l := range r.locals {
 		l.revive(t)
 	}
-	disturbances := []struct {
-		name        string
-		begin, mend func()
-	}{
+	disturbances := []disturbance{
 		{"nothing", func() {}, func() {}},
 		{"upstream ended", func() { r.upstream.end(t) }, func() { r.upstream.up(t) }},
 		{"upstream half-open", func() { r.upstream.Signal(t, syscall.SIGSTOP) }, func() { r.upstream.Signal(t, syscall.SIGCONT) }},
@@ -143,6 +162,8 @@ func (r *torture) round(t *testing.T) {
 				time.Sleep(10 * time.Millisecond)
 			}
 		}, func() {}},
+		{"upstream hostile", func() { r.between.hostile.Store(true); time.Sleep(time.Second) }, func() { r.between.hostile.Store(false) }},
+		{"disk full", func() { r.fill(t); time.Sleep(time.Second) }, func() { r.empty(t) }},
 		{"receiver stopped", func() { _ = stopped.now.Send(syscall.SIGSTOP) }, func() { _ = stopped.now.Send(syscall.SIGCONT) }},
 		{"receiver flapping", func() {
 			// mosquitto_sub acknowledges a message before it prints it. It is killed
@@ -156,18 +177,56 @@ func (r *torture) round(t *testing.T) {
 			flapping.now = flapping.start(t)
 		}},
 	}
+	if r.disk == "" {
+		disturbances = slices.DeleteFunc(disturbances, func(d disturbance) bool { return d.name == "disk full" })
+	}
 	d := disturbances[rand.IntN(len(disturbances))]
 	r.disturbs[d.name]++
 	d.begin()
 	pause()
 	r.g.Kill()
 	r.kills++
+	if d.name == "disk full" { // with less space it would not start, and systemd would try again
+		d.mend()
+		d.mend = func() {}
+	}
 	r.g.Launch(t)
 	if rand.IntN(4) > 0 { // else it may be killed while it starts
 		r.g.Ready(t)
 	}
 	pause()
 	d.mend()
+}
+
+// fill leaves less space on the disk of the gateway than it keeps free, and empty gives it back.
+// It leaves some: badger writes through memory maps, and a disk on which another program takes the
+// very last page during a flush ends the process.
+func (r *torture) fill(t *testing.T) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(r.disk, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var st unix.Statfs_t
+	for block := make([]byte, 1<<20); ; {
+		if err := unix.Statfs(r.disk, &st); err != nil {
+			t.Fatal(err)
+		}
+		if st.Bavail*uint64(st.Bsize) < 8<<20 { // half of minFree
+			return
+		}
+		if _, err := f.Write(block); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (r *torture) empty(t *testing.T) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(r.disk, "filler")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // awaitAll ends the publishers and waits until all that was acknowledged is everywhere.
@@ -276,6 +335,7 @@ func (r *torture) report(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	fmt.Fprintf(&b, "%d acknowledgements that nobody asked for, %d packets cut\n", r.between.told.Load(), r.between.cuts.Load())
 	fmt.Fprintf(&b, "since the last start: %d dropped, %d denied, %d parked\n", st.Messages.Dropped, st.Messages.Denied, st.Outbox.Parked)
 	t.Log(b.String())
 }
