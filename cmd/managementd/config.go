@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,6 +74,11 @@ type issuerSettings struct {
 	VerifiedDomains []string `yaml:"verifiedDomains" example:"[contoso.com]"`
 	// The audience that this API itself asks for.
 	Management string `yaml:"management" required:"yes" show:"api://gatehouse-management"`
+}
+
+// servicePrincipal tells whether an object id is that of an account for application tokens.
+func (i issuerSettings) servicePrincipal(id space.ID) bool {
+	return slices.ContainsFunc(i.Accounts, func(a issuer.Account) bool { return a.ObjectID == id && !a.User })
 }
 
 // audience maps the resource of a scope to the aud claim of the token.

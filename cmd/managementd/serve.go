@@ -56,6 +56,7 @@ func serve(ctx context.Context, s settings, restored bool, log *slog.Logger) err
 		HomeTenant:        s.Tenant,
 		HubHost:           s.HubHost,
 		Restored:          restored,
+		ServicePrincipal:  s.Issuer.servicePrincipal,
 		Authenticate:      callers.authenticate,
 		RequestsPerSecond: s.RequestsPerSecond,
 		Log:               log,

@@ -1,6 +1,7 @@
 package management
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 
@@ -68,7 +69,7 @@ func (c *call) isMe(who model.Identity) bool {
 }
 
 func (c *call) postAssignment() error {
-	o, err := c.body()
+	o, err := assignments.body(c)
 	if err != nil {
 		return err
 	}
@@ -77,6 +78,7 @@ func (c *call) postAssignment() error {
 		return err
 	}
 	a.ID = space.NewID()
+	service := false
 	err = c.update(func(t *tx) error {
 		// The right is checked before anything else, so that a caller without
 		// it learns nothing about the tree.
@@ -86,10 +88,12 @@ func (c *call) postAssignment() error {
 		if err := t.checkAssignment(&a); err != nil {
 			return err
 		}
+		service = a.Who.Kind == model.UserID && c.o.ServicePrincipal != nil && c.o.ServicePrincipal(a.Who.Object)
 		for _, other := range t.draft.assignments.all() {
 			if grantOf(other) == grantOf(&a) {
 				return errGrantExists
 			}
+			service = service || a.Who.Kind == model.UserID && other.Who.Kind == model.ServicePrincipalID && other.Who.Object == a.Who.Object
 		}
 		t.putAssignment(&a)
 		return nil
@@ -97,8 +101,12 @@ func (c *call) postAssignment() error {
 	if err != nil {
 		return err
 	}
+	if service {
+		c.w.Header().Add("Warning", `299 - "The object is a service principal: its tokens hold what is assigned to it `+
+			`as ServicePrincipalId, so that this assignment as UserId never matches."`)
+	}
 	if a.Path.IsRoot() {
-		c.w.Header().Set("Warning", `299 - "An assignment at / is in force everywhere; its use is discouraged."`)
+		c.w.Header().Add("Warning", `299 - "An assignment at / is in force everywhere; its use is discouraged."`)
 	}
 	c.log.Info("role assignment created", "id", a.ID, "role", a.Role, "who", a.Who, "path", a.Path, "by", c.caller.Name)
 	return c.created("roleassignments", a.ID)
@@ -142,8 +150,12 @@ var errGrantExists = badRequest("SpaceRoleAssignment already exists.")
 
 func (c *call) deleteAssignment() error {
 	var id space.ID
+	forced := strings.EqualFold(c.query.get("force"), "true")
 	err := assignments.change(c, model.Delete, func(t *tx, a *model.Assignment) error {
 		id = a.ID
+		if !forced && t.lastAdministrator(a) {
+			return errLastAdministrator
+		}
 		t.removeAssignment(a)
 		return nil
 	})
@@ -153,6 +165,28 @@ func (c *call) deleteAssignment() error {
 	c.log.Info("role assignment deleted", "id", id, "by", c.caller.Name)
 	return c.noContent(nil)
 }
+
+// lastAdministrator tells whether a is the only assignment left by which
+// anybody is Space Administrator at "/", who alone can make another one.
+func (t *tx) lastAdministrator(a *model.Assignment) bool {
+	administers := func(b *model.Assignment) bool { return b.Role == administrator && b.Path.IsRoot() }
+	if !administers(a) {
+		return false
+	}
+	for id, other := range t.draft.assignments.all() {
+		if id != a.ID && administers(other) {
+			return false
+		}
+	}
+	return true
+}
+
+var (
+	administrator        = space.MustID(model.SpaceAdministratorRole)
+	errLastAdministrator = &failure{http.StatusConflict, "409.600.000.000",
+		"This is the last Space Administrator at /: without one nobody can assign a role there again. " +
+			"Assign another one first, or add force=true to the query."}
+)
 
 // checkAssignment answers whether a user holds a right (docs/spec/management-api.md
 // 3.3). A caller may ask about itself; asking about others needs the right to read
@@ -186,30 +220,49 @@ func (c *call) checkAssignment() error {
 	return c.ok(c.state.exists(at) && c.state.policy.allowed(subject, access, resource, at))
 }
 
-// checkedUser is the subject that a check is about. Without tenantId the home
-// tenant is meant; only with a given one does the user count as a member of it.
+// checkedUser is the subject that a check is about. What the question leaves open is
+// filled in by what is known: about oneself by the caller's token; about a user with a
+// record here by its UPN, as one of the home tenant. Of anybody else the home tenant is
+// meant, but only with a given one does the user count as a member of it.
 func (c *call) checkedUser(user space.ID) (*model.Subject, error) {
+	tenantText, domainText := c.query.get("tenantId"), c.query.get("domain")
+	if tenantText == "" && domainText == "" && c.isUser(user) {
+		return &c.caller.Subject, nil
+	}
 	tenant, member := c.o.HomeTenant, false
-	if text := c.query.get("tenantId"); text != "" {
-		id, err := space.ParseID(text)
+	if tenantText != "" {
+		id, err := space.ParseID(tenantText)
 		if err != nil || id.IsZero() {
 			return nil, badRequest("tenantId: not a GUID.")
 		}
 		tenant, member = id, true
 	}
+	if known, ok := c.state.users.get(user); ok && tenant == c.o.HomeTenant {
+		member = true
+		if domainText == "" {
+			domainText = known.UPN
+		}
+	}
 	s := &model.Subject{Identities: []model.Identity{{Kind: model.UserID, Object: user, Tenant: tenant}}, Object: user}
 	if member {
 		s.Identities = append(s.Identities, model.Identity{Kind: model.TenantID, Object: tenant})
 	}
-	if text := c.query.get("domain"); text != "" {
-		if i := strings.LastIndexByte(text, '@'); i > 0 {
-			text = text[i:] // a UPN
+	if domainText != "" {
+		if i := strings.LastIndexByte(domainText, '@'); i > 0 {
+			domainText = domainText[i:] // a UPN
 		}
-		domain, err := wire.ParseDomain(text)
+		domain, err := wire.ParseDomain(domainText)
 		if err != nil {
 			return nil, badRequest("domain: @example.com or a UPN is expected.")
 		}
 		s.Identities = append(s.Identities, model.Identity{Kind: model.DomainName, Domain: domain, Tenant: tenant})
 	}
 	return s, nil
+}
+
+// isUser tells whether the caller is the user with an object id.
+func (c *call) isUser(id space.ID) bool {
+	return slices.ContainsFunc(c.caller.Subject.Identities, func(i model.Identity) bool {
+		return i.Kind == model.UserID && i.Object == id
+	})
 }

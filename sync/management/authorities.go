@@ -26,7 +26,7 @@ func (c *call) putAuthority() error {
 	if err != nil {
 		return err
 	}
-	ca, err := plain(c, wire.ParseCA)
+	_, ca, err := authorities.read(c, wire.ParseCA)
 	if err != nil {
 		return err
 	}

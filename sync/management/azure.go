@@ -59,10 +59,15 @@ func azurePut[T any](c *call, r *resource[T], put func(*tx, *T)) error {
 	if err != nil {
 		return err
 	}
-	v, err := plain(c, r.parse)
+	o, err := c.body()
 	if err != nil {
 		return err
 	}
+	parsed, err := r.parse(o)
+	if err != nil {
+		return err
+	}
+	v := &parsed
 	if r.id(v) != id {
 		return badRequest("name: must be the id in the route.")
 	}

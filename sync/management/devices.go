@@ -13,7 +13,7 @@ import (
 )
 
 func (c *call) postDevice() error {
-	o, d, err := typed(c, wire.ParseDevice)
+	o, d, err := devices.read(c, wire.ParseDevice)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func newKeys() *wire.Authentication {
 }
 
 func (c *call) patchDevice() error {
-	return devices.patch(c, model.Update, c.typed, func(t *tx, old *wire.Device, o wire.Object) error {
+	return devices.patch(c, model.Update, func(t *tx, old *wire.Device, o wire.Object) error {
 		at := t.path(old.SpaceID)
 		d := *old
 		if err := d.Patch(o); err != nil {

@@ -46,6 +46,15 @@ func forbidden() error {
 	return &failure{http.StatusForbidden, "403.600.000.001", "System error."}
 }
 
+// within names the member that the object of a refusal was in.
+func within(member string, err error) error {
+	f := asFailure(err)
+	if f.status != http.StatusBadRequest {
+		return err
+	}
+	return &failure{f.status, f.code, member + ": " + f.message}
+}
+
 // asFailure maps any error of a handler to an answer.
 func asFailure(err error) *failure {
 	var f *failure

@@ -193,15 +193,6 @@ func oneType(o wire.Object) error {
 	return nil
 }
 
-// typed is body, for an object that may have a type.
-func (c *call) typed() (wire.Object, error) {
-	o, err := c.body()
-	if err == nil {
-		err = oneType(o)
-	}
-	return o, err
-}
-
 // id is the {id} of the route.
 func (c *call) id() (space.ID, error) {
 	id, err := space.ParseID(c.r.PathValue("id"))

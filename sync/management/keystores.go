@@ -23,7 +23,7 @@ const (
 )
 
 func (c *call) postKeyStore() error {
-	k, err := plain(c, wire.ParseKeyStore)
+	_, k, err := keyStores.read(c, wire.ParseKeyStore)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (c *call) changeKeyStore(access model.Access, change func(k *wire.KeyStore)
 
 // patchKeyStore renames; a store stays where it is, with the devices that trust it.
 func (c *call) patchKeyStore() error {
-	o, err := c.body()
+	o, err := keyStores.patchBody(c)
 	if err != nil {
 		return err
 	}
@@ -139,6 +139,9 @@ func (c *call) getKey() error {
 // patchKey changes a key's status: a disabled one proves nothing any more.
 func (c *call) patchKey() error {
 	o, err := c.body()
+	if err == nil {
+		err = members{}.check(o, "status", "id", "createdDateTimeUtc")
+	}
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package management
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -86,6 +87,10 @@ func (v *view) sees(kind string, at space.Path) bool {
 
 // keys tells whether credentials of objects at the place are shown.
 func (v *view) keys(at space.Path) bool { return v.mayRead(model.KeyStore, at) }
+
+// is tells whether the caller has the identity: a device that asks for itself gets
+// the credential that it starts with (docs/spec/management-api.md 5.2).
+func (v *view) is(who model.Identity) bool { return slices.Contains(v.subject.Identities, who) }
 
 // resourceOf says which right protects a type of the feed. Azure items have no
 // place of their own and count as at "/"; who may read assignments may read them.

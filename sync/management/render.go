@@ -3,6 +3,7 @@ package management
 import (
 	"strings"
 
+	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
@@ -87,7 +88,7 @@ func (s *state) showDevice(v *view, row *wire.Device, in includes) wire.Device {
 	if !in["connectionstring"] {
 		w.DeviceID, w.Authentication, w.Modules = "", nil, nil
 	} else {
-		keys := v.keys(s.path(w.SpaceID))
+		keys := v.keys(s.path(w.SpaceID)) || v.is(model.Identity{Kind: model.DeviceID, Object: w.ID})
 		w.ConnectionString = s.connectionString(&w, keys)
 		w.Authentication = withoutKeys(w.Authentication, keys)
 		w.Modules = append([]wire.Module(nil), w.Modules...)

@@ -21,6 +21,10 @@ type resource[T any] struct {
 	rows  func(*frozen) *rows[T]
 	draft func(*draft) *edit[T]
 
+	// members are what a request may hold; an Azure item has none, because it is a
+	// document of Azure's, of which what decides is stored.
+	members members
+
 	id func(*T) space.ID
 	// at is where v lies; the zero path if its space does not exist.
 	at   func(p places, v *T) space.Path
@@ -125,13 +129,17 @@ func (r *resource[T]) change(c *call, access model.Access, change func(t *tx, ol
 
 // patch is change for the handlers of PATCH. A bad id in the route is reported
 // before what is wrong with the body.
-func (r *resource[T]) patch(c *call, access model.Access, body func() (wire.Object, error), change func(*tx, *T, wire.Object) error) error {
-	if _, err := c.id(); err != nil {
-		return err
-	}
-	o, err := body()
+func (r *resource[T]) patch(c *call, access model.Access, change func(*tx, *T, wire.Object) error) error {
+	id, err := c.id()
 	if err != nil {
 		return err
+	}
+	o, err := r.patchBody(c)
+	if err != nil {
+		return err
+	}
+	if given, err := o.ID("id"); err != nil || o.Present("id") && given != id {
+		return badRequest("id: cannot be changed.")
 	}
 	return c.noContent(r.change(c, access, func(t *tx, old *T) error { return change(t, old, o) }))
 }
@@ -213,24 +221,3 @@ func (r *resource[T]) load(d *draft, id space.ID, row []byte, o wire.Object) (er
 }
 
 func (r *resource[T]) count(d *draft) int { return r.draft(d).len() }
-
-// typed and plain read the body of a request as a T. Typed refuses an object
-// whose type is given twice.
-func typed[T any](c *call, parse func(wire.Object) (T, error)) (wire.Object, *T, error) {
-	o, err := c.typed()
-	return parsed(o, err, parse)
-}
-
-func plain[T any](c *call, parse func(wire.Object) (T, error)) (*T, error) {
-	o, err := c.body()
-	_, v, err := parsed(o, err, parse)
-	return v, err
-}
-
-func parsed[T any](o wire.Object, err error, parse func(wire.Object) (T, error)) (wire.Object, *T, error) {
-	if err != nil {
-		return o, nil, err
-	}
-	v, err := parse(o)
-	return o, &v, err
-}

@@ -32,26 +32,36 @@ var spaces = &resource[wire.Space]{
 	kind:       wire.TypeSpace,
 	collection: "spaces",
 	noun:       "space",
-	rows:       func(f *frozen) *rows[wire.Space] { return &f.spaces },
-	draft:      func(d *draft) *edit[wire.Space] { return &d.spaces },
-	id:         func(w *wire.Space) space.ID { return w.ID },
-	at:         func(p places, w *wire.Space) space.Path { return p.path(w.ID) },
-	name:       func(w *wire.Space) string { return w.Name },
-	passes:     func(q query, w *wire.Space) bool { return q.passes("name", w.Name) && q.passes("types", w.Type) },
-	show:       func(s *state, v *view, w *wire.Space, in includes) any { return s.showSpace(v, w, in) },
-	parse:      wire.ParseSpace,
-	parent:     func(w *wire.Space) space.ID { return w.ParentSpaceID },
+	members: members{
+		create: []string{"name", "description", "friendlyName", "type", "typeId", "parentSpaceId", "children", "users"},
+		change: []string{"name", "description", "friendlyName", "type", "typeId", "parentSpaceId"},
+		typed:  true,
+	},
+	rows:   func(f *frozen) *rows[wire.Space] { return &f.spaces },
+	draft:  func(d *draft) *edit[wire.Space] { return &d.spaces },
+	id:     func(w *wire.Space) space.ID { return w.ID },
+	at:     func(p places, w *wire.Space) space.Path { return p.path(w.ID) },
+	name:   func(w *wire.Space) string { return w.Name },
+	passes: func(q query, w *wire.Space) bool { return q.passes("name", w.Name) && q.passes("types", w.Type) },
+	show:   func(s *state, v *view, w *wire.Space, in includes) any { return s.showSpace(v, w, in) },
+	parse:  wire.ParseSpace,
+	parent: func(w *wire.Space) space.ID { return w.ParentSpaceID },
 }
 
 var devices = &resource[wire.Device]{
 	kind:       wire.TypeDevice,
 	collection: "devices",
 	noun:       "device",
-	rows:       func(f *frozen) *rows[wire.Device] { return &f.devices },
-	draft:      func(d *draft) *edit[wire.Device] { return &d.devices },
-	id:         func(d *wire.Device) space.ID { return d.ID },
-	at:         func(p places, d *wire.Device) space.Path { return p.path(d.SpaceID) },
-	name:       func(d *wire.Device) string { return d.Name },
+	members: members{
+		create: append(deviceMembers(), "createIoTHubDevice", "sensors"),
+		change: deviceMembers(),
+		typed:  true,
+	},
+	rows:  func(f *frozen) *rows[wire.Device] { return &f.devices },
+	draft: func(d *draft) *edit[wire.Device] { return &d.devices },
+	id:    func(d *wire.Device) space.ID { return d.ID },
+	at:    func(p places, d *wire.Device) space.Path { return p.path(d.SpaceID) },
+	name:  func(d *wire.Device) string { return d.Name },
 	passes: func(q query, d *wire.Device) bool {
 		return q.passes("hardwareIds", d.HardwareID) && q.passes("names", d.Name) && q.passes("gateways", d.GatewayID) &&
 			q.passes("status", d.Status) && q.passes("types", d.Type) && q.passes("subtypes", d.Subtype)
@@ -64,17 +74,26 @@ var sensors = &resource[wire.Sensor]{
 	kind:       wire.TypeSensor,
 	collection: "sensors",
 	noun:       "sensor",
-	rows:       func(f *frozen) *rows[wire.Sensor] { return &f.sensors },
-	draft:      func(d *draft) *edit[wire.Sensor] { return &d.sensors },
-	id:         func(n *wire.Sensor) space.ID { return n.ID },
-	at:         func(p places, n *wire.Sensor) space.Path { return p.path(n.SpaceID) },
-	name:       func(n *wire.Sensor) string { return n.HardwareID },
+	members: members{
+		create: []string{"deviceId", "spaceId", "hardwareId", "port", "pollRate", "type", "typeId", "dataType", "dataTypeId"},
+		typed:  true,
+	},
+	rows:  func(f *frozen) *rows[wire.Sensor] { return &f.sensors },
+	draft: func(d *draft) *edit[wire.Sensor] { return &d.sensors },
+	id:    func(n *wire.Sensor) space.ID { return n.ID },
+	at:    func(p places, n *wire.Sensor) space.Path { return p.path(n.SpaceID) },
+	name:  func(n *wire.Sensor) string { return n.HardwareID },
 	passes: func(q query, n *wire.Sensor) bool {
 		return q.passesID("deviceIds", n.DeviceID) && q.passes("hardwareIds", n.HardwareID) &&
 			q.passes("types", n.Type) && q.passes("dataTypes", n.DataType)
 	},
 	show:  func(s *state, _ *view, n *wire.Sensor, in includes) any { return s.showSensor(n, in) },
 	parse: wire.ParseSensor,
+}
+
+func deviceMembers() []string {
+	return []string{"name", "friendlyName", "description", "type", "typeId", "subtype", "subtypeId", "hardwareId", "gatewayId", "spaceId",
+		"status", "deviceId", "authentication", "modules"}
 }
 
 // Functions are read only: they are created by Import.
@@ -92,8 +111,11 @@ var functions = &resource[wire.Function]{
 }
 
 var users = &resource[wire.User]{
-	kind:   wire.TypeUser,
-	noun:   "user",
+	kind: wire.TypeUser,
+	noun: "user",
+	members: members{
+		create: []string{"upn", "firstName", "lastName", "location", "spaceId"},
+	},
 	rows:   func(f *frozen) *rows[wire.User] { return &f.users },
 	draft:  func(d *draft) *edit[wire.User] { return &d.users },
 	id:     func(u *wire.User) space.ID { return u.ID },
@@ -108,6 +130,7 @@ var keyStores = &resource[wire.KeyStore]{
 	kind:       wire.TypeKeyStore,
 	collection: "keystores",
 	noun:       "key store",
+	members:    members{create: []string{"name", "description", "spaceId"}},
 	rows:       func(f *frozen) *rows[wire.KeyStore] { return &f.keystores },
 	draft:      func(d *draft) *edit[wire.KeyStore] { return &d.keystores },
 	id:         func(k *wire.KeyStore) space.ID { return k.ID },
@@ -125,6 +148,7 @@ var assignments = &resource[model.Assignment]{
 	kind:       wire.TypeAssignment,
 	collection: "roleassignments",
 	noun:       "role assignment",
+	members:    members{create: []string{"roleId", "objectId", "objectIdType", "tenantId", "path"}},
 	rows:       func(f *frozen) *rows[model.Assignment] { return &f.assignments },
 	draft:      func(d *draft) *edit[model.Assignment] { return &d.assignments },
 	id:         func(a *model.Assignment) space.ID { return a.ID },
@@ -134,8 +158,11 @@ var assignments = &resource[model.Assignment]{
 }
 
 var authorities = &resource[device.CA]{
-	kind:  wire.TypeCA,
-	noun:  "certificate authority",
+	kind: wire.TypeCA,
+	noun: "certificate authority",
+	members: members{
+		create: []string{"id", "path", "certificate", "crl"},
+	},
 	rows:  func(f *frozen) *rows[device.CA] { return &f.cas },
 	draft: func(d *draft) *edit[device.CA] { return &d.cas },
 	id:    func(ca *device.CA) space.ID { return ca.ID },

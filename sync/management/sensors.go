@@ -9,7 +9,7 @@ import (
 )
 
 func (c *call) postSensor() error {
-	o, err := c.typed()
+	o, err := sensors.body(c)
 	if err != nil {
 		return err
 	}
@@ -42,19 +42,22 @@ func nestedSensors(o wire.Object, d *wire.Device) ([]*wire.Sensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	var sensors []*wire.Sensor
+	var found []*wire.Sensor
 	for _, in := range list {
-		if err := oneType(in); err != nil {
-			return nil, err
+		if err := sensors.members.checkNew(in); err != nil {
+			return nil, within("sensors", err)
+		}
+		if in.Present("deviceId") {
+			return nil, badRequest("sensors: deviceId: it is the device around it.")
 		}
 		n, err := newSensor(in)
 		if err != nil {
 			return nil, err
 		}
 		n.DeviceID = d.ID
-		sensors = append(sensors, n)
+		found = append(found, n)
 	}
-	return sensors, nil
+	return found, nil
 }
 
 // addSensor checks and stores a new sensor. Its space is that of its device
@@ -99,7 +102,7 @@ func (t *tx) checkSensor(n *wire.Sensor) error {
 }
 
 func (c *call) patchSensor() error {
-	return sensors.patch(c, model.Update, c.typed, func(t *tx, old *wire.Sensor, o wire.Object) error {
+	return sensors.patch(c, model.Update, func(t *tx, old *wire.Sensor, o wire.Object) error {
 		n := *old
 		if err := n.Patch(o); err != nil {
 			return err

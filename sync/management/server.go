@@ -31,6 +31,10 @@ type Options struct {
 	// its text is not sent.
 	Authenticate func(r *http.Request) (Caller, error)
 
+	// ServicePrincipal tells whether an object id is known to be a service
+	// principal's, beyond those that assignments name as one; nil: none is.
+	ServicePrincipal func(id space.ID) bool
+
 	// Restored says that the Store was put back from a backup: numbers may
 	// be used twice, so that a new epoch begins and every cursor is void.
 	Restored bool

@@ -7,37 +7,114 @@ import (
 )
 
 func (c *call) postSpace() error {
-	_, w, err := typed(c, wire.ParseSpace)
+	o, err := spaces.body(c)
 	if err != nil {
 		return err
 	}
-	w.ID, w.Place = space.NewID(), wire.Place{}
-	if w.Name == "" {
-		return badRequest("name: required.")
+	n, err := newSpace(o)
+	if err != nil {
+		return err
 	}
-	return spaces.create(c, w, func(t *tx) error {
-		up := t.path(w.ParentSpaceID)
-		if up.IsZero() {
-			return notFound("The parent space does not exist.")
+	return spaces.create(c, &n.space, func(t *tx) error { return c.addSpace(t, n, n.space.ParentSpaceID) })
+}
+
+// nested is a space to be created, with what it brings along.
+type nested struct {
+	space    wire.Space
+	users    []*wire.User
+	children []*nested
+}
+
+// newSpace reads a space, its users and its children.
+func newSpace(o wire.Object) (*nested, error) {
+	w, err := wire.ParseSpace(o)
+	if err != nil {
+		return nil, err
+	}
+	if w.Name == "" {
+		return nil, badRequest("name: required.")
+	}
+	w.ID, w.Place = space.NewID(), wire.Place{}
+	n := &nested{space: w}
+	inside, err := o.List("users")
+	if err != nil {
+		return nil, err
+	}
+	for _, in := range inside {
+		u, err := nestedUser(in)
+		if err != nil {
+			return nil, within("users", err)
 		}
-		if err := c.need(t, model.Create, model.Space, up); err != nil {
+		u.SpaceID = w.ID
+		n.users = append(n.users, u)
+	}
+	if inside, err = o.List("children"); err != nil {
+		return nil, err
+	}
+	for _, in := range inside {
+		if in.Present("parentSpaceId") {
+			return nil, badRequest("children: parentSpaceId: it is the space around it.")
+		}
+		if err := spaces.members.checkNew(in); err != nil {
+			return nil, within("children", err)
+		}
+		child, err := newSpace(in)
+		if err != nil {
+			return nil, within("children", err)
+		}
+		n.children = append(n.children, child)
+	}
+	return n, nil
+}
+
+func nestedUser(o wire.Object) (*wire.User, error) {
+	if o.Present("spaceId") {
+		return nil, badRequest("spaceId: it is the space around it.")
+	}
+	if err := users.members.checkNew(o); err != nil {
+		return nil, err
+	}
+	u, err := wire.ParseUser(o)
+	if err != nil {
+		return nil, err
+	}
+	return &u, newUser(&u)
+}
+
+// addSpace stores a new space below another, and what it brings along, each
+// under the right that it needs by itself.
+func (c *call) addSpace(t *tx, n *nested, parent space.ID) error {
+	up := t.path(parent)
+	if up.IsZero() {
+		return notFound("The parent space does not exist.")
+	}
+	if err := c.need(t, model.Create, model.Space, up); err != nil {
+		return err
+	}
+	if up.Depth() >= space.MaxDepth {
+		return badRequest("The tree would be deeper than %d levels.", space.MaxDepth)
+	}
+	n.space.ParentSpaceID = parent
+	t.putSpace(&n.space)
+	for _, u := range n.users {
+		if err := c.putByName(t, u); err != nil {
 			return err
 		}
-		if up.Depth() >= space.MaxDepth {
-			return badRequest("The tree would be deeper than %d levels.", space.MaxDepth)
+	}
+	for _, child := range n.children {
+		if err := c.addSpace(t, child, n.space.ID); err != nil {
+			return err
 		}
-		t.putSpace(w)
-		return nil
-	})
+	}
+	return nil
 }
 
 func (c *call) patchSpace() error {
-	var patch *wire.Space
-	body := func() (o wire.Object, err error) {
-		o, patch, err = typed(c, wire.ParseSpace)
-		return o, err
-	}
-	return spaces.patch(c, model.Update, body, func(t *tx, old *wire.Space, o wire.Object) error {
+	return spaces.patch(c, model.Update, func(t *tx, old *wire.Space, o wire.Object) error {
+		patch, err := wire.ParseSpace(o)
+		if err != nil {
+			return err
+		}
 		w := *old
 		for name, set := range map[string]func(){
 			"name":          func() { w.Name = patch.Name },

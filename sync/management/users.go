@@ -13,26 +13,36 @@ import (
 
 // putUser creates or updates by UPN, and answers the id.
 func (c *call) putUser() error {
-	u, err := plain(c, wire.ParseUser)
+	_, u, err := users.read(c, wire.ParseUser)
+	if err == nil {
+		err = newUser(u)
+	}
 	if err != nil {
 		return err
 	}
+	if err := c.update(func(t *tx) error { return c.putByName(t, u) }); err != nil {
+		return err
+	}
+	return c.ok(u.ID.String())
+}
+
+// newUser checks a user that a request names by its UPN.
+func newUser(u *wire.User) error {
 	if len(u.UPN) < 5 || !strings.Contains(u.UPN, "@") {
 		return badRequest("upn: 5 to 50 characters with an @ are required.")
 	}
 	u.ID, u.Place = space.NewID(), wire.Place{}
-	err = c.update(func(t *tx) error {
-		for id, old := range t.draft.users.all() {
-			if strings.EqualFold(old.UPN, u.UPN) {
-				u.ID = id
-			}
+	return nil
+}
+
+// putByName stores a user under the id that its UPN has already, if any.
+func (c *call) putByName(t *tx, u *wire.User) error {
+	for id, old := range t.draft.users.all() {
+		if strings.EqualFold(old.UPN, u.UPN) {
+			u.ID = id
 		}
-		return c.storeUser(t, u)
-	})
-	if err != nil {
-		return err
 	}
-	return c.ok(u.ID.String())
+	return c.storeUser(t, u)
 }
 
 // storeUser checks the rights at both places, and stores.
@@ -56,7 +66,7 @@ func (c *call) storeUser(t *tx, u *wire.User) error {
 }
 
 func (c *call) patchUser() error {
-	return users.patch(c, 0, c.body, func(t *tx, old *wire.User, o wire.Object) error {
+	return users.patch(c, 0, func(t *tx, old *wire.User, o wire.Object) error {
 		u := *old
 		if err := u.Patch(o); err != nil {
 			return err

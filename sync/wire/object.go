@@ -3,6 +3,8 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -136,6 +138,9 @@ func (o Object) raw(name string) (json.RawMessage, bool) {
 	raw, ok := o.members[strings.ToLower(name)]
 	return raw, ok
 }
+
+// Names are those of all members, in lower case and no order.
+func (o Object) Names() []string { return slices.Collect(maps.Keys(o.members)) }
 
 // Has reports whether the member is given, even if it is null.
 func (o Object) Has(name string) bool {
