@@ -10,22 +10,22 @@ import (
 )
 
 // acks acknowledges the publishes of one connection in the order in which they
-// came (OASIS MQTT 5.0, 4.6), whatever the order in which their answers become
+// came (OASIS MQTT 5.0, 4.6), whatever the order in which their reason codes become
 // known: many publishes may wait for theirs at once (B10).
 type acks struct {
 	c *conn
 
 	mu      sync.Mutex    // guards the fields below, and those of every slot
 	fifo    []*slot       // publishes whose acknowledgement has not been written, in order
-	acks    int           // PUBACKs among them
+	acks    int           // how many in fifo are PUBACKs
 	held    bool          // a refused 3.1.1 publish is at the head: nothing more is written
-	moved   chan struct{} // closed when some have been written, or answered that were withheld; nil: nobody waits
-	carried int           // places in fifo with carried set
+	moved   chan struct{} // closed when acknowledgements were written or a withheld publish was answered; nil: await does not wait
+	carried int           // how many in fifo have carried set
 
 	withheld      int       // publishes that wait for capacity of the outbox
-	withheldBytes int64     // of them
-	progress      time.Time // when the outbox last answered one of them, or when they became some
-	patience      *timer    // looks whether that is too long ago
+	withheldBytes int64     // their size
+	progress      time.Time // when the outbox last answered one of them; before that, when the first one began to wait
+	patience      *timer    // calls overdue RefuseHold after progress
 }
 
 // slot is the place of one acknowledgement.
@@ -34,11 +34,11 @@ type slot struct {
 	kind    byte // frame.PUBACK or frame.PUBREC
 	code    byte
 	ready   bool  // code is known
-	carried bool  // the publish was given to the plane, or will be without waiting for others of its connection
+	carried bool  // admit has counted the publish: the plane has it, or gets it without waiting for others of its connection
 	waits   int64 // bytes of the publish, if it waits for capacity of the outbox
 }
 
-// expect takes the next place in the order.
+// expect appends a slot for a publish that has just come.
 func (a *acks) expect(kind byte, id uint16) *slot {
 	s := &slot{id: id, kind: kind}
 	a.mu.Lock()
@@ -50,8 +50,8 @@ func (a *acks) expect(kind byte, id uint16) *slot {
 	return s
 }
 
-// answer fills a place and writes every acknowledgement before the first place that
-// is still open. Any goroutine may call it.
+// answer sets the reason code of s, and writes every acknowledgement that comes before
+// the first slot without a code. Any goroutine may call it.
 func (a *acks) answer(s *slot, code byte) {
 	c := a.c
 	a.mu.Lock()
@@ -71,8 +71,9 @@ func (a *acks) answer(s *slot, code byte) {
 		if !s.ready || a.held {
 			break
 		}
-		// The message was allowed and is not kept, which MQTT 3.1.1 cannot say: the
-		// ack is withheld and the reader paused instead (docs/spec/semantics.md 6.3).
+		// The message was allowed, but is not kept. MQTT 3.1.1 has no reason code for
+		// that: the acknowledgement is withheld and the reader paused instead
+		// (docs/spec/semantics.md 6.3).
 		if c.level < 5 && message.Passing(s.code) {
 			a.hold()
 			break
@@ -107,8 +108,9 @@ func (a *acks) stirred() {
 	}
 }
 
-// withhold notes that a publish of that size waits for capacity of the outbox. The
-// connection is closed when RefuseHold has passed without any.
+// withhold notes that a publish of size bytes waits for capacity of the outbox. If the
+// outbox answers none of the waiting publishes for RefuseHold, overdue closes the
+// connection.
 func (a *acks) withhold(s *slot, size int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -125,7 +127,8 @@ func (a *acks) withhold(s *slot, size int64) {
 	}
 }
 
-// overdue ends the connection if the outbox had no capacity for its publishes for RefuseHold.
+// overdue ends the connection if publishes wait and the outbox has answered none of them
+// for RefuseHold; otherwise it runs again when that may be so.
 func (a *acks) overdue() {
 	a.mu.Lock()
 	c := a.c
@@ -138,11 +141,11 @@ func (a *acks) overdue() {
 	a.mu.Unlock()
 	if over {
 		c.b.count.drop("refused-after-waiting")
-		c.end(cause{code: message.QuotaExceeded, reason: "no room upstream", keepWill: true})
+		c.end(cause{code: message.QuotaExceeded, reason: "no capacity upstream", keepWill: true})
 	}
 }
 
-// close cancels what looks after the withheld ones.
+// close cancels the timer that calls overdue.
 func (a *acks) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -150,8 +153,8 @@ func (a *acks) close() {
 	a.patience = nil
 }
 
-// hold withholds everything from here on, and closes the connection after
-// RefuseHold; a.mu is held.
+// hold writes no acknowledgement any more, and closes the connection after RefuseHold;
+// a.mu is held.
 func (a *acks) hold() {
 	a.held = true
 	c := a.c
@@ -163,11 +166,11 @@ func (a *acks) hold() {
 	}
 }
 
-// admit counts the publish of s among those that are carried and not acknowledged. It does not
-// if ReceiveMaximum of them are, if as many bytes as may be are withheld, or if a refused
-// one is held; then next is closed when that may have changed. Both are told at once: between two
-// calls the last acknowledgement could be written, and next would never be closed. A nil s is
-// QoS 0, which is not acknowledged.
+// admit lets the publish of s go to the plane, and counts it as carried until it is acknowledged.
+// It refuses while ReceiveMaximum publishes are counted, while those that wait for the outbox
+// have MaxWithheld bytes, or while held is set; next is then closed when that may have changed.
+// One call returns both: between two calls the last acknowledgement could be written, and next
+// would never be closed. s is nil for QoS 0, which is not acknowledged and always admitted.
 func (a *acks) admit(s *slot) (next <-chan struct{}, ok bool) {
 	if s == nil {
 		return nil, true
@@ -188,7 +191,7 @@ func (a *acks) admit(s *slot) (next <-chan struct{}, ok bool) {
 	return a.moved, false
 }
 
-// await waits until admit does so, or the connection has ended.
+// await waits until admit lets s go, or the connection has ended.
 func (a *acks) await(s *slot) {
 	for {
 		next, ok := a.admit(s)
@@ -211,7 +214,7 @@ func (a *acks) counts() (ones, all int) {
 	return a.acks, len(a.fifo)
 }
 
-// once lets only the first call through.
+// once returns a function that passes only its first call on to f.
 func once(f func(byte)) func(byte) {
 	var called atomic.Bool
 	return func(code byte) {

@@ -11,12 +11,13 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// Publish carries a message of the gateway itself or of an upstream link;
-// m.Publisher is set, and m belongs to the broker from here on. What an
-// upstream link publishes is decided like any publish; the gateway's own is
-// not. Neither is offered to the outbox. done, which may be nil, runs once it
-// is as durable as its receivers are; a *message.Refused says that it was not
-// taken: with NoMatchingSubscribers, a command for which nobody was there.
+// Publish publishes a message of the gateway itself or of an upstream link.
+// m.Publisher is set, and m belongs to the broker from here on. A message of an
+// upstream link is decided like that of any client; the gateway's own is not.
+// Neither is offered to the outbox. done may be nil. done(nil) runs once every
+// receiver whose session survives a restart has the message durably; done with a
+// *message.Refused means that it was not taken. The code NoMatchingSubscribers
+// then says that no device was there for a command.
 func (b *Broker) Publish(m *message.Message, done func(error)) {
 	if done == nil {
 		done = func(error) {}
@@ -76,7 +77,7 @@ func (b *Broker) Send(principalKey string, m *message.Message) int {
 	return n
 }
 
-// SendSession is Send to one session, by the key that Services got.
+// SendSession is Send to one session, by the key that Services.Handle was given.
 func (b *Broker) SendSession(key string, m *message.Message) bool {
 	s, ok := b.store.Get(key)
 	return ok && b.send(s, m)
@@ -159,9 +160,9 @@ func hangUp(s *session.Session, why cause) int {
 	return 1
 }
 
-// Forget deletes every session, will, queued and retained message of deleted
-// principals, whether they have a session here or not, and returns how many
-// messages that was.
+// Forget deletes every session, will, queued and retained message of the principals
+// that gone names, because they were deleted upstream. They need not have a session
+// here. It returns how many queued and retained messages that was.
 func (b *Broker) Forget(gone func(*principal.Principal) bool) int {
 	all := b.store.All()
 	for _, s := range all {
@@ -178,11 +179,12 @@ func (b *Broker) Forget(gone func(*principal.Principal) bool) int {
 	return n
 }
 
-// Ping does a round trip through the sessions and the index, for the
-// watchdog: it fails when their locks do not move.
+// Ping takes and releases the locks of the sessions, the plane and the broker, for
+// the watchdog. It fails if that is not done before ctx ends: then somebody holds one
+// of them for ever.
 func (b *Broker) Ping(ctx context.Context) error {
 	done := make(chan struct{})
-	go func() { // Run does not wait for it
+	go func() { // Run does not wait for this goroutine, which may hang
 		defer close(done)
 		b.store.Len()
 		b.plane.Retained()
@@ -197,7 +199,7 @@ func (b *Broker) Ping(ctx context.Context) error {
 	}
 }
 
-// Sessions lists them in order of their key.
+// Sessions lists the sessions in order of their key.
 func (b *Broker) Sessions() []SessionInfo {
 	all := b.store.All()
 	list := make([]SessionInfo, 0, len(all))

@@ -2,27 +2,27 @@ package broker
 
 import "sync"
 
-// maxBehind is how many bytes of publishes wait for receivers, for one connection, before
-// the connection is not read any more.
+// maxBehind is how many bytes of one connection's publishes may be in behind. While there are
+// more, the connection is not read.
 const maxBehind = 256 << 10
 
-// heldBytes is what one of them takes beside its message, roughly.
+// heldBytes is roughly what a publish in behind takes in addition to its message.
 const heldBytes = 256
 
-// behind are the publishes of one connection that wait for a receiver whose queue is nearly
-// full, or for acknowledgements of earlier ones of the same connection, and those that came after
-// them, in order (docs/spec/semantics.md 6.4). They are
-// carried by a goroutine of their own, so that the reader goes on: the acknowledgements of
-// the same client free its own queue, and a PINGREQ is answered. Publishes of MQTT 5 of QoS 1
-// and 2 are bounded by the window, and all by maxBehind.
+// behind is a list, in order, of one connection's publishes that wait: for a receiver whose queue
+// is nearly full, for the acknowledgement of earlier publishes of the connection, or behind one
+// that does (docs/spec/semantics.md 6.4). A goroutine of its own carries them, so that the reader
+// goes on: it must read the acknowledgements by which the same client frees its own queue, and
+// answer PINGREQ. The receive maximum bounds an MQTT 5 client's publishes of QoS 1 and 2, and
+// maxBehind bounds all.
 type behind struct {
 	c *conn
 
 	mu      sync.Mutex // guards the fields below
 	list    []held
 	bytes   int64
-	running bool          // run does
-	fewer   chan struct{} // closed when the list gets shorter; nil: the reader does not wait
+	running bool          // a goroutine executes run
+	fewer   chan struct{} // closed when list gets shorter; nil: the reader does not wait
 }
 
 type held struct {
@@ -30,15 +30,15 @@ type held struct {
 	run  func()
 }
 
-// busy tells whether publishes wait. Only the reader lets one begin to, so for the reader the
-// answer that none does stays true.
+// busy tells whether publishes wait. Only the reader calls begin, so if the reader is told that
+// none waits, none does until the reader itself calls begin.
 func (w *behind) busy() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.running
 }
 
-// add puts a publish behind those that wait; false: none does.
+// add appends a publish to those that wait. It returns false, and adds nothing, if none waits.
 func (w *behind) add(size int64, run func()) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -50,9 +50,10 @@ func (w *behind) add(size int64, run func()) bool {
 	return true
 }
 
-// begin lets a publish wait. It is called by the reader, when nothing waits.
+// begin lets a publish wait and starts the goroutine that carries it. Only the reader calls it,
+// when no publish waits.
 func (w *behind) begin(size int64, run func()) {
-	if !w.c.b.join() { // the broker stops, and nobody is waited for any more
+	if !w.c.b.join() { // the broker stops, and no goroutine may be added to those that it waits for
 		run()
 		return
 	}
@@ -64,8 +65,9 @@ func (w *behind) begin(size int64, run func()) {
 	go w.run()
 }
 
-// run carries what waits until nothing does. When the connection ends it waits for no
-// receiver any more, and what has come before the end is carried.
+// run carries the waiting publishes, one after the other, until the list is empty. After the
+// connection has ended a publish waits for no receiver any more, but is still carried, because
+// it came before the end.
 func (w *behind) run() {
 	defer w.c.b.conns.Done()
 	for {
@@ -97,7 +99,7 @@ func (w *behind) carry(first held) {
 	first.run()
 }
 
-// shorter tells the reader that the list has got shorter; w.mu is held.
+// shorter wakes the reader, if it waits in bound; w.mu is held.
 func (w *behind) shorter() {
 	if w.fewer != nil {
 		close(w.fewer)

@@ -28,13 +28,13 @@ const (
 	EndSession = session.Disconnect
 )
 
-// Vault is where what must survive a restart is stored, by what is asked of it.
-// What is nil is kept in memory only. One store stands behind all four, which
+// Vault stores what must survive a restart, with one interface for each kind. A kind
+// whose interface is nil is kept in memory only. One store implements them all, and
 // completes operations in the order in which they were submitted (session.Sessions).
 type Vault struct {
 	Sessions session.Sessions
 	Queues   session.Queues
-	Pages    session.Pages // reads what Queues has; nil: queues are kept in memory, too
+	Pages    session.Pages // reads back what Queues stored; nil: queues are also kept in memory
 	Retained plane.Retained
 	Wills    Wills
 }
@@ -55,8 +55,8 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, c *principal.Credentials) (*principal.Principal, error)
 }
 
-// Services takes the publishes that are requests to the gateway itself:
-// those whose route is neither Fanout, Telemetry nor CloudToDevice.
+// Services answers the publishes that are requests to the gateway itself: those
+// whose row of the topic map is handled neither as Fanout, Telemetry nor CloudToDevice.
 type Services interface {
 	// Handle calls done exactly once, on any goroutine, with the reason code
 	// of the acknowledgement. session is the key for Broker.SendSession. It
@@ -64,23 +64,25 @@ type Services interface {
 	Handle(p *principal.Principal, session string, m *message.Message, done func(code byte))
 }
 
-// Presence is told who comes and goes. Neither function may wait: the caller is
-// the connection's reader. Connections of one principal overlap while one takes
-// over from another; who counts arrivals and departures knows who is here.
+// Presence is told when a principal's connection is let in and when it has ended.
+// Neither function may wait: the caller is the connection's reader. While one
+// connection of a principal takes over from another, both are there; an implementer
+// counts them, and the principal is connected while the count is above 0.
 type Presence interface {
 	// Arrived is called once for each connection that is let in, before anything is received from it.
 	Arrived(p *principal.Principal)
-	// Left is called once for each that arrived, after its end.
+	// Left is called once for each connection for which Arrived was, after its end.
 	Left(p *principal.Principal)
 }
 
-// Outbox takes what goes upstream.
+// Outbox stores the messages that go upstream.
 type Outbox interface {
 	// Offer takes m if a route sends it upstream; false if there is no route, and
 	// then done is not called. done(nil) runs once m is durable, done(err) with a
-	// *message.Refused if nothing of m is kept. done is nil for QoS 0, for which
-	// nobody waits. Without capacity, m is refused if wait is nil, and waits if not.
-	// Offer is called in the order in which each publisher published; done runs on
-	// another goroutine, and in that order for those that do not wait.
+	// *message.Refused if nothing of m is kept. done is nil for QoS 0, which is not
+	// acknowledged. If the outbox is full, m is refused when wait is nil, and waits
+	// for capacity otherwise. Offer is called in the order in which each publisher
+	// published; done runs on another goroutine, and in the same order for the
+	// messages that do not wait.
 	Offer(m *message.Message, wait *message.Wait, done func(error)) bool
 }

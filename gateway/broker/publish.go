@@ -11,8 +11,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// publish takes a PUBLISH: alias, window, decision, and then the plane. The
-// topic is resolved before anything is decided (B1).
+// publish handles a PUBLISH: it resolves the topic alias, checks the receive maximum,
+// has the publish decided, and gives it to the plane. The topic is resolved before
+// anything is decided (B1).
 func (c *conn) publish(f frame.Frame) error {
 	p, err := frame.ParsePublish(f, c.level, c.b.shape)
 	if err != nil {
@@ -98,16 +99,16 @@ func (c *conn) publish(f frame.Frame) error {
 	return nil
 }
 
-// promise is what the acknowledgement of a publish stands for.
+// promise is what has to be stored before a publish is acknowledged.
 type promise struct {
 	ack  *session.Ack  // nil: QoS 0
 	wait *message.Wait // nil: the publisher is told at once that the outbox is full
-	// keep stores the identifier of a QoS 2 publish after its message: a crash in between
-	// delivers the message twice, and never loses it. Nil: there is none, or it is being stored.
+	// keep stores the packet identifier of a QoS 2 publish after its message: a crash in between
+	// delivers the message twice, and never loses it. Nil: there is none, or keep was called.
 	keep func(done func(error))
 }
 
-// keepNow stores the identifier, unless that is done already; the acknowledgement waits for it.
+// keepNow calls keep, unless that was done already; the acknowledgement waits for it.
 func (p *promise) keepNow() {
 	if keep := p.keep; keep != nil {
 		p.keep = nil
@@ -116,10 +117,10 @@ func (p *promise) keepNow() {
 	}
 }
 
-// waits is how the publish m waits for capacity of the outbox. Its rights were decided at gen.
-// A QoS 2 publish waits as long as its exchange is open, which a persistent session takes from
-// one connection to the next; other publishes wait until their connection ends, because the
-// client then sends them again.
+// waits returns how long the publish m, whose right was decided at generation gen, waits for
+// capacity of the outbox. In a persistent session a QoS 2 publish waits as long as its exchange is
+// open, across connections; any other publish waits until its connection ends, because the client
+// sends it again on the next one.
 func (c *conn) waits(m *message.Message, gen uint64, s *slot, x *session.Exchange) *message.Wait {
 	outlives := x != nil && c.sess.Persistent()
 	return &message.Wait{
@@ -141,9 +142,9 @@ func (c *conn) waits(m *message.Message, gen uint64, s *slot, x *session.Exchang
 	}
 }
 
-// carry takes an allowed publish to where it belongs, and then calls done with the code. It
-// waits in c.behind if a receiver holds it up or the window of the connection is full, and
-// behind those that already wait there.
+// carry calls route with an allowed publish, and then done with the reason code. The publish is
+// put into c.behind if a receiver holds it up, if the window of the connection is full, or if
+// earlier publishes are there already.
 func (c *conn) carry(src plane.Source, m *message.Message, to *promise, s *slot, done func(code byte)) {
 	whole := func(src plane.Source) func() { // a function of its own, because most publishes need none
 		return func() {
@@ -168,9 +169,9 @@ func (c *conn) carry(src plane.Source, m *message.Message, to *promise, s *slot,
 	done(code)
 }
 
-// answerer reserves the publish's place s in the order of acknowledgements and
+// answerer appends the publish's slot s to the acknowledgements that are owed, and
 // returns the function that answers it. x is the exchange of a QoS 2 publish; it is
-// nil if Session.Received begins none, and then there is nothing to do.
+// nil if Session.Received begins none, and then the publish is not carried.
 func (c *conn) answerer(p *frame.Publish) (answer func(code byte), s *slot, x *session.Exchange) {
 	switch p.QoS {
 	case 1:
@@ -190,7 +191,7 @@ func (c *conn) answerer(p *frame.Publish) (answer func(code byte), s *slot, x *s
 	return nil, nil, nil
 }
 
-// topicOf resolves the alias of this connection.
+// topicOf returns the topic of a PUBLISH, by the topic aliases of this connection.
 func (c *conn) topicOf(p *frame.Publish) (string, error) {
 	if !p.HasTopicAlias() {
 		return c.intern(p.Topic), nil
@@ -222,9 +223,10 @@ func (c *conn) intern(b []byte) string {
 
 // window holds a client to the receive maximum. An MQTT 5 client was told of it and
 // is disconnected when it exceeds it (3.3.4-9); MQTT 3.1.1 knows none, so what such a
-// client sends beyond it waits in c.behind until acknowledgements have left. A QoS 2
-// publish counts once, from its PUBLISH to its PUBREL. Its repetitions do not count; but of
-// everything together only a bounded number may wait for its acknowledgement.
+// client sends beyond it waits in c.behind until acknowledgements have been written. A
+// QoS 2 publish counts once, from its PUBLISH to its PUBREL. Its repetitions do not count
+// against the receive maximum, but the number of all publishes that wait for their
+// acknowledgement, repetitions included, is bounded as well.
 func (c *conn) window(p *frame.Publish) error {
 	most := c.b.o.ReceiveMaximum
 	again := p.QoS == 2 && c.sess.Receiving(p.ID)
@@ -275,17 +277,18 @@ func (c *conn) pubrel(f frame.Frame) error {
 	return nil
 }
 
-// neverRetained tells whether RETAIN is cleared on a topic: twins, methods and
-// deployments are for one client, never for whoever subscribes later.
+// neverRetained tells whether RETAIN is cleared on a topic: a message about a twin,
+// method or deployment is for one client, never for one that subscribes later.
 func neverRetained(name string) bool {
 	const hub, du = "$iothub/", "deviceupdate/"
 	return len(name) >= len(hub) && strings.EqualFold(name[:len(hub)], hub) || strings.HasPrefix(name, du)
 }
 
-// route takes an allowed message where its row of the topic map sends it. The local
-// receivers get it first: trouble upstream never holds up local traffic. The ack waits
-// for both. With src.MayDefer it may return the rest instead of a code, when that has to wait
-// for a receiver: the caller runs it elsewhere.
+// route sends an allowed message where its row of the topic map says: to a service of the
+// gateway, or to local receivers and to the outbox. The local receivers get it first, so that
+// trouble upstream never holds up local traffic; the acknowledgement waits for both. If it has
+// to wait for a receiver and src.MayDefer is set, it returns rest instead of a code: the caller
+// runs rest, which returns the code, on another goroutine.
 func (b *Broker) route(src plane.Source, m *message.Message, to *promise) (code byte, rest func() byte) {
 	switch m.Via.Handling {
 	case message.Fanout, message.Telemetry, message.CloudToDevice:
@@ -309,7 +312,7 @@ func (b *Broker) route(src plane.Source, m *message.Message, to *promise) (code 
 	})
 }
 
-// deliver publishes to the local receivers, and goes on with then if that succeeds.
+// deliver publishes to the local receivers, and calls then if that succeeds.
 func (b *Broker) deliver(
 	src plane.Source, m *message.Message, ack *session.Ack, then func(plane.Source) (byte, func() byte),
 ) (code byte, rest func() byte) {
@@ -339,9 +342,9 @@ func (b *Broker) upwards(src plane.Source, m *message.Message, to *promise) byte
 	return message.Success
 }
 
-// offer leaves m to the outbox, if a route sends it upstream. The identifier of a QoS 2 publish
-// is stored after the outbox has stored the message: were it stored without, the client's
-// repetition would be acknowledged, and the message lost.
+// offer gives m to the outbox, if a route sends it upstream. The packet identifier of a QoS 2
+// publish is stored after the outbox has stored the message: if a crash left the identifier alone,
+// the client's repetition would be acknowledged, and the message lost.
 func (b *Broker) offer(m *message.Message, to *promise) {
 	if to.ack == nil {
 		b.o.Outbox.Offer(m, nil, nil) // nobody waits; what is dropped, the outbox counts
@@ -366,7 +369,7 @@ func (b *Broker) offer(m *message.Message, to *promise) {
 	}
 }
 
-// serve hands a request to the services of the gateway, whose answer is the code.
+// serve hands a request to Options.Services, which gives the reason code of the acknowledgement.
 func (b *Broker) serve(src plane.Source, m *message.Message, ack *session.Ack) {
 	key := ""
 	if src.Session != nil {

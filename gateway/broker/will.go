@@ -18,7 +18,7 @@ import (
 // has been sent or can no longer be sent, so a will is sent even if the gateway
 // itself goes down in between.
 //
-// A will waits in one of two places: in Broker.wills while its will delay
+// A will that is not sent yet is in one of two places: in Broker.wills while its will delay
 // interval runs (OASIS MQTT 5.0, 3.1.3.2.2), and in Broker.parked if it was
 // loaded at start and is due before the present policy is known.
 
@@ -62,9 +62,8 @@ func (c *conn) keepWill() {
 	}
 }
 
-// farewell sends or drops the will of a connection that has ended. goesOn tells
-// that the session continues with another connection, so that a will with a
-// delay is not sent.
+// farewell sends or drops the will of a connection that has ended. If goesOn, the
+// session continues with another connection, and a will with a delay is not sent.
 //
 // The ended connection and the one that takes its session over both call it; the
 // first call decides, and the second returns after that has been done. The
@@ -120,9 +119,9 @@ type pendingWill struct {
 	restored bool             // loaded at start: see Options.PolicyKnown
 }
 
-// left ends what a connection that had a session holds: its session goes offline
-// or ends, and its will is sent, delayed or dropped. A will without delay is sent
-// before the session is given up, so that it comes before anything that the
+// left is called when a connection that had a session has ended: the session goes
+// offline or ends, and the will is sent, delayed or dropped. A will without delay is
+// sent before the session is detached, so that it comes before anything that the
 // client's next connection publishes.
 func (b *Broker) left(c *conn) {
 	if !c.delays() {
@@ -147,9 +146,9 @@ func (b *Broker) left(c *conn) {
 }
 
 // delayWill starts the delay of a will, if its session has been offline without
-// interruption since the given time. If a connection resumed the session in the
-// meantime, that one has not found the will in Broker.wills; delayWill does then
-// what arrived would have done.
+// interruption since the given time. A connection that resumed the session in the
+// meantime did not find the will in Broker.wills, so delayWill does what arrived
+// would have done.
 func (b *Broker) delayWill(pw *pendingWill, since time.Time, d time.Duration) {
 	key := pw.sess.Key
 	b.mu.Lock()
@@ -168,13 +167,13 @@ func (b *Broker) delayWill(pw *pendingWill, since time.Time, d time.Duration) {
 	}
 }
 
-// arrived does what a connection that has just opened a session owes to the ones
-// before it: the expiry of the session is cancelled; parked wills of the session
-// are sent, because they were due before; and a will whose delay runs is dropped
-// if the session goes on, or sent if that session has ended and this is a new one.
+// arrived is called when connection c has just opened a session. It cancels the
+// expiry of the session and deals with the wills that earlier connections left: a
+// parked will is sent, because it was due before; a will whose delay runs is dropped
+// if the session goes on, or sent if its session has ended and this is a new one.
 //
-// The session may have been taken from c already, and have gone offline again:
-// then the timers are those of the later connection and are left alone.
+// A later connection may have taken the session from c already, and have gone
+// offline again: the timers are then those of that connection and are left alone.
 func (b *Broker) arrived(c *conn, o session.Opened) {
 	b.mu.Lock()
 	if o.Session.Owned(c) {
@@ -220,7 +219,7 @@ func (b *Broker) unend(s *session.Session) {
 	delete(b.ends, s)
 }
 
-// endIf is Store.EndIf, and does what follows from the end of a session.
+// endIf calls Store.EndIf, and gone if the session has ended by that.
 func (b *Broker) endIf(s *session.Session, offline time.Time) bool {
 	ok := b.store.EndIf(s, offline)
 	if ok {
@@ -241,9 +240,9 @@ func (b *Broker) gone(s *session.Session) {
 }
 
 // expireAfter ends the session after d, unless a connection resumes it before
-// (which calls arrived). since is when the session went offline: if it is not
-// offline since then any more, nothing is started. A session has one timer,
-// however often its client comes and goes.
+// (which calls arrived). since is when the session went offline: if a connection has
+// resumed it since, no timer is started. A session has at most one timer, however
+// often its client connects.
 func (b *Broker) expireAfter(s *session.Session, since time.Time, d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -348,7 +347,7 @@ func (b *Broker) sendWill(w *message.StoredWill, who *principal.Principal) {
 	ack := session.NewAck(func(code byte) {
 		if code != message.Success {
 			b.count.drop("will-refused")
-			v := message.Verdict{Reason: "will-refused", Detail: "the outbox or the store had no room for it", Code: code}
+			v := message.Verdict{Reason: "will-refused", Detail: "the outbox or the store had no capacity for it", Code: code}
 			b.audit("will", false, who, nil, w.Topic, v)
 		}
 		b.voidWill(w) // not before the message is durable: a crash in between sends it twice, and never loses it
@@ -398,7 +397,7 @@ func (b *Broker) loadWills(now time.Time) error {
 			i := s.Info()
 			wait = i.Offline.Add(min(w.Delay, i.Expiry)).Sub(now)
 		}
-		if old := b.wills[w.Session]; old != nil { // of a connection whose session this one had taken over
+		if old := b.wills[w.Session]; old != nil { // left by a connection from which the one that left w took the session over
 			b.clock.cancel(old.timer)
 			if alive && old.w.Delay > 0 {
 				b.voidWill(old.w)

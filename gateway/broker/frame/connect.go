@@ -15,7 +15,7 @@ type Connect struct {
 	Properties
 }
 
-// Will is what the client leaves behind.
+// Will is the will message of a CONNECT, with its properties. Byte slices alias the frame.
 type Will struct {
 	Topic   string
 	Payload []byte

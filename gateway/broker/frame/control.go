@@ -155,7 +155,7 @@ func CheckSubscribe(body []byte, level byte, lim Limits) error {
 	return checkFilters(body, level, lim, true)
 }
 
-// CheckUnsubscribe checks the shape of an UNSUBSCRIBE.
+// CheckUnsubscribe checks the structure of an UNSUBSCRIBE.
 func CheckUnsubscribe(body []byte, level byte, lim Limits) error {
 	return checkFilters(body, level, lim, false)
 }

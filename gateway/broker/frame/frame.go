@@ -2,12 +2,12 @@
 // into whole frames, checks the shape of each one strictly before any
 // decoder sees it, and encodes what the message plane sends.
 //
-// Everything here is foreign input. Nothing is allocated because a length was
-// announced, only because bytes arrived; every frame ends exactly where its
-// last field ends; every property is known, allowed in its packet, in range
-// and present at most once. Nothing here keeps a reference into the stream
-// buffer unless its comment says so. A Reader belongs to one goroutine; the
-// functions are pure.
+// All input comes from clients and may be hostile. Memory is allocated for bytes
+// that arrived, never for a length that was announced. A packet is refused unless
+// it ends exactly where its last field ends, and every property is known, allowed
+// in that packet, in range and present at most once. No value keeps a reference
+// into the stream buffer unless its comment says so. A Reader belongs to one
+// goroutine; the functions are pure.
 package frame
 
 import (
@@ -57,10 +57,10 @@ type Limits struct {
 // and are valid until the next call of Next.
 type Frame struct {
 	First byte   // type and flags
-	Body  []byte // what follows the length
+	Body  []byte // what follows the remaining length
 	Raw   []byte // the whole packet
-	// Padded: the length was not written in the fewest bytes, which MQTT 5
-	// forbids (1.5.5) and 3.1.1 does not mention.
+	// Padded tells that the remaining length was not encoded in the fewest bytes,
+	// which MQTT 5 forbids (1.5.5) and 3.1.1 does not mention.
 	Padded bool
 }
 

@@ -37,7 +37,7 @@ type Conn interface {
 // Config of a Buffer. The durations must be positive.
 type Config struct {
 	Limit   int           // bytes of messages encoded ahead
-	Reserve int           // bytes beyond it for acks and control frames
+	Reserve int           // bytes beyond Limit for acks and control frames; with more, Overfull is true
 	Write   time.Duration // a write without progress for this long ends the connection
 	Stall   time.Duration // how long publishers wait in all while the buffer stays full
 	// Drained, if set, is called by the writer after a write, if the buffer then has capacity.
@@ -48,7 +48,8 @@ type Config struct {
 	Wrote func(n int)
 }
 
-// Owner names what a frame stands for. The Buffer only gives it back, from Cut.
+// Owner is a value of the caller that says which delivery a frame carries. The Buffer
+// only returns it, from Cut.
 type Owner any
 
 // mark says which bytes of a chunk are a frame that carries a message.
@@ -58,7 +59,7 @@ type mark struct {
 	owner    Owner
 }
 
-// chunk is what one write hands to the kernel.
+// chunk holds the frames that one write gives to the kernel.
 type chunk struct {
 	b     []byte
 	marks []mark
@@ -78,7 +79,7 @@ type Buffer struct {
 	closing  bool          // Close was called: what is pending is flushed
 	closed   bool          // nothing is written any more
 	freed    chan struct{} // closed when there is capacity again; nil: nobody waits
-	stallEnd time.Time     // when publishers stop waiting for this stall; zero: there is none
+	stallEnd time.Time     // until when publishers wait for the buffer, which is full; zero: none has waited since it drained
 	deadline time.Time     // the write deadline that is set
 
 	done chan struct{}
@@ -158,15 +159,15 @@ func (b *Buffer) Overfull() bool {
 	return b.ahead() > b.c.Limit+b.c.Reserve
 }
 
-// Cork holds the writer back until Uncork, so that what one batch of input
-// causes leaves in one write. Whoever corks must uncork before it waits.
+// Cork starts no writer until Uncork, so that all frames that one batch of input
+// causes are sent in one write. A caller of Cork must call Uncork before it waits.
 func (b *Buffer) Cork() {
 	b.mu.Lock()
 	b.corked = true
 	b.mu.Unlock()
 }
 
-// Uncork lets the writer go.
+// Uncork starts the writer, if there is something to write.
 func (b *Buffer) Uncork() {
 	b.mu.Lock()
 	if b.corked {
@@ -178,7 +179,7 @@ func (b *Buffer) Uncork() {
 	b.mu.Unlock()
 }
 
-// ready makes sure that pending has memory; b.mu is held.
+// ready gives pending its memory, if it has none; b.mu is held.
 func (b *Buffer) ready() {
 	if b.pending.b == nil {
 		b.pending = takeChunk()
@@ -202,7 +203,7 @@ func (b *Buffer) start() {
 	go b.write()
 }
 
-// write is the writer. It ends when nothing is left.
+// write is the writer's goroutine. It returns when nothing is pending.
 func (b *Buffer) write() {
 	for {
 		b.mu.Lock()
@@ -230,7 +231,7 @@ func (b *Buffer) write() {
 		b.busy = chunk{}
 		close(b.writing)
 		b.writing = nil
-		// A write that went through is progress: the stall, if there was one, is over.
+		// With capacity again, publishers that wait go on, and the next stall has the whole of Config.Stall.
 		drained := b.ahead() < b.c.Limit
 		if drained || err != nil {
 			b.stallEnd = time.Time{}
@@ -250,8 +251,8 @@ func (b *Buffer) write() {
 	}
 }
 
-// rest ends the writer, and the connection if it is closing. b.mu is held on entry,
-// and released.
+// rest is called when the writer has nothing to write: the writer ends, and so does the
+// connection if it is closing. b.mu is held by the caller, and rest releases it.
 func (b *Buffer) rest() {
 	if b.closing && !b.closed {
 		b.closed = true

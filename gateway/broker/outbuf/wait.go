@@ -7,9 +7,9 @@ import (
 )
 
 // WaitCapacity waits until a message would be taken; false if there is no capacity in time.
-// All publishers to one full buffer together wait Config.Stall, and then not again
-// until it has drained; this one waits no longer than most. If most is 0 it does not
-// wait, but the stall begins all the same.
+// From the first call that finds the buffer full, publishers wait Config.Stall in all,
+// and then not again until it has drained. One call waits at most for most; if most is
+// 0 it does not wait, but Config.Stall begins to run all the same.
 func (b *Buffer) WaitCapacity(most time.Duration) bool {
 	end := time.Now().Add(most)
 	for {
@@ -87,9 +87,9 @@ func wait(c <-chan struct{}, d time.Duration) bool {
 	}
 }
 
-// Cut takes out the frames whose message deny denies and that no writer holds
-// yet, and returns their owners in order. If the write in progress carries one
-// that deny denies, held is that write. deny runs with b.mu held.
+// Cut removes the frames whose message deny denies from what no writer has yet, and
+// returns their owners in order. If the write in progress carries a message that deny
+// denies, held is that write. deny runs with b.mu held.
 func (b *Buffer) Cut(deny func(*message.Message, Owner) bool) (cut []Owner, held Write) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -151,5 +151,5 @@ func (b *Buffer) Close(last []byte, d time.Duration) {
 	}
 }
 
-// Abort closes at once; what is not with the kernel is lost.
+// Abort closes at once; what has not been given to the kernel is lost.
 func (b *Buffer) Abort() { b.fail() }

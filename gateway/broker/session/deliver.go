@@ -25,9 +25,10 @@ type Delivery struct {
 // Outcome of a delivery.
 type Outcome uint8
 
-// The outcomes. Full is of QoS 0 only: the output buffer is full, and the
-// caller may wait for it (Session.Buffer) and try again. Offline is of QoS 0, and
-// of a session that ends with its connection.
+// The outcomes. Full occurs with QoS 0 only: the output buffer is full, and the
+// caller may wait for it (Session.Buffer) and try again. Offline means that the
+// session has no connection, and the delivery is not queued because its QoS is 0 or
+// because the session ends with its connection.
 const (
 	Delivered Outcome = iota
 	Denied
@@ -60,17 +61,18 @@ func (s *Session) Buffer() *outbuf.Buffer {
 	return s.link.Out
 }
 
-// MayReceive asks for the receiver's right alone: neither the subscription nor the
-// publisher is looked at.
+// MayReceive tells whether the session's principal has the right to receive m. It
+// looks neither at a subscription nor at the publisher's right.
 func (s *Session) MayReceive(m *message.Message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.dead && s.rights.Deliver(m)
 }
 
-// Deliver decides d and takes it. For QoS 1 and 2 the quota has been
-// reserved; it is given back here unless the outcome is Delivered. ack may be
-// nil; otherwise it also waits until the delivery is durable, if it must be.
+// Deliver decides d, and sends or queues it. For QoS 1 and 2 the caller has reserved
+// quota (Reserve); it is given back here unless the outcome is Delivered. ack may be
+// nil; otherwise, if the session survives a restart, ack also waits until the delivery
+// is durable.
 func (s *Session) Deliver(d Delivery, ack *Ack) Outcome {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,8 +121,8 @@ func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
 	return Delivered
 }
 
-// covers tells whether some other subscription matches d. It is asked when the one
-// that d names has been suspended or removed while d was on its way; s.mu is held.
+// covers tells whether another subscription matches d. It is asked when the
+// subscription that d names was suspended or removed after d was made; s.mu is held.
 func (s *Session) covers(d Delivery) bool {
 	if d.Sub.Group != "" {
 		return false
@@ -154,7 +156,8 @@ func (e *Entry) outgoing() frame.Outgoing {
 	return frame.Outgoing{Message: e.m, QoS: e.qos, Dup: e.dup, Retain: e.retain, ID: e.id, SubIDs: e.subIDs}
 }
 
-// Pump sends what waits as far as the window and the buffer allow.
+// Pump sends queued deliveries as far as the client's receive maximum and the output
+// buffer allow.
 func (s *Session) Pump() {
 	s.mu.Lock()
 	s.pump()
@@ -170,7 +173,7 @@ func (s *Session) pump() {
 			return
 		}
 		if e.id != 0 && !e.firm {
-			return // update calls pump again once it is
+			return // update calls pump again once the identifier is durable
 		}
 		if e.released {
 			s.queue.pop()
@@ -202,7 +205,7 @@ func (s *Session) pump() {
 		case outbuf.Taken:
 			s.queue.pop()
 			s.window(e)
-		case outbuf.TooLarge: // 3.1.2-25: as if it had been delivered
+		case outbuf.TooLarge: // treated as delivered (OASIS MQTT 5.0, 3.1.2-25)
 			if s.drop(e, "too-large-for-client") {
 				s.queue.pop()
 			}
@@ -278,8 +281,9 @@ func (s *Session) expires(e *Entry) {
 	}
 }
 
-// Expire drops what waits and has expired, so that it takes no capacity from what comes,
-// and tells whether there was anything. It does not search before s.soonest.
+// Expire drops the queued deliveries whose message has expired, so that they take no
+// capacity from later ones, and tells whether there were any. It does not search
+// before s.soonest.
 func (s *Session) Expire(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -298,9 +302,10 @@ func (s *Session) Expire(now time.Time) bool {
 	return n > 0
 }
 
-// unhold puts what was held back into its place in the queue, to be decided again;
-// s.mu is held. It does not pump. A caller that does not either answers a frame,
-// and the writer of that answer pumps (outbuf.Config.Drained).
+// unhold puts the deliveries of s.held back into their places in the queue, to be
+// decided again; s.mu is held. It does not call pump. A caller that does not call pump
+// either is answering a frame: pump runs when that answer has been written
+// (outbuf.Config.Drained).
 func (s *Session) unhold() {
 	back := s.held
 	s.held = nil
@@ -336,14 +341,14 @@ func (s *Session) may(e *Entry) (ok, hold bool) {
 	return false, suspended && !covered
 }
 
-// window takes e into the window; s.mu is held.
+// window counts e in the client's receive maximum, because it was sent; s.mu is held.
 func (s *Session) window(e *Entry) {
 	e.sent = true
 	s.sent++
 }
 
-// nextID finds a free packet identifier. The window is far smaller than the
-// number of identifiers, so there always is one.
+// nextID finds a free packet identifier. There always is one, because the window is
+// far smaller than the number of identifiers.
 func (s *Session) nextID() uint16 {
 	for {
 		s.lastID++
@@ -358,9 +363,9 @@ func (s *Session) nextID() uint16 {
 
 // drop gives up a delivery that was not acknowledged; s.mu is held. It returns false
 // if e must stay: the client may have received it with QoS 2, so a PUBREL is sent
-// and its identifier is in use until the PUBCOMP. If only we freed the identifier,
-// the client would take the next message that gets it for a repetition, acknowledge
-// it and throw it away.
+// and its identifier is in use until the PUBCOMP. If the gateway freed the identifier
+// before, the client would take the next message that gets it for a repetition,
+// acknowledge it and throw it away.
 func (s *Session) drop(e *Entry, reason string) bool {
 	s.store.c.Drop(reason)
 	if e.begun() && e.qos == 2 && !e.released {

@@ -10,11 +10,11 @@ import (
 type holder struct {
 	key      string                // the principal's
 	sessions map[*Session]struct{} // guarded by Store.mu
-	bytes    atomic.Int64          // with what is reserved; changed without a lock, by Store.add
+	bytes    atomic.Int64          // includes what is reserved; changed without a lock, by Store.add
 
-	// Both are of ranking, and guarded by its mu.
-	rank   int   // its place there, from 1; 0: none
-	ranked int64 // what it held when it got that
+	// rank and ranked are guarded by ranking.mu.
+	rank   int   // its index in ranking.all, plus 1; 0: it is not ranked
+	ranked int64 // the value of bytes by which it was ranked last
 }
 
 // losing is the set of sessions that have an Episode.

@@ -11,9 +11,9 @@ import (
 
 // Load reads the sessions and their queues from the vault. A session without a
 // known owner is deleted (B5), and so is a queued message without a publisher,
-// because nobody could decide it. Everything loaded is decided again before
-// anything of it is sent. now is when a session went offline that was connected
-// when the process ended.
+// because its right could not be decided. Everything loaded is decided again before
+// any of it is sent. A session that was connected when the process ended counts as
+// offline since now.
 func (st *Store) Load(now time.Time, open func(*message.StoredSession) Rights, allow func(*Sub) bool) error {
 	var found []message.StoredSession
 	if err := st.c.Sessions.LoadSessions(func(r message.StoredSession) error {
@@ -89,8 +89,9 @@ func (st *Store) load(r *message.StoredSession, now time.Time, open func(*messag
 	return nil
 }
 
-// shareOf is the shared subscription that a stored delivery came for, which is not
-// stored: the one that matches, if it is the only subscription that does; else nil.
+// shareOf finds the shared subscription for which a delivery was queued, which the
+// vault does not store: the subscription that matches, if only one does and it is
+// shared; else nil.
 func (s *Session) shareOf(e *Entry) (share *Sub) {
 	for _, sub := range s.subs {
 		if sub.Private != e.private || !topic.Match(sub.Inner, e.m.Topic) {

@@ -31,8 +31,10 @@ type Lost struct {
 	Newest uint64 // that found the queue full, or were the last of a queue when another session needed the capacity
 }
 
-// Episode is a time in which a session loses deliveries for want of capacity: from the
-// first one until its queue is at most a quarter full, or the session ends.
+// Episode is a time in which a session loses deliveries for want of capacity. It begins
+// with the first loss. It is over when the session's queue is at most a quarter full, and
+// the limits of its principal and of all sessions are used to at most three quarters, or
+// when the session ends.
 type Episode struct {
 	Session *Session
 	Owner   string // its principal's key
@@ -42,11 +44,12 @@ type Episode struct {
 }
 
 // Admit takes quota for one more delivery of QoS 1 or 2, as Reserve does. If there
-// is no capacity, somebody loses a delivery for it by the policy: the session itself; if
-// the share of its principal is used up, that principal's fullest session; if that of all
-// sessions is, the fullest session of the principal that holds most. It returns
-// false if the new delivery is the one that is lost, or if s may not have it anyway:
-// then nobody loses anything. No lock may be held, because the policy may end a session.
+// is none, one session gives something up by Config.Overflow: s itself, if its own queue
+// is full; the fullest session of its principal, if PrincipalBytes are used up; the
+// fullest session of the principal that holds most, if TotalQueueBytes are. It returns
+// false if the new delivery is what is lost. It also returns false, and nothing is given
+// up, if s has no right to receive m. No lock may be held, because the policy may end a
+// session.
 func (s *Session) Admit(m *message.Message) bool {
 	st := s.store
 	if s.Reserve(m) || s.Expire(time.Now()) && s.Reserve(m) {
@@ -55,7 +58,7 @@ func (s *Session) Admit(m *message.Message) bool {
 	if !s.MayReceive(m) {
 		return false
 	}
-	if sizeOf(m) > st.most() { // however much is dropped
+	if sizeOf(m) > st.most() { // it would not fit into an empty queue either
 		s.losesNewest()
 		return false
 	}
@@ -78,11 +81,12 @@ func (s *Session) Admit(m *message.Message) bool {
 	return true
 }
 
-// endOne ends one session, so that m may fit into s; ok is false if m is lost instead,
-// and reserved tells that quota has been taken for it. One session after the other: of
-// several publishers whose messages do not fit at the same time, the later ones look
-// again first. Quota is taken before the session ends, because what that leaves to the
-// other members of its shares would else take it, and the next session would end.
+// endOne ends one session, so that m may fit into s. ok is false if m is lost instead;
+// reserved tells that quota has been taken for m. Store.ending lets one session end at a
+// time: of several publishers whose messages do not fit, each tries Reserve again after
+// the one before it has ended a session. Quota is taken before the session ends.
+// Otherwise the messages that it leaves to the other members of its shared subscriptions
+// would take what it frees, and another session would have to end.
 func (st *Store) endOne(s *Session, m *message.Message) (ok, reserved bool) {
 	st.ending.Lock()
 	defer st.ending.Unlock()
@@ -92,7 +96,7 @@ func (st *Store) endOne(s *Session, m *message.Message) (ok, reserved bool) {
 	size := sizeOf(m)
 	losers := st.losers(s, size, 1)
 	if len(losers) == 0 {
-		return s.Alive(), false // capacity has come meanwhile
+		return s.Alive(), false // there is capacity by now
 	}
 	loser := losers[0]
 	loser.losesNewest()
@@ -110,10 +114,10 @@ func (st *Store) most() int64 {
 	return min(int64(st.c.QueueBytes), st.c.PrincipalBytes, st.c.TotalQueueBytes)
 }
 
-// evict drops one delivery, so that one of that size may fit into s; false if
-// the new one is lost instead.
+// evict drops one queued delivery, so that a new one of size bytes may fit into s. It
+// returns false if the new one is lost instead.
 func (st *Store) evict(s *Session, size int64) bool {
-	for n := 1; ; n *= 8 { // mostly the first one has something that may be dropped
+	for n := 1; ; n *= 8 { // mostly the first loser has something that may be dropped
 		losers := st.losers(s, size, n)
 		for _, loser := range losers {
 			switch {
@@ -126,7 +130,7 @@ func (st *Store) evict(s *Session, size int64) bool {
 		}
 		switch {
 		case len(losers) == 0:
-			return s.Alive() // capacity has come meanwhile
+			return s.Alive() // there is capacity by now
 		case len(losers) < n:
 			s.losesNewest()
 			return false
@@ -134,8 +138,9 @@ func (st *Store) evict(s *Session, size int64) bool {
 	}
 }
 
-// losers lists the first n sessions that may lose a delivery for one of that size to s,
-// in order. There is none if it fits.
+// losers lists the first n sessions that may lose a delivery, so that one of size bytes
+// fits into s. The session that should lose first comes first. The list is empty if the
+// delivery fits.
 func (st *Store) losers(s *Session, size int64, n int) []*Session {
 	c := &st.c
 	if s.count.Load() >= int64(c.QueueMessages) || s.bytes.Load()+size > int64(c.QueueBytes) {
@@ -149,8 +154,8 @@ func (st *Store) losers(s *Session, size int64, n int) []*Session {
 	if st.queued.Load()+size <= c.TotalQueueBytes {
 		return nil
 	}
-	// Everybody who holds more than an equal part, whoever holds most first. Nobody
-	// below an equal part loses for somebody else.
+	// The principals that hold more than an equal part of TotalQueueBytes, the one that
+	// holds most first. A principal below its equal part loses nothing to another one.
 	st.rank.begin(st.owned)
 	above := st.rank.first(n, c.TotalQueueBytes/int64(max(1, len(st.owned))))
 	if !slices.Contains(above, s.owner) {
@@ -167,7 +172,7 @@ func (st *Store) losers(s *Session, size int64, n int) []*Session {
 
 // fullest lists the first n sessions of h, the one with most bytes first; Store.mu is held.
 func (h *holder) fullest(n int) []*Session {
-	if n == 1 { // without a list of all
+	if n == 1 { // the usual case, without a sorted list of all
 		var most *Session
 		for s := range h.sessions {
 			if most == nil || fuller(s, most) < 0 {
@@ -188,9 +193,10 @@ func fuller(a, b *Session) int {
 	return cmp.Or(cmp.Compare(b.bytes.Load(), a.bytes.Load()), cmp.Compare(a.Key, b.Key))
 }
 
-// shed drops one waiting delivery, by DropOldest or the last one; false if there is
-// none that may be dropped. What has a packet identifier stays: the client may have
-// it, and would take the next message with that identifier for a repetition.
+// shed drops one queued delivery: the one that DropOldest chooses, or else the last. It
+// returns false if there is none that may be dropped. A delivery with a packet identifier
+// stays: the client may have received it, and would take the next message with that
+// identifier for a repetition.
 func (s *Session) shed(by Overflow) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -249,7 +255,7 @@ func (s *Session) lose(reason string) {
 	s.over.Lost++
 }
 
-// endEpisode ends the episode, if there is one and its reason has gone; s.mu is held.
+// endEpisode ends the episode, if there is one and it is over; s.mu is held.
 func (s *Session) endEpisode() {
 	c := &s.store.c
 	if s.over == nil || !s.dead &&
@@ -264,8 +270,9 @@ func (s *Session) endEpisode() {
 	c.Overflowed(e)
 }
 
-// Losing lists the episodes that are not over, in order of the session's key. It
-// ends those first whose reason has gone without a delivery of their own leaving.
+// Losing lists the episodes that are not over, in order of the session's key. It first
+// ends those that are over because other sessions' deliveries have left: nothing in
+// their own session has noticed that.
 func (st *Store) Losing() []Episode {
 	var list []Episode
 	for _, s := range st.losing.all() {

@@ -186,9 +186,9 @@ func (s *Session) Released(conn any, id uint16, done func(code byte)) {
 	}
 }
 
-// stored lets submit give something to the vault and runs then with the outcome.
-// s.mu is held by the caller and while both run: a vault may call done before
-// submit returns, or later on a goroutine of its own.
+// stored calls submit, which gives something to the vault, and calls then with the
+// vault's answer. s.mu is held by the caller and while both run: a vault may call done
+// before submit returns, or later on a goroutine of its own.
 func (s *Session) stored(submit func(done func(error)), then func(error)) {
 	var over atomic.Bool // set by the first of done and the end of submit; the second runs then
 	var early error

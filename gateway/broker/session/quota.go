@@ -33,7 +33,7 @@ func (s *Session) Reserve(m *message.Message) bool {
 	return true
 }
 
-// overdraw takes the same in any case.
+// overdraw takes quota for a delivery of size bytes, even if that exceeds a limit.
 func (s *Session) overdraw(size int64) {
 	s.count.Add(1)
 	s.bytes.Add(size)
@@ -41,7 +41,7 @@ func (s *Session) overdraw(size int64) {
 	s.store.queued.Add(size)
 }
 
-// overdrawn tells whether more is taken than there is.
+// overdrawn tells whether one of the limits of s is exceeded.
 func (s *Session) overdrawn() bool {
 	c := &s.store.c
 	return s.count.Load() > int64(c.QueueMessages) || s.bytes.Load() > int64(c.QueueBytes) ||

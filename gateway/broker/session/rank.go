@@ -7,14 +7,15 @@ import (
 	"sync/atomic"
 )
 
-// ranking orders the principals by how much they hold, so that whoever holds most is
-// found at once when all queues together are full. It is kept only while they are nearly
-// full: every delivery costs a little then, and nothing otherwise.
+// ranking orders the principals by how many bytes they hold, so that the one that holds
+// most is found at once when TotalQueueBytes are used up. It is kept from then on until
+// less than half of them are used: every delivery costs a little then, and nothing
+// otherwise.
 type ranking struct {
 	on atomic.Bool // changed with mu held
 
 	mu  sync.Mutex // guards all, and rank and ranked of each holder; taken after Store.mu and Session.mu
-	all holders    // empty while it is off
+	all holders    // empty while on is false
 }
 
 // holders is a heap whose first element is the principal that holds most, and of several
@@ -47,7 +48,7 @@ func (h *holder) before(o *holder) bool {
 	return cmp.Or(cmp.Compare(o.ranked, h.ranked), cmp.Compare(h.key, o.key)) < 0
 }
 
-// add changes what a principal holds.
+// add changes how many bytes a principal holds, and returns the new number.
 func (st *Store) add(h *holder, size int64) int64 {
 	n := h.bytes.Add(size)
 	if st.rank.on.Load() {
@@ -56,7 +57,8 @@ func (st *Store) add(h *holder, size int64) int64 {
 	return n
 }
 
-// moved puts h in its place. Of several that come at once the last one finds the last value.
+// moved puts h where its bytes now belong. They are read with mu held, so that of several
+// calls at once the last one to get mu reads the latest value.
 func (r *ranking) moved(h *holder) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,7 +82,7 @@ func (r *ranking) enter(h *holder) {
 	}
 }
 
-// leave takes out one that has none any more; Store.mu is held.
+// leave removes a principal whose last session has left the store; Store.mu is held.
 func (r *ranking) leave(h *holder) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -117,8 +119,9 @@ func (r *ranking) end() {
 	r.all = nil
 }
 
-// first lists the first n principals, of those that hold more than that, in order. It
-// walks the heap from its top, and looks at two more for each that it lists.
+// first lists at most n of the principals that hold more than bytes, the one that holds
+// most first. It walks the heap from its top, and looks at two children of each that it
+// lists, so that its cost does not depend on how many principals there are.
 func (r *ranking) first(n int, bytes int64) (list []*holder) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -136,7 +139,8 @@ func (r *ranking) first(n int, bytes int64) (list []*holder) {
 	return list
 }
 
-// frontier is a heap of the places in a heap that come next.
+// frontier is a heap of indexes into all: of the principals that first has not listed
+// but whose parent in all it has. The next one to list is its first element.
 type frontier struct {
 	all holders
 	at  []int

@@ -21,7 +21,7 @@ type Config struct {
 	// Judge tells whether the publisher of a message may publish it now. It is
 	// called with a Session.mu held.
 	Judge func(*message.Message) bool
-	Drop  func(reason string) // counts
+	Drop  func(reason string) // counts what is given up, by reason
 	Index Index
 
 	QueueMessages, QueueBytes int   // of one session
@@ -60,7 +60,7 @@ type Store struct {
 
 	losing losing
 	rank   ranking    // of owned
-	ending sync.Mutex // held while sessions are ended for want of room: see endOne; taken before mu
+	ending sync.Mutex // held while sessions are ended for want of capacity: see endOne; taken before mu
 }
 
 // NewStore makes an empty store.
@@ -121,7 +121,7 @@ type Request struct {
 
 // Opened is the answer to a Request.
 type Opened struct {
-	Session   *Session // nil: the principal, or all together, have as many sessions as they may
+	Session   *Session // nil: MaxSessions of the principal or AllSessions exist already
 	Present   bool     // session present: it is an existing one
 	Displaced any      // the connection that lost the session, or nil
 	Discarded *Session // the session that ended because of this one, or nil
@@ -169,7 +169,7 @@ func (st *Store) Open(r Request) Opened {
 	return o
 }
 
-// full tells whether there are as many as there may be; at most 0: any number.
+// full tells whether n reaches the limit most; 0 is no limit.
 func full(n, most int) bool { return most > 0 && n >= most }
 
 // enter puts s in the place of the session that had its key; st.mu is held.
@@ -191,7 +191,7 @@ func (st *Store) held(principalKey string) map[*Session]struct{} {
 	return nil
 }
 
-// leave takes s out, if it is still the session of its key; st.mu is held.
+// leave removes s from the store, if it is still the session of its key; st.mu is held.
 func (st *Store) leave(s *Session) {
 	if st.sessions[s.Key] != s {
 		return
@@ -253,8 +253,9 @@ func (s *Session) kill() {
 	s.link, s.claim = nil, nil
 	s.ease(true)
 	s.bequeath()
-	// Not by setting count to zero: a publisher whose delivery has reserved and not
-	// come yet will give back its own part.
+	// What is held is given back one by one, and count is not set to 0: it includes
+	// what publishers have reserved for deliveries that have not come yet, and each of
+	// them gives its part back itself.
 	for _, list := range [...][]*Entry{s.queue.each(), s.held} {
 		for _, e := range list {
 			s.release(int64(e.size))
@@ -287,9 +288,9 @@ type Left struct {
 	Message *message.Message
 }
 
-// bequeath notes what other members of the shared subscriptions may get instead
-// (OASIS MQTT 5.0, 4.8.2); s.mu is held. A QoS 2 message that this client may have
-// received already goes to nobody else.
+// bequeath collects in s.left the messages that other members of the shared
+// subscriptions may get instead (OASIS MQTT 5.0, 4.8.2); s.mu is held. A QoS 2 message
+// that this client may have received already goes to nobody else.
 func (s *Session) bequeath() {
 	s.recall(func(e *Entry) bool { return s.shared(e) != nil })
 	all := slices.Concat(s.queue.each(), s.held)
@@ -307,7 +308,8 @@ func (s *Session) bequeath() {
 	}
 }
 
-// TakeLeft returns, once, what an ended session has left to the other members of its shares.
+// TakeLeft returns what an ended session has left to the other members of its shared
+// subscriptions. A second call returns nothing.
 func (s *Session) TakeLeft() []Left {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -343,8 +345,8 @@ func (st *Store) All() []*Session {
 	return list
 }
 
-// Of lists the sessions of one principal. Every private message asks, so it does
-// not depend on how many sessions there are in all.
+// Of lists the sessions of one principal. It is called for every private message, so
+// its cost depends on that principal's sessions alone.
 func (st *Store) Of(principalKey string) []*Session {
 	st.mu.Lock()
 	defer st.mu.Unlock()

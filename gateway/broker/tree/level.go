@@ -8,8 +8,8 @@ import (
 
 // level is the children of one node: a persistent hash trie with sixteen
 // slots a step. A nil level is empty, which is what nearly all nodes of a tree
-// have. Names whose 64 bits of hash are all equal end in one bucket, which is
-// searched.
+// have. Names with the same 64-bit hash are in one bucket, which is searched
+// linearly.
 //
 // A generic map of the same build measures the same here, but nothing else
 // would use it: authz/array.go, device/shardedmap.go and sync/management/rows.go
@@ -21,7 +21,7 @@ type level[V any] struct {
 	bucket []entry[V] // only at maxShift
 }
 
-// slot is an entry, or the next step when deeper is set.
+// slot is an entry, or, when deeper is set, the node of the next four bits of the hash.
 type slot[V any] struct {
 	entry[V]
 	deeper *level[V]

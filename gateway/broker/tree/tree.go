@@ -2,10 +2,10 @@
 // and the retained store are values of it behind one atomic pointer each.
 //
 // A change copies the path from the root to the changed node and shares
-// everything else, so readers need no lock and a large level (all devices of
-// a site) costs a change a few nodes and not a copy of the level. Matching
-// visits only nodes that can match. Strings that get here have passed the
-// limits of package topic: depth is bounded.
+// everything else. So readers need no lock, and a change in a large level (all
+// devices of a site) copies a few nodes and not the level. Matching visits only
+// nodes that can match. The caller has checked topic names and filters by the
+// limits of package topic, which bound the depth of the recursion here.
 package tree
 
 import (
