@@ -6,12 +6,12 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Entrance is how the broker hands messages to an outbox that is built after
-// it: nothing runs before both are.
+// Entrance gives the broker's messages to the outbox. It is needed because the outbox is
+// built after the broker; both are built before either runs.
 type Entrance struct {
 	Outbox func() *Outbox   // nil while, or if, there is none
-	Now    func() time.Time // the time that is believed
-	// Acked is told how long a message took to be durable.
+	Now    func() time.Time // the trusted time (package offline)
+	// Acked is told how long it took until an offered message was durable.
 	Acked func(time.Duration)
 }
 
@@ -34,8 +34,9 @@ func (e Entrance) Offer(m *message.Message, wait *message.Wait, done func(error)
 	})
 }
 
-// stamped is m with the time that is believed here. The broker stamps by the
-// wall clock, and what waits over a restart ages by the stamp.
+// stamped returns m with Accepted and Expires by the trusted time now, if the broker's
+// wall clock is a minute or more away from it. After a restart a stored message ages from
+// Accepted, so a wrong clock would expire it too early or too late.
 func stamped(m *message.Message, now time.Time) *message.Message {
 	wrong := now.Sub(m.Accepted)
 	if m.Accepted.IsZero() || wrong.Abs() < time.Minute {

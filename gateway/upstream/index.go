@@ -28,47 +28,51 @@ type item struct {
 	state    state
 	// volatile: a QoS 0 message, in memory only.
 	volatile bool
-	// cold: it is in no flow, and remembered while it is being written only.
+	// cold: the message will be on disk only. The item is in no flow, and ends when the
+	// message is durable.
 	cold   bool
 	unread int // how often its record could not be read
 	sent   time.Time
-	late   int // how often it was not acknowledged in time
-	// hangs is how often a connection ended while it was alone on it, and hungAt
-	// lane.acks at the last time; proved: the connection stood without it since.
+	late   int // how often it was not acknowledged within Options.AckWait
+	// hangs counts the connections that ended while this was the only message sent and not
+	// acknowledged. hungAt is lane.acks at the last of them. proved: since then a connection
+	// has stayed up without this message for as long as mustProve asks.
 	hangs  int
 	hungAt uint64
 	proved bool
-	// message is kept while there is memory for it; else it is read when its turn comes.
+	// message is nil if Options.Memory is used up: it is then read from the storage to be sent.
 	message *message.Message
 	topic   string
 }
 
-// flow is what one device sends at one priority, in order, over all routes of
-// that priority. items is its head, the rest is on disk.
+// flow has the messages of one device at one priority, in order, over all routes of
+// that priority. The first ones are in items, the rest is on disk. All fields are
+// guarded by Outbox.mu.
 type flow struct {
 	device   string
-	publish  string // device, or the publisher's key: what quotas count by
+	publish  string // message.Message.Source: the device or the publisher's key, by which limits count
 	priority int
 	lane     *lane
 	box      *Outbox
-	items    []*item // guarded by Outbox.mu, as everything here; front is items[head]
+	items    []*item // the front of the flow is items[head]
 	head     int
-	next     int  // the first that was not sent on this connection
-	listed   bool // it stands in a turn of its lane
+	next     int  // index of the first item that was not sent on this connection
+	listed   bool // the flow is in one of its lane's turns or in lane.suspects
 	streams  []*stream
 	cold     int  // messages behind the items that are only on disk
-	writing  int  // of those that will be, still being written
-	retrying bool // its cold messages could not be read a moment ago
-	// strikes counts connections in a row that ended with this flow's front
-	// unanswered. A message that makes upstream hang up must not take the others
-	// along: with suspect of them, the flow sends alone.
+	writing  int  // messages that are being written and will be cold
+	retrying bool // cold messages could not be read, and later will try again
+	// strikes counts connections in a row that ended while the flow's front was sent and not
+	// acknowledged. From suspect strikes on, its messages are sent only while nothing else
+	// is unacknowledged: a message at which upstream ends the connection must not delay the
+	// other flows for ever.
 	strikes int
-	due     uint64 // a suspect's: when so many were acknowledged on its lane, all others wait for it
+	due     uint64 // of a suspect flow: from this value of lane.acks on, all other flows wait for it
 }
 
 const (
-	suspect  = 3
-	patience = 64 // acknowledgements of others before a suspect's turn; doubled with each strike
+	suspect  = 3  // strikes
+	patience = 64 // acknowledgements of other flows before a suspect flow's turn; doubled with each further strike
 )
 
 // strike notes that a connection of the lane ended with the front unanswered.
@@ -78,7 +82,7 @@ func (f *flow) strike(l *lane) {
 	}
 }
 
-// compact drops the finished front.
+// compact removes the items at the front that are gone.
 func (f *flow) compact() {
 	for f.head < len(f.items) && f.items[f.head].state == gone {
 		f.items[f.head] = nil
@@ -94,7 +98,7 @@ func (f *flow) compact() {
 	}
 }
 
-// ready is the item to send next; nil if there is none yet.
+// ready returns the item to send next; nil if there is none now.
 func (f *flow) ready() *item {
 	for f.next < len(f.items) && f.items[f.next].state == gone {
 		f.next++
@@ -111,34 +115,35 @@ func (f *flow) ready() *item {
 	return nil
 }
 
-// empty tells whether nothing of it waits, neither here nor on disk.
+// empty tells whether the flow has no messages, neither in memory nor on disk.
 func (f *flow) empty() bool { return f.items == nil && f.cold == 0 && f.writing == 0 }
 
 // turns are the flows of one priority that have something to send.
 type turns struct{ live, backlog []*flow }
 
-// lane is what one connection carries.
+// lane has the flows that one connection upstream carries, and what is known of that
+// connection. Its fields are guarded by Outbox.mu.
 type lane struct {
 	name     string
 	flows    map[*flow]bool
 	turns    map[int]*turns
-	order    []int   // priorities, highest first
-	suspects []*flow // that have something to send
-	alone    *item   // a suspect's, sent: nothing goes along
-	acks     uint64
+	order    []int         // priorities, highest first
+	suspects []*flow       // suspect flows that have something to send
+	alone    *item         // sent, of a suspect flow: nothing else is sent until it is acknowledged
+	acks     uint64        // messages acknowledged, over all connections
 	since    time.Time     // when its connection came up
-	hold     time.Duration // for so long a suspect waits for the proof that the connection stands without it
-	parked   bool          // a message was parked, when parkedAt were acknowledged
+	hold     time.Duration // set by pick: how long the connection must still stay up before a suspect's message is sent
+	parked   bool          // a message was parked; acks was parkedAt then
 	parkedAt uint64
 	late     bool // its connection ends because a message was not acknowledged in time
 	inflight int
-	boundary uint64 // items below it are backlog
+	boundary uint64 // items with a lower seq are backlog
 	replayed bool   // the last turn went to the backlog
 	running  bool
 	conn     uint64 // number of the connection; acknowledgements of older ones do not count
 	sent     map[uint64]*item
 	up       bool
-	empty    []*flow // left a turn with nothing in them; for Outbox to forget
+	empty    []*flow // flows that had no messages when their turn came: Outbox.take forgets them
 	wake     chan struct{}
 }
 
@@ -153,7 +158,7 @@ func (l *lane) nudge() {
 	}
 }
 
-// list gives f a turn if it has something to send and stands in no turn.
+// list puts f into a turn, or among the suspects, if it has something to send and is in none.
 func (l *lane) list(f *flow) {
 	it := f.ready()
 	if f.listed || it == nil || l.alone != nil && l.alone.flow == f {
@@ -188,13 +193,13 @@ func (l *lane) relist() {
 	for f := range l.flows {
 		f.listed = false
 		f.next = f.head
-		if l.list(f); f.empty() { // emptied while it stood in a turn: it would keep the lane open
+		if l.list(f); f.empty() { // its last message went while it was listed: the empty flow would keep the lane open
 			l.empty = append(l.empty, f)
 		}
 	}
 }
 
-// pick takes the next turn. mayReplay is asked before a backlog item is taken.
+// pick returns the next item to send, or nil. mayReplay is asked before a backlog item is taken.
 func (l *lane) pick(mayReplay func() bool) *item {
 	l.hold = 0
 	if l.alone != nil {
@@ -222,7 +227,7 @@ func (l *lane) pick(mayReplay func() bool) *item {
 	return it
 }
 
-// leastSuspect is the suspect whose turn comes first; nil if there is none.
+// leastSuspect is the suspect flow that is due first; nil if there is none.
 func (l *lane) leastSuspect() (first *flow) {
 	l.suspects = slices.DeleteFunc(l.suspects, func(f *flow) bool {
 		if f.ready() == nil {
@@ -240,7 +245,8 @@ func (l *lane) leastSuspect() (first *flow) {
 	return first
 }
 
-// turn takes the next turn of those who are no suspects.
+// turn returns the next item of the flows that are not suspect, or nil: of the highest
+// priority that has one, from backlog and live flows alternately.
 func (l *lane) turn(mayReplay func() bool) *item {
 	for _, p := range l.order {
 		t := l.turns[p]

@@ -10,24 +10,25 @@ import (
 // Storage keeps the outbox on disk. Functions passed as done run after the
 // sync, in the order of the calls of Append and Remove, on another goroutine.
 type Storage interface {
-	// Append stores q, whose number is higher than all before. Nothing of it is changed until done.
+	// Append stores q, whose Seq is higher than that of all before. Nobody changes q until done runs.
 	Append(q message.StoredOutgoing, done func(error))
-	// Remove forgets messages of a stream; an empty list only keeps its place in the order of done.
+	// Remove deletes messages of a stream. With an empty list it only runs done, in its place in the order.
 	Remove(stream message.StreamID, seqs []uint64, done func(error))
 	// Read returns one stored message.
 	Read(stream message.StreamID, seq uint64) (message.StoredOutgoing, error)
-	// Next returns the first stored messages of a stream with numbers above after
-	// and at most upTo, in order: at most count, and none after they have reached so
-	// many bytes. One whose record is damaged has no Message.
+	// Next returns the first stored messages of a stream whose Seq is above after and
+	// at most upTo, in order: at most count of them, and no further one once their
+	// sizes add up to bytes or more. A message whose record is damaged has a nil Message.
 	Next(stream message.StreamID, after, upTo uint64, count int, bytes int64) ([]message.StoredOutgoing, error)
 	// Streams yields every stream in which something is stored.
 	Streams(yield func(message.StoredStream) error) error
 }
 
-// Connector is the link to what is upstream.
+// Connector makes connections upstream.
 type Connector interface {
-	// Lane names the connection that carries the messages of a device ("" as
-	// device: of nobody in particular). Quick; asked again before each connection.
+	// Lane names the connection that carries the messages of a device; device is ""
+	// for messages that concern none. Lane must not block, because it is called with
+	// Outbox.mu held. It is asked again before each connection.
 	Lane(device string) string
 	// Connect waits until the lane has a connection over which an end-to-end
 	// probe came back. It retries by itself and returns an error only when ctx
@@ -37,14 +38,14 @@ type Connector interface {
 
 // Conn is one connection. It is used by one goroutine.
 type Conn interface {
-	// Send hands m over. acked is called exactly once if Send returns nil: with
-	// nil when upstream has acknowledged m, with an error when the connection
-	// ended before. ErrUnsendable: m can never be sent over such a link.
+	// Send sends m. If it returns nil, acked is called exactly once: with nil when
+	// upstream has acknowledged m, with an error when the connection has ended before.
+	// ErrUnsendable means that m can never be sent over such a link.
 	Send(topic string, m *message.Message, acked func(error)) error
 	// Done is closed when the connection is lost.
 	Done() <-chan struct{}
-	// Release says that nothing more will be sent for now. broken: upstream
-	// takes messages and does not acknowledge them; the connection must end.
+	// Release says that nothing more will be sent for now. broken tells that upstream
+	// does not acknowledge what it was sent: the connection must end.
 	Release(broken bool)
 }
 

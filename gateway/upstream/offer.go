@@ -2,8 +2,9 @@ package upstream
 
 import (
 	"cmp"
-	"github.com/gatehouse/gatehouse/gateway/message"
 	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
 // Refusal reasons and drop reasons, as counted.
@@ -17,12 +18,12 @@ const (
 	ReasonOffline    = "qos0-offline"
 )
 
-// Offer takes m if a route sends it upstream; false: none does, and done is
-// not called. done(nil): m is durable (or its route exempts it); done of a
-// *message.Refused: nothing of it is kept. done runs on the storage's goroutine,
-// never inside Offer, and for messages that do not wait in the order of the calls;
-// it may be nil. With wait, a message that finds no capacity is not refused but
-// waits: see withheld.
+// Offer takes m if a route sends it upstream; false: none does, and done is not
+// called. done may be nil. done(nil) runs when m is durable, or has been dropped
+// although it was accepted, because it is QoS 0 or its route is not Refuse; done with a
+// *message.Refused: nothing of m is kept. done runs on the storage's goroutine, never
+// inside Offer, and in the order of the calls for messages that do not wait. With wait,
+// a message that finds no capacity is not refused but waits: see withheld.
 func (b *Outbox) Offer(m *message.Message, wait *message.Wait, done func(error)) bool {
 	r := b.route(m)
 	if r == nil {
@@ -30,7 +31,9 @@ func (b *Outbox) Offer(m *message.Message, wait *message.Wait, done func(error))
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if wait != nil { // its connection has ended: those before it were given up, and it must not overtake their repetitions
+	if wait != nil {
+		// If nobody waits any more, the earlier messages of the connection were given up,
+		// and m must not overtake their repetitions.
 		if code := wait.Still(); code != message.Success {
 			b.counts.refused[ReasonFull]++
 			b.answer(done, &message.Refused{Code: code, Reason: ReasonFull})
@@ -48,7 +51,7 @@ func (b *Outbox) Offer(m *message.Message, wait *message.Wait, done func(error))
 		return true
 	}
 	volatile := m.QoS == 0
-	if qos != m.QoS { // kept like any message of its own QoS, and sent with this one
+	if qos != m.QoS { // how m is kept depends on its own QoS, and it is sent with this one
 		lowered := *m
 		lowered.QoS, m = qos, &lowered
 	}
@@ -91,8 +94,8 @@ func (b *Outbox) Offer(m *message.Message, wait *message.Wait, done func(error))
 	return true
 }
 
-// keep accounts for a message for which there is capacity, and stores it. w is what it
-// becomes if the storage has no room for it; nil: it is refused then.
+// keep accounts for a message that is within the limits, and stores it. If the storage
+// has no free space for it, it becomes the waiter w; if w is nil, it is refused.
 func (b *Outbox) keep(it *item, m *message.Message, at time.Time, w *waiter, done func(error)) {
 	b.nextSeq++
 	b.note(it.seq, at)
@@ -125,7 +128,8 @@ func (b *Outbox) route(m *message.Message) *route {
 	return nil
 }
 
-// answer keeps the order of done with what is being written.
+// answer calls done after those of all messages that are being written. Only Storage
+// knows when they are, so done is passed to it with an empty Remove.
 func (b *Outbox) answer(done func(error), err error) {
 	if done == nil {
 		return
@@ -159,7 +163,7 @@ func (b *Outbox) appended(it *item, err error, w *waiter, done func(error)) {
 			b.freeze(it)
 		}
 		b.ready(it.flow)
-	default: // dropped while it was being written, by a policy that may
+	default: // it was dropped while it was being written
 		b.counts.accepted++
 	}
 	b.mu.Unlock()

@@ -10,10 +10,10 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// ReasonPurged is the drop reason of what an operator removed.
+// ReasonPurged is the drop reason of messages that an operator removed.
 const ReasonPurged = "purged"
 
-// Pile is what waits of one route of one device.
+// Pile describes the messages of one device that wait by one route.
 type Pile struct {
 	Device   string // or "key " and the publisher's key
 	Route    string
@@ -33,7 +33,7 @@ type Waiting struct {
 	Sent         bool // and not acknowledged yet
 }
 
-// matching yields the streams that are selected, whatever the number says. It is called with mu held.
+// matching yields the streams that s selects by Device and Route; Seq is ignored. b.mu is held.
 func (b *Outbox) matching(s Selector, yield func(*stream)) {
 	for publish, byPriority := range b.flows {
 		for _, f := range byPriority {
@@ -46,7 +46,7 @@ func (b *Outbox) matching(s Selector, yield func(*stream)) {
 	}
 }
 
-// List is what waits by device and route, the most bytes first.
+// List tells what waits by device and route, the most bytes first.
 func (b *Outbox) List(s Selector) (list []Pile) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -81,9 +81,9 @@ type cursor struct {
 	count           int
 }
 
-// Peek is the first messages that wait of each selected device, in the order in
-// which they will be sent; at most n in all. It reads the disk for them, while others
-// publish and send: a message that leaves meanwhile may be in the list.
+// Peek lists the first messages that wait of each selected device, at most n in all, by
+// sequence number. It reads the disk without holding b.mu, so a message that is sent
+// meanwhile may be in the list.
 func (b *Outbox) Peek(s Selector, n int) []Waiting {
 	list, cold := b.peekMemory(s, n)
 	for _, c := range cold {
@@ -103,7 +103,7 @@ func (b *Outbox) Peek(s Selector, n int) []Waiting {
 	return list
 }
 
-// peekMemory is the part of Peek that is in memory, and where the rest is.
+// peekMemory returns the part of Peek's list that is in memory, and where to read the rest.
 func (b *Outbox) peekMemory(s Selector, left int) (list []Waiting, cold []cursor) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -133,14 +133,14 @@ func (b *Outbox) peekMemory(s Selector, left int) (list []Waiting, cold []cursor
 }
 
 const (
-	// purgeStep is how many messages are removed before others get their turn, and
-	// purgeLoads how often cold ones are read.
+	// purgeStep is how many messages Purge removes, and purgeLoads how often it reads cold
+	// ones, before it releases mu for others.
 	purgeStep  = 512
 	purgeLoads = 4
 )
 
-// Purge drops the selected messages that wait now and are not on their way; it
-// tells how many there were. Nothing is selected by an empty Selector.
+// Purge drops the selected messages that wait now, except those that are sent and not
+// acknowledged yet. It returns how many it dropped. An empty Selector selects none.
 func (b *Outbox) Purge(s Selector) (n int) {
 	if s.Empty() {
 		return 0
@@ -161,7 +161,7 @@ func (b *Outbox) Purge(s Selector) (n int) {
 			var k int
 			k, more = b.purgeSome(st, s, last)
 			n += k
-			b.mu.Unlock() // those who publish come first
+			b.mu.Unlock() // so that Offer need not wait for the whole purge
 			b.mu.Lock()
 		}
 	}
@@ -181,7 +181,7 @@ func (b *Outbox) holds(st *stream, seq uint64) bool {
 func (b *Outbox) purgeSome(st *stream, s Selector, last uint64) (n int, more bool) {
 	f := st.flow
 	if b.flows[f.publish][f.priority] != f {
-		return 0, false // it was emptied meanwhile
+		return 0, false // the flow was emptied meanwhile
 	}
 	var victims []*item
 	loads := 0
@@ -206,7 +206,7 @@ func (b *Outbox) purgeSome(st *stream, s Selector, last uint64) (n int, more boo
 	return len(victims), more || len(victims) == purgeStep
 }
 
-// tidy forgets what is gone between messages that are not.
+// tidy removes the items that are gone, wherever in the flow they are.
 func (f *flow) tidy() {
 	if f.items == nil {
 		return
@@ -224,8 +224,8 @@ func (f *flow) tidy() {
 	f.items, f.head, f.next = left, 0, next
 }
 
-// Pause keeps the messages of the selected device, or of all, from being sent
-// until Resume or the next start. What is on its way is not called back.
+// Pause stops sending the messages of the selected device, or of all, until Resume or
+// the next start. Those that are sent and not acknowledged are not affected.
 func (b *Outbox) Pause(s Selector) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -237,7 +237,7 @@ func (b *Outbox) Pause(s Selector) {
 	}
 }
 
-// Resume ends Pause: of one device, or all there is.
+// Resume ends Pause for the selected device; with Selector.All, for all devices.
 func (b *Outbox) Resume(s Selector) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Limits bound what waits. 0: no limit.
+// Limits bound the messages that wait, of all devices and of each one. 0: no limit.
 type Limits struct {
 	Bytes, DeviceBytes       int64
 	Messages, DeviceMessages int
@@ -26,25 +26,26 @@ type Options struct {
 	Window int
 	// Replay is how many backlog messages a second may be sent, over all lanes; 0: no limit.
 	Replay float64
-	// Memory is how many bytes of messages are kept in memory beside the
-	// storage, so that live ones are not read back; 0: 8 MiB.
+	// Memory is how many bytes of stored messages are also kept in memory, so that
+	// they need not be read back to be sent; 0: 8 MiB.
 	Memory int64
 	// AckWait is how long upstream may leave a message unacknowledged before it is
-	// sent again over a new connection; the second time counts as a hang-up. 0: 30 s.
+	// sent again over a new connection. The second time counts as if upstream had ended
+	// the connection because of that message. 0: 30 s.
 	AckWait time.Duration
-	// Shelf keeps messages that upstream never takes. Nil: they hold up their device.
+	// Shelf keeps messages that upstream never takes. Nil: such a message blocks the later ones of its device.
 	Shelf  Shelf
 	Parked ParkedLimits
 	Log    *slog.Logger
-	// Now is the time that messages carry; nil: time.Now. By it they have aged
-	// while nothing ran.
+	// Now is the clock of message.Message.Accepted; nil: time.Now. By it is counted how
+	// much stored messages have aged while the process was down.
 	Now func() time.Time
-	// Elapsed is the time since the start, by which they age from then on: a wall clock
-	// that is set must not expire what was just acknowledged. Nil: by Now.
+	// Elapsed is the time since the start of the process. By it messages age while the
+	// process runs, so that they do not expire because the wall clock is set. Nil: by Now.
 	Elapsed func() time.Duration
 }
 
-// Outbox is the queue of everything that must go upstream.
+// Outbox is the queue of the messages that go upstream.
 type Outbox struct {
 	opt    Options
 	routes []*route
@@ -56,16 +57,16 @@ type Outbox struct {
 	nextSeq  uint64                   // numbers are given and appended under mu, so that both orders agree
 	flows    map[string]map[int]*flow // by publisher or device, then priority
 	lanes    map[string]*lane
-	loose    loose     // streams of which the oldest may be dropped
-	eras     []era     // how the clock stood when messages were accepted
-	swept    time.Time // the last sweep
+	loose    loose     // streams whose route is DropOldest
+	eras     []era     // by sequence number: what Now was relative to Elapsed, see note
+	swept    time.Time // when sweep last ran
 	use      map[string]*usage
 	total    usage
 	memory   int64
 	counts   counts
 	withheld withheld
 	shelf    shelf
-	// paused are publishers of whom nothing is sent; pausedAll: of nobody.
+	// paused are the publishers whose messages are not sent; pausedAll: nobody's are.
 	paused    map[string]bool
 	pausedAll bool
 	draining  bool        // the replay limit is lifted until nothing waits
@@ -115,7 +116,8 @@ func New(o Options) (*Outbox, []Problem) {
 	return b, nil
 }
 
-// Open counts what is stored. Call it once, before Offer and Run.
+// Open reads from the storage how many messages of which streams it has. Call it once,
+// before Offer and Run.
 func (b *Outbox) Open() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -142,7 +144,8 @@ func (b *Outbox) Open() error {
 	return err
 }
 
-// restore makes the stream of what is stored, by the first of its messages that can be read.
+// restore makes the flow and stream of stored messages, by the first one that can be read.
+// The flow is nil if none can.
 func (b *Outbox) restore(q message.StoredStream) (*flow, error) {
 	b.counts.restored += uint64(q.Count)
 	var first message.StoredOutgoing
@@ -159,7 +162,7 @@ func (b *Outbox) restore(q message.StoredStream) (*flow, error) {
 		first = list[0]
 	}
 	r := b.byName[first.Route]
-	if r == nil { // promised under an earlier configuration
+	if r == nil { // stored under an earlier configuration, which had this route
 		r = &route{Route: Route{Name: first.Route}}
 		b.byName[r.Name] = r
 	}
@@ -186,7 +189,7 @@ func (b *Outbox) flow(m *message.Message, r *route) *flow {
 	return f
 }
 
-// newItem makes an item of a message that is as old as it was at the time at.
+// newItem makes an item of a message. at is the present time by the clock of m.Accepted and m.Expires.
 func (b *Outbox) newItem(seq uint64, r *route, topic string, m *message.Message, at time.Time) *item {
 	f := b.flow(m, r)
 	it := &item{
@@ -203,7 +206,7 @@ func (b *Outbox) newItem(seq uint64, r *route, topic string, m *message.Message,
 	return it
 }
 
-// remember gives a flow its place and its lane, unless it has them.
+// remember enters a flow into b.flows and its lane, unless it is there.
 func (b *Outbox) remember(f *flow) {
 	if b.flows[f.publish][f.priority] == f {
 		return
@@ -215,7 +218,7 @@ func (b *Outbox) remember(f *flow) {
 	b.flows[f.publish][f.priority] = f
 }
 
-// elapsed is never zero, which means never.
+// elapsed is Options.Elapsed plus 1 ns: never zero, which item.expires has for "never".
 func (b *Outbox) elapsed() time.Duration { return b.opt.Elapsed() + 1 }
 
 func (b *Outbox) attach(f *flow) {
@@ -229,11 +232,12 @@ func (b *Outbox) attach(f *flow) {
 	l.flows[f] = true
 }
 
-// insert accounts for a message. It becomes the last item of its flow if the
-// flow holds few, and all that wait; else it will be read back in its turn.
+// insert accounts for a message. It becomes the last item of its flow, if the flow has
+// fewer than window() items and no cold messages; otherwise it becomes cold, and is read
+// back in its turn.
 func (b *Outbox) insert(it *item, m *message.Message) {
 	f := it.flow
-	b.remember(f) // it was forgotten if its last message made way for this one
+	b.remember(f) // forget has removed the flow if its last message was dropped to make way for this one
 	b.enter(it.stream, it.seq, it.size)
 	it.cold = !it.volatile && (f.cold+f.writing > 0 || len(f.items)-f.head >= b.window())
 	if it.cold {
@@ -250,7 +254,7 @@ func (b *Outbox) insert(it *item, m *message.Message) {
 	f.items = append(f.items, it)
 }
 
-// freeze leaves a message to the disk that is durable now.
+// freeze makes a message cold that has just become durable: its item ends.
 func (b *Outbox) freeze(it *item) {
 	s := it.stream
 	it.state = gone
@@ -261,7 +265,8 @@ func (b *Outbox) freeze(it *item) {
 	s.durable = it.seq
 }
 
-// finish takes it out of the accounts; its record is the caller's matter.
+// finish ends an item and takes it out of the accounts. The caller removes its record
+// from the storage, if it must.
 func (b *Outbox) finish(it *item) {
 	if it.state == gone {
 		return
@@ -291,7 +296,7 @@ func (b *Outbox) finish(it *item) {
 	b.forget(f)
 }
 
-// ready gives a flow a turn and wakes its lane.
+// ready lists a flow in its lane, and starts or wakes the lane.
 func (b *Outbox) ready(f *flow) {
 	l := f.lane
 	l.list(f)
@@ -301,7 +306,7 @@ func (b *Outbox) ready(f *flow) {
 	l.nudge()
 }
 
-// forget removes a flow with nothing in it, unless it still stands in a turn.
+// forget removes a flow that is empty, unless it is still listed in its lane.
 func (b *Outbox) forget(f *flow) {
 	if !f.empty() || f.listed {
 		return

@@ -7,31 +7,32 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Shelf keeps parked messages on disk. Functions passed as done run as those of Storage.
+// Shelf keeps parked messages on disk. When and where done runs is as for Storage.
 type Shelf interface {
 	// Park moves a stored message from its stream to the shelf, in one transaction.
 	Park(p message.StoredParked, done func(error))
-	// Unpark appends the parked message of number seq to its stream as q, whose
-	// number is new, and takes it off the shelf, in one transaction.
+	// Unpark appends the parked message with sequence number seq to its stream as q,
+	// which has a new number, and takes it off the shelf, in one transaction.
 	Unpark(seq uint64, q message.StoredOutgoing, done func(error))
-	// Purge forgets parked messages.
+	// Purge deletes parked messages.
 	Purge(seqs []uint64, done func(error))
-	// Parked yields what is parked, in order of the numbers.
+	// Parked yields the parked messages, in order of their sequence numbers.
 	Parked(yield func(message.StoredParked) error) error
 }
 
-// ParkedLimits bound what is parked, outside of Limits; beyond them the message that was parked
-// first is dropped and counted. 0: no limit.
+// ParkedLimits bound the parked messages, which do not count against Limits. Beyond them the
+// message that was parked first is dropped and counted. 0: no limit.
 type ParkedLimits struct {
 	Messages, DeviceMessages int
 	Bytes                    int64
 }
 
 const (
-	// hangups is after how many a message is parked that was alone on its connection.
+	// hangups is how many connections must have ended on a message, while it was the only one
+	// sent and not acknowledged, before it is parked.
 	hangups = 3
-	// proof is how long a connection must stand without a message that is about to be
-	// parked, if nothing else is acknowledged over it meanwhile.
+	// proof is how long a connection must stay up without a message, to show that the message
+	// is why earlier ones ended. An acknowledgement of another message shows it as well.
 	proof = Lasting
 )
 
@@ -43,19 +44,20 @@ type Parked struct {
 	Bytes         int64
 	Accepted, At  time.Time // when it was accepted, when it was parked
 	Reason        string
-	retrying      bool // on its way back
+	retrying      bool // Unpark was called and has not answered
 	storedMessage *message.Message
 }
 
-// shelf is what is parked, in the order in which it was. It is guarded by Outbox.mu.
+// shelf has the parked messages, in the order in which they were parked. It is guarded by
+// Outbox.mu.
 type shelf struct {
 	list    []*Parked
 	bytes   int64
-	total   uint64 // parked since the start
-	dropped uint64 // of them, and of earlier ones, those that the limits dropped
+	total   uint64 // messages parked since the start
+	dropped uint64 // parked messages that were dropped since the start because of ParkedLimits
 }
 
-// openShelf counts what is parked.
+// openShelf reads the parked messages from Options.Shelf.
 func (b *Outbox) openShelf() error {
 	if b.opt.Shelf == nil {
 		return nil
@@ -82,10 +84,11 @@ func (b *Outbox) put(p *message.StoredParked) {
 	b.shelf.bytes += p.Size
 }
 
-// hungUp notes that a connection ended with a message alone on it, and parks the
-// message if that is its doing: three times, and each time after the first the
-// link has proved in between that it works without it. A broker that restarts again and
-// again acknowledges nothing in between, and so nothing is parked for it.
+// hungUp notes that a connection ended while it was the only message sent and not
+// acknowledged. It parks the message after hangups such ends, if before each but the first
+// the link has shown that it works without the message: another message was acknowledged, or
+// a connection stayed up (mustProve). If a broker restarts again and again, it does neither,
+// and no message is parked.
 func (b *Outbox) hungUp(l *lane, it *item) {
 	if b.opt.Shelf == nil || it.volatile {
 		return
@@ -100,21 +103,21 @@ func (b *Outbox) hungUp(l *lane, it *item) {
 	}
 }
 
-// mustProve tells whether the connection has to stand on, and how long, before a
-// message goes over it alone: nothing else was acknowledged since it was hung up on.
+// mustProve returns how long the connection must still stay up before it is sent, if nothing
+// else was acknowledged since a connection last ended on it; otherwise 0.
 func (b *Outbox) mustProve(l *lane, it *item) time.Duration {
 	if b.opt.Shelf == nil || it.hangs == 0 || l.acks != it.hungAt {
 		return 0
 	}
 	if l.parked && l.acks == l.parkedAt {
-		return 0 // one was parked on such a proof already; until something is acknowledged no other is
+		return 0 // a message was parked on such a proof already: no other one is until something is acknowledged
 	}
 	left := proof - time.Since(l.since)
 	it.proved = left <= 0
 	return max(left, 0)
 }
 
-// park takes a message out of its lane.
+// park moves a message from its flow to the shelf.
 func (b *Outbox) park(l *lane, it *item, reason string) {
 	m := it.message
 	if m == nil {
@@ -149,7 +152,7 @@ func (b *Outbox) park(l *lane, it *item, reason string) {
 	b.trim(m.Source())
 }
 
-// trim drops what was parked first, until the limits are kept.
+// trim drops the messages that were parked first, until ParkedLimits are kept.
 func (b *Outbox) trim(device string) {
 	l := b.opt.Parked
 	of := func(p *Parked) bool { return p.Device == device }
@@ -183,7 +186,7 @@ func (b *Outbox) dropParked(match func(*Parked) bool) {
 	}
 }
 
-// takeOff forgets a parked message.
+// takeOff removes a parked message from b.shelf.
 func (b *Outbox) takeOff(p *Parked) {
 	for i, q := range b.shelf.list {
 		if q == p {
@@ -209,7 +212,7 @@ func (s Selector) matches(device, route string, seq uint64) bool {
 	return !s.Empty() && (s.Device == "" || s.Device == device) && (s.Route == "" || s.Route == route) && (s.Seq == 0 || s.Seq == seq)
 }
 
-// ListParked is what is parked and selected, in the order in which it was parked.
+// ListParked lists the selected parked messages, in the order in which they were parked.
 func (b *Outbox) ListParked(s Selector) (list []Parked) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -221,8 +224,9 @@ func (b *Outbox) ListParked(s Selector) (list []Parked) {
 	return list
 }
 
-// Retry offers the selected parked messages to upstream again, behind what their devices
-// have waiting. They count as accepted anew, and no limit refuses them. It tells how many there are.
+// Retry puts the selected parked messages back into the outbox, behind the other messages of
+// their devices. They count as accepted anew, and are taken even beyond Limits. It returns how
+// many it put back.
 func (b *Outbox) Retry(s Selector) (n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -260,7 +264,7 @@ func (b *Outbox) retry(p *Parked) {
 	})
 }
 
-// PurgeParked forgets the selected parked messages, and tells how many there were.
+// PurgeParked deletes the selected parked messages, and returns how many.
 func (b *Outbox) PurgeParked(s Selector) (n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 // laneIdle is how long a lane without messages keeps its connection.
 const laneIdle = 30 * time.Second
 
-// Run sends what waits until ctx ends. One goroutine serves each lane that has
-// something to send. Nothing is lost when it returns: what was unacknowledged waits again.
+// Run sends the messages that wait, until ctx ends. One goroutine serves each lane that
+// has something to send. When Run returns, what was sent and not acknowledged waits again.
 func (b *Outbox) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	b.mu.Lock()
@@ -66,7 +66,7 @@ func (b *Outbox) serve(ctx context.Context, l *lane) {
 		if acked > 0 {
 			back.Reset()
 		} else if ctx.Err() == nil && b.hasWork(l) {
-			back.Wait(ctx) // a connection that carried nothing is no success
+			back.Wait(ctx) // a connection over which nothing was acknowledged counts as a failure
 		}
 	}
 }
@@ -77,7 +77,8 @@ func (b *Outbox) hasWork(l *lane) bool {
 	return len(l.flows) > 0
 }
 
-// retire ends a lane with nothing to send, and moves flows whose device has another lane by now.
+// retire removes l if it has nothing to send. Before that it moves the flows of devices for
+// which Connector.Lane now names another lane.
 func (b *Outbox) retire(l *lane) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -103,7 +104,7 @@ func (b *Outbox) retire(l *lane) bool {
 	return true
 }
 
-// pump sends over one connection until it ends or the lane was idle for a while.
+// pump sends over one connection until the connection ends or the lane was idle for laneIdle.
 func (b *Outbox) pump(ctx context.Context, l *lane, conn Conn) (acked int, broken bool) {
 	b.mu.Lock()
 	l.conn++
@@ -156,7 +157,7 @@ func (b *Outbox) pump(ctx context.Context, l *lane, conn Conn) (acked int, broke
 	return 0, false
 }
 
-// overdue tells whether a message was not acknowledged for AckWait, and notes it of all of which that is true.
+// overdue tells whether a message was not acknowledged within AckWait, and counts that in late of each such item.
 func (b *Outbox) overdue(l *lane) (any bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -173,7 +174,9 @@ func (b *Outbox) overdue(l *lane) (any bool) {
 
 type ackCount struct{ n int } // guarded by Outbox.mu
 
-// take picks the next item; with none, wait says when the replay limit may allow one.
+// take picks the next item and counts it as sent. Without one, the duration says after how
+// long there may be one (0: nothing but an event makes one), because of the replay limit or
+// because a suspect's connection must stay up for a while (lane.hold).
 func (b *Outbox) take(l *lane) (*item, time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -214,7 +217,8 @@ func (b *Outbox) take(l *lane) (*item, time.Duration) {
 	}
 }
 
-// send reads the message if it must and hands it to the connection; false: the connection is of no use.
+// send sends a message, after reading it from the storage if it is not in memory. It returns
+// false if the connection cannot be used any more.
 func (b *Outbox) send(l *lane, conn Conn, number uint64, it *item, counter *ackCount) bool {
 	b.mu.Lock()
 	m, topic := it.message, it.topic
@@ -246,8 +250,9 @@ func (b *Outbox) send(l *lane, conn Conn, number uint64, it *item, counter *ackC
 	return true
 }
 
-// unreadable gives up a message whose record cannot be read three times in a
-// row, loudly; before that the connection is ended, and it is tried again.
+// unreadable drops a message after the third failure to read its record, and logs that as an
+// error. Before that it returns false, which ends the connection; the message is tried again
+// on the next one.
 func (b *Outbox) unreadable(it *item, err error) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -263,7 +268,7 @@ func (b *Outbox) acked(l *lane, number uint64, it *item, err error, counter *ack
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err != nil || it.state == gone {
-		return // the end of the connection puts it back
+		return // disconnected puts it back
 	}
 	if l.conn == number {
 		counter.n++
@@ -279,7 +284,8 @@ func (b *Outbox) acked(l *lane, number uint64, it *item, err error, counter *ack
 	l.nudge()
 }
 
-// disconnected puts back what was not acknowledged. QoS 0 messages are gone, as MQTT says.
+// disconnected puts back into their flows the messages that were sent and not acknowledged,
+// and drops those of QoS 0, which need not be sent again.
 func (b *Outbox) disconnected(l *lane, counter *ackCount) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -292,7 +298,8 @@ func (b *Outbox) disconnected(l *lane, counter *ackCount) int {
 		it.state = queued
 		f := it.flow
 		f.next = f.head
-		// A late message is only sent again, the first time; and whoever was in time is not to blame.
+		// If the connection ended because messages were late, only the late ones get a strike,
+		// and not at their first time.
 		if f.items[f.head] == it && (!l.late || it.late > 1) {
 			f.strike(l)
 			if it == alone {

@@ -6,19 +6,20 @@ import (
 	"time"
 )
 
-// counts is what a status page asks for. What was restored and what was accepted
-// is acknowledged, or waits, or was dropped for a reason: at any moment, nothing else.
+// counts are the counters behind Stats. At any moment each message that was restored or
+// accepted is counted once as acknowledged, waiting, parked or dropped: see Stats.Waiting.
 type counts struct {
 	restored, accepted, sent, acked uint64
 	dropped, refused                map[string]uint64
-	appending                       int // neither accepted nor refused yet
+	appending                       int // being written: neither accepted nor refused yet
 }
 
 func newCounts() counts {
 	return counts{dropped: map[string]uint64{}, refused: map[string]uint64{}}
 }
 
-// fits tells whether one more message of that size is within the limits of the device and of all.
+// fits tells whether one more message of size bytes is within the limits of its device, and
+// within those of all devices together.
 func (b *Outbox) fits(publish string, size int64) (device, all bool) {
 	l, u := b.opt.Limits, b.use[publish]
 	if u == nil {
@@ -30,7 +31,7 @@ func (b *Outbox) fits(publish string, size int64) (device, all bool) {
 	return within(u, l.DeviceBytes, l.DeviceMessages), within(&b.total, l.Bytes, l.Messages)
 }
 
-// evict drops what may be dropped until it fits; false: it does not.
+// evict drops what it may until there is capacity for it; false: there is none.
 func (b *Outbox) evict(it *item) bool {
 	for swept := false; ; {
 		device, all := b.fits(it.flow.publish, it.size)
@@ -53,8 +54,8 @@ func (b *Outbox) evict(it *item) bool {
 	}
 }
 
-// oldest is the longest waiting message that its route allows to drop: of the
-// same device if that is what is full, else of any.
+// oldest is the oldest waiting message whose route is DropOldest: of the device of f if same,
+// else of any device.
 func (b *Outbox) oldest(f *flow, same bool) *item {
 	if !same {
 		return b.loosest()
@@ -90,7 +91,7 @@ func (b *Outbox) droppable(s *stream) *item {
 
 // loosest is the oldest droppable message of all streams.
 func (b *Outbox) loosest() (victim *item) {
-	var passed []*stream // with nothing to drop at the moment
+	var passed []*stream // streams that have nothing to drop now
 	for victim == nil && len(b.loose) > 0 {
 		s := b.loose[0]
 		it := b.droppable(s)
@@ -98,7 +99,7 @@ func (b *Outbox) loosest() (victim *item) {
 		case it == nil:
 			heap.Pop(&b.loose)
 			passed = append(passed, s)
-		case it.seq > s.floor: // its first ones are gone: another may have older ones
+		case it.seq > s.floor: // the first messages of s are gone: another stream may have older ones
 			s.floor = it.seq
 			heap.Fix(&b.loose, 0)
 		default:
@@ -111,7 +112,7 @@ func (b *Outbox) loosest() (victim *item) {
 	return victim
 }
 
-// drop forgets a message that nobody will get, and counts why.
+// drop removes a message that is not sent any more, and counts the reason.
 func (b *Outbox) drop(it *item, reason string) {
 	b.finish(it)
 	b.counts.dropped[reason]++
@@ -123,10 +124,11 @@ func (b *Outbox) drop(it *item, reason string) {
 // maxSwept bounds how many expired messages are read back in one sweep.
 const maxSwept = 4096
 
-// sweep drops what has expired at the head of each flow, and reads on while all
-// it holds has expired; at most once a second, because it looks at every flow and a
-// full outbox asks for it with each message. An expired message behind one that
-// has not expired is dropped in its turn.
+// sweep drops the expired messages among the items of each flow, and while all items of a
+// flow have expired it reads the next ones. An expired message that is only on disk, behind
+// one that has not expired, is dropped when it is read to be sent. sweep does nothing if it
+// ran less than a second ago, because it goes through every flow and a full outbox calls it
+// with each message.
 func (b *Outbox) sweep() {
 	now := b.opt.Now()
 	if since := now.Sub(b.swept); since >= 0 && since < time.Second {
@@ -157,33 +159,33 @@ func (b *Outbox) sweep() {
 			}
 		}
 	}
-	if left <= 0 { // the next one goes on
+	if left <= 0 { // the next call goes on at once
 		b.swept = time.Time{}
 	}
 }
 
 // Stats is the state of the outbox.
 type Stats struct {
-	Messages int       // waiting or unacknowledged, with those that are being written
-	Waiting  int       // of them those that are accepted: Restored + Accepted = Acked + Waiting + Aside + all of Dropped
-	Bytes    int64     // of them, as accounted
-	Devices  int       // that have something waiting
-	Oldest   time.Time // when the longest waiting one was accepted; zero: none waits
-	Inflight int
-	Lanes    int    // known
-	Up       int    // of them connected
-	Restored uint64 // that waited when the outbox was opened
-	Accepted uint64 // since then
+	Messages int       // waiting, being written, or sent and not acknowledged
+	Waiting  int       // Messages without those being written: Restored + Accepted = Acked + Waiting + Aside + all of Dropped
+	Bytes    int64     // of Messages, as the limits count
+	Devices  int       // how many devices Messages are of
+	Oldest   time.Time // when the oldest message was accepted; zero: there is none
+	Inflight int       // messages sent and not acknowledged
+	Lanes    int       // connections that are up or needed
+	Up       int       // how many of Lanes are connected
+	Restored uint64    // messages that were stored when the outbox was opened
+	Accepted uint64    // messages since then
 	Sent     uint64
 	Acked    uint64
 	Dropped  map[string]uint64 // by reason
 	Refused  map[string]uint64 // by reason
 	Aside    uint64            // parked since the start
-	// What is parked now, and how many parked ones were dropped for the limits since the start.
+	// What is parked now, and how many parked messages were dropped since the start because of ParkedLimits.
 	Parked        int
 	ParkedBytes   int64
 	ParkedDropped uint64
-	Paused        bool // something is: a device, or all
+	Paused        bool // a device, or all of them, by Pause
 	// Withheld are the messages that wait for capacity. They are not accepted, and not among Messages.
 	Withheld      int
 	WithheldBytes int64

@@ -26,19 +26,20 @@ func NewBackoff() backoff.Backoff {
 const Lasting = 10 * time.Second
 
 // Unready is the error of an attempt to connect that was not made, because a file which it needs
-// (authorities, a certificate, a key) cannot be used. Files that are renewed one after the other do
-// not match for a moment, and one that comes with a disk or a service may be late.
+// (authorities, a certificate, a key) cannot be used. That may pass soon: a certificate and its key
+// do not match while they are renewed one after the other, and a file on a disk that is mounted late
+// is missing until then.
 type Unready struct{ Err error }
 
 func (e *Unready) Error() string { return e.Err.Error() }
 
 func (e *Unready) Unwrap() error { return e.Err }
 
-// lookAgain is the wait before files are read again: to look costs nothing.
+// lookAgain is the wait before files are read again. It is short because reading them costs little.
 const lookAgain = 2 * time.Second
 
-// Pause waits before the next attempt to connect, after one that ended with err: as back says, and a
-// moment only if it was Unready, which is no failure of upstream.
+// Pause waits before the next attempt to connect, after one that ended with err: as long as back
+// says, or lookAgain if err is Unready, which is no failure of upstream.
 func Pause(ctx context.Context, back *backoff.Backoff, err error) {
 	if !errors.As(err, new(*Unready)) {
 		back.Wait(ctx)

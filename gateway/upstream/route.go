@@ -15,7 +15,8 @@ import (
 // Overflow is what happens to a message for which the outbox has no capacity.
 type Overflow uint8
 
-// The overflow policies. Refuse is the default; the others exempt a route from the promise that nothing is lost.
+// The overflow policies. Refuse is the default. With the others, messages of the route that were
+// acknowledged may be lost.
 const (
 	Refuse Overflow = iota
 	DropOldest
@@ -28,12 +29,12 @@ const MaxTopic = 65535
 // Route sends matching messages upstream.
 type Route struct {
 	Name string
-	// Handlings are the kinds of publish it takes; empty: Fanout and Telemetry.
+	// Handlings are the kinds of publish that the route takes; empty: Fanout and Telemetry.
 	Handlings []message.Handling
 	// Filter is a topic filter on the message's topic; empty: every topic but $….
 	Filter string
-	// Topics rename what goes up: the first rule that takes the message's topic
-	// gives the upstream topic and the most QoS. None does: its own of both.
+	// Topics rename what goes up: the first rule that matches the message's topic gives the
+	// upstream topic and the highest QoS. Without a match both are those of the message.
 	Topics []mapping.Rule
 	// Priority: higher is sent first.
 	Priority int
@@ -99,7 +100,7 @@ func (r *route) matches(m *message.Message) bool {
 	return topic.Match(r.filter, m.Topic)
 }
 
-// end is when m is no longer worth sending; zero: always.
+// end is when m expires; zero: never.
 func (r *route) end(m *message.Message) time.Time {
 	end := m.Expires
 	if r.TTL > 0 && !m.Accepted.IsZero() {
@@ -126,7 +127,7 @@ func (r *route) target(m *message.Message) (name string, qos byte, err error) {
 	return name, qos, nil
 }
 
-// filled replaces the placeholders of a template by what access resolved.
+// filled replaces the placeholders of a template by what package access found for the topic (m.Via).
 func filled(template string, m *message.Message) string {
 	if !strings.Contains(template, "{") {
 		return template

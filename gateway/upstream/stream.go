@@ -9,28 +9,28 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// stream is what one route takes of one publisher. Its first messages are items
-// of its flow, in memory; those behind them are cold: counted here, and read when
-// the flow has sent what it holds. All fields are guarded by Outbox.mu.
+// stream has the messages that one route takes of one publisher. The first ones are
+// items of the flow, in memory. The others are cold: they are counted here, and read
+// when the flow has sent its items. All fields are guarded by Outbox.mu.
 type stream struct {
 	id    message.StreamID
 	route *route
 	flow  *flow
 
-	bytes     int64  // of n, as accounted
-	n         int    // waiting or unacknowledged, cold ones and those being written included
-	cold      int    // durable and only on disk: numbers in (loaded, durable]
-	coldBytes int64  // of them, as accounted
-	loaded    uint64 // the highest number that is or was an item
-	durable   uint64 // the highest number of a cold message
+	bytes     int64  // of the n messages, as limits count
+	n         int    // messages waiting, being written, or sent and not acknowledged; cold ones included
+	cold      int    // messages that are durable and only on disk: their seq is in (loaded, durable]
+	coldBytes int64  // of the cold messages, as limits count
+	loaded    uint64 // the highest seq that is or was an item
+	durable   uint64 // the highest seq of a cold message
 
-	// floor is at most the number of the oldest message that may be dropped, and
-	// place the index in Outbox.loose by which it is found; -1: it is not there.
+	// floor is a lower bound of the seq of the oldest message that may be dropped. place
+	// is the index of the stream in Outbox.loose; -1: it is not there.
 	floor uint64
 	place int
 }
 
-// loose are the streams of routes that drop their oldest, by floor.
+// loose is a heap of the streams whose route is DropOldest, the lowest floor first.
 type loose []*stream
 
 func (h loose) Len() int           { return len(h) }
@@ -65,7 +65,7 @@ func (b *Outbox) stream(f *flow, r *route, m *message.Message) *stream {
 	return s
 }
 
-// enter accounts for one more message of a stream, and leave for one less.
+// enter accounts for one more message of a stream, and leave for one that is gone.
 func (b *Outbox) enter(s *stream, seq uint64, size int64) {
 	if s.n++; s.n == 1 {
 		s.floor = seq
@@ -107,11 +107,12 @@ func (b *Outbox) leave(s *stream, size int64) {
 	b.drained()
 }
 
-// Memory of an item without its message, roughly and in bytes.
+// itemBytes is roughly the memory of an item without its message.
 const itemBytes = 512
 
-// window is how many items a flow may hold before further messages stay on disk:
-// all flows together hold about as much in items as in messages.
+// window is how many items a flow may have before further messages become cold. It
+// shrinks with the number of flows, so that all items together take about half of
+// Options.Memory.
 func (b *Outbox) window() int {
 	return int(min(max(b.opt.Memory/itemBytes/2/int64(max(1, len(b.flows))), 8), 256))
 }
@@ -119,8 +120,8 @@ func (b *Outbox) window() int {
 // load makes items of the next cold messages of f, in order of their numbers over
 // its streams; false: there are none, or they cannot be read now.
 //
-// It reads the disk with mu held: some hundred records at most, one after the
-// other, and only once the flow has sent what it had.
+// It reads the disk with mu held: a few hundred consecutive records at most, and only
+// when the flow has sent its items.
 func (b *Outbox) load(f *flow) bool {
 	if f.cold == 0 {
 		return false
@@ -131,7 +132,7 @@ func (b *Outbox) load(f *flow) bool {
 		list []message.StoredOutgoing
 	}
 	var parts []part
-	upTo := ^uint64(0) // a stream that was cut may have the next number
+	upTo := ^uint64(0) // the last seq up to which every stream was read: later ones might be out of order
 	for _, s := range f.streams {
 		if s.cold == 0 {
 			continue
@@ -188,7 +189,7 @@ func sizes(list []message.StoredOutgoing) (n int64) {
 // thaw makes a cold message an item.
 func (b *Outbox) thaw(s *stream, q *message.StoredOutgoing) *item {
 	if s.cold == 1 {
-		q.Size = s.coldBytes // the last one takes what those that could not be read did not
+		q.Size = s.coldBytes // the last one takes the rest, which is of records that could not be read
 	}
 	it := &item{seq: q.Seq, size: q.Size, stream: s, flow: s.flow, topic: q.Topic, state: queued}
 	if q.Message != nil {
@@ -208,7 +209,7 @@ func (b *Outbox) thaw(s *stream, q *message.StoredOutgoing) *item {
 	return it
 }
 
-// lost gives up messages that were counted and are not there any more.
+// lost drops messages from the accounts that were counted and are not stored any more.
 func (b *Outbox) lost(s *stream, n int) {
 	b.opt.Log.Error("stored messages are missing", "device", s.flow.device, "route", s.route.Name, "messages", n)
 	size := s.coldBytes / int64(s.cold)
@@ -221,9 +222,9 @@ func (b *Outbox) lost(s *stream, n int) {
 	}
 }
 
-// found accounts for n more cold messages, of that size together: they are stored below
-// the number of an acknowledged one, and were not counted. Unless they are sent as well,
-// as many acknowledged ones would wait until the next start.
+// found accounts for n more cold messages, of size bytes together, which are stored
+// although they were not counted. They are sent too: otherwise load would stop at the
+// count, and as many messages behind them would wait until the next start.
 func (b *Outbox) found(s *stream, n int, size int64) {
 	b.opt.Log.Error("messages are stored that were not accounted for", "device", s.flow.device, "route", s.route.Name, "messages", n)
 	b.counts.restored += uint64(n)
@@ -236,7 +237,7 @@ func (b *Outbox) found(s *stream, n int, size int64) {
 	}
 }
 
-// later tries again to read what could not be read.
+// later lists f again after storeRetry, because its cold messages could not be read.
 func (b *Outbox) later(f *flow, err error) {
 	if f.retrying {
 		return
@@ -252,17 +253,18 @@ func (b *Outbox) later(f *flow, err error) {
 	})
 }
 
-// era is a time in which the clock of messages and the time since the start ran together.
+// era is a run of messages that were accepted while the clock of Accepted and
+// Options.Elapsed advanced together: the clock was not set in between.
 type era struct {
-	first uint64    // number of the first message
-	epoch time.Time // what the clock said, or would have said, at the start
+	first uint64    // seq of the first message
+	epoch time.Time // what the clock showed, or would have shown, when Elapsed was 0
 }
 
-// maxEras bounds what is remembered of a clock that is set again and again.
+// maxEras bounds the memory for a clock that is set again and again.
 const maxEras = 256
 
-// note remembers how the clock stood to the time since the start when seq was accepted: what is
-// read back later ages by the time that passed, whatever the clock was set to meanwhile.
+// note begins a new era if the clock was set by a second or more before seq was accepted.
+// A message that is read back later then ages by the time that really passed.
 func (b *Outbox) note(seq uint64, accepted time.Time) {
 	epoch := accepted.Add(-b.elapsed())
 	if n := len(b.eras); n > 0 {
@@ -276,7 +278,7 @@ func (b *Outbox) note(seq uint64, accepted time.Time) {
 	b.eras = append(b.eras, era{seq, epoch})
 }
 
-// epoch is the time of the start by the clock of the message of that number.
+// epoch is era.epoch of the era of the message with that seq.
 func (b *Outbox) epoch(seq uint64) time.Time {
 	i, found := slices.BinarySearchFunc(b.eras, seq, func(e era, seq uint64) int { return cmp.Compare(e.first, seq) })
 	if !found {

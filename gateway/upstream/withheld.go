@@ -9,27 +9,27 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// storeRetry is how long a message waits that the storage refused for its disk:
-// nothing tells the outbox when a disk has room again.
+// storeRetry is how long the outbox waits before it tries the storage again, after the
+// storage had no free space. Nothing tells the outbox when a disk has free space again.
 const storeRetry = time.Second
 
 // withheld are the messages that were offered with a message.Wait and found no capacity.
-// They are in memory, nobody has been told that they are kept, and they are lost with the
-// process: their publishers send them again. Those of one publisher are taken in the order
-// in which they were offered, and what the publisher offers meanwhile goes behind them, or is
-// refused if it cannot wait: else upstream would get a device's messages out of order.
+// They are in memory and not acknowledged; when the process ends they are lost, and their
+// publishers send them again. The messages of one publisher are taken in the order in which
+// they were offered. What the publisher offers meanwhile is put behind them, or refused if it
+// cannot wait: otherwise upstream would get a device's messages out of order.
 //
-// Publishers take turns, a message each. One for whom only a limit of its own has no
-// capacity is passed over until a message of its own leaves the outbox.
+// Publishers take turns, with one message each. A publisher whose own limits are used up is
+// passed over until one of its messages leaves the outbox.
 //
-// All of it is guarded by Outbox.mu.
+// All fields are guarded by Outbox.mu.
 type withheld struct {
 	queues  map[string]*waiters // by publisher; none is empty
-	turns   []*waiters          // those who may be next: all that are not passed over
-	bytes   int64               // of all, each with itemBytes
+	turns   []*waiters          // the queues of publishers that are not passed over
+	bytes   int64               // of all messages, and itemBytes for each
 	n       int                 // messages
-	swept   time.Time           // when the queues of all were last looked through
-	trying  bool                // admit has been started, and not run
+	swept   time.Time           // when weedAll last went through all queues
+	trying  bool                // try has started a goroutine that has not called admit yet
 	noSpace bool                // the storage refused a message, less than storeRetry ago
 }
 
@@ -38,13 +38,13 @@ type waiters struct {
 	publish string
 	list    []*waiter
 	bytes   int64
-	listed  bool // in withheld.turns
-	looks   bool // lookAgain will
+	listed  bool // the queue is in withheld.turns
+	looks   bool // lookAgain's timer runs
 }
 
 // waiter is one withheld message.
 type waiter struct {
-	m      *message.Message // nil: it was refused after all, and what follows it may not overtake its repetition
+	m      *message.Message // nil: it was refused, and the publisher's later ones must not overtake its repetition
 	route  *route
 	target string
 	size   int64
@@ -54,20 +54,21 @@ type waiter struct {
 	done   func(error)
 }
 
-// maxWithheld is how many bytes of one publisher are withheld. The publisher is held back
-// from message.MaxWithheld on; the rest is for what is accounted to a message beside itself.
+// maxWithheld is how many bytes of one publisher are withheld. The broker carries no more of
+// the publisher's messages from message.MaxWithheld on, but it does not count itemBytes for each.
 const maxWithheld = 2 * message.MaxWithheld
 
-// never tells whether a message is larger than what the limits allow to all messages together:
-// no wait helps it.
+// never tells whether a message is too large even for an empty outbox, so that waiting would
+// not help.
 func (b *Outbox) never(size int64) bool {
 	l := &b.opt.Limits
 	return l.Bytes > 0 && size > l.Bytes || l.DeviceBytes > 0 && size > l.DeviceBytes
 }
 
-// withhold lets a message wait behind those of its publisher. It returns false if they, or
-// those of all, hold too many bytes already; then nothing of the publisher is taken until
-// whoever waits for w has gone.
+// withhold puts a message behind those of its publisher that wait. It returns false if they
+// have maxWithheld bytes already, or all that wait have Options.Memory. The message is then
+// refused, but w keeps its place: nothing that the publisher offers later is taken until
+// w.wait.Still says that nobody waits for w, because the message itself is sent again.
 func (b *Outbox) withhold(w *waiter) bool {
 	publish := w.m.Source()
 	if q := b.withheld.queues[publish]; q != nil && q.bytes >= maxWithheld {
@@ -88,13 +89,13 @@ func (b *Outbox) withhold(w *waiter) bool {
 		return false
 	}
 	w.begin()
-	if len(q.list) > 1 { // what is before it may have found capacity, or may be given up, by now
+	if len(q.list) > 1 { // by now there may be capacity for the message before it, or nobody may wait for that one
 		b.try()
 	}
 	return true
 }
 
-// waitsBefore tells whether messages of a publisher wait for whom somebody waits.
+// waitsBefore tells whether messages of a publisher wait, without those that are given up.
 func (b *Outbox) waitsBefore(publish string) bool {
 	q := b.withheld.queues[publish]
 	if q == nil {
@@ -113,7 +114,7 @@ func (w *waiter) begin() {
 	}
 }
 
-// queue returns the withheld messages of a publisher, and makes them if there are none.
+// queue returns the queue of a publisher, and makes it if there is none.
 func (b *Outbox) queue(publish string) *waiters {
 	q := b.withheld.queues[publish]
 	if q == nil {
@@ -131,7 +132,7 @@ func (b *Outbox) enlist(q *waiters) {
 	}
 }
 
-// weigh accounts for a waiter that comes (by is 1) or goes (-1).
+// weigh accounts for a waiter that was added to q (by is 1) or removed from it (-1).
 func (b *Outbox) weigh(q *waiters, w *waiter, by int64) {
 	size := int64(itemBytes)
 	if w.m != nil {
@@ -145,7 +146,7 @@ func (b *Outbox) weigh(q *waiters, w *waiter, by int64) {
 	}
 }
 
-// weed gives up those of q for whom nobody waits any more.
+// weed removes the waiters of q whose Still says that nobody waits for them, and answers them.
 func (b *Outbox) weed(q *waiters) {
 	var out []*waiter
 	q.list = slices.DeleteFunc(q.list, func(w *waiter) bool {
@@ -161,7 +162,7 @@ func (b *Outbox) weed(q *waiters) {
 	}
 }
 
-// weedAll does so for all, at most once a second.
+// weedAll weeds all queues, at most once a second.
 func (b *Outbox) weedAll() {
 	if now := time.Now(); now.Sub(b.withheld.swept) >= time.Second {
 		b.withheld.swept = now
@@ -180,9 +181,9 @@ func (b *Outbox) giveUp(w *waiter, code byte) {
 	b.answer(w.done, &message.Refused{Code: code, Reason: ReasonFull})
 }
 
-// released is called when a message of a publisher has left the outbox: withheld ones may
-// be taken now. They are taken on a goroutine of their own, because its callers are amid
-// something else.
+// released is called when a message of a publisher has left the outbox, so that withheld
+// ones may be taken. That is done on another goroutine, because the callers are in the
+// middle of changes of their own, with mu held.
 func (b *Outbox) released(publish string) {
 	if len(b.withheld.queues) == 0 {
 		return
@@ -227,9 +228,9 @@ func (b *Outbox) admit() {
 type admission int
 
 const (
-	went     admission = iota // or given up: the next one may follow
-	stuckOwn                  // it waits for a message of its own publisher to leave, or for an end of Still
-	stuckAll                  // it waits for a message of anybody to leave
+	went     admission = iota // it was taken or given up: the next one may follow
+	stuckOwn                  // it waits until a message of its publisher leaves the outbox, or nobody waits for it
+	stuckAll                  // it waits until any message leaves the outbox
 )
 
 func (b *Outbox) admitFirst(q *waiters) admission {
@@ -258,8 +259,8 @@ func (b *Outbox) admitFirst(q *waiters) admission {
 	return went
 }
 
-// lookAgain looks in a while whether somebody still waits for the first of q: nothing
-// tells the outbox when that ends.
+// lookAgain calls admit after storeRetry, because the first waiter of q may be given up by
+// then: nothing tells the outbox when somebody stops waiting.
 func (b *Outbox) lookAgain(q *waiters) {
 	if q.looks {
 		return
@@ -282,9 +283,9 @@ func (b *Outbox) shift(q *waiters) {
 	b.weigh(q, w, -1)
 }
 
-// again withholds a message that the storage has refused for want of room; false: it has
-// not. A message that was stored although one before it was refused is withheld as well,
-// behind that one.
+// again withholds a message that the storage has refused for want of free space; it returns
+// false if the storage had another error, or none. A message that was stored although an
+// earlier one of its publisher was refused is withheld as well, behind that one.
 func (b *Outbox) again(w *waiter, it *item, err error) bool {
 	switch reason := reasonOf(err); {
 	case reason == "disk-full" || reason == "store-busy":
@@ -312,7 +313,7 @@ func (b *Outbox) overtakes(w *waiter, seq uint64) bool {
 	return q != nil && q.list[0].seq > 0 && q.list[0].seq < seq
 }
 
-// waitForSpace tries the storage again in a while.
+// waitForSpace tries the storage again after storeRetry.
 func (b *Outbox) waitForSpace() {
 	if b.withheld.noSpace {
 		return
@@ -326,7 +327,7 @@ func (b *Outbox) waitForSpace() {
 	})
 }
 
-// reasonOf is the reason that a storage gives with an error; empty: none.
+// reasonOf is the reason code in an error of the storage; empty: it has none.
 func reasonOf(err error) string {
 	if coded := (interface{ Reason() string })(nil); errors.As(err, &coded) {
 		return coded.Reason()
