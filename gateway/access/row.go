@@ -42,7 +42,7 @@ const (
 	segStatus // a status number
 	segName   // one level of text that is not empty
 	segAction // "create", "cancel" or "retry"
-	segAny    // one level of any text of any text of any text of any text
+	segAny    // one level of any text
 	segPath   // any number of space GUIDs, in canonical form
 	segRest   // any number of levels, or none; only at the end
 )
@@ -60,7 +60,7 @@ type row struct {
 	private    bool // each session receives only what is meant for it; no shared subscriptions
 	possible   bool // a client or the gateway may publish on it
 	reportOnly bool
-	rule       *rule // of an operator's row; nil for a built-in one; nil for a built-in one; nil for a built-in one; nil for a built-in one
+	rule       *rule // of an operator's row; nil for a built-in one
 }
 
 // builtinSegs are the captures in the pattern of a built-in row, each a whole level. A trailing

@@ -12,7 +12,7 @@ type TopicMap struct {
 	connect *row
 	builtin []*row
 	byRoot  map[string][]*row // built-in rows by the first level of their topics
-	rows    []*row            // the operator's, in order; the first match decides; the first match decides
+	rows    []*row            // the operator's, in order; the first match decides
 	longest int               // number of levels in the operator's longest topic
 }
 

@@ -71,7 +71,7 @@ func passes(p config.Problem, err error) config.Problem {
 	}
 	switch {
 	case is(unix.ENOSPC, unix.EDQUOT):
-		p.Hint = "make room on its file system (df and df -i show which is used up), or raise its quota"
+		p.Hint = "free space on its file system (df and df -i show which is used up), or raise its quota"
 	case is(unix.EROFS):
 		p.Hint = "mount its file system writable, if an error of the disk made it read-only (dmesg says so); otherwise " + p.Hint
 	case is(unix.EIO):

@@ -83,7 +83,7 @@ func (s *Store) lastNumber(found *boxes) (last uint64, err error) {
 		last = max(last, q.Last)
 	}
 	err = s.messages.scan(nsParked, func(key string, _ []byte) error {
-		last = max(last, oldSeq(key)) // such a key is made of a number too
+		last = max(last, oldSeq(key)) // the key of a parked message has the same form
 		return nil
 	})
 	return last, err
@@ -106,9 +106,9 @@ func (s *Store) readOld(key string) (q message.StoredOutgoing, err error) {
 	return q, r.err
 }
 
-// adoption is the operations that move q from its old key, with its publisher: that
-// may be encoded otherwise than it is stored, and is then a record of its own. If
-// another message has the number in its stream, q gets the one after last.
+// adoption returns the operations that move q from its old key. One of them stores its
+// publisher, because this release may encode it otherwise, as another record. If another
+// message has the number of q in its stream, q gets the number after last.
 func (s *Store) adoption(key string, q message.StoredOutgoing, last *uint64) ([]op, error) {
 	_, err := s.messages.get(outboxKey(q.Stream, q.Seq))
 	switch {

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The ballast is a file without meaning whose only use is that it can be
-// deleted: opening and closing a directory write to the disk, and on a full disk the
-// store could then neither start nor stop in order.
+// The ballast is a file that only takes disk space, so that it can be deleted when the
+// disk is full. Opening and closing a directory write to the disk: without the ballast
+// the store could then neither start nor stop in order.
 
 // openBytes is what opening one directory may write: a new memtable's log, and
 // the tables that old logs become.
@@ -19,7 +19,7 @@ const openBytes = 48 << 20
 
 // ensureFreeToOpen makes sure that opening parent/name cannot meet a full disk.
 func ensureFreeToOpen(parent, name string, o Options) error {
-	// A test, or a store in a small tmpfs, says by its MinFree that less will do.
+	// A MinFree below openBytes is of a test or of a small tmpfs, where less is enough.
 	need := min(openBytes, o.MinFree)
 	return ensureFree(parent, max(need, tableBytes(logBytes(filepath.Join(parent, name)))+1<<20), o)
 }
@@ -52,8 +52,8 @@ func ensureFree(dir string, need uint64, o Options) error {
 	return nil
 }
 
-// restoreBallast allocates the ballast again once the disk has free what it
-// takes and twice MinFree besides, so that commits are not refused because of it.
+// restoreBallast allocates the ballast again once the disk has its size and twice
+// MinFree free, so that commits are not refused because of it.
 func restoreBallast(dir string, o Options) {
 	if o.Ballast <= 0 {
 		return

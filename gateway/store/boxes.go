@@ -8,13 +8,13 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// boxes is what a scan found in the outbox.
+// boxes is what a scan found in the outbox: its streams, and its records of the old layout.
 type boxes struct {
 	commit  uint64 // number of the last commit that the scan saw
 	streams []message.StoredStream
 	old     int               // records of the old layout, which adopt moves
 	oldLast uint64            // the highest number of them
-	senders map[personID]bool // who published what is there
+	senders map[personID]bool // the publishers of the messages
 	last    personID
 }
 
@@ -50,8 +50,8 @@ func (x *boxes) sender(value []byte) {
 	}
 }
 
-// streams are the streams in which something is stored, by their sums; ok: they tell all
-// there is. They do not in a directory without sums, or with records of the old layout.
+// streams lists the streams in which something is stored, by their sums. ok is false if
+// there may be others: in a directory without sums, or with records of the old layout.
 func (b *base) streams() (list []message.StoredStream, ok bool, err error) {
 	b.mu.Lock()
 	ok = b.head.schema >= schemaSums && b.found.old == 0
@@ -70,8 +70,8 @@ func (b *base) streams() (list []message.StoredStream, ok bool, err error) {
 	return list, ok, err
 }
 
-// box is what is in the outbox. The scan at start has found it, unless it has left the
-// outbox to verify; once something was committed since, it is looked up anew.
+// box tells what is in the outbox. It is what the scan at start found, unless that left
+// the outbox records to verify, or something was committed since: then it scans again.
 func (b *base) box() (found boxes, err error) {
 	b.mu.Lock()
 	found, seq := b.found, b.head.seq
@@ -115,7 +115,7 @@ func (b *base) findLast(s *message.StoredStream) error {
 	})
 }
 
-// stored is the summary of an outbox record that is looked up on disk, and what quotas count for it.
+// stored reads an outbox record from disk and returns its summary, and the size that quotas count for it.
 func stored(txn *badger.Txn, key string) (r summary, size int64, ok bool, err error) {
 	defer recoverAs(&err)
 	item, err := txn.Get([]byte(key))

@@ -50,7 +50,7 @@ type Cache struct {
 }
 
 func openCache(dir string, s *sealer, o Options) (_ *Cache, err error) {
-	o.blockCache = 1 << 20 // it is read once, at the start; a change reads only the records that it replaces
+	o.blockCache = 1 << 20 // small: the cache is read once, at start, and a delta reads only the records that it replaces
 	c := &Cache{dir: dir, opt: o, sealer: s}
 	defer func() {
 		if err != nil {
@@ -104,8 +104,9 @@ func (c *Cache) openBase() error {
 	return nil
 }
 
-// WriteGeneration replaces what is stored: the records in batches, then the
-// head in one small synced transaction, then the old records go. It clears the dirty mark.
+// WriteGeneration replaces the stored generation: it writes the new records in batches,
+// then the head in one small synced transaction, and then removes the old records. It
+// clears the dirty mark.
 func (c *Cache) WriteGeneration(ctx context.Context, g generation.Full) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -232,8 +233,8 @@ func (c *Cache) flip(next cacheHead, ops []op) error {
 	return nil
 }
 
-// Load returns the stored generation; lists come ordered by id. ErrEmpty:
-// there is none. ErrCorrupt: it did not verify, was set aside, and the cache is empty now.
+// Load returns the stored generation, with its lists in order of id. ErrEmpty: there is
+// none. ErrCorrupt: its records failed the check and were set aside; the cache is empty now.
 func (c *Cache) Load(ctx context.Context) (generation.Full, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -62,7 +62,7 @@ func (b *base) commitLocked(ops []op, always bool) (err error) {
 	return c.commit()
 }
 
-// change is a transaction that is being put together. It is used with base.mu held.
+// change collects the operations of one transaction. It is used with base.mu held.
 type change struct {
 	*base
 	txn     *badger.Txn
@@ -134,7 +134,7 @@ func (c *change) apply(o op) (err error) {
 	return nil
 }
 
-// commit writes what was applied and the head, and makes it what the base holds.
+// commit commits the transaction with the new head, and brings the fields of base up to date.
 func (c *change) commit() error {
 	b := c.base
 	c.next.seq++
@@ -154,7 +154,8 @@ func (c *change) commit() error {
 		}
 	}
 	b.sums.take(c.sums)
-	// Unsynced on purpose: it may be older than the store, never newer.
+	// Not synced: after a power cut the witness may be older than the store, never newer,
+	// and the check at start accepts that.
 	_ = b.witness.put(encodeSeq(c.next.seq), false)
 	return nil
 }

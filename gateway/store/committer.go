@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// maxPending bounds, in bytes, what waits for the next commits. Submissions
-// that only remove do not count: nobody would submit a refused removal again, a
+// maxPending bounds the submissions that wait for the next commits, in bytes. Those
+// that only remove do not count: no caller would submit a refused removal again, a
 // removal is small, and there are no more of them than there are records.
 const maxPending = 64 << 20
 
@@ -83,7 +83,7 @@ type outcome struct {
 // run commits until ctx ends, then commits what was submitted before that, and returns
 // after the last done function.
 func (c *committer) run(ctx context.Context) {
-	outcomes := make(chan []outcome, 16) // a slow done function slows the committer, never reorders
+	outcomes := make(chan []outcome, 16) // if it is full because a done function is slow, the committer waits
 	var behind sync.WaitGroup
 	behind.Go(func() {
 		for batch := range outcomes {
@@ -166,7 +166,7 @@ func (c *committer) commit(batch []submission) []outcome {
 			out[i].err = err
 		}
 	}
-	if errors.Is(err, ErrDiskFull) { // what only removes may still go through
+	if errors.Is(err, ErrDiskFull) { // submissions that only remove may still be accepted
 		c.removals(batch, out)
 	}
 	return out

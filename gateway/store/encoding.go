@@ -36,7 +36,7 @@ func (w *writer) time(t time.Time) {
 	}
 }
 
-// reader is sticky: after the first error every read yields zero values.
+// reader reads the fields of a record. After the first error every read yields a zero value.
 type reader struct {
 	b   []byte
 	err error
@@ -93,7 +93,8 @@ func (r *reader) time() time.Time {
 	return time.Unix(int64(binary.BigEndian.Uint64(v)), int64(binary.BigEndian.Uint32(v[8:]))).UTC()
 }
 
-// count reads the length of a list whose elements take at least min bytes, so that a forged one allocates nothing.
+// count reads the length of a list whose elements take at least min bytes each. A length that does not
+// fit into the rest of the record is an error, so that a damaged one allocates no memory.
 func (r *reader) count(min uint64) int {
 	n := r.uint()
 	if n > uint64(len(r.b))/min {

@@ -77,7 +77,7 @@ func (m *marker) clear() {
 	_ = os.Remove(m.path)
 }
 
-// lockDir keeps a second process out; the kernel drops the lock with the process.
+// lockDir locks a directory against a second process. The kernel releases the lock when the process ends.
 func lockDir(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -64,7 +64,7 @@ func (b *base) admit(ops []op) error {
 			Op:   "commit",
 			Path: b.dir,
 			Err:  ErrDiskFull,
-			Hint: fmt.Sprintf("%d MiB free, %d MiB wanted; writing goes on by itself when there is room", free>>20, need>>20),
+			Hint: fmt.Sprintf("%d MiB free, %d MiB wanted; writing goes on by itself when enough is free", free>>20, need>>20),
 		}
 	}
 	return nil
@@ -127,8 +127,8 @@ func (b *base) adapt(free uint64) error {
 	defer b.readers.unlock()
 	if quiet && !b.quiet && b.db != nil {
 		// Free space may be low because a running compaction uses what was
-		// reserved for it. That is no reason to close the directory: closing
-		// waits for the compaction, and everybody else for the closing.
+		// reserved for it. That is no reason to close the directory: closing waits
+		// for the compaction, and all readers and writers wait for the closing.
 		done := min(b.compactedBytes(), need)
 		if free, err := b.opt.Free(b.dir); err == nil && free+done >= headroom {
 			b.reserve(need - done)
@@ -142,7 +142,7 @@ func (b *base) adapt(free uint64) error {
 		return &Error{Op: "open again", Path: b.dir, Err: err}
 	}
 	if !quiet {
-		b.opt.Log.Info("there is room to compact the store again", "store", b.name, "free_mib", free>>20)
+		b.opt.Log.Info("there is space to compact the store again", "store", b.name, "free_mib", free>>20)
 	}
 	b.warnIfQuiet(free, headroom)
 	return nil
@@ -220,7 +220,7 @@ func (b *base) measure() {
 
 func (b *base) setQuiet(quiet bool) {
 	b.quiet = quiet
-	told := quiet && !b.unread // only want of space is told
+	told := quiet && !b.unread // a directory that is quiet only until verify has read it is not counted
 	switch {
 	case told && !b.told:
 		b.opt.disk.quiet.Add(1)

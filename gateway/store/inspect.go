@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Inspect finds what would keep Open from opening dir and what only a person
-// mends: files of another user, a sealing key that is too short or not the one
-// that the cache was sealed with, a store of a later release. It writes nothing
-// and makes nothing, so a directory that is not there yet passes. inUse: another
-// process has the store open, so that its content was not looked at.
+// Inspect finds reasons why Open would fail that only a person can remove: files of
+// another user, a sealing key that is too short or not the one that the cache was
+// sealed with, a store of a later release. It writes nothing and makes nothing, so a
+// directory that does not exist yet passes. inUse tells that another process has the
+// store open, so that its content was not checked.
 //
 // The cache is opened read-only under the store's own lock: a daemon that starts
 // in that moment finds the store in use, and starts again.
@@ -64,9 +64,9 @@ func InUse(dir string) bool {
 	return unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil
 }
 
-// accessible tells whether this user may enter, read and write all that Open
-// will. A daemon that was once run by hand as root leaves files that the
-// service's user may not open.
+// accessible checks that this user may enter, read and write everything that Open
+// does. A daemon that was once run by hand as root leaves files that the service's
+// user may not open.
 func accessible(dir string) error {
 	list := []string{dir}
 	entries, err := os.ReadDir(dir)

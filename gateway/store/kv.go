@@ -9,9 +9,9 @@ import (
 	"sync"
 )
 
-// KV is a store for a server that is itself the source of its data. A damaged
-// directory is an error with a hint and is never set aside, because nothing else could
-// supply the data again.
+// KV is a store for a server that is the only source of its data (managementd). A
+// damaged directory is an error with a hint and is never set aside, because the data
+// cannot be got again from anywhere else.
 type KV struct {
 	base *base
 	lock *os.File
@@ -29,9 +29,9 @@ type KVOp struct {
 	Value []byte
 }
 
-// A server changes more at once than a gateway: moving a space rewrites the
-// assignments of its whole subtree. What fits one transaction is spared the
-// second write of kvlarge.go.
+// The limits of one transaction are higher than a gateway's, because a server changes
+// more at once: moving a space rewrites the assignments of its whole subtree. A change
+// that exceeds them is written twice (kvlarge.go).
 const (
 	kvMemTable = 64 << 20
 	kvBytes    = 8 << 20

@@ -35,7 +35,8 @@ func (c *Cache) ClearDirty() error {
 	return nil
 }
 
-// Dirty tells whether the mark stands, and why. A store that is dirty at start counts as expired until a full sync.
+// Dirty tells whether the mark is set, and why. If it is set at start, the stored policy counts as
+// expired until a full synchronisation.
 func (c *Cache) Dirty() (reason string, dirty bool) {
 	v := c.dirty.get()
 	if len(v) == 0 || c.level.Load() {
@@ -53,8 +54,8 @@ func (c *Cache) HighWater() time.Time {
 	return time.Unix(0, int64(binary.BigEndian.Uint64(v))).UTC()
 }
 
-// RaiseHighWater stores t (synced) if it is later than the mark. It costs a sync, so
-// callers call it a few times an hour.
+// RaiseHighWater stores t, synced, if it is later than HighWater. Callers call it only a
+// few times an hour, because a sync is expensive.
 func (c *Cache) RaiseHighWater(t time.Time) error {
 	if !t.After(c.HighWater()) {
 		return nil

@@ -38,10 +38,10 @@ func OpenMemory(o Options) (*Store, error) {
 	return s, nil
 }
 
-// smallTable bounds what a store in memory allocates when it is opened, for each of its two halves. The
-// daemon opens one at every reload, beside the store that it has, and Go keeps for a while what that
-// took. A transaction is at most 15 % of it, which has room for the largest value that a start writes: a root
-// key package of 256 KiB.
+// smallTable bounds the memory that a store in memory allocates when it is opened, for each of its two
+// halves. The daemon opens one at every reload, beside the store that it has, and Go keeps that memory for
+// a while. A transaction is at most 15 % of it, which is enough for the largest value that a start writes:
+// a root key package of 256 KiB.
 const smallTable = 2 << 20
 
 func memoryBase(name string, o Options) (*base, error) {

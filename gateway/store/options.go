@@ -29,8 +29,8 @@ type Options struct {
 	// MinFree is the free space in bytes below which writes are refused;
 	// below half of it removals are refused too. 0: DefaultMinFree.
 	MinFree uint64
-	// Ballast is the size in bytes of the file that is given up when a start
-	// finds too little space. 0: DefaultBallast, negative: none.
+	// Ballast is the size in bytes of the file that is deleted when a start finds too
+	// little free space. 0: DefaultBallast, negative: none.
 	Ballast int64
 	// Free measures the free disk space at a directory, in bytes. Nil: statfs.
 	Free func(dir string) (uint64, error)
@@ -38,12 +38,12 @@ type Options struct {
 	Now func() time.Time
 
 	disk *disk
-	// readAtStart is how many outbox records a start reads before it goes on; of
-	// more, it believes the sums, and they are read while everything runs. 0: 50,000.
+	// readAtStart is up to how many outbox records a start checks by reading them. If there
+	// are more, it relies on their sums, and verify reads them while the daemon runs. 0: 50,000.
 	readAtStart uint64
 	// blockCache is how many bytes of tables are kept for reading; 0: 4 MiB.
 	blockCache int64
-	// unsynced commits without a sync: how a test shows that it would see one missing.
+	// unsynced commits without a sync. A test sets it to show that it notices a missing sync.
 	unsynced bool
 }
 

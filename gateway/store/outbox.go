@@ -7,12 +7,13 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/message"
 )
 
-// Outbox is the storage of what waits to go upstream, and of what is parked.
+// Outbox stores the messages that wait to be sent upstream, and the parked ones.
 // Records are ordered by stream and, within a stream, by sequence number, so that
-// the next messages of a device are read without passing those of others.
+// the next messages of a device are read without reading those of other devices.
 //
-// Nothing is kept in memory of a record: counts, quotas and cursors belong to its
-// user, who names stream and number, so that nothing ever searches past removed records.
+// It keeps nothing in memory about a record: counts, quotas and cursors belong to the
+// caller. The caller names stream and number of what it reads, so that no read has to
+// pass over removed records.
 type Outbox struct{ s *Store }
 
 // Outbox is the storage of the store-and-forward queue.
@@ -111,7 +112,7 @@ func (o *Outbox) Streams(yield func(message.StoredStream) error) error {
 var errEnough = errors.New("enough")
 
 // Next returns the first messages of a stream whose number is above after and at
-// most upTo, in order: at most count, and none after they have reached so many bytes.
+// most upTo, in order: at most count, and no further one once their sizes add up to bytes.
 func (o *Outbox) Next(stream message.StreamID, after, upTo uint64, count int, bytes int64) (list []message.StoredOutgoing, err error) {
 	prefix := nsOutbox + string(stream[:])
 	err = o.s.messages.scanFrom(prefix, outboxKey(stream, after+1), func(key, raw []byte) error {
@@ -120,7 +121,7 @@ func (o *Outbox) Next(stream message.StreamID, after, upTo uint64, count int, by
 			return errEnough
 		}
 		q, err := o.decode(key, raw)
-		if err != nil { // its user decides what becomes of it
+		if err != nil { // the caller decides what to do about a damaged record
 			q = message.StoredOutgoing{Stream: stream, Seq: seq}
 		}
 		bytes -= q.Size
@@ -175,8 +176,8 @@ func (o *Outbox) decodeValue(key, b []byte) (q message.StoredOutgoing, err error
 	return q, r.err
 }
 
-// Remove forgets messages of a stream that upstream has, or that were dropped.
-// Unknown ones are ignored; an empty list only keeps its place in the order of done.
+// Remove deletes messages of a stream. Unknown numbers are ignored. With an empty list
+// it only runs done, in its place in the order.
 func (o *Outbox) Remove(stream message.StreamID, seqs []uint64, done func(error)) {
 	for len(seqs) > batchCount {
 		o.remove(stream, seqs[:batchCount], nil)
@@ -208,8 +209,8 @@ func (o *Outbox) Park(p message.StoredParked, done func(error)) {
 	o.s.commit.submit(s)
 }
 
-// Unpark appends the parked message of number seq to its stream again as q,
-// whose number is new; both or neither.
+// Unpark removes the parked message with number seq and appends it to its stream as q,
+// which has a new number, in one transaction.
 func (o *Outbox) Unpark(seq uint64, q message.StoredOutgoing, done func(error)) {
 	who, value, err := o.encode(&q)
 	s := submission{err: err, done: done}
@@ -228,7 +229,7 @@ func (o *Outbox) Purge(seqs []uint64, done func(error)) {
 	o.s.commit.submit(submission{ops: ops, done: done})
 }
 
-// Parked yields what is parked, in order of the numbers.
+// Parked yields the parked messages, in order of their numbers.
 func (o *Outbox) Parked(yield func(message.StoredParked) error) error {
 	return o.s.messages.scan(nsParked, func(key string, b []byte) error {
 		var p message.StoredParked

@@ -41,7 +41,7 @@ func newPeople(b *base) *people {
 	return &people{base: b, encoded: map[*principal.Principal]person{}, loaded: map[personID]*principal.Principal{}}
 }
 
-// intern is the reference to p, and the operation that makes sure it is stored.
+// intern returns the reference to p, and the operation that stores p if it is not stored.
 func (s *people) intern(p *principal.Principal) (personID, op, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -57,7 +57,7 @@ type (
 		Kind               device.AuthKind
 		Primary, Secondary []byte
 		Thumbprints        []device.Thumbprint
-		ThumbprintsSHA1    [][20]byte // plain bytes: its text form belongs to the wire
+		ThumbprintsSHA1    [][20]byte // as bytes: its text form is that of the management API
 	}
 	moduleForm struct {
 		ID   string
@@ -168,7 +168,7 @@ func deviceIn(f deviceForm) device.Device {
 	return d
 }
 
-// item is one record on its way to the cache.
+// item is one record to be written to the cache.
 type item struct {
 	kind kind
 	id   space.ID

@@ -26,7 +26,7 @@ type Quarantine struct {
 	Salvaged int
 }
 
-// spec is how one directory is opened.
+// spec says how one directory is opened, and what is done if it is damaged.
 type spec struct {
 	name     string
 	memTable int64 // bytes; bounds a transaction
@@ -34,7 +34,7 @@ type spec struct {
 	// setAside: a directory that fails its check is moved away and replaced by
 	// an empty one; without it, the failure is an error.
 	setAside bool
-	// salvage says which records of a doubtful directory are carried over.
+	// salvage says which records of a damaged directory are carried over into the new one.
 	salvage func(key string) bool
 }
 
@@ -90,8 +90,8 @@ func openBase(parent string, sp spec, o Options) (*base, *Quarantine, error) {
 			return nil, q, &Error{Op: "open", Path: dir, Err: err}
 		}
 		if b != nil && !discarded && !b.witness.made && b.witness.get() == nil {
-			// The witness stood before the first commit and never saw one:
-			// a first start was killed half-way, there is nothing to keep.
+			// The witness was made before the first commit and has recorded none: the
+			// first start was killed before it had finished, and there is nothing to keep.
 			discarded = true
 			if err := os.RemoveAll(dir); err != nil {
 				return nil, nil, &Error{Op: "clear", Path: dir, Err: err}
@@ -214,9 +214,9 @@ func restore(b *base, ops []op) int {
 	return n
 }
 
-// strangers returns publisher records for messages whose publisher did not
-// survive the damage. The messages were decided and acknowledged, so they must
-// still go upstream, and there only the device counts.
+// strangers returns substitute publisher records for messages whose own publisher record
+// was lost by the damage. The messages were authorised and acknowledged, so they must
+// still be sent upstream, where only the device that they name matters.
 func strangers(ops []op) []op {
 	known := map[string]bool{}
 	for _, o := range ops {

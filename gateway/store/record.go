@@ -7,8 +7,8 @@ import (
 	"hash/crc32"
 )
 
-// schema is the newest layout of the records that is known; a store written by a newer
-// release is not touched. In schemaFlat the head counts every record; in schemaSums it
+// schema is the newest layout of the records that this release knows; it does not touch a
+// store with a newer one. In schemaFlat the head counts every record; in schemaSums it
 // leaves out those of the outbox, which the sums of their streams count (sums.go).
 const (
 	schemaFlat = 1

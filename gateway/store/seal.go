@@ -50,7 +50,7 @@ func ownKey(dir string) KeySource {
 // another device's record.
 type sealer struct {
 	aead  cipher.AEAD
-	check []byte // tells a wrong key from damage, and says nothing about the key
+	check []byte // tells a wrong key from damaged data, and does not reveal the key
 }
 
 func newSealer(dir string, source KeySource) (*sealer, error) {

@@ -5,8 +5,8 @@ import "sync"
 // sharedLock is held by any number of readers together, or by one writer
 // alone. Unlike with sync.RWMutex, a goroutine that holds it shared may lock it
 // shared once more while a writer waits: scan holds it during a callback, and the
-// callback reads further records. A writer can therefore wait for long; tryLock
-// is for one that must not.
+// callback reads further records. A writer may therefore have to wait long; one that
+// must not uses tryLock.
 type sharedLock struct {
 	mu      sync.Mutex
 	changed *sync.Cond // on mu; made by the first that waits
@@ -58,7 +58,7 @@ func (l *sharedLock) unlock() {
 	l.wake()
 }
 
-// wait is called with mu held, and wake too.
+// wait waits for a change of readers or locked, and wake announces one. Both are called with mu held.
 func (l *sharedLock) wait() {
 	if l.changed == nil {
 		l.changed = sync.NewCond(&l.mu)

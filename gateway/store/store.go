@@ -74,7 +74,7 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	if err := s.adopt(); err != nil && !errors.Is(err, ErrDiskFull) {
 		return nil, err
 	}
-	if !s.messages.isUnread() { // else it is not known who is in use; a later start does it
+	if !s.messages.isUnread() { // otherwise it is not known which publishers are in use; a later start does it
 		if err := s.people.forgetUnused(); err != nil {
 			return nil, err
 		}
@@ -151,7 +151,7 @@ func (s *Store) Close() error {
 // Cache is the policy and registry cache.
 func (s *Store) Cache() *Cache { return s.cache }
 
-// Quarantined names what was set aside since Open, for health.
+// Quarantined lists the directories that were set aside by Open or since, for health.
 func (s *Store) Quarantined() []Quarantine {
 	return append(append([]Quarantine(nil), s.aside...), s.cache.quarantined()...)
 }

@@ -18,7 +18,7 @@ type boxSum struct {
 	count uint64
 	bytes int64  // sum of StoredOutgoing.Size
 	space uint64 // sum of summary.size
-	// last is at least the highest number of the stream: that one may have been removed.
+	// last is the highest number of the stream, or a higher one whose message was removed.
 	last   uint64
 	digest sum
 }
@@ -82,7 +82,7 @@ func (x boxSums) space() (n uint64) {
 	return n
 }
 
-// compare tells in what the sums differ from those of the records that were read.
+// compare returns an error if x differs from the sums of the records that were read.
 func (x boxSums) compare(read boxSums) error {
 	for id := range read {
 		if _, ok := x[id]; !ok {
@@ -109,8 +109,9 @@ func (x boxSums) take(changed boxSums) {
 	}
 }
 
-// sum brings the sum of a stream up to date for one of its records: what it was, with
-// the size that quotas count, if it was there; and what it is now, if it stays.
+// sum brings the sum of a stream up to date for one of its records. If isLive, old and size
+// describe the record as it was, size as quotas count; now describes it as it is after the
+// operation, and is nil if it is removed.
 func (c *change) sum(o op, old summary, size int64, isLive bool, now *summary) {
 	id := boxStream(o.key)
 	s, ok := c.sums[id]
@@ -136,8 +137,8 @@ func (c *change) sum(o op, old summary, size int64, isLive bool, now *summary) {
 	c.sums[id] = s
 }
 
-// sumUp changes a directory of an earlier release to the layout with sums, in one
-// transaction. One with too many streams for that stays as it is, and is read as a whole by each start.
+// sumUp changes a directory of an earlier release to the layout with sums, in one transaction.
+// If there are too many streams for that, the directory stays as it is, and each start reads all of it.
 func (b *base) sumUp() error {
 	if len(b.sums) > batchCount {
 		return nil

@@ -87,8 +87,9 @@ func (v *Vault) LoadQueue(session string, yield func(message.StoredDelivery) err
 	})
 }
 
-// ReadQueue returns the deliveries of these numbers, which rise, as Enqueue stored them:
-// without what Update said. What is not there is left out; what cannot be read has no Message.
+// ReadQueue returns the deliveries with these numbers, which are in ascending order, as
+// Enqueue stored them: without the changes of Update. A number that is not stored is left
+// out; a delivery whose record is damaged has a nil Message.
 func (v *Vault) ReadQueue(session string, seqs []uint64) (list []message.StoredDelivery, err error) {
 	list = make([]message.StoredDelivery, 0, len(seqs))
 	prefix, keys := nsQueue+hashed(session), make([]string, len(seqs))
@@ -216,7 +217,7 @@ func (v *Vault) SaveWill(w message.StoredWill, done func(error)) {
 	v.s.commit.submit(submission{ops: []op{{put, willKey(w.ID), b}}, done: done})
 }
 
-// DeleteWill removes it.
+// DeleteWill removes the will with that ID.
 func (v *Vault) DeleteWill(id uint64, done func(error)) {
 	v.s.commit.submit(submission{ops: []op{{remove, willKey(id), nil}}, done: done})
 }

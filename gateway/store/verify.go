@@ -10,10 +10,10 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// A start reads every record before a compaction may touch it, and before anybody is
+// A start reads every record before a compaction may touch it, and before clients are
 // served. With many outbox records that would take seconds, so those are left to
-// verify: the start believes the sums of their streams, and the directory
-// stays without compactors until they have been read as well.
+// verify: the start relies on the sums of their streams, and the directory is open
+// without compactors until verify has read them as well.
 
 // mayPass tells whether a start may leave outbox records to verify.
 func (b *base) mayPass() bool {
@@ -25,9 +25,9 @@ func (b *base) mayPass() bool {
 }
 
 // rescan reads every record and compares their count and digest with the head, and
-// those of the outbox with the sums of their streams. mayPass: if there are many
-// outbox records, they are left to verify, and the sums are believed meanwhile.
-// fresh: the directory is new and has no head yet.
+// those of the outbox with the sums of their streams. With mayPass it leaves the outbox
+// records to verify if they are many. fresh tells that the directory is new and has no
+// head yet.
 func (b *base) rescan(mayPass bool) (fresh bool, err error) {
 	h, found := head{schema: schemaFlat}, false
 	if b.summed {
@@ -120,7 +120,7 @@ func (b *base) isUnread() bool {
 	return b.unread
 }
 
-// recordsLocked is the number of live records, without those that only sum up others.
+// recordsLocked is the number of live records, without the sums of streams; mu is held.
 func (b *base) recordsLocked() uint64 {
 	if b.head.schema < schemaSums {
 		return b.head.count

@@ -13,10 +13,10 @@ func Quarantined(t *health.Tracker, store, reason, movedTo string) {
 		"look at the disk's health; remove the directory when it is no longer wanted")
 }
 
-// StoreCramped says that the disk has no room for compaction.
+// StoreCramped says that the disk has too little free space for compaction.
 func StoreCramped(t *health.Tracker, cramped bool) {
 	t.Set(cramped, "store-cramped", health.Degraded,
-		"the disk has too little room to compact the store: it works, and grows",
+		"the disk has too little free space to compact the store: it works, and grows",
 		"free space on the state directory, about as much as the store occupies; compaction goes on by itself")
 }
 
@@ -35,7 +35,7 @@ func AuditFile(t *health.Tracker, err error) {
 // SessionOverflow names the sessions that lose messages, for as long as any does.
 func SessionOverflow[S fmt.Stringer](t *health.Tracker, sessions []S) {
 	t.Set(len(sessions) > 0, "session-overflow", health.Degraded,
-		health.Listed("sessions have no room and lose messages", sessions),
+		health.Listed("sessions have full queues and lose messages", sessions),
 		"let its client connect and read; a session that nobody needs ends when its client connects once with a clean start, "+
 			"or after sessions.maxExpiry; gatehousectl sessions shows what each lost")
 }
