@@ -41,8 +41,8 @@ func (c *Config) CheckFiles() []Problem {
 	return ps
 }
 
-// readAtUse tells that the daemon reads the secret of a field anew before each use, so that a file
-// which something else renews, and which is away at the start, is found later without a restart.
+// readAtUse tells that the daemon reads the secret of a field before each use. The file may
+// therefore be missing at start: if another program writes it later, no restart is needed.
 func readAtUse(field string) bool {
 	return strings.HasSuffix(field, ".credential.tokenFile") ||
 		strings.HasSuffix(field, ".credential.clientSecret") ||
@@ -66,8 +66,8 @@ func readable(path string) string {
 	return ""
 }
 
-// Redacted is a copy for showing: secret files are named without where they
-// lie, and URLs lose whatever they carry besides their address.
+// Redacted is a copy that may be shown: secret files have only their base name, and URLs
+// only scheme, host and path.
 func (c *Config) Redacted() Config {
 	out := *c
 	out.src = nil
@@ -87,8 +87,8 @@ func (c *Config) Redacted() Config {
 // holdsURL matches the fields that are URLs, or lists of them.
 var holdsURL = regexp.MustCompile(`(?i)(url|endpoint|issuers\[\d+\]|origins\[\d+\])$`)
 
-// redactedURL is a URL without user info, query and fragment. Of what is no URL with a host nothing is
-// known, so that nothing of it is shown if it may hold any of these.
+// redactedURL is a URL without user info, query and fragment. A text that is no URL with a host
+// is not shown at all if it may contain one of these.
 func redactedURL(text string) string {
 	u, err := url.Parse(text)
 	switch {

@@ -6,7 +6,7 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Identity says whose credentials are believed (docs/spec/semantics.md 1).
+// Identity says which credentials are accepted (docs/spec/semantics.md 1).
 type Identity struct {
 	// The tenants whose bearer tokens are accepted; none: no token is.
 	Tenants []Tenant `yaml:"tenants"`
@@ -14,8 +14,8 @@ type Identity struct {
 	Audiences Audiences `yaml:"audiences"`
 	// What the scp of a delegated (user) token must hold.
 	Scope string `yaml:"scope"`
-	// The keys with which tokens are verified: a file, or a URL that is fetched now and then and kept for
-	// the time without a cloud. Needed with tenants.
+	// The keys with which tokens are verified: a file, or a URL that is fetched from time to time; the keys are
+	// kept for times without a cloud. Needed with tenants.
 	JWKS JWKS `yaml:"jwks"`
 	// Device tokens.
 	SAS SAS `yaml:"sas"`
@@ -59,7 +59,7 @@ type SAS struct {
 
 // X509 holds the settings for client certificates.
 type X509 struct {
-	// On: a certificate is believed that is registered by nothing but a SHA-1 thumbprint; health warns.
+	// On: a client certificate is accepted although only its SHA-1 thumbprint is registered; health warns.
 	AllowSHA1 bool `yaml:"allowSHA1"`
 	// On: a device's certificate of a registered authority is accepted without the extended key usage
 	// extension. One that has the extension lists client authentication there in any case.
@@ -70,7 +70,7 @@ type X509 struct {
 type Cloud struct {
 	// The management API.
 	Management Management `yaml:"management"`
-	// The rhythm of the sync.
+	// How often the gateway asks the management API.
 	Poll Poll `yaml:"poll"`
 }
 

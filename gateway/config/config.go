@@ -8,7 +8,7 @@
 // A process whose configuration has a Problem starts nothing and ends with
 // ExitCode.
 //
-// Other rooms report what they find wrong with their own part (a topic map, a
+// Other packages report what they find wrong with their own part (a topic map, a
 // certificate) as a Problem too; Config.Problem finds the line for them.
 package config
 
@@ -34,23 +34,24 @@ const ExitCode = 78
 type Config struct {
 	// Which building this gateway guards, and as part of what.
 	Instance Instance `yaml:"instance"`
-	// The doors for clients: at least one.
+	// The listeners for clients: at least one.
 	Listeners []Listener `yaml:"listeners" required:"yes" show:"item"`
-	// What all listeners share. A listener may set those of its own limits that can differ.
+	// Limits that all listeners share. A listener may have its own value of those that can differ.
 	Limits Limits `yaml:"limits"`
-	// What is kept for clients that are away, and retained messages.
+	// Limits of sessions, their queues, and retained messages.
 	Sessions Sessions `yaml:"sessions"`
-	// Whose credentials are believed. Devices prove themselves by their records in the cloud and need nothing here.
+	// Which credentials of users and services are accepted. Devices are authenticated by their records in the cloud and
+	// need nothing here.
 	Identity Identity `yaml:"identity"`
-	// Where policy and topology come from. Without it the gateway lives from its cache.
+	// Where policy and topology come from. Without it the gateway decides by its cache.
 	Cloud Cloud `yaml:"cloud"`
 	// How requests are judged.
 	Access Access `yaml:"access"`
-	// What changes while the cloud is not heard from, by the age of its last word.
+	// What changes while the cloud cannot be reached, by the age of its last answer.
 	Offline Offline `yaml:"offline"`
 	// Where the stores live.
 	State State `yaml:"state"`
-	// What waits for the upstream.
+	// Limits of the messages that wait to be sent upstream.
 	Outbox Outbox `yaml:"outbox"`
 	// Where telemetry goes.
 	Upstream Upstream `yaml:"upstream"`
@@ -58,7 +59,7 @@ type Config struct {
 	DeviceUpdate DeviceUpdate `yaml:"deviceUpdate"`
 	// A listener for Device Update's REST (2022-10-01), the four deployment actions only.
 	API API `yaml:"api"`
-	// The operator's doors.
+	// The operator's socket and status page.
 	Admin Admin `yaml:"admin"`
 	// Where decisions are kept.
 	Audit Audit `yaml:"audit"`
@@ -74,7 +75,7 @@ type Instance struct {
 	Tenant space.ID `yaml:"tenant" required:"yes" show:"7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e1001"`
 	// The space path that this gateway holds, with everything below it: / or /{guid}/{guid}.
 	Site space.Path `yaml:"site" required:"yes" show:"/"`
-	// The IoT Hub that devices believe they speak to.
+	// The IoT Hub whose name devices use.
 	Hub Hub `yaml:"hub"`
 	// The Device Update instance.
 	DeviceUpdate UpdateInstance `yaml:"deviceUpdate"`
@@ -82,7 +83,7 @@ type Instance struct {
 
 // Hub names the IoT Hub.
 type Hub struct {
-	// The hub's name, which device tokens and topics must say.
+	// The hub's name, which device tokens and user names must contain.
 	Host string `yaml:"host" required:"yes" show:"my-hub.azure-devices.net"`
 	// The hub's ARM resource id, at which its role assignments are found; empty: none count.
 	ARMScope string `yaml:"armScope" example:"/subscriptions/{id}/resourceGroups/{name}/providers/Microsoft.Devices/IotHubs/my-hub"`
@@ -143,7 +144,7 @@ type Offline struct {
 	Restricted time.Duration `yaml:"restricted"`
 	// From this age on everything is denied.
 	Expired time.Duration `yaml:"expired"`
-	// On: an expired cache goes on deciding.
+	// On: the gateway goes on deciding by an expired cache.
 	KeepAfterExpiry bool `yaml:"keepAfterExpiry"`
 }
 
@@ -155,14 +156,14 @@ type State struct {
 	MinFree Size `yaml:"minFree"`
 }
 
-// Admin is the operator's door.
+// Admin configures the socket of gatehousectl and the status page.
 type Admin struct {
 	// The unix socket of gatehousectl, mode 0660.
 	Socket File `yaml:"socket" required:"yes" show:"/run/gatehouse/admin.sock"`
 	// Where the status page, /metrics and /healthz are served, read-only: a loopback HOST:PORT; empty: nowhere.
 	Address string `yaml:"address" show:"127.0.0.1:9090"`
-	// User ids that may also change things; root and the daemon's own user always may. Others who can
-	// open the socket may read.
+	// User ids that may also change things; root and the daemon's own user always may. Any other user who can
+	// open the socket may only read.
 	Operators []int `yaml:"operators" unit:"user id" example:"[1000]"`
 }
 
@@ -171,12 +172,12 @@ type Audit struct {
 	// A file of JSON lines, besides the log; empty: the log only. Allowed connects go to one of their own
 	// beside it (audit.connects.jsonl), so that they never push a denial out.
 	File File `yaml:"file" example:"/var/lib/gatehouse/audit.jsonl"`
-	// At this size a new file is begun; the file of allowed connects at a quarter of it.
+	// The size at which a new file is begun; for the file of allowed connects, a quarter of it.
 	MaxSize Size `yaml:"maxSize"`
 	// How many old files are kept.
 	Keep int `yaml:"keep" unit:"files"`
-	// What one principal may write; what is above is counted instead of written. Allowed connects are not
-	// among it: of one principal two are written at once, then one every five minutes, with the count.
+	// How many records one principal may cause; further ones are counted instead of written. Allowed connects have
+	// a limit of their own: of one principal two are written at once, then one every five minutes, with the count.
 	RatePerPrincipal float64 `yaml:"ratePerPrincipal" unit:"records a second"`
 	// The newest records that gatehousectl audit can show, 16 to 1000000; beside them a quarter as many
 	// allowed connects.
@@ -185,7 +186,7 @@ type Audit struct {
 
 // Log is the daemon's own log.
 type Log struct {
-	// What is left out below this.
+	// The lowest level that is written.
 	Level string `yaml:"level" choices:"debug,info,warn,error"`
 	// auto: the journal's own fields under systemd, text on a terminal, JSON otherwise.
 	Format string `yaml:"format" choices:"auto,text,json,journal"`

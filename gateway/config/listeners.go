@@ -22,19 +22,20 @@ type Listener struct {
 	Address string `yaml:"address" required:"yes" show:"0.0.0.0:8883"`
 	// The certificate; needed on a network that is not loopback, unless plaintext is on.
 	TLS *TLS `yaml:"tls,omitempty" show:"section"`
-	// On: keys and telemetry may cross this network readable, because it is protected otherwise.
+	// On: this listener needs no TLS. Credentials and messages can be read on its network, which must be protected otherwise.
 	Plaintext bool `yaml:"plaintext"`
-	// What an MQTT 3.1.1 client meets whose publish is denied, since that version has no reason code.
+	// What happens when a publish of an MQTT 3.1.1 client is denied, which that version cannot report: the client is
+	// disconnected, or the message is acknowledged and dropped.
 	OnDeniedPublish string `yaml:"on_denied_publish" choices:"disconnect,ignore"`
 	// On: filters wider than the client's rights are accepted, and each delivery is checked (docs/spec/semantics.md 3.6).
 	Filtered bool `yaml:"filtered"`
 	// websocket: one more URL path; /mqtt and /$iothub/websocket are always served.
 	Path string `yaml:"path" example:"/plant"`
-	// websocket: the Origin headers that are let in besides the listener's own; a client that is no browser sends none.
+	// websocket: the Origin headers that are accepted besides the listener's own; only browsers send one.
 	Origins []string `yaml:"origins" example:"[https://building.example.com]"`
-	// unix: who is behind which user id; needed there.
+	// unix: which principal a process with a user id is; needed with this kind.
 	Peers []Peer `yaml:"peers"`
-	// This listener's own limits; what is not named here it has from the top-level limits.
+	// This listener's own limits; any other limit is that of the top-level limits.
 	Limits ListenerLimits `yaml:"limits" inherit:"limits"`
 }
 
@@ -45,7 +46,8 @@ type TLS struct {
 	Cert File `yaml:"cert" required:"yes" show:"/etc/gatehouse/tls/server.crt"`
 	// PEM file with the private key.
 	Key SecretFile `yaml:"key" required:"yes" show:"${CREDENTIALS_DIRECTORY}/secret_server.key"`
-	// PEM file with further authorities whose client certificates are looked at.
+	// PEM file with authorities that are named to clients, so that they choose a certificate of one of them. Which
+	// certificate is accepted, the cloud's registry says.
 	ClientCA File `yaml:"clientCA" example:"/etc/gatehouse/tls/devices-ca.crt"`
 	// The oldest version that is spoken.
 	MinVersion string `yaml:"minVersion" choices:",1.2,1.3"`
@@ -55,18 +57,18 @@ type TLS struct {
 type Peer struct {
 	// The user id.
 	UID int `yaml:"uid" unit:"user id" required:"yes" example:"1000"`
-	// local:NAME, who has no rights by himself, or an identity as TYPE:ID, whose rights he has.
+	// local:NAME, a principal without rights of its own, or an identity as TYPE:ID, whose rights the process has.
 	Principal string `yaml:"principal" required:"yes" example:"local:commissioning"`
 }
 
-// ListenerLimits bound what one listener takes from strangers
+// ListenerLimits bound what clients that are not authenticated yet can cost a listener
 // (docs/spec/broker-boundary.md B7, B8, B9). Each listener may have its own.
 type ListenerLimits struct {
 	// How long a TLS or WebSocket handshake may take.
 	HandshakeTimeout time.Duration `yaml:"handshakeTimeout"`
 	// How long a connection may take to send CONNECT and be answered.
 	ConnectTimeout time.Duration `yaml:"connectTimeout"`
-	// Connections that have not proved anybody yet.
+	// Connections whose client is not authenticated yet.
 	MaxUnauthenticated int `yaml:"maxUnauthenticated" unit:"connections"`
 	// Connections of this listener.
 	MaxConnections int `yaml:"maxConnections" unit:"connections"`
@@ -84,7 +86,7 @@ type ListenerLimits struct {
 type Limits struct {
 	ListenerLimits `yaml:",inline"`
 
-	// The largest packet of a client that has proved itself; at most 16 MiB, and IoT Hub takes 256 KiB.
+	// The largest packet of an authenticated client; at most 16 MiB. IoT Hub takes 256 KiB.
 	MaxPacket Size `yaml:"maxPacket"`
 	// The longest keep alive of an MQTT 5 client, which is told this one instead of a longer one or none.
 	MaxKeepAlive time.Duration `yaml:"maxKeepAlive"`
@@ -98,32 +100,34 @@ type Limits struct {
 	MaxTopicLevels int `yaml:"maxTopicLevels" unit:"levels"`
 	// Subscriptions of one session.
 	MaxFilters int `yaml:"maxFilters" unit:"filters"`
-	// What is encoded ahead for one connection.
+	// How many bytes of messages are encoded for one connection before its client has read them.
 	WriteBuffer Size `yaml:"writeBuffer"`
 }
 
 // Sessions bounds what is kept for clients, each and in all (docs/spec/broker-boundary.md B14).
 type Sessions struct {
-	// The longest that a session is kept for a client that is away; also that of a 3.1.1 session that is not clean.
+	// The longest that a session is kept for a client that is not connected; also how long a 3.1.1 session is kept
+	// that is not clean.
 	MaxExpiry time.Duration `yaml:"maxExpiry"`
-	// Deliveries that wait for one session.
+	// Messages that wait in the queue of one session.
 	QueueMessages int `yaml:"queueMessages" unit:"messages"`
 	// The same, by size.
 	QueueBytes Size `yaml:"queueBytes"`
-	// What waits for all sessions together.
+	// What waits in the queues of all sessions together.
 	TotalBytes Size `yaml:"totalBytes"`
-	// Sessions that exist at once, of clients that are connected or away; the CONNECT that would make one more is refused.
+	// Sessions that exist at once, whether their clients are connected or not; a CONNECT that would make one more is refused.
 	Max int `yaml:"max" unit:"sessions"`
 	// Sessions of one principal; never more than principalShare of max.
 	PerPrincipal int `yaml:"perPrincipal" unit:"sessions"`
 	// The part of totalBytes and of max that one principal may hold, above 0 to 1; one session with a full queue is always allowed.
 	PrincipalShare float64 `yaml:"principalShare" unit:"of totalBytes and of max"`
-	// What is given up when there is no room: the oldest message of the publisher that holds
+	// What is given up when a queue is full: the oldest message of the publisher that holds
 	// most of the queue, the new message, or the session.
 	Overflow string `yaml:"overflow" choices:"drop-oldest,drop-newest,disconnect"`
-	// How long a connected receiver whose queue is nearly full may hold up those who publish to it, in any slowLimit; then overflow decides.
+	// How long, within any slowLimit, publishers wait for a connected receiver whose queue is nearly full; after that
+	// overflow decides.
 	Stall time.Duration `yaml:"stall"`
-	// The time in which a receiver may hold publishers up for stall.
+	// The time within which publishers wait for one receiver at most for stall.
 	SlowLimit time.Duration `yaml:"slowLimit"`
 	// Retained messages; beyond half of either limit one publisher may have a quarter.
 	Retained int `yaml:"retained" unit:"messages"`

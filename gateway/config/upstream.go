@@ -14,33 +14,33 @@ const (
 	OverflowDisconnect = "disconnect" // of sessions only: the session ends
 )
 
-// Outbox bounds what waits for the upstream. drop-* is an explicit exemption
-// from the promise that nothing acknowledged is lost.
+// Outbox bounds the messages that wait to be sent upstream. With an overflow policy
+// drop-oldest or drop-newest, messages that were acknowledged may be lost.
 type Outbox struct {
-	// What waits in all. Give the state directory twice as much.
+	// The size of all messages that wait. Give the state directory twice as much.
 	MaxBytes Size `yaml:"maxBytes"`
 	// The same, counted.
 	MaxMessages int `yaml:"maxMessages" unit:"messages"`
-	// What waits from one device.
+	// The size of one device's messages that wait.
 	PerDeviceBytes Size `yaml:"perDeviceBytes"`
 	// The same, counted.
 	PerDeviceMessages int `yaml:"perDeviceMessages" unit:"messages"`
 	// After this long a message is dropped; 0: never. A route may have its own.
 	TTL time.Duration `yaml:"ttl"`
-	// What happens when there is no room: refuse the new message, or lose one. A route may have its own.
+	// What happens when the outbox is full: refuse the new message, or lose one. A route may have its own.
 	Overflow string `yaml:"overflow" choices:"refuse,drop-oldest,drop-newest"`
-	// How long a publisher that cannot be told (MQTT 3.1.1, or QoS 2) waits without room for any of its messages, before
-	// its connection is closed.
+	// How long a publisher whose protocol has no answer for a full outbox (MQTT 3.1.1, or QoS 2) waits for capacity. If
+	// none of its messages is taken in this time, its connection is closed.
 	RefuseAfter time.Duration `yaml:"refuseAfter"`
-	// What upstream never takes, and is set aside for it.
+	// Messages that upstream never takes: they are parked, so that they do not block the others.
 	Parked Parked `yaml:"parked"`
 	// How fast a backlog is sent; 0: as fast as it goes.
 	ReplayRate float64 `yaml:"replayRate" unit:"messages a second"`
 }
 
-// Parked bounds the messages that upstream hung up on again and again. They are
-// kept beside the outbox until somebody retries or purges them; beyond the
-// limits the one that was parked first is dropped and counted.
+// Parked bounds the parked messages: those on which upstream ended the connection again
+// and again. They are kept beside the outbox until an operator retries or purges them.
+// Beyond the limits the message that was parked first is dropped and counted.
 type Parked struct {
 	// How many are kept.
 	MaxMessages int `yaml:"maxMessages" unit:"messages"`
@@ -54,15 +54,15 @@ type Parked struct {
 type Upstream struct {
 	// An IoT Hub, any MQTT broker, or nothing.
 	Mode string `yaml:"mode" choices:"none,mqtt,iothub"`
-	// The service principal as whom messages and methods from upstream are decided. Unset: nothing from
-	// upstream is let through but twins.
+	// The service principal by whose rights messages and direct methods from upstream are decided. Unset: of
+	// what upstream sends only twins are passed on.
 	As Principal `yaml:"as"`
 	// mode mqtt: the broker.
 	MQTT UpstreamMqtt `yaml:"mqtt"`
 	// mode iothub: the hub.
 	IoTHub UpstreamHub `yaml:"iothub"`
 	// How long upstream may leave a message unacknowledged before it is sent again over a new connection. The
-	// second time counts as if upstream had hung up on it.
+	// second time counts as if upstream had ended the connection because of it.
 	AckTimeout time.Duration `yaml:"ackTimeout"`
 	// What goes upstream. The first route whose filter matches takes a message; without a route it stays here.
 	Routes []Route `yaml:"routes"`
@@ -90,9 +90,9 @@ type UpstreamMqtt struct {
 	Window int `yaml:"window" unit:"messages"`
 	// How topics are renamed, both ways.
 	Topics TopicMappings `yaml:"topics"`
-	// Says to the broker that this is a bridge, which mosquitto and others know: nothing that went up comes
-	// back, so that the same topics may go both ways, and what is retained there is kept and deleted here.
-	// A broker that does not know it refuses the connection.
+	// Tells the broker in CONNECT that this client is a bridge, as mosquitto and others understand it: the broker
+	// sends nothing back that went up, so that the same topics may go both ways, and messages retained there are
+	// retained and deleted here. A broker that does not understand it refuses the connection.
 	Bridge bool `yaml:"bridge"`
 }
 
@@ -108,15 +108,15 @@ type TopicMappings struct {
 
 // UpMapping renames what a route sends up.
 type UpMapping struct {
-	// The topics it takes, whatever the filter of their route is.
+	// The topics that the mapping renames, of any route.
 	Filter string `yaml:"filter" required:"yes" example:"site/#"`
 	// The beginning of filter that is taken away.
 	From string `yaml:"from" example:"site/"`
 	// What is put in its place. May hold {topic}, {device}, {module}, {sensor}, {origin} and {name}.
 	To string `yaml:"to" example:"plant7/"`
-	// One fixed topic upstream, instead of from and to. May hold the same.
+	// One fixed topic upstream, instead of from and to. May hold the same placeholders.
 	Topic string `yaml:"topic"`
-	// The most that a message is sent with, 0 to 2; 2 is read as 1.
+	// The highest QoS with which a message is sent, 0 to 2; 2 is read as 1.
 	QoS int `yaml:"qos" unit:"QoS"`
 }
 
@@ -128,7 +128,7 @@ type DownMapping struct {
 	From string `yaml:"from" example:"plant7/"`
 	// What is put in its place.
 	To string `yaml:"to" example:"site/"`
-	// That of the subscription, 0 to 2; 2 is read as 1.
+	// The QoS of the subscription, 0 to 2; 2 is read as 1.
 	QoS int `yaml:"qos" unit:"QoS"`
 }
 
@@ -136,17 +136,17 @@ type DownMapping struct {
 type UpstreamHub struct {
 	// The hub's name, also in its certificate; empty: instance.hub.host.
 	Host string `yaml:"host"`
-	// Where it is dialled (HOST:PORT), whomever its certificate names; empty: port 8883 of host.
+	// The address that is dialled (HOST:PORT); the certificate must name host all the same. Empty: port 8883 of host.
 	Address string `yaml:"address"`
 	// PEM file with the hub's authority; empty: the system's authorities.
 	CA File `yaml:"ca"`
-	// MQTT's keep alive, 5s to 65535s; the hub hangs up after 29 minutes at most.
+	// MQTT's keep alive, 5s to 65535s; the hub ends the connection after 29 minutes at most.
 	KeepAlive time.Duration `yaml:"keepAlive"`
 	// Unacknowledged messages on the wire, 1 to 65535: throughput is this by round trip time.
 	Window int `yaml:"window" unit:"messages"`
 	// The gateway's own device identity there: a certificate with its key, or a symmetric key. Needed in this mode.
 	GatewayDevice GatewayDevice `yaml:"gatewayDevice"`
-	// On: one connection for each downstream device whose symmetric key the gateway holds; the others ride on the gateway's own.
+	// On: one connection for each downstream device whose symmetric key the gateway holds; the others use the gateway's own connection.
 	PerDevice bool `yaml:"perDevice"`
 }
 
@@ -166,12 +166,12 @@ type GatewayDevice struct {
 type Route struct {
 	// Its own name, for metrics and logs.
 	Name string `yaml:"name" required:"yes" example:"telemetry"`
-	// The topics it takes.
+	// The topics that the route takes.
 	Filter string `yaml:"filter" required:"yes" example:"devices/+/messages/events/#"`
 	// 0 is sent last, 9 first.
 	Priority int `yaml:"priority" unit:"priority"`
 	// After this long a message is dropped; 0: outbox.ttl.
 	TTL time.Duration `yaml:"ttl"`
-	// What happens when there is no room; empty: outbox.overflow.
+	// What happens when the outbox is full; empty: outbox.overflow.
 	Overflow string `yaml:"overflow" choices:",refuse,drop-oldest,drop-newest"`
 }
