@@ -45,7 +45,7 @@ import (
 // Options of Run, beside the configuration.
 type Options struct {
 	Version string
-	Built   time.Time        // when this program was made: no clock is believed below it
+	Built   time.Time        // when this program was built: a clock that shows an earlier time is not trusted
 	Stderr  *os.File         // where the log goes
 	Now     func() time.Time // nil: time.Now
 	// Free measures the space available at a directory; nil: statfs.
@@ -54,15 +54,15 @@ type Options struct {
 	Reload <-chan os.Signal
 	Load   func() (config.Config, []config.Problem)
 
-	// rehearsal: nothing will run. No socket is opened, no file is written,
-	// nobody is told anything.
+	// rehearsal: the daemon is built and never run. No socket is opened, no file is
+	// written, nothing is logged or sent.
 	rehearsal bool
 }
 
-// daemon is the plugged house. Everything in it is built by build and started by run; nothing of it
-// is replaced after that, and what changes stands in live.
+// daemon has all parts. build makes them and run starts them; none of them is replaced after
+// that. Only the fields of live change.
 type daemon struct {
-	cfg     config.Config // of the start; what a reload took over is in inForce
+	cfg     config.Config // as it was at start; live.inForce also has what a reload changed
 	opts    Options
 	log     *slog.Logger
 	started time.Time
@@ -77,7 +77,7 @@ type daemon struct {
 	inspector *inspect.Inspector
 }
 
-// reports are what every other part reports to, and the time by which it does.
+// reports are the parts to which all others report, and the trusted time.
 type reports struct {
 	clock    *offline.Clock
 	staging  *offline.Stages
@@ -89,7 +89,7 @@ type reports struct {
 	notify   *systemd.Notifier
 }
 
-// core is what stores, decides and carries: a gateway with nothing above it and no Device Update.
+// core stores, decides and delivers. It is a whole gateway without cloud, upstream and Device Update.
 type core struct {
 	store    *store.Store
 	policy   *policy.Policy
@@ -100,7 +100,7 @@ type core struct {
 	broker   *broker.Broker
 }
 
-// devices are the services that devices ask by topics.
+// devices are the services to which devices send requests over MQTT.
 type devices struct {
 	guard     *update.Guard
 	rights    *access.Deployments
@@ -115,10 +115,10 @@ type outward struct {
 	outbox  *upstream.Outbox
 	uplink  uplink
 	hub     *downlink.Link // nil unless upstream is an IoT Hub
-	idle    []func()       // end the cloud connections that nobody uses any more
+	idle    []func()       // close idle connections to the cloud
 }
 
-// live is what changes while the daemon runs: by a reload, or by how far the start has come.
+// live is what changes while the daemon runs, by a reload or as the start proceeds.
 type live struct {
 	level    *slog.LevelVar                // of the log
 	inForce  atomic.Pointer[config.Config] // cfg, with what a reload took over
@@ -126,10 +126,10 @@ type live struct {
 	synced   chan struct{}                 // closed by noteSync
 	noteSync func()                        // the first sync has ended, well or not
 
-	acceptErrors uint64 // when acceptance was last asked; the watchdog's
+	acceptErrors uint64 // their number when acceptance last ran; used by the watchdog's goroutine alone
 }
 
-// uplink is the link to what is upstream, whatever its mode.
+// uplink is the link upstream, of any mode.
 type uplink interface {
 	Run(ctx context.Context) error
 	// Status is "connected", "connecting", "down" or "none", with a reason.
@@ -147,14 +147,14 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 	return d.run(ctx)
 }
 
-// warn logs what the operator should mend in a configuration that is in force.
+// warn logs the warnings about a configuration that is in force.
 func (d *daemon) warn(cfg *config.Config) {
 	for _, w := range cfg.Warnings() {
 		d.log.Warn("the configuration should be changed", "problem", w.String())
 	}
 }
 
-// build plugs the rooms together. It opens the store and the sockets, and starts nothing.
+// build makes all parts and connects them. It opens the store and the sockets, and starts nothing.
 func build(cfg config.Config, o Options) (_ *daemon, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -226,7 +226,7 @@ func (d *daemon) openStore() (*store.Store, error) {
 	return store.Open(string(d.cfg.State.Dir), o)
 }
 
-// buildReports makes clock, audit, metrics: what everything else reports to.
+// buildReports makes the clock, audit, metrics and health, to which all other parts report.
 func (d *daemon) buildReports() error {
 	d.clock = offline.NewClock(offline.ClockOptions{
 		System:       d.opts.Now,
@@ -263,7 +263,7 @@ func (d *daemon) buildReports() error {
 	return nil
 }
 
-// buildPolicy loads what is cached and puts it into force.
+// buildPolicy makes the policy, and puts the cached generation into force.
 func (d *daemon) buildPolicy() error {
 	d.policy = policy.New(policy.Options{
 		Store:    d.store.Cache(),
@@ -306,7 +306,7 @@ func (d *daemon) buildPolicy() error {
 	return nil
 }
 
-// buildMessages makes the broker and what it keeps messages in.
+// buildMessages makes the broker over the message store.
 func (d *daemon) buildMessages() error {
 	s, l, vault := d.cfg.Sessions, d.cfg.Limits, d.store.Vault()
 	o := broker.Options{
@@ -353,20 +353,20 @@ func (d *daemon) buildMessages() error {
 	return err
 }
 
-// overflows are the policies of sessions.overflow, as the broker has them.
+// overflows maps the values of sessions.overflow to those of the broker.
 var overflows = map[string]broker.Overflow{
 	config.OverflowDropOldest: broker.DropOldest,
 	config.OverflowDropNewest: broker.DropNewest,
 	config.OverflowDisconnect: broker.EndSession,
 }
 
-// liveAccess is the topic map as the broker asks it.
+// liveAccess is access.Live as a broker.Access.
 type liveAccess struct{ *access.Live }
 
 // Open implements broker.Access.
 func (a liveAccess) Open(p *principal.Principal) broker.Rights { return a.Live.Open(p) }
 
-// buildUpdates makes the guard and the twins that stand behind it.
+// buildUpdates makes the deployment guard, and the twins, which it protects.
 func (d *daemon) buildUpdates() error {
 	c := d.cfg.DeviceUpdate
 	verifier, err := trust.NewVerifier(string(c.TrustedRoots), c.TrustTestKeys)
@@ -418,8 +418,8 @@ func (d *daemon) buildUpdates() error {
 	return d.twins.Load()
 }
 
-// sendPrivate delivers to the connections of one device or module, and says
-// whose it is: the delivery is decided by that too.
+// sendPrivate delivers to the connections of one device or module, and names it in the
+// message's route, because the delivery is also decided by that.
 func (d *daemon) sendPrivate(key string, m *message.Message) int {
 	if id, ok := strings.CutPrefix(key, "module:"); ok {
 		m.Via.Device, m.Via.Module, _ = strings.Cut(id, "/")
@@ -434,7 +434,7 @@ func (d *daemon) self() *principal.Principal {
 	return &principal.Principal{Kind: principal.Gateway, Key: "gateway", Name: "gateway", Subject: model.Subject{}}
 }
 
-// now is the time that is believed; before the clock is built, the system's.
+// now is the trusted time; before the clock is built, the system's.
 func (d *daemon) now() time.Time {
 	if d.clock == nil {
 		return d.opts.Now()

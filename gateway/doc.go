@@ -1,5 +1,5 @@
-// Package gateway is the composition root of the daemon: it builds every room
-// from a config.Config, plugs them together, and owns what starts, what stops
-// and in which order. Nothing below this package knows more than one
-// neighbour; everything that connects two rooms is here.
+// Package gateway is the composition root of the daemon: it builds every part
+// from a config.Config, connects them, and says in which order they start and
+// stop. The packages below do not import each other, except for shared values and
+// leaves (imports_test.go); everything that connects two of them is here.
 package gateway

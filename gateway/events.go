@@ -17,9 +17,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// What happens in one room and matters to others.
+// This file has the functions by which a part of the daemon tells others what happened.
 
-// healthChanged logs a warning as it comes and goes.
+// healthChanged logs that a warning was raised or cleared.
 func (d *daemon) healthChanged(c health.Change) {
 	w := c.Warning
 	if c.Raised {
@@ -33,25 +33,25 @@ func (d *daemon) clockAlarm(raised bool, ahead time.Duration) {
 	warnings.ClockJump(d.health, raised, ahead)
 }
 
-// cloudClockDoubt is the alarm for a cloud that is far from the mark of time.
+// cloudClockDoubt is told whether the cloud's time is far from the stored high-water mark.
 func (d *daemon) cloudClockDoubt(raised bool, ahead time.Duration) {
 	warnings.CloudClock(d.health, raised, ahead)
 	d.ledger.ClockInDoubt(d.clock.Now(), raised, ahead)
 }
 
-// resetClock is an operator's word that the mark of time is wrong.
+// resetClock is called when an operator says that the high-water mark of time is wrong.
 func (d *daemon) resetClock(context.Context) (admin.ClockResult, error) {
 	was, now := d.clock.Reset()
 	d.staging.NotAfter(now)
 	err := d.store.Cache().ResetHighWater(now)
 	d.ledger.ClockReset(now, was)
 	if d.replica != nil {
-		d.replica.Wake() // the cloud says at once whether the cache is current
+		d.replica.Wake() // so that the cloud is asked at once whether the cache is current
 	}
 	return admin.ClockResult{Was: was.UTC(), Now: now.UTC()}, err
 }
 
-// stageChanged tells everybody that the cache has aged, or is fresh again.
+// stageChanged tells the other parts that the cached policy has aged into another stage, or is fresh again.
 func (d *daemon) stageChanged(from, to offline.Stage, age time.Duration) {
 	d.log.Info("offline stage", "from", from.String(), "to", to.String(), "age", age.Round(time.Second))
 	if d.ledger != nil {
@@ -61,7 +61,7 @@ func (d *daemon) stageChanged(from, to offline.Stage, age time.Duration) {
 	if !d.served() || from < offline.Restricted && to < offline.Restricted {
 		return
 	}
-	// Rights depend on the stage from here on: sessions are decided again.
+	// Rights depend on the stage, so all sessions are decided again.
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -71,9 +71,9 @@ func (d *daemon) stageChanged(from, to offline.Stage, age time.Duration) {
 	}()
 }
 
-// served tells whether clients may be connected. Asked of the broker itself: a
-// flag that is set a moment later would let who connects in that moment keep
-// what it lost.
+// served tells whether clients may be connected. It asks the broker. With a flag that is
+// set a moment after the broker began to accept, a client that connects in that moment
+// would keep a right that is revoked then.
 func (d *daemon) served() bool {
 	if d.broker == nil {
 		return false
@@ -86,7 +86,7 @@ func (d *daemon) served() bool {
 	}
 }
 
-// policyEffects is what a change of policy brings about in the other rooms.
+// policyEffects does in the other parts what follows from a change of policy.
 type policyEffects struct{ d *daemon }
 
 // Problems implements policy.Effects.
@@ -106,7 +106,7 @@ func (e policyEffects) Forget(gone []device.Departed) { e.d.forget(gone) }
 // Changed implements policy.Effects.
 func (e policyEffects) Changed(c policy.Change) { e.d.policyChanged(c) }
 
-// policyChanged is called after a change took effect.
+// policyChanged is called after a change of policy was put into force.
 func (d *daemon) policyChanged(c policy.Change) {
 	d.metrics.Revoked(c.Revocation)
 	if d.hub != nil {
@@ -124,8 +124,8 @@ func (d *daemon) policyChanged(c policy.Change) {
 // everyone is true of every principal: the rights of all may have changed.
 func everyone(*principal.Principal) bool { return true }
 
-// revoke takes from live and stored sessions what they may no longer have, and returns when
-// that is confirmed.
+// revoke has the live and stored sessions of the principals that hit names decided again,
+// and returns when it is confirmed that they have lost what they may no longer do.
 func (d *daemon) revoke(ctx context.Context, hit func(*principal.Principal) bool) (time.Duration, error) {
 	began := time.Now()
 	var rechecked error
@@ -133,18 +133,18 @@ func (d *daemon) revoke(ctx context.Context, hit func(*principal.Principal) bool
 		_, rechecked = d.broker.Recheck(ctx, hit)
 	}
 	took := time.Since(began)
-	// The guard asks again even if a session could not be confirmed: what waits
-	// for a device must not be released by a right that is gone.
+	// The guard decides its deployments again even if a session was not confirmed: one that
+	// waits for a device must not be released by a right that is gone.
 	return took, errors.Join(rechecked, d.guard.Reauthorize(ctx))
 }
 
-// forget deletes what devices left behind that no longer exist, so that
-// another device of the same name inherits nothing.
+// forget deletes the state of devices that no longer exist, so that a new device of the
+// same name inherits nothing.
 func (d *daemon) forget(gone []device.Departed) {
 	for _, was := range gone {
 		id := was.Name
 		d.broker.Forget(func(p *principal.Principal) bool { return p.OfRecord(was.Name, was.ID) })
-		d.twins.Forget(id) // and the guard's record, each after what it is doing
+		d.twins.Forget(id) // also deletes the guard's record; each waits for what it is doing with the device
 		d.ledger.DeviceGone(d.clock.Now(), id)
 	}
 }
@@ -169,7 +169,7 @@ func (s services) Handle(p *principal.Principal, session string, m *message.Mess
 	s.answer(p, session, m, done)
 }
 
-// answer has a request to the gateway itself answered by the package whose it is.
+// answer passes a request to the gateway itself to the package that answers its kind.
 func (d *daemon) answer(p *principal.Principal, session string, m *message.Message, done func(code byte)) {
 	if d.twins.Handle(p, session, m, done) || d.registrar.Handle(p, session, m, done) {
 		return
@@ -178,14 +178,15 @@ func (d *daemon) answer(p *principal.Principal, session string, m *message.Messa
 	done(message.ImplementationSpecificError)
 }
 
-// present tells whether a desired patch would reach the principal now: what is
-// released to one that does not listen would be seen later, undecided.
+// present tells whether a desired patch would reach the principal now. A deployment that
+// is released to a device that does not listen would be read later, without being
+// decided again.
 func (d *daemon) present(key string) bool {
 	return d.broker.Subscribed(key, "$iothub/twin/PATCH/properties/desired/?$version=0")
 }
 
-// statusLine is what systemctl status shows: whether the start is over, and the
-// summary that inspect makes of the same values as gatehousectl status.
+// statusLine is the STATUS= line of systemctl status: whether the start is over, and the
+// summary that inspect makes from the same values as gatehousectl status.
 func (d *daemon) statusLine() string {
 	if d.serving.Load() {
 		return "serving; " + d.inspector.Summary()

@@ -11,17 +11,18 @@ import (
 // the store first, because every other part writes to it, and last to stop,
 // so that everything that was accepted is synced; audit beside it; the broker
 // after the outbox, twins and guard that it hands messages to; the uplink and
-// the sync after the broker, because what they bring is delivered through it;
-// operators after them, so that what they see is running.
+// the sync after the broker, because what they receive is delivered through it;
+// the operators' socket and page after them, so that what they show is running.
 //
-// The doors come last, for READY=1 to mean that somebody can be served: at least one
-// socket is open, most often the admin socket, through which operators see what is
-// wrong with the others. A listener whose port or certificate is missing holds nothing up, because
-// a start that times out takes the whole building down for one door, and starting
-// again mends none of them. systemctl status names it (STATUS=), so does health, and it is
-// tried again for as long as the daemon runs. If no door at all can be opened, READY=1 is not
-// sent: systemd ends the start after TimeoutStartSec= and begins another. The watchdog's self-test does not
-// look at the doors, for the same reason: it asks whether the daemon works, not whether its port is free.
+// The doors (sockets, package listeners) are last, so that READY=1 means that somebody can be
+// served: at least one socket is open, most often the admin socket, through which operators see
+// what is wrong with the others. A listener whose port is taken or whose certificate is missing
+// does not delay READY=1: otherwise the start would time out, and all listeners would be down
+// because of one, although a new start helps none of them. STATUS= and health name the listener,
+// and it is tried again for as long as the daemon runs. If no door at all can be opened, READY=1
+// is not sent: systemd ends the start after TimeoutStartSec= and begins another. For the same
+// reason the watchdog's self-test does not look at the doors: it asks whether the daemon works,
+// not whether its port is free.
 func (d *daemon) run(ctx context.Context) error {
 	parts, err := d.parts()
 	if err == nil {
@@ -36,7 +37,7 @@ func (d *daemon) run(ctx context.Context) error {
 	return errors.Join(err, d.close())
 }
 
-// parts are the long-lived parts, in the order of run.
+// parts lists the long-lived parts in the order in which run starts them.
 func (d *daemon) parts() ([]actors.Actor, error) {
 	parts := []actors.Actor{
 		{Name: "status line", Run: func(ctx context.Context) error { return d.notify.Follow(ctx, d.statusLine) }},
@@ -73,7 +74,7 @@ func (d *daemon) parts() ([]actors.Actor, error) {
 	return append(parts, actors.Actor{Name: "doors", Run: d.doors.all.Run, Ready: d.doors.all.Serving()}), nil
 }
 
-// close ends what build has opened, after all that ran over it has ended.
+// close closes what build has opened. It is called when all parts have ended.
 func (d *daemon) close() error {
 	for _, end := range d.idle {
 		end()

@@ -24,16 +24,16 @@ type doors struct {
 	api    *listeners.Door // nil: none
 }
 
-// openDoors makes every door and tries each once. What cannot be opened is in
-// health, and is tried again while the daemon runs (package listeners). An error
-// is a socket from systemd that belongs to no listener: nobody would accept from it.
+// openDoors makes every door and tries each once. A door that cannot be opened is named in
+// health, and is tried again while the daemon runs (package listeners). An error means that
+// systemd passed in a socket that belongs to no listener: nobody would accept from it.
 func (d *daemon) openDoors() error {
 	names := []string{"admin", "page"}
 	for _, l := range d.cfg.Listeners {
 		names = append(names, l.Name)
 	}
 	var passed map[string]net.Listener
-	if !d.opts.rehearsal { // the sockets are for the daemon itself
+	if !d.opts.rehearsal { // the sockets that systemd passes in are for the daemon, not for a check
 		var err error
 		if passed, err = systemd.Listeners(names...); err != nil {
 			return err
@@ -82,7 +82,7 @@ func (d *daemon) openDoors() error {
 			Address: c.Address,
 			Open:    listeners.TCP(c.Address),
 			TLS:     c.TLS,
-			Shape: func(t *tls.Config) { // callers prove themselves by tokens
+			Shape: func(t *tls.Config) { // callers authenticate by tokens, so no client certificate is requested
 				t.ClientAuth, t.NextProtos = tls.NoClientCert, []string{"h2", "http/1.1"}
 			},
 		})
@@ -90,7 +90,7 @@ func (d *daemon) openDoors() error {
 	return nil
 }
 
-// errRehearsal keeps every door of a rehearsal shut.
+// errRehearsal is why a door of a rehearsal is not opened.
 var errRehearsal = errors.New("nothing is opened to check a configuration")
 
 func (d *daemon) addDoor(spec listeners.Spec) *listeners.Door {
@@ -107,7 +107,7 @@ func opener(c *config.Listener) func() (net.Listener, error) {
 	return listeners.TCP(c.Address)
 }
 
-// brokerListener is a listener of the configuration as the broker takes it.
+// brokerListener makes a listener of the broker from one of the configuration.
 func brokerListener(c *config.Listener, door *listeners.Door) broker.Listener {
 	l := broker.Listener{
 		Name:     c.Name,
@@ -138,7 +138,7 @@ func brokerListener(c *config.Listener, door *listeners.Door) broker.Listener {
 	return l
 }
 
-// doorFindings is told after every attempt what is wrong with which door.
+// doorFindings is told after every attempt which doors have which problem.
 func (d *daemon) doorFindings(all []listeners.Finding) {
 	severities := map[listeners.Level]health.Severity{
 		listeners.Notice:   health.Notice,

@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// A start reads a whole site, a full synchronisation reads it again, and ten
-// thousand clients that connect leave their handshakes behind. The collector of
-// Go takes that as the measure of the heap: it lets as much garbage come again
-// before it collects, and gives pages back slowly. A gateway that has gone quiet
-// would keep twice what it needs. So one collection is forced as soon as it is
-// quiet, and what is free goes back to the system.
+// A start and a full synchronisation read a whole site, and ten thousand clients that
+// connect leave garbage of their handshakes. Go's garbage collector sets its goal by the
+// heap of that time: it lets as much garbage accumulate before it collects again, and
+// returns pages to the system slowly. A gateway that is idle afterwards would keep twice
+// the memory that it needs. Therefore one collection is forced as soon as little is
+// allocated, and free memory is returned to the system.
 const (
 	trimEvery = 2 * time.Second
-	quietRate = 512 << 10 // bytes allocated within trimEvery: below, nobody is there whom a forced collection could delay
-	worthTrim = 4 << 20   // bytes allocated since the last forced one: below, it would free too little
+	quietRate = 512 << 10 // bytes allocated within trimEvery; with fewer, there is no traffic that a forced collection could delay
+	worthTrim = 4 << 20   // bytes allocated since the last forced collection; with fewer, it would free too little
 )
 
 // trimmer decides when to collect. Not for concurrent use.
 type trimmer struct {
-	last    uint64 // bytes ever allocated, at the last look
-	trimmed uint64 // the same, at the last collection that was forced
+	last    uint64 // bytes ever allocated, when due was last called
+	trimmed uint64 // bytes ever allocated, when due last returned true
 }
 
 // due takes the bytes that were ever allocated and tells whether to collect now.

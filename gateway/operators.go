@@ -22,10 +22,10 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 )
 
-// watchdogIdle is the rhythm of the self-test without systemd's watchdog.
+// watchdogIdle is how often the self-test runs without systemd's watchdog.
 const watchdogIdle = 15 * time.Second
 
-// operatorActors are the doors for operators and the watchdog.
+// operatorActors are the admin socket, the status page and the watchdog.
 func (d *daemon) operatorActors() ([]actors.Actor, error) {
 	var server *admin.Server
 	page, err := console.New(func(ctx context.Context) ([]byte, error) { return server.StatusJSON(ctx) }, d.log)
@@ -64,14 +64,13 @@ func (d *daemon) operatorActors() ([]actors.Actor, error) {
 	return parts, nil
 }
 
-// acceptance compares how many connections could not be taken in with the last time.
+// acceptance is told how often accept has failed since the start, and reports to health how often since its last call.
 func (d *daemon) acceptance(n uint64) {
 	warnings.AcceptFailed(d.health, n-d.acceptErrors)
 	d.acceptErrors = n
 }
 
-// selfTest is a real round trip: a message through the broker's plane, and a
-// record through the store.
+// selfTest takes the broker's locks (broker.Ping), and writes a record to the store.
 func (d *daemon) selfTest(ctx context.Context) error {
 	d.acceptance(d.broker.Stats().AcceptErrors)
 	warnings.SystemClock(d.health, d.opts.Now())
@@ -87,7 +86,8 @@ func (d *daemon) selfTest(ctx context.Context) error {
 	select {
 	case err := <-stored:
 		warnings.StoreCramped(d.health, d.store.Quiet())
-		// A full disk is no reason to be restarted: health says it, messages are refused.
+		// A full disk is reported to health and not to the watchdog, because a restart would not
+		// help. Messages are refused meanwhile.
 		warnings.StoreRefuses(d.health, err)
 		return nil
 	case <-ctx.Done():
@@ -99,7 +99,7 @@ func (d *daemon) redactedConfig(context.Context) ([]byte, error) {
 	return yaml.Marshal(d.inForce.Load().Redacted())
 }
 
-// buildInspector makes what answers operators; it comes last, because it reads every other part.
+// buildInspector makes the part that answers operators. It is built last, because it reads every other part.
 func (d *daemon) buildInspector() error {
 	o := inspect.Options{
 		Build:    admin.Build{Version: d.opts.Version, Go: runtime.Version()},
@@ -143,7 +143,7 @@ func (d *daemon) listenerStates() []admin.ListenerState {
 	return list
 }
 
-// certificates are those that listeners show, by the time that is believed.
+// certificates lists the certificates that listeners show, with their validity at the trusted time.
 func (d *daemon) certificates() []inspect.Certificate {
 	var list []inspect.Certificate
 	now := d.clock.Now()
@@ -158,7 +158,7 @@ func (d *daemon) certificates() []inspect.Certificate {
 	return list
 }
 
-// sources is what operators may ask.
+// sources are the functions that answer the operators' questions.
 func (d *daemon) sources() admin.Sources {
 	s := d.inspector.Sources()
 	if d.outbox != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/gatehouse/gatehouse/sync/client"
 )
 
-// buildRegistry makes what answers registry requests; creates are refused
-// without a management API.
+// buildRegistry makes the part that answers registry requests. Without a management API
+// it refuses creates.
 func (d *daemon) buildRegistry() error {
 	o := registry.Options{
 		Store:       d.store.Bucket("registry-creates"),
@@ -38,7 +38,7 @@ func (d *daemon) buildRegistry() error {
 // mayCreate decides a queued create again.
 func (d *daemon) mayCreate(p *principal.Principal, deviceID, hardwareID string) registry.Decision {
 	if !d.policy.Loaded() {
-		// Nothing is known yet: that is no reason to drop what was acknowledged.
+		// There is no policy yet: that is no reason to drop a create that was acknowledged.
 		return registry.Decision{Hold: true, Reason: access.NoPolicy}
 	}
 	v, hold := d.access.CreateAgain(p, deviceID, hardwareID)

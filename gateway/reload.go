@@ -12,15 +12,14 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/identity/jwks"
 )
 
-// A reload reads the configuration again while the daemon serves. Live are
-// what listeners show (listeners[].tls, api.tls), the topic map, the file of token keys
-// and the log level. All of it is read and checked before any of it is
-// taken over, so a broken file changes nothing. Every other difference
-// is named and waits for a restart.
+// A reload reads the configuration again while the daemon serves. It can change the
+// certificates of listeners (listeners[].tls, api.tls), the topic map, the file of token
+// keys and the log level. All of these are read and checked before any is put into force,
+// so a broken file changes nothing. Every other difference is named and waits for a restart.
 
-// renewal is a new configuration's live part, ready to be taken over.
+// renewal is the part of a new configuration that a reload can change, ready to be put into force.
 type renewal struct {
-	cfg      config.Config // what is in force once it is
+	cfg      config.Config // the configuration in force once that is done
 	tls      []func()      // each puts a listener's certificate into force
 	topicMap *access.TopicMap
 	keys     *jwt.Keys
@@ -75,7 +74,7 @@ func (d *daemon) reload(ctx context.Context) {
 	d.log.Info("reloaded", "waiting for a restart", r.held)
 }
 
-// renew reads everything live that next names. It changes nothing.
+// renew reads everything that next names and a reload can change. It changes nothing itself.
 func (d *daemon) renew(next *config.Config) (renewal, []config.Problem) {
 	r := renewal{cfg: *d.inForce.Load(), topicMap: access.NewTopicMap()}
 	var problems []config.Problem
@@ -114,7 +113,7 @@ func (d *daemon) renew(next *config.Config) (renewal, []config.Problem) {
 		switch same := next.Identity.JWKS.File == r.cfg.Identity.JWKS.File; {
 		case err == nil:
 			r.keys, r.cfg.Identity.JWKS.File = &keys, next.Identity.JWKS.File
-		case !same || !d.keys.Waits(): // the file that it waits for is no mistake of this configuration
+		case !same || !d.keys.Waits(): // a file for which the daemon waits already is no mistake of this configuration
 			wrong("identity.jwks.file", err)
 		}
 	}

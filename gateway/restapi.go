@@ -17,7 +17,7 @@ import (
 	"github.com/gatehouse/gatehouse/sync/replica"
 )
 
-// restActors are the REST listener; none without api.address.
+// restActors is the actor of the REST listener; there is none without api.address.
 func (d *daemon) restActors() ([]actors.Actor, error) {
 	c := d.cfg.API
 	if c.Address == "" {
@@ -50,13 +50,13 @@ func (d *daemon) restServer() (*duapi.Server, error) {
 	return duapi.New(o)
 }
 
-// cloudAnswers tells whether the cloud was in sight at the last sync.
+// cloudAnswers tells whether the cloud answered at the last sync.
 func (d *daemon) cloudAnswers() bool {
 	return d.replica != nil && d.replica.Status().Health.Code == replica.InStep
 }
 
-// restGateway is what the REST API knows and does: by the tokens of the Device Update
-// audience, and by the same rights and guard that the deployment topics meet.
+// restGateway makes the parts of the REST API. It accepts tokens of the Device Update
+// audience, and decides by the same rights and the same guard as the deployment topics.
 func (d *daemon) restGateway() (*duapi.Parts, error) {
 	c := d.cfg.Identity
 	tokens, err := jwt.NewVerifier(jwt.Options{

@@ -19,7 +19,7 @@ import (
 	"github.com/gatehouse/gatehouse/sync/replica"
 )
 
-// buildIdentity makes what proves clients.
+// buildIdentity makes the part that authenticates clients.
 func (d *daemon) buildIdentity() error {
 	c := d.cfg.Identity
 	var err error
@@ -62,7 +62,7 @@ func (d *daemon) noteShared() {
 	}
 }
 
-// keysChanged decides again who may stay connected.
+// keysChanged is called when the token keys have changed: it decides again which clients may stay connected.
 func (d *daemon) keysChanged() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -115,7 +115,7 @@ func (d *daemon) buildSync() error {
 	return err
 }
 
-// heard resets the age of the cache.
+// heard resets the age of the cached policy, because the cloud has confirmed it.
 func (d *daemon) heard() {
 	_, dirty := d.store.Cache().Dirty()
 	d.staging.Confirm(d.clock.Mark(), dirty)

@@ -64,12 +64,12 @@ func (d *daemon) buildUplink() error {
 	return outbox.Open()
 }
 
-// entrance is the outbox as the broker sees it, which is built before it.
+// entrance is what the broker has of the outbox, which is built after the broker.
 func (d *daemon) entrance() upstream.Entrance {
 	return upstream.Entrance{Outbox: func() *upstream.Outbox { return d.outbox }, Now: d.clock.Now, Acked: d.metrics.Acked}
 }
 
-// upstreamPrincipal is as whom what comes down is decided.
+// upstreamPrincipal is the principal by whose rights messages from upstream are decided.
 func (d *daemon) upstreamPrincipal() *principal.Principal {
 	as := d.cfg.Upstream.As
 	p := &principal.Principal{Kind: principal.Upstream, Key: "upstream:" + d.cfg.Upstream.Mode, Name: "upstream"}
@@ -80,7 +80,7 @@ func (d *daemon) upstreamPrincipal() *principal.Principal {
 	return p
 }
 
-// twinLink is where twins live; nil when there is no hub.
+// twinLink is the link to the hub that has the twins; nil when there is no hub.
 func (d *daemon) twinLink() twins.Upstream {
 	if d.hub == nil {
 		return nil // an interface that holds a nil *Link would not be nil

@@ -1,5 +1,5 @@
-// Package actors runs the long-lived parts of a program: it starts them in an order,
-// stops them in the reverse one, and ends all of them when one ends.
+// Package actors runs the long-lived parts of a program: it starts them in order, stops
+// them in reverse order, and ends all of them when one ends.
 package actors
 
 import (
@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// Actor is a long-lived part: run returns when its context ends. One
-// that returns earlier, with or without an error, stops the daemon, because
-// nobody would notice that a part is missing.
+// Actor is a long-lived part, whose Run returns when its context ends. An actor that
+// returns earlier, with or without an error, stops the program: otherwise it would go on
+// without that part, and nobody would notice.
 type Actor struct {
 	Name string
 	Run  func(context.Context) error
-	// Ready, if set, is closed once the actor serves; the next one starts then.
+	// Ready, if set, is closed once the actor serves. The next actor is started then.
 	Ready <-chan struct{}
 }
 
@@ -31,9 +31,9 @@ type ended struct {
 	err   error
 }
 
-// Run starts the actors in order and, when ctx ends or one of them does,
-// stops them in reverse order, one at a time: what is later in the list may
-// use what is earlier until its own end. up is called once all are ready.
+// Run starts the actors in order. When ctx ends, or an actor ends, it stops them in
+// reverse order, one at a time: an actor may use those before it in the list until its own
+// end. up is called once all are ready.
 func Run(ctx context.Context, log *slog.Logger, actors []Actor, up func()) error {
 	done := make(chan ended, len(actors))
 	cancels := make([]context.CancelFunc, 0, len(actors))
@@ -47,7 +47,7 @@ func Run(ctx context.Context, log *slog.Logger, actors []Actor, up func()) error
 
 start:
 	for i, a := range actors {
-		// The context is not ctx's child: each actor ends when its turn has come.
+		// The context does not end with ctx, because each actor is stopped in its turn.
 		actx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		gone := make(chan struct{})
 		cancels, waits = append(cancels, cancel), append(waits, gone)

@@ -23,10 +23,10 @@ type compiled struct {
 	began            time.Time
 }
 
-// Replace takes a complete answer of the cloud. It returns nil when the answer
-// is stored, in force and taken from live sessions. An error of the store means
-// that only the losses are in force; an error beside a cancelled ctx means that
-// nothing has changed.
+// Replace takes a complete answer of the cloud. It returns nil when the answer is
+// stored and in force, and live sessions have lost what it no longer grants. An error
+// while ctx is not cancelled means that only the losses are in force; an error after
+// ctx was cancelled means that nothing has changed.
 func (p *Policy) Replace(ctx context.Context, f replica.Full) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -35,8 +35,8 @@ func (p *Policy) Replace(ctx context.Context, f replica.Full) error {
 		change:    Change{From: p.version, To: f.Version, Full: true, Stored: true},
 		began:     time.Now(),
 	}
-	// Derived from the last index, so that whoever has the same rights as
-	// before keeps what was decided and cached for its session.
+	// The index is derived from the last one, so that a principal with the same
+	// rights as before keeps the decisions that are cached for its sessions.
 	c.index, _, c.problems = p.Index().Replace(f.Policy)
 	options := p.registry
 	options.Version = p.Topology().Version() + 1
@@ -49,7 +49,7 @@ func (p *Policy) Replace(ctx context.Context, f replica.Full) error {
 		Registry: f.Data,
 	})
 	if err != nil && ctx.Err() != nil {
-		return err // we are told to stop: the answer is asked for again after the restart
+		return err // the daemon stops: after the restart the replica asks for the answer again
 	}
 	if err != nil {
 		p.needsFull = true
@@ -76,15 +76,15 @@ func (p *Policy) Apply(ctx context.Context, d replica.Delta) error {
 	case errors.Is(err, generation.ErrTooLarge), errors.Is(err, generation.ErrVersion):
 		return fmt.Errorf("%w: %w", replica.ErrGap, err)
 	case err != nil && ctx.Err() != nil:
-		return err // we are told to stop: the change is asked for again after the restart
+		return err // the daemon stops: after the restart the replica asks for the change again
 	case err != nil:
 		losses := p.stored().index.LossesOf(&d.Policy)
 		return p.loseOnly(ctx, &losses, c.topo, err)
 	}
 	p.version = d.To
 	if p.whole != nil {
-		// The change begins at the stored version, and so contains what was
-		// applied of it early: the store is no longer behind.
+		// The change begins at the stored version, so it contains the losses that were
+		// put into force without being stored: the store is no longer behind.
 		if err := p.store.ClearDirty(); err != nil {
 			p.log.Error("the mark of a store that is behind stays; a full sync takes it away", "err", err)
 		}
@@ -113,15 +113,15 @@ func (p *Policy) derive(d *replica.Delta) (*compiled, error) {
 		c.concerned = holdersOf(touched)
 		return c, nil
 	}
-	// The registry changes who acts for whom and where everything is: it may
-	// change the rights of anybody. So does the end of what was lost early.
+	// The registry says which device acts for which, and where each is, so a change of it
+	// may change the rights of any principal. So may it when p.whole is in force again.
 	c.concerned = everyone
 	c.topo, c.registryProblems = held.topo.Apply(d.Data)
 	return c, nil
 }
 
-// enforce puts a stored change into force and takes what is lost from live
-// sessions. p.mu is held.
+// enforce puts a stored change into force and revokes from live sessions what it no
+// longer grants. p.mu is held.
 func (p *Policy) enforce(ctx context.Context, c *compiled) error {
 	before := p.stored().topo
 	p.whole = nil
@@ -140,8 +140,8 @@ func (p *Policy) enforce(ctx context.Context, c *compiled) error {
 	return nil
 }
 
-// stored is what the store holds: what is in force, unless that had to lose
-// more than could be stored. p.mu is held.
+// stored is the generation that the store holds. It is what is in force, unless losses
+// are in force that could not be stored (p.whole). p.mu is held.
 func (p *Policy) stored() *facts {
 	if p.whole != nil {
 		return p.whole
@@ -152,7 +152,7 @@ func (p *Policy) stored() *facts {
 // everyone is true of every principal: the rights of all may have changed.
 func everyone(*principal.Principal) bool { return true }
 
-// holdersOf is true of the principals whose rights differ.
+// holdersOf is true of the principals to which one of the touched keys applies.
 func holdersOf(touched []authz.Key) func(*principal.Principal) bool {
 	return func(p *principal.Principal) bool {
 		for i := range touched {

@@ -11,7 +11,7 @@
 // Failure. When a change cannot be stored (a full disk), what it takes away is
 // taken away at once, in memory; what it grants waits until it can be stored,
 // because after a restart nobody could tell why it had been granted. The store is
-// marked as behind, so that a restart does not revive what was taken away. The
+// marked as behind, so that a restart does not grant again what was taken away. The
 // method returns the store's error and the caller offers the change again.
 //
 // Concurrency. Changes are made one at a time. Readers never wait: they take

@@ -10,20 +10,20 @@ import (
 	"github.com/gatehouse/gatehouse/device"
 )
 
-// loseOnly is what happens when the store cannot take a change: what the change
-// takes away is taken away at once, in memory, and the store is marked as
-// behind. What it gives waits until it can be stored: rights, and also what a
-// registry gives, such as another gateway, another place or a new key. losses
-// are the policy's; next is the registry that the change leads to. It returns
-// cause, joined with what else failed. p.mu is held.
+// loseOnly is called when the store cannot take a change. What the change takes away
+// is taken away at once, in memory, and the store is marked as behind. What it grants
+// waits until it can be stored: rights, and also what a registry grants, such as
+// another gateway, another place or a new key. losses are those of the policy; next is
+// the registry that the change leads to. loseOnly returns cause, joined with what else
+// failed. p.mu is held.
 //
-// What is taken is taken from what the store holds, not from what was left the
-// last time: in between the cloud may have given back what it took then.
+// The losses are taken from the stored generation, not from what an earlier loseOnly
+// left in force: in between the cloud may have granted again what it took away then.
 func (p *Policy) loseOnly(ctx context.Context, losses *model.ChangeSet, next *device.Topology, cause error) error {
 	held := p.stored()
 	gone := device.Gone(held.topo, next)
 	left, _ := held.topo.Apply(device.Losses(held.topo, next))
-	again, _ := held.topo.Apply(device.Changes{}) // the same once more: versions of registries rise, and left has the next
+	again, _ := held.topo.Apply(device.Changes{}) // held with the version of left, because versions must not fall
 	p.whole = &facts{held.index, again}
 	p.inForce.Store(&facts{p.reduce(held.index, losses), left})
 	dirty := p.store.MarkDirty("losses of rights are in force that the disk does not hold: " + cause.Error())
@@ -35,7 +35,7 @@ func (p *Policy) loseOnly(ctx context.Context, losses *model.ChangeSet, next *de
 	return errors.Join(fmt.Errorf("policy not stored, only losses of rights are in force: %w", cause), dirty, revoked)
 }
 
-// reduce is the index without what is lost. p.mu is held.
+// reduce is the index held without losses. p.mu is held.
 func (p *Policy) reduce(held *authz.Index, losses *model.ChangeSet) *authz.Index {
 	if !p.Loaded() {
 		return held // the empty index: it grants nothing that could be lost

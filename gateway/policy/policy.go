@@ -17,8 +17,8 @@ import (
 // Store keeps one generation over a restart. A Policy calls it one method at a
 // time.
 type Store interface {
-	// WriteGeneration replaces the stored generation and takes away its mark;
-	// when it returns nil, that is durable.
+	// WriteGeneration replaces the stored generation and removes the mark of
+	// MarkDirty; when it returns nil, that is durable.
 	WriteGeneration(ctx context.Context, g generation.Full) error
 	// WriteDelta moves the stored generation to exactly the next version, or
 	// changes nothing. generation.ErrVersion and generation.ErrTooLarge ask for
@@ -27,43 +27,44 @@ type Store interface {
 	// MarkDirty notes, durably even on a full disk, that losses of rights are
 	// in force that the stored generation does not contain.
 	MarkDirty(reason string) error
-	// ClearDirty takes the mark away.
+	// ClearDirty removes that mark.
 	ClearDirty() error
 }
 
-// Effects is what a change brings about outside of this package. Its methods
+// Effects does outside of this package what follows from a change. Its methods
 // are called one at a time, while the next change waits, and must not call
 // Replace or Apply.
 type Effects interface {
-	// Problems is told what cannot be used of the policy and of the registry in
-	// force, before anybody is revoked by them.
+	// Problems is told which parts of the policy and of the registry in force cannot be
+	// used. It is called before Revoke.
 	Problems(policy []authz.Problem, registry []device.Problem)
-	// Revoke takes from the live sessions, of the principals for which
-	// concerned is true, what they may no longer do by what is in force now. It
-	// returns when that is confirmed, and how long that took.
+	// Revoke ends in the live sessions of the principals for which concerned is true
+	// everything that they may no longer do by what is in force now. It returns when
+	// that is confirmed, and how long it took.
 	Revoke(ctx context.Context, concerned func(*principal.Principal) bool) (time.Duration, error)
-	// Forget deletes what was kept for devices and modules that no longer
-	// exist, so that another of the same name inherits nothing.
+	// Forget deletes what was kept for devices and modules that no longer exist, so that
+	// a new one of the same name inherits nothing.
 	Forget(gone []device.Departed)
 	// Changed is told of a change that is in force, wholly or in its losses.
 	Changed(c Change)
 }
 
-// Change is what became of one answer of the cloud.
+// Change says what was done with one answer of the cloud.
 type Change struct {
 	From, To   model.Version
 	Full       bool          // it was a complete answer, not a change set
 	Stored     bool          // false: the store failed, and only the losses are in force
 	Took       time.Duration // from the begin to the confirmed revocation; zero unless Stored
-	Revocation time.Duration // what of that the revocation took; zero unless Stored
+	Revocation time.Duration // the part of Took that the revocation needed; zero unless Stored
 }
 
 // Options of New. All are required.
 type Options struct {
 	Store   Store
 	Effects Effects
-	// Mark is the clock's high-water mark, by which the age of what is stored
-	// is counted later. A wall clock that runs ahead would keep it young.
+	// Mark is the clock's high-water mark. It is stored with a generation as the time from
+	// which its age counts: with the time of a wall clock that is ahead, the generation
+	// would seem too young later.
 	Mark func() time.Time
 	Log  *slog.Logger
 	// Registry says how the registry is built; its Version is set here.
@@ -90,15 +91,15 @@ type Policy struct {
 	// losses were applied that could not be stored; nil while they are the same.
 	// The next change is derived from it.
 	whole *facts
-	// needsFull is set after a complete answer could not be stored. The cloud
-	// then counts changes from a version that the store never held, so that
-	// only another complete answer mends it.
+	// needsFull is set when a complete answer could not be stored. The change sets that
+	// the cloud sends next begin at a version that the store never held, so only another
+	// complete answer can be applied.
 	needsFull bool
 }
 
-// facts are what everything is decided by. They are replaced as one: an index
-// beside the topology of another version could grant what neither version
-// grants, to a device that moves while an assignment is made where it was.
+// facts are the policy and the registry by which everything is decided. They are replaced
+// together: an index beside the topology of another version could grant what neither version
+// grants. For example, a device leaves a space while an assignment is made there.
 type facts struct {
 	index *authz.Index
 	topo  *device.Topology
@@ -118,8 +119,8 @@ func New(o Options) *Policy {
 	return p
 }
 
-// Adopt puts a stored generation into force at the start, when nobody is
-// connected yet who could lose anything by it.
+// Adopt puts a stored generation into force at start. It revokes nothing, because no
+// client is connected yet.
 func (p *Policy) Adopt(g generation.Full) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -131,8 +132,8 @@ func (p *Policy) Adopt(g generation.Full) {
 	p.effects.Problems(bad, badTopo)
 }
 
-// Facts are the index and the registry in force, of one version; never nil.
-// Whoever decides by both must take both from one call.
+// Facts are the index and the registry in force, of one version; never nil. A caller
+// that needs both must take them from one call.
 func (p *Policy) Facts() (*authz.Index, *device.Topology) {
 	now := p.inForce.Load()
 	return now.index, now.topo
@@ -144,8 +145,8 @@ func (p *Policy) Index() *authz.Index { return p.inForce.Load().index }
 // Topology is the registry in force; never nil.
 func (p *Policy) Topology() *device.Topology { return p.inForce.Load().topo }
 
-// Registry is the registry in force, or nil before the first generation: then
-// nothing is known of any device, and a refusal must not say that one is unknown.
+// Registry is the registry in force, or nil before the first generation: no device is
+// known then, so a refusal must not say that this one is unknown.
 func (p *Policy) Registry() *device.Topology {
 	if !p.Loaded() {
 		return nil
@@ -153,5 +154,5 @@ func (p *Policy) Registry() *device.Topology {
 	return p.Topology()
 }
 
-// Loaded tells whether a generation of the cloud's is in force, stored or fresh.
+// Loaded tells whether a generation of the cloud is in force, from the store or just received.
 func (p *Policy) Loaded() bool { return p.loaded.Load() }

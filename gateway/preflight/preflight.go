@@ -1,6 +1,6 @@
-// Package preflight looks at a configuration before it runs: what keeps the daemon from starting and
-// only an editor mends (problems), and what it starts with all the same (warnings). It opens nothing
-// for writing and starts nothing, so that a configuration can be looked at beside the daemon that
+// Package preflight checks a configuration before it is run. Problems keep the daemon from starting
+// until somebody edits the configuration; with warnings it starts all the same. The package opens
+// nothing for writing and starts nothing, so that a configuration can be checked while the daemon
 // runs by it, and by another user.
 package preflight
 
@@ -14,10 +14,10 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/upstream/links"
 )
 
-// Check looks at everything that a valid configuration names, that would
-// only fail later, and that only an editor mends: files, the topic map, routes, the state
-// directory. It starts nothing. What time mends is for Warnings, except that a state directory which
-// time mends (passes) is a warning in this list.
+// Check looks at everything that a valid configuration names and that would fail only at start, or
+// later: files, the topic map, routes, the state directory. It starts nothing. What can pass without
+// an edit is left to Warnings, except for the state directory: what can pass there (passes) is in this
+// list as a warning.
 func Check(cfg *config.Config) []config.Problem {
 	problems := slices.DeleteFunc(cfg.CheckFiles(), timeMends)
 	if cfg.Access.Map != "" && !config.Said(problems, cfg.Problem("access.map", "", "")) {
@@ -36,10 +36,10 @@ func Check(cfg *config.Config) []config.Problem {
 	return append(problems, state(cfg)...)
 }
 
-// Look is what config.Load found and, if it could read the file at all, what Check finds beyond that:
-// everything at once, and one mistake once. If there is nothing, the daemon is built once by rehearse,
-// so that what is called good starts. warnings is everything that the daemon starts with all the
-// same (Warnings, taken ports), and what could not be seen by this process.
+// Look returns what config.Load found (loaded) and, if it could read the file at all, what Check
+// finds in addition: everything at once, and each mistake once. If there is no problem, rehearse
+// builds the daemon once, so that a configuration that is called good starts. warnings are what the
+// daemon starts with all the same (Warnings, taken ports), and what this process could not look at.
 func Look(cfg *config.Config, loaded []config.Problem, rehearse func(*config.Config) error) (problems, warnings []config.Problem) {
 	if slices.ContainsFunc(loaded, func(p config.Problem) bool { return p.Field == "" }) {
 		return loaded, nil

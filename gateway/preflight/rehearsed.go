@@ -18,7 +18,7 @@ func Rehearsed(cfg *config.Config, err error) []config.Problem {
 		return nil
 	}
 	p := passes(problemOf(cfg, err), err)
-	// What the daemon waits for is never the reason: build goes on without it.
+	// A file that the daemon waits for is never the reason: build goes on without it.
 	if unseen := slices.DeleteFunc(cfg.Unseen(), isWaitedFor); len(unseen) > 0 {
 		p.Warning = true
 		p.Message = fmt.Sprintf("was not tried to the end, without %s: %s", strings.Join(unseen, ", "), p.Message)
@@ -27,7 +27,7 @@ func Rehearsed(cfg *config.Config, err error) []config.Problem {
 	return []config.Problem{p}
 }
 
-// aField is how the steps of build begin an error about a setting.
+// aField matches the name of a setting, with which build begins an error about it.
 var aField = regexp.MustCompile(`^[a-z]\w*(\.\w+|\[\d+\])+$`)
 
 // problemOf is an error of build as a problem of the configuration: at the line

@@ -35,8 +35,9 @@ func state(cfg *config.Config) []config.Problem {
 	return []config.Problem{passes(cfg.Problem("state.dir", err.Error(), hint), err)}
 }
 
-// writable tries the directory, or where the daemon would make it: whoever
-// checks may be another user, and what that one made the daemon could not use.
+// writable checks that files can be made in the directory or, if it does not exist, in its
+// nearest parent that does. It does not make the directory, because the check may run as
+// another user, whose directory the daemon could not use.
 func writable(dir string) error {
 	for {
 		_, err := os.Stat(dir)
@@ -54,7 +55,7 @@ func writable(dir string) error {
 	}
 	f, err := os.CreateTemp(dir, ".writable-*")
 	if e := (*os.PathError)(nil); errors.As(err, &e) {
-		return e.Err // the name of our own attempt helps nobody
+		return e.Err // without the name of the temporary file, which tells an operator nothing
 	}
 	if err != nil {
 		return err
@@ -85,11 +86,12 @@ func passes(p config.Problem, err error) config.Problem {
 	return p
 }
 
-// serviceUser is as whom the packaged unit runs the daemon.
+// serviceUser is the user as whom the packaged unit runs the daemon.
 const serviceUser = "gatehouse"
 
-// Elsewhere warns that files were looked at with other eyes than the daemon's:
-// by another user than the one to whom the state belongs.
+// Elsewhere warns that this process runs as another user than the one to whom the state
+// belongs, so that the daemon may be able to read files that this process cannot, or not read
+// files that it can.
 func Elsewhere(cfg *config.Config) []config.Problem {
 	name, id := serviceUser, -1
 	var st unix.Stat_t

@@ -11,8 +11,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/store"
 )
 
-// taken warns of ports that somebody else listens on: the daemon would start and
-// wait for them. While a daemon has the state open, they are its own.
+// taken warns of ports on which another program listens: the daemon would start and wait for
+// them. While a daemon has the state open, nothing is reported: the ports are its own.
 func taken(cfg *config.Config) []config.Problem {
 	if store.InUse(string(cfg.State.Dir)) {
 		return nil
@@ -36,8 +36,8 @@ func taken(cfg *config.Config) []config.Problem {
 	return list
 }
 
-// bindable binds a socket to the address and gives it up again. It never
-// listens, so that nobody can connect to what only looks.
+// bindable binds a socket to the address and closes it again. It never listens, so that no
+// client can connect to a program that only checks.
 func bindable(address string) error {
 	a, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
@@ -57,7 +57,7 @@ func bindable(address string) error {
 		return err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	// As net.Listen does: what was closed a moment ago is not in the way.
+	// As net.Listen does: a connection in TIME_WAIT does not count as taking the port.
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return err
 	}

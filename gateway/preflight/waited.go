@@ -13,8 +13,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/upstream/links"
 )
 
-// Files that the daemon waits for, because they may be renewed, or come later: it starts without
-// them, names them in health, reads them again, and only what needs them does not run meanwhile.
+// The daemon waits for some files, because they may be renewed or written later. It starts without
+// them, names them in health and reads them again; until they can be used, only what needs them
+// does not run.
 
 // isWaitedFor tells that a field names such a file.
 func isWaitedFor(field string) bool {
@@ -41,7 +42,7 @@ func isDoorFile(field string) bool {
 	return strings.HasPrefix(field, "listeners[") && strings.Contains(field, "].tls.") || strings.HasPrefix(field, "api.tls.")
 }
 
-// ofLinks looks into the files of the links and into that of the token keys, those that said does not name yet.
+// ofLinks checks the files of the links and the file of the token keys, without those that said already names.
 func ofLinks(cfg *config.Config, said []config.Problem) []config.Problem {
 	var list []config.Problem
 	say := func(field string, err error, hint string) {
@@ -74,7 +75,7 @@ func ofLinks(cfg *config.Config, said []config.Problem) []config.Problem {
 		case strings.HasSuffix(field, ".cert"):
 			hint = "name a PEM certificate chain and the key that belongs to it"
 		}
-		key := strings.TrimSuffix(field, "cert") + "key" // of a pair, either may be what is wrong
+		key := strings.TrimSuffix(field, "cert") + "key" // of a certificate and its key, either may be wrong
 		named := func(p config.Problem) bool { return p.Field == field || p.Field == key }
 		unseen := slices.Contains(cfg.Unseen(), field) || slices.Contains(cfg.Unseen(), key)
 		if !errors.As(err, new(*os.PathError)) && !unseen && !slices.ContainsFunc(said, named) {

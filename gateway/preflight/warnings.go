@@ -10,15 +10,15 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 )
 
-// Warnings are those of the file (config.Config.Warnings), and what the daemon starts
-// with nevertheless because time or a file mends it: the files of listeners, of
-// links and of token keys, which it goes on reading, secrets that it reads before
-// each use and that are not there yet, and a clock that was never set. Health names these while it runs.
+// Warnings are those of the file (config.Config.Warnings), and whatever may pass without an
+// edit, so that the daemon starts all the same: files of listeners, of links and of token keys,
+// which it reads again and again; missing secrets that it reads before each use; and a clock
+// that was never set. Health names these while the daemon runs.
 func Warnings(cfg *config.Config) []config.Problem {
 	return append(cfg.Warnings(), passing(cfg, time.Now())...)
 }
 
-// passing is what time or a file mends.
+// passing lists what may pass without an edit of the configuration.
 func passing(cfg *config.Config, now time.Time) []config.Problem {
 	var list []config.Problem
 	if offline.NeverSet(now) {
@@ -40,10 +40,10 @@ func passing(cfg *config.Config, now time.Time) []config.Problem {
 	return list
 }
 
-// timeMends tells that what CheckFiles found does not keep the daemon from starting.
+// timeMends tells that a problem of CheckFiles does not keep the daemon from starting.
 func timeMends(p config.Problem) bool { return p.Warning || isWaitedFor(p.Field) }
 
-// ofCertificate looks into the files of one listener, those that said does not name yet.
+// ofCertificate checks the files of one listener, without those that said already names.
 func ofCertificate(cfg *config.Config, at string, t *config.TLS, now time.Time, said []config.Problem) []config.Problem {
 	unsaid := func(field string) bool {
 		return !slices.ContainsFunc(said, func(p config.Problem) bool { return p.Field == at+field })

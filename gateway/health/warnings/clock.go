@@ -14,14 +14,14 @@ func SystemClock(t *health.Tracker, now time.Time) {
 		fmt.Sprintf("the system clock was never set: it says %s", now.Format(time.DateOnly)), offline.SetTheClock)
 }
 
-// ClockJump says that the system clock runs ahead of the cloud's word (offline.ClockOptions.SystemAhead).
+// ClockJump says that the system clock is ahead of the cloud's (offline.ClockOptions.SystemAhead).
 func ClockJump(t *health.Tracker, raised bool, ahead time.Duration) {
 	t.Set(raised, "clock-jump", health.Degraded,
 		fmt.Sprintf("the system clock is %s ahead of what the cloud last confirmed", ahead.Round(time.Minute)),
 		"check the clock (timedatectl); the offline stage does not follow it until the cloud confirms the time")
 }
 
-// CloudClock says that the cloud's time is far from the mark of time (offline.ClockOptions.CloudInDoubt).
+// CloudClock says that the cloud's time is far from the stored high-water mark (offline.ClockOptions.CloudInDoubt).
 func CloudClock(t *health.Tracker, raised bool, ahead time.Duration) {
 	text := fmt.Sprintf("the cloud says that it is %s later than this gateway knows; "+
 		"that is not believed until another connection confirms it", ahead.Round(time.Minute))

@@ -20,7 +20,7 @@ func StoreCramped(t *health.Tracker, cramped bool) {
 		"free space on the state directory, about as much as the store occupies; compaction goes on by itself")
 }
 
-// StoreRefuses says that the message store takes nothing.
+// StoreRefuses says that the message store accepts no new records.
 func StoreRefuses(t *health.Tracker, err error) {
 	t.Set(err != nil, "store-refuses", health.Failing, fmt.Sprint("the message store takes nothing: ", err),
 		"free space on the state directory; it recovers by itself")
@@ -55,7 +55,7 @@ func UpstreamFiles(t *health.Tracker, err error) {
 			"what systemd hands over (LoadCredential=) is copied at a start only: systemctl restart gatehoused")
 }
 
-// Parked names what upstream does not take.
+// Parked says how many messages are parked or were dropped from the shelf, and whether sending is paused.
 func Parked(t *health.Tracker, parked int, dropped uint64, paused bool) {
 	t.Set(parked > 0, "outbox-parked", health.Degraded,
 		fmt.Sprintf("upstream ends the connection on %d messages, which are set aside; "+

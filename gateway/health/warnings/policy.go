@@ -10,7 +10,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/offline"
 )
 
-// NoPolicy says that nothing is known yet by which anybody could be admitted.
+// NoPolicy says that there is no policy yet, so that no client is admitted.
 func NoPolicy(t *health.Tracker) {
 	t.Raise("cache-empty", health.Failing, "no policy is known yet: everything is denied",
 		"see that cloud.management can be reached; gatehousectl sync")
@@ -32,8 +32,8 @@ func PolicyStored(t *health.Tracker, stored bool) {
 		"a change of rights could not be stored: only its losses are in force", "free space on the state directory")
 }
 
-// Refused names what of the policy grants nothing, which records are refused, and which share a
-// thumbprint with another.
+// Refused names the parts of the policy that grant nothing, the records of the registry that are refused,
+// and those that share a thumbprint with another record.
 func Refused(t *health.Tracker, policy []authz.Problem, topology []device.Problem) {
 	t.Set(len(policy) > 0, "policy-problems", health.Degraded,
 		health.Listed("parts of the policy grant nothing", policy),
@@ -62,7 +62,7 @@ func SharedCertificates[S fmt.Stringer](t *health.Tracker, shared []S) {
 		"find out who registered the thumbprint, and remove it from the other record")
 }
 
-// PolicyAge says how old the policy is that decides.
+// PolicyAge says how old the policy in force is, and in which stage.
 func PolicyAge(t *health.Tracker, stage offline.Stage, age time.Duration) {
 	severity := health.Degraded
 	if stage == offline.Expired {
@@ -73,7 +73,7 @@ func PolicyAge(t *health.Tracker, stage offline.Stage, age time.Duration) {
 		"see that cloud.management can be reached (gatehousectl sync says what fails)")
 }
 
-// CloudSync says why the cloud's policy cannot be followed.
+// CloudSync says why the gateway cannot synchronise with the management API.
 func CloudSync(t *health.Tracker, raised bool, code, detail string) {
 	t.Set(raised, "cloud-sync", health.Degraded,
 		fmt.Sprintf("the cloud's policy cannot be followed (%s): %s", code, detail),

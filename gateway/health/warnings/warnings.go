@@ -1,7 +1,7 @@
-// Package warnings is the gateway's own list of warnings: of each, the stable name, the severity,
-// what it says, and what an operator does about it. The composition root tells it what happened in
-// plain values, and every sentence that an operator reads in health stands here. Warnings of
-// listeners stand in package listeners, which has one for each.
+// Package warnings has the gateway's own warnings: for each, the stable name, the severity, the
+// text, and what an operator does about it. The composition root tells it in plain values what
+// happened, and every sentence that an operator reads in health is here. Only the warnings of
+// listeners are in package listeners, which has one for each listener.
 //
 // A function that takes a condition clears the warning when the condition does not hold.
 package warnings
@@ -34,14 +34,14 @@ func SelfTest(t *health.Tracker, err error) {
 		"journalctl -u gatehoused; systemd restarts the daemon when this lasts")
 }
 
-// AcceptFailed says that n connections could not be taken in lately, which only those outside would notice.
+// AcceptFailed says that accept has failed n times since the last look. Without it only the clients would notice.
 func AcceptFailed(t *health.Tracker, n uint64) {
 	t.Set(n > 0, "accept-failed", health.Degraded,
 		fmt.Sprintf("%d attempts to accept a connection failed lately, most often for want of file descriptors", n),
 		"journalctl -u gatehoused names the cause; raise LimitNOFILE= of the unit, or the listener's limits are too high for it")
 }
 
-// SHA1 says that certificates are believed by SHA-1 thumbprints.
+// SHA1 says that client certificates are accepted by their SHA-1 thumbprints.
 func SHA1(t *health.Tracker, allowed bool) {
 	t.Set(allowed, "x509-sha1", health.Degraded,
 		"certificates that are registered by nothing but a SHA-1 thumbprint are believed",
