@@ -112,7 +112,7 @@ func (c *call) postAssignment() error {
 	return c.created("roleassignments", a.ID)
 }
 
-// checkAssignment looks whether what a new assignment names exists.
+// checkAssignment checks that everything that a new assignment names exists.
 func (t *tx) checkAssignment(a *model.Assignment) error {
 	known := false
 	for _, r := range model.SystemRoles() {
@@ -137,7 +137,7 @@ func (t *tx) checkAssignment(a *model.Assignment) error {
 	return nil
 }
 
-// granted is what an assignment says; no two may say the same.
+// granted is what an assignment grants to whom and where; no two assignments may have the same.
 type granted struct {
 	role space.ID
 	who  model.Identity

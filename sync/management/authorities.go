@@ -8,8 +8,9 @@ import (
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
-// A certificate authority vouches for devices at its path and below: it is
-// read like a device, and changed by the two roles that administer devices.
+// A certificate authority signs the certificates of devices at its path and below. It may
+// be read by whoever may read a device there, and changed by the two roles that administer
+// devices.
 
 func (c *call) getAuthorities() error {
 	var items []item

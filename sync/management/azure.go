@@ -85,8 +85,8 @@ func azurePut[T any](c *call, r *resource[T], put func(*tx, *T)) error {
 	return c.noContent(nil)
 }
 
-// azureDelete asks for the right first: whoever may not read the items does
-// not learn which of them exist.
+// azureDelete checks the right before it looks for the item, so that a caller without it
+// does not learn which items exist.
 func azureDelete[T any](c *call, r *resource[T], removed func(*model.ChangeSet) *[]space.ID) error {
 	id, err := c.id()
 	if err != nil {

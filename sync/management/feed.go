@@ -13,8 +13,8 @@ import (
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
-// event is one line of the feed: that an object changed, and where it lived
-// before and after. What it looks like is asked of the snapshot that answers.
+// event says that an object changed, and at which path it was before and after. What the
+// object looks like is read from the snapshot that answers.
 type event struct {
 	Number uint64         `json:"-"` // the key of its transaction
 	Type   string         `json:"type"`
@@ -32,13 +32,13 @@ type event struct {
 type ring struct {
 	events []event
 	floor  uint64
-	// histories are those of the versions from floor on: one for each cursor that
-	// can be answered. "" where a program of before there were any wrote the change.
+	// histories are those of the versions from floor on: one for each cursor that can be
+	// answered. It is "" for a change that a release without histories wrote.
 	histories []string
 }
 
 // add appends one transaction and forgets the oldest whole ones beyond limit. One
-// with more events than that is forgotten itself: whoever follows the feed reads
+// with more events than limit is forgotten itself: clients of the feed then read
 // everything again, which is cheaper than so many changes.
 func (r ring) add(log []event, v model.Version, limit int) (ring, []Op) {
 	number := v.Number

@@ -19,7 +19,7 @@ const Base = "/management/api/v1.0"
 
 const maxQuery = 16 << 10
 
-// call is one request on its way: who asks, what of, and which snapshot answers.
+// call is one request: who asks, for what, and the snapshot that answers it.
 type call struct {
 	*Server
 	w      http.ResponseWriter
@@ -105,7 +105,7 @@ func (s *Server) routes() *http.ServeMux {
 
 type callKey struct{}
 
-// ServeHTTP authenticates, throttles, folds the path, and hands on.
+// ServeHTTP authenticates and throttles the request, folds its path to lower case, and routes it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get("X-Ms-Client-Request-Id")
 	if _, err := space.ParseID(id); err != nil {
@@ -182,8 +182,8 @@ func (c *call) body() (wire.Object, error) {
 	return wire.ParseObject(data)
 }
 
-// oneType refuses a type that is named and numbered at once (docs/spec/management-api.md 4.1): nobody
-// could say which of the two was meant.
+// oneType refuses an object that has its type both by name and by number
+// (docs/spec/management-api.md 4.1), because the two could disagree.
 func oneType(o wire.Object) error {
 	for _, name := range []string{"type", "subtype", "dataType"} {
 		if n, err := o.Int(name + "Id"); err == nil && n != 0 && o.Present(name) {
@@ -222,8 +222,8 @@ func (c *call) noContent(err error) error {
 	return err
 }
 
-// may decides by the snapshot that a transaction is based on, not by the one
-// that the request found: a right that was just withdrawn does not write.
+// may decides by the snapshot on which a transaction is based, not by the one that the
+// request found, so that a right that was withdrawn in between changes nothing any more.
 func (c *call) may(t *tx, access model.Access, r model.ResourceType, at space.Path) bool {
 	return t.base.policy.allowed(&c.caller.Subject, access, r, at)
 }

@@ -27,8 +27,8 @@ type Content struct {
 }
 
 // Import puts content into the server as one transaction, replacing what has the same
-// id. It is for whoever runs the server and checks no rights, but the content must be
-// consistent, like everything that comes in over the API. An error changes nothing.
+// id. It is for the process that runs the server and checks no rights, but the content must
+// be consistent, like everything that comes in over the API. An error changes nothing.
 func (s *Server) Import(c Content) error {
 	return s.update(func(t *tx) error {
 		if err := t.importTree(&c); err != nil {
@@ -144,8 +144,8 @@ func (t *tx) importGrants(c *Content) error {
 	return nil
 }
 
-// byID orders what comes in by the thousand as the rows are ordered, so that each
-// of an empty store's is appended instead of inserted among the others.
+// byID sorts what is imported in the order of the rows, so that in an empty store each of
+// thousands is appended instead of inserted between others.
 func byID[T any](list []T, id func(*T) space.ID) []*T {
 	sorted := make([]*T, len(list))
 	for i := range list {

@@ -54,7 +54,7 @@ func (c *call) changeKeyStore(access model.Access, change func(k *wire.KeyStore)
 	})
 }
 
-// patchKeyStore renames; a store stays where it is, with the devices that trust it.
+// patchKeyStore renames a store. It cannot be moved, because devices at its path rely on its keys.
 func (c *call) patchKeyStore() error {
 	o, err := keyStores.patchBody(c)
 	if err != nil {
@@ -136,7 +136,7 @@ func (c *call) getKey() error {
 	return c.ok(k.Keys[i])
 }
 
-// patchKey changes a key's status: a disabled one proves nothing any more.
+// patchKey changes a key's status: tokens of a disabled key are not accepted any more.
 func (c *call) patchKey() error {
 	o, err := c.body()
 	if err == nil {

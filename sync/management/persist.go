@@ -29,7 +29,7 @@ type meta struct {
 	Epoch  uint64 `json:"epoch"`
 	Number uint64 `json:"number"`
 	Floor  uint64 `json:"floor"`
-	// The histories of Number and Floor; "" in a store of before there were any.
+	// The histories of Number and Floor; "" in a store of a release without histories.
 	History      string `json:"history,omitempty"`
 	FloorHistory string `json:"floorHistory,omitempty"`
 }

@@ -68,8 +68,8 @@ func (v *view) mayRead(t model.ResourceType, at space.Path) bool {
 
 // sees tells whether an object of the given feed type at the given place is
 // shown. Narrowed to a site, that is the site's subtree and, of what works
-// from above (assignments, certificate authorities), the ancestors' as well:
-// they are in force at the site, hence readable by whoever may read there.
+// from above (assignments, certificate authorities), the ancestors' as well: they are in
+// force at the site, so a caller that may read there may read them.
 func (v *view) sees(kind string, at space.Path) bool {
 	if at.IsZero() {
 		return false

@@ -12,8 +12,8 @@
 // order of versions; the next delta begins exactly where the last one that the
 // Sink took ended. The cursor moves only after the Sink returned nil.
 //
-// Failure. Nothing here ends Run but its context: every error is reported to
-// health, waited out with jitter, and tried again from what the Sink holds. An
-// answer that is empty, sharply smaller, of another epoch or older than what is
-// held never replaces it without confirmation.
+// Failure. Only the end of its context ends Run. Every error is reported to health;
+// after a wait with jitter Run tries again from what the Sink holds. An answer that is
+// empty, sharply smaller, of another epoch or older than what the Sink holds never
+// replaces it without confirmation.
 package replica

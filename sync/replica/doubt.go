@@ -10,15 +10,15 @@ import (
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
-// Held is the size of what the sink holds: enough to notice that an answer is
-// suspiciously small. Keys counts devices and functions with a symmetric key.
+// Held says how much the sink holds, so that a suspiciously small answer is noticed.
+// Keys counts devices and functions with a symmetric key.
 type Held struct {
 	Version                                                model.Version
 	Assignments, Spaces, Devices, Sensors, Functions, Keys int
 	Roles, CAs, AzureRoles, AzureAssignments, AzureDenies  int
 }
 
-// Measure is the Held of a complete answer, for whoever loads one from a store.
+// Measure is the Held of a complete answer, for a caller that loads one from a store.
 func Measure(v model.Version, p *model.Snapshot, d *device.Data) Held {
 	h := Held{
 		Version:          v,
@@ -69,9 +69,9 @@ func (h *Held) follow(d *Delta) {
 	h.Keys = min(h.Keys+d.Created.Keys, h.Devices+h.Functions)
 }
 
-// doubt is the reason why an answer must not be believed at once. what names
-// the rights without which the gateway could not see the objects in question,
-// so that their absence proves nothing.
+// doubt is the reason why an answer must be confirmed before it is used. what names the
+// rights without which the server would hide the missing objects from the gateway, so
+// that their absence would prove nothing.
 type doubt struct {
 	why  string
 	what []string
@@ -99,9 +99,8 @@ func (h Held) doubt(f *Full) *doubt {
 			d.why += fmt.Sprintf("%s: %d instead of %d; ", part.name, part.new, part.old)
 		}
 	}
-	// By this answer nobody may do anything, not even the gateway itself. The
-	// answer of a server that hides assignments from the gateway looks exactly
-	// the same.
+	// By this answer no principal has any right, not even the gateway itself. A server
+	// that hides assignments from the gateway gives exactly the same answer.
 	if now.Assignments == 0 && h.Assignments == 0 {
 		d.what = append(d.what, "assignments")
 		d.why += "no assignments at all; "
@@ -129,10 +128,10 @@ type doubtError struct {
 
 func (e *doubtError) Error() string { return e.text }
 
-// confirm reads everything a second time and asks for the gateway's own rights.
-// An answer is believed only if it comes twice and the gateway may read
-// everything that seems to be missing. An answer whose number is lower than the
-// held one within the same epoch is never believed.
+// confirm reads everything a second time and asks for the gateway's own rights. An
+// answer is used only if it comes twice and the gateway may read everything that seems to
+// be missing. An answer whose version is lower than the held one within the same epoch is
+// never used.
 func (r *Replica) confirm(ctx context.Context, d *doubt) (Full, error) {
 	r.log.Warn("sync: a suspicious answer is read again", "why", d.why)
 	r.rest(ctx, r.o.ConfirmAfter)
@@ -152,7 +151,7 @@ func (r *Replica) confirm(ctx context.Context, d *doubt) (Full, error) {
 	r.number(&second)
 	again := r.held.doubt(&second)
 	if again == nil {
-		return second, nil // the second answer is not suspicious: the first one was a bad moment of the server
+		return second, nil // the second answer is not suspicious: the first one was a passing fault of the server
 	}
 	if !slices.Equal(again.what, d.what) {
 		return Full{}, &doubtError{Unexplained, fmt.Sprintf("two reads disagree: first %sthen %s", d.why, again.why)}

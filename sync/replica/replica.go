@@ -38,8 +38,9 @@ type Source interface {
 	Rights(ctx context.Context) (Rights, error)
 }
 
-// Sink takes what was read: validates, stores, swaps, revokes. When it returns
-// nil, the version is in force and durable. Any error leaves the old version.
+// Sink validates what was read, stores it, puts it into force and revokes what it no
+// longer grants. When it returns nil, the version is in force and durable. After an error
+// the stored version is still the old one.
 type Sink interface {
 	Replace(ctx context.Context, f Full) error
 	Apply(ctx context.Context, d Delta) error
@@ -50,8 +51,8 @@ type Options struct {
 	Source Source
 	Sink   Sink
 
-	// Held is what the sink holds already, from its own store. With Resume,
-	// the first thing asked for is a delta from there; without, a full read.
+	// Held is what the sink holds already, from its own store. With Resume, Run begins
+	// with a delta from there; without, with a full read.
 	Held   Held
 	Resume bool
 
@@ -73,17 +74,17 @@ type Options struct {
 type Replica struct {
 	o    Options
 	log  *slog.Logger
-	wake chan struct{} // of capacity 1: wakes asked for together count as one
+	wake chan struct{} // of capacity 1: several calls of Wake before it is received count as one
 	anew atomic.Bool   // the next wake is for a full read
 
 	// Used by Run's goroutine alone.
 	held     Held
-	cursor   model.Version // of the source; ahead of held.Version after deltas that changed nothing for this site
+	cursor   model.Version // the source's version; ahead of held.Version after deltas that changed nothing for this site
 	needFull bool
 	noFeed   bool
 	gaps     int           // ErrGap in a row, each after a full read
 	gapAt    model.Version // the cursor at which the sink last returned ErrGap
-	quick    bool          // the next question is asked without a long poll, to learn at once whether the source answers
+	quick    bool          // the next request is no long poll, so that it is known at once whether the source answers
 	nextFull time.Time
 
 	mu     sync.Mutex
@@ -145,7 +146,7 @@ func (r *Replica) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // being told to stop is no error
 		case err == nil:
-			back.Failures = r.gaps // a full read after which the feed has a gap again is no success
+			back.Failures = r.gaps // a full read after which the feed had a gap again counts as a failure
 			continue
 		}
 		r.failed(err)
@@ -173,8 +174,8 @@ func (r *Replica) step(ctx context.Context) error {
 	return r.follow(ctx)
 }
 
-// follow asks for the next delta, by a long poll. Wake ends the long poll, and
-// the source is then asked for what there is.
+// follow asks for the next delta, by a long poll. Wake ends the long poll; the source is
+// then asked once more, without waiting for a change.
 func (r *Replica) follow(ctx context.Context) error {
 	asked := time.Now()
 	d, woken, err := r.poll(ctx)
@@ -189,9 +190,9 @@ func (r *Replica) follow(ctx context.Context) error {
 		r.noFeed, r.needFull = true, true
 		return nil
 	case err != nil:
-		// An answer that cannot be read (because it is too large, say) would be
-		// the same the next time. Everything is read instead, because a
-		// revocation in the delta must not wait.
+		// A delta that cannot be decoded (for example, because it is too large) could not be
+		// decoded the next time either. A full read replaces it, because a revocation in the
+		// delta must not wait.
 		var reason interface{ Reason() string }
 		r.needFull = errors.As(err, &reason) && reason.Reason() == "malformed"
 		return fmt.Errorf("changes since %s: %w", r.cursor, err)

@@ -8,8 +8,8 @@ import (
 	"github.com/gatehouse/gatehouse/authz/model"
 )
 
-// Code says how the replica is, in one stable word. Beside those below, a
-// source's error may bring its own (unauthorized, forbidden, throttled, …).
+// Code is the state of the replica as one stable word. Besides those below, an error of
+// the source may have a code of its own (unauthorized, forbidden, throttled, …).
 type Code string
 
 // The codes.
@@ -17,14 +17,14 @@ const (
 	Starting    Code = "starting"    // nothing was asked yet
 	InStep      Code = "in-step"     // the last exchange succeeded
 	Unreachable Code = "unreachable" // the source does not answer
-	Unexplained Code = "unexplained" // a suspicious answer could not be confirmed; the old stays
-	RightsLost  Code = "rights-lost" // the gateway's own identity may not read enough; the old stays
-	Backwards   Code = "backwards"   // the server's version went back within its epoch; the old stays
-	Rewritten   Code = "rewritten"   // the server tells another history than before: everything is being read again
-	SinkFailed  Code = "sink-failed" // the answer could not be stored or compiled; the old stays
+	Unexplained Code = "unexplained" // a suspicious answer could not be confirmed; the old version stays in force
+	RightsLost  Code = "rights-lost" // the gateway's own identity may not read enough; the old version stays in force
+	Backwards   Code = "backwards"   // the server's version went back within its epoch; the old version stays in force
+	Rewritten   Code = "rewritten"   // the server has another history than before: everything is being read again
+	SinkFailed  Code = "sink-failed" // the answer could not be stored or compiled; the old version stays in force
 )
 
-// Health is what an operator should know.
+// Health is the state of the replica for operators.
 type Health struct {
 	Code   Code   `json:"code"`
 	Detail string `json:"detail,omitempty"`
@@ -33,10 +33,10 @@ type Health struct {
 // OK tells whether an operator has nothing to do.
 func (h Health) OK() bool { return h.Code == InStep || h.Code == Starting }
 
-// Status is a moment of a replica.
+// Status is the state of a replica at one moment.
 type Status struct {
 	Version     model.Version `json:"version"`     // in force
-	Cursor      model.Version `json:"cursor"`      // of the server: what we are known to be in step with
+	Cursor      model.Version `json:"cursor"`      // the server's version up to which all changes were received
 	LastSuccess time.Time     `json:"lastSuccess"` // of an exchange; zero: none yet
 	LastError   string        `json:"lastError,omitempty"`
 	LastFailure time.Time     `json:"lastFailure,omitzero"`
@@ -46,7 +46,7 @@ type Status struct {
 	Health      Health        `json:"health"`
 }
 
-// Status returns the current moment.
+// Status returns the current state.
 func (r *Replica) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,8 +105,8 @@ type sinkError struct{ err error }
 func (e *sinkError) Error() string { return e.err.Error() }
 func (e *sinkError) Unwrap() error { return e.err }
 
-// rest is pause without Wake: reading a suspicious answer a second time at once
-// would prove nothing.
+// rest is pause, but Wake does not end it: a suspicious answer that is read a second
+// time at once would prove nothing.
 func (r *Replica) rest(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

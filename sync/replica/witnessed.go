@@ -7,9 +7,10 @@ import (
 	"github.com/gatehouse/gatehouse/authz/model"
 )
 
-// Witnessed is source, and calls confirmed when the cloud says that what is held is
-// current: by an answer of the feed that changes nothing here. An answer that
-// changes something does not count: it does once its change is in force, which the sink knows.
+// Witnessed returns source, but with confirmed called whenever the feed answers that
+// nothing has changed for this site, by which the cloud says that what is held is current.
+// It is not called for an answer with changes: that confirms only once the changes are in
+// force, which the sink knows.
 func Witnessed(source Source, confirmed func()) Source { return witnessed{source, confirmed} }
 
 type witnessed struct {
@@ -26,8 +27,8 @@ func (w witnessed) Changes(ctx context.Context, since model.Version, wait time.D
 	return delta, err
 }
 
-// confirms tells whether what is held at since is what the cloud has. The version may
-// be a later one: then something changed elsewhere, which a busy cloud says every time.
+// confirms tells whether what is held at version since is what the cloud has now. The
+// delta may lead to a later version: then only something outside this site has changed.
 func confirms(delta *Delta, since model.Version) bool {
 	return delta.Empty() && delta.From == since && delta.To.Epoch == since.Epoch && delta.To.Number >= since.Number
 }
