@@ -173,7 +173,7 @@ func TestDelta(t *testing.T) {
 	if next.RightsVersion(subject(other)) != before || next.RightsVersion(subject(who)) == ix.RightsVersion(subject(who)) {
 		t.Error("rights versions")
 	}
-	// Installer at the site is nothing beside administrator at the root.
+	// Installer at the site adds nothing to administrator at the root.
 	third, keys, err := next.Apply(model.ChangeSet{From: v(2), To: v(3), RemoveAssigns: []space.ID{first.ID}})
 	if err != nil || len(keys) != 0 || third.Len() != 2 {
 		t.Fatalf("%v, %v", keys, err)

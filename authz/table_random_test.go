@@ -14,9 +14,9 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// TestTablesHoldWhatWasPut: identities that were counted up, some with hundreds of
-// grants, come, move, and go until nothing is left; after each change set the tables
-// hold exactly that. AUTHZ_TABLES says how many times; 0: few.
+// TestTablesHoldWhatWasPut: identities with consecutive ids, some with hundreds of grants,
+// are added, moved and removed until none is left; after each change set the tables hold
+// exactly those that are there. AUTHZ_TABLES says how many times; 0: few.
 func TestTablesHoldWhatWasPut(t *testing.T) {
 	rounds := 4
 	if n, err := strconv.Atoi(os.Getenv("AUTHZ_TABLES")); err == nil && n > 0 {
@@ -121,7 +121,7 @@ func holds(t *testing.T, ix *Index, want map[space.ID]model.Assignment) {
 	}
 }
 
-// TestManyAzureAssignmentsOfOnePrincipal: twice as many cost twice as much, not
+// TestManyAzureAssignmentsOfOnePrincipal: twice as many assignments take twice as long, not
 // four times.
 func TestManyAzureAssignmentsOfOnePrincipal(t *testing.T) {
 	cost := func(n uint64) uint64 {
@@ -149,7 +149,7 @@ func TestManyAzureAssignmentsOfOnePrincipal(t *testing.T) {
 	}
 }
 
-// TestDenialsOfOneID: all of them deny, and all go together.
+// TestDenialsOfOneID: deny assignments with the same id all deny, and are removed together.
 func TestDenialsOfOneID(t *testing.T) {
 	who := model.AzurePrincipal{ID: space.ID{2}, Type: model.AzureUser}
 	everything := model.AzureRole{ID: space.ID{1}, DataActions: []string{"*"}}
@@ -211,8 +211,8 @@ func TestADeviceChangesNoRealm(t *testing.T) {
 	}
 }
 
-// TestUndefinedRolesDiffer: a refusal names the role that is not defined, so that
-// another one is another answer.
+// TestUndefinedRolesDiffer: a refusal names the role that is not defined, so refusals for
+// two such roles differ.
 func TestUndefinedRolesDiffer(t *testing.T) {
 	who := model.Identity{Kind: model.DeviceID, Object: space.ID{3}}
 	a := model.Assignment{ID: space.ID{1}, Role: space.ID{2}, Path: space.Root, Who: who}

@@ -8,9 +8,8 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// TestFullBlock: of the identities that come one after the other, all fall
-// into one block, however few blocks there are. The table must grow until
-// they fit, and end.
+// TestFullBlock: all identities that are added fall into the same block of the hash table,
+// even while it has few blocks. The table must grow until they fit, and then stop growing.
 func TestFullBlock(t *testing.T) {
 	for _, crowd := range []int{cells - 2, cells - 1, cells, 3 * cells} {
 		role := space.MustID(model.DeviceInstallerRole)
@@ -41,7 +40,7 @@ func TestFullBlock(t *testing.T) {
 	}
 }
 
-// TestHashSpreads: ids that were not drawn at random spread like those that were.
+// TestHashSpreads: ids that are not random are spread over the blocks as evenly as random ones.
 func TestHashSpreads(t *testing.T) {
 	patterns := map[string]func(id *space.ID, n uint64){
 		"counted at the end":    func(id *space.ID, n uint64) { binary.BigEndian.PutUint64(id[8:], n) },

@@ -15,8 +15,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// between runs something right after a decision was made and before it is used;
-// deliver, while a message is on its way to that principal, before it is made.
+// between runs a function right after a decision was made and before it is used; deliver
+// runs one before a delivery to that principal is decided.
 type between struct {
 	broker.Access
 	publish, connect, deliver atomic.Pointer[func(key string)]
@@ -57,7 +57,7 @@ func (r *betweenRights) Deliver(m *message.Message) bool {
 
 func hooked(o *broker.Options, b *between) { b.Access, o.Access = o.Access, b }
 
-// once lets f run at the first call for that principal only.
+// onceFor runs f at the first call for that principal only.
 func onceFor(at *atomic.Pointer[func(string)], key string, f func()) {
 	g := func(k string) {
 		if k == key {
@@ -118,8 +118,8 @@ func TestReplayInFlightWhileRevoked(t *testing.T) {
 	})
 }
 
-// Class 22: who was let in by rights that are gone before its session is there
-// does not stay.
+// Class 22: a client is disconnected if the right by which its CONNECT was allowed is
+// revoked before its session is open.
 func TestConnectInFlightWhileRevoked(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
@@ -217,7 +217,7 @@ func TestPropertiesCount(t *testing.T) {
 	})
 }
 
-// B8: one address that says nothing does not keep all others out.
+// B8: connections of one address that send nothing do not keep other addresses out.
 func TestB8OneAddressDoesNotFillTheDoor(t *testing.T) {
 	t.Parallel()
 	h := start(t, func(o *broker.Options) { o.Listeners[0].Limits.Pending = 32 })
@@ -271,14 +271,14 @@ func TestSessionsOfOnePrincipal(t *testing.T) {
 	if p := h.dial().Connect(id(3)); p.Body[1] != 0x97 {
 		t.Errorf("got %s", p)
 	}
-	h.connect(id(1)) // the ones it has go on
+	h.connect(id(1)) // its existing sessions can still be resumed
 	h.client(5, "other")
 	if n := h.Stats().Sessions; n != 4 {
 		t.Errorf("%d sessions", n)
 	}
 }
 
-// A client that comes and goes leaves nothing behind but its session.
+// A client that connects and disconnects again and again leaves nothing in the broker but its session.
 func TestComingAndGoingLeavesNoTimers(t *testing.T) {
 	t.Parallel()
 	h := start(t, func(o *broker.Options) { o.Vault = whole(newMemory(t)) })
@@ -356,8 +356,8 @@ func TestFullReceiverAndRetained(t *testing.T) {
 	}
 }
 
-// A QoS 0 publish waits for nothing, so nothing is kept for its answer either:
-// a disk that hangs must not gather what nobody waits for.
+// A QoS 0 publish is not acknowledged, so nothing is kept in memory for its
+// acknowledgement: otherwise such records would accumulate while a disk hangs.
 func TestQoS0OffersWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
 	asked := make(chan bool, 2)

@@ -115,7 +115,7 @@ func (r *rights) Deliver(m *message.Message) bool {
 	return r.any(r.p.read, func(f string) bool { return topic.Match(f, m.Topic) })
 }
 
-// names is an Authenticator that believes user names: "alice" is user:alice.
+// names is an Authenticator that accepts every user name: "alice" is user:alice.
 // The password "wrong" is refused, "panic" panics, and AUTH data is a user name.
 type names struct {
 	expires atomic.Pointer[time.Time]
@@ -323,7 +323,7 @@ func named(key string) func(*principal.Principal) bool {
 	return func(p *principal.Principal) bool { return p.Key == key }
 }
 
-// until polls for what another goroutine is about to do.
+// until polls until a condition holds that another goroutine is about to bring about.
 func (h *house) until(what string, f func() bool) {
 	h.t.Helper()
 	for end := time.Now().Add(rawclient.Wait); !f(); {
@@ -375,7 +375,7 @@ func finish(c *rawclient.Client, qos byte, id uint16) {
 	}
 }
 
-// take does the receiver's side.
+// take does the receiver's side of the acknowledgement of a delivery.
 func take(c *rawclient.Client, d rawclient.Delivery) {
 	c.T.Helper()
 	switch d.QoS {

@@ -132,8 +132,8 @@ func chaos(addr string, r *rand.Rand) {
 	time.Sleep(time.Duration(r.IntN(3)) * time.Millisecond)
 }
 
-// Class 9: a client that makes work and never reads is stopped by its own
-// control reserve, and closed.
+// Class 9: a client that sends requests and never reads the answers is not read any more
+// when the answers fill its reserve for control frames, and its connection is closed.
 func TestNeverReads(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {

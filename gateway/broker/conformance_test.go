@@ -33,7 +33,7 @@ func TestSessionExpiryOfDisconnect(t *testing.T) {
 			t.Errorf("%s: %v", c.user, seen)
 		}
 	}
-	// By then the second of the other one is over as well.
+	// By then the one second of the other session is over as well.
 	h.until("the short one has expired", func() bool { _, ok := v.saved("user:short\x00short"); return !ok })
 	for user, stays := range map[string]byte{"ends": 0, "short": 0, "longer": 1} {
 		c := h.dial()

@@ -187,7 +187,8 @@ func TestB3DelayedWill(t *testing.T) {
 	})
 }
 
-// B4: a session belongs to its principal; a stranger neither inherits nor destroys.
+// B4: a session belongs to its principal: another principal with the same client id neither
+// gets it nor ends it.
 func TestB4Stranger(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {

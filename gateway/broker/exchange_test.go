@@ -10,9 +10,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 )
 
-// A 3.1.1 client that is held to the window goes on however soon its
-// publishes are answered: the last answer may come just when the reader is
-// about to wait for one.
+// The reader of a 3.1.1 client that waits for the window always goes on, even if the last
+// acknowledgement is written just when the reader is about to wait for one.
 func TestWindowIsNeverMissed(t *testing.T) {
 	t.Parallel()
 	h := start(t, func(o *broker.Options) { o.ReceiveMaximum, o.Outbox = 1, &outbox{} })
@@ -65,9 +64,9 @@ func TestRepetitionsFillNoWindow(t *testing.T) {
 	}
 }
 
-// An identifier is free once that is durable: else a crash brings it back, and
-// the next publish that uses it is acknowledged and lost. The record of the
-// session is not written for it.
+// The PUBCOMP of a QoS 2 publish is sent when the release of its packet identifier is
+// durable. Otherwise a crash would bring the identifier back, and the next publish that uses
+// it would be acknowledged and lost. The record of the session is not written for it.
 func TestPubcompAfterDurability(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
@@ -98,7 +97,7 @@ func TestPubcompAfterDurability(t *testing.T) {
 	})
 }
 
-// Who waits for our acknowledgements is not taken for silent.
+// A client that waits for the broker's acknowledgements is not closed for its keep alive.
 func TestKeepAliveWhileHeldBack(t *testing.T) {
 	t.Parallel()
 	box := &outbox{held: true}

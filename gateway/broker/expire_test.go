@@ -66,8 +66,9 @@ func TestExpiredTakesNoCapacity(t *testing.T) {
 	}
 }
 
-// startSlow is a broker that takes until let to answer a publish to "slow", whose
-// connection cannot leave until then. busy is closed once that has begun.
+// startSlow starts a broker that does not answer a publish to "slow" before let is called;
+// until then the publisher's connection cannot end. busy is closed once the publish is
+// being handled.
 func startSlow(t *testing.T) (h *house, busy <-chan struct{}, let func()) {
 	t.Helper()
 	begun, leave := make(chan struct{}), make(chan struct{})

@@ -33,14 +33,14 @@ func (b *Broker) ServeUnprotected(nc net.Conn) {
 // Library is the embedded server, for looking at what it holds.
 func (b *Broker) Library() *mqtt.Server { return b.server }
 
-// WillsPending is how many delayed wills wait.
+// WillsPending is how many wills wait for the end of their delay.
 func (b *Broker) WillsPending() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.wills)
 }
 
-// Timers is how many wait.
+// Timers is how many timers of the broker's clock run.
 func (b *Broker) Timers() int {
 	b.clock.mu.Lock()
 	defer b.clock.mu.Unlock()

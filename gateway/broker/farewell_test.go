@@ -14,9 +14,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// B33: what was written before a close arrives, though the peer has sent what
-// nobody will read. Closing a socket with unread input resets it, and the kernel
-// throws away what it has not delivered: here most of it, because the peer's
+// B33: what the broker wrote before it closed the connection arrives, although the peer has
+// sent input that is not read. Closing a socket with unread input resets it, and the kernel
+// then discards what it has not delivered: here that would be most of it, because the peer's
 // buffer is tiny and it reads late.
 func TestB33FarewellArrives(t *testing.T) {
 	t.Parallel()

@@ -10,9 +10,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/broker/internal/rawclient"
 )
 
-// What the client may have received with QoS 2 and may not have any more is
-// not sent again, but its identifier is released: given to another message, it
-// would make the client throw that one away as a repetition.
+// A QoS 2 message that the client may have received, and has no right to any more, is not
+// sent again, but its packet identifier is released with a PUBREL. Otherwise the client would
+// take the next message with that identifier for a repetition and discard it.
 func TestGivenUpQoS2IsReleased(t *testing.T) {
 	t.Parallel()
 	for _, restart := range []bool{false, true} {
@@ -61,8 +61,8 @@ func TestGivenUpQoS2IsReleased(t *testing.T) {
 }
 
 // A QoS 2 delivery of a session that survives is sent when its identifier is
-// durable, and released when the PUBREC is: after a crash the client and the
-// gateway mean the same message by it.
+// durable, and its PUBREL is sent when the PUBREC is durable: after a crash the client and
+// the gateway mean the same message by that identifier.
 func TestQoS2DeliveryIsDurableFirst(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
@@ -180,7 +180,7 @@ func TestUnsubscribedOnTheWay(t *testing.T) {
 	}
 }
 
-// Who has as many subscriptions as it may can make them again.
+// A client that has as many subscriptions as it may have can replace them.
 func TestSubscriptionsCanBeReplacedAtTheLimit(t *testing.T) {
 	t.Parallel()
 	h := start(t, func(o *broker.Options) { o.MaxSubscriptions = 3 })

@@ -14,8 +14,8 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
-// A connection that has lost its session, or is ending, flushes what it was
-// given before: a revocation takes it from that one too.
+// A connection that has lost its session, or is ending, still flushes its output buffer: a
+// revocation removes the messages from that buffer too.
 func TestRevokedWhileFlushing(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(h *house, c *rawclient.Client){
@@ -72,8 +72,8 @@ func lasting(payload string) rawclient.Connect {
 	return o
 }
 
-// A connection that is slow to arrive, and has lost its session meanwhile to
-// one that has come and gone, takes nothing of what that one left.
+// A connection whose CONNECT is still being handled, and whose session another connection
+// has taken and left in the meantime, changes nothing of what that one left.
 func TestSlowToArrive(t *testing.T) {
 	t.Parallel()
 	timeless(t, func(t *testing.T) {
@@ -103,7 +103,7 @@ func TestSlowToArrive(t *testing.T) {
 	})
 }
 
-// The end of a session takes nothing of the next one with its name.
+// The end of a session deletes nothing of a later session with the same key.
 func TestSlowToExpire(t *testing.T) {
 	t.Parallel()
 	timeless(t, func(t *testing.T) {
@@ -143,8 +143,8 @@ func (a slowTrail) Audit(r message.AuditRecord) {
 	time.Sleep(time.Second)
 }
 
-// Who has its CONNACK has its session: what somebody publishes because of it is
-// not lost, also with QoS 0.
+// A client that has its CONNACK has its session: a message that is published because of
+// that is not lost, also with QoS 0.
 func TestConnackMeansAttached(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
@@ -230,9 +230,9 @@ func TestShareOfAMemberThatEndsAfterARestart(t *testing.T) {
 	stays.ExpectSilence()
 }
 
-// What a client says after it has come back comes after its will, however slow
-// its old connection is to leave: else a client that says that it is here, and
-// leaves a will that it is not, would be gone for everybody.
+// A will is delivered before everything that the client publishes on its next connection,
+// however late the old connection ends. Otherwise a client that publishes "online", and whose
+// will is "offline", would seem offline to everybody.
 func TestWillBeforeItsSuccessor(t *testing.T) {
 	t.Parallel()
 	for name, again := range map[string]rawclient.Connect{"resumed": leaving(5, "c", true, 0), "clean": leaving(5, "c", false, 0)} {

@@ -20,8 +20,8 @@ type anybody struct {
 	Access
 }
 
-// A connection that is slow to leave replaces nothing of one that has come and
-// gone since: that one's session still ends, and its will is still sent.
+// A connection that ends late, after another one of its session has connected and ended,
+// replaces nothing of that one: its session still ends, and its will is still sent.
 func TestSlowToLeave(t *testing.T) {
 	t.Parallel()
 	b, err := New(Options{Authenticator: anybody{}, Access: anybody{}, Log: slog.New(slog.DiscardHandler)})
@@ -75,8 +75,8 @@ type allows struct{ Rights }
 func (allows) Connect() message.Verdict      { return message.Verdict{Allowed: true} }
 func (allows) Deliver(*message.Message) bool { return true }
 
-// What waits for a lost subscription goes in time, also when the clock is set
-// back meanwhile.
+// Messages that wait for a suspended subscription are purged in time, also when the clock
+// is set back meanwhile.
 func TestPurgeWithTheClockSetBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -36,7 +36,7 @@ func TestB7AnnouncedLength(t *testing.T) {
 	})
 }
 
-// B8: who never sends CONNECT leaves, and only so many may wait.
+// B8: a connection that never sends CONNECT is closed, and only a bounded number of them may be open.
 func TestB8Deadlines(t *testing.T) {
 	t.Parallel()
 	timeless(t, func(t *testing.T) {
@@ -140,8 +140,8 @@ func TestB9KeepAlive(t *testing.T) {
 	})
 }
 
-// keepAlive connects with that keep alive and sees when the silent client is
-// closed: after one and a half times what counts, which MQTT 5 may be told.
+// keepAlive connects with a keep alive and checks when the silent client is closed: after
+// one and a half times the one that counts, which the server of an MQTT 5 client may set.
 func keepAlive(t *testing.T, level byte, alive uint16, counts time.Duration) {
 	h := startInMemory(t)
 	c := h.dial()
@@ -376,7 +376,7 @@ func TestB16NothingSecretIsLogged(t *testing.T) {
 	})
 }
 
-// One principal has its share of the sessions, at most so many, and at least one.
+// One principal has its share of the sessions, at most MaxSessions, and at least one.
 func TestShareOfSessions(t *testing.T) {
 	for _, tc := range []struct {
 		max, per int

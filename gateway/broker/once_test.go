@@ -10,8 +10,8 @@ import (
 )
 
 // QoS 2 is exactly once and in order, wherever connections are lost and however
-// often the gateway starts again: the receiver keeps the identifiers that it has
-// not been released from, as a client must (4.3.3), and nothing else.
+// often the gateway starts again: of what it received the receiver keeps only the packet
+// identifiers without a PUBREL, as a client must (4.3.3).
 func TestExactlyOnceThroughLosses(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {

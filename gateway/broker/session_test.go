@@ -39,7 +39,7 @@ func TestB22ExpiredSession(t *testing.T) {
 	again.ExpectSilence()
 }
 
-// B22: whoever takes over is never deaf.
+// B22: a connection that takes a session over receives its messages.
 func TestB22TakeOver(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
@@ -68,7 +68,7 @@ func TestB22TakeOver(t *testing.T) {
 	})
 }
 
-// A command that nobody is there to take is not taken: whoever sent it keeps it.
+// A cloud-to-device message for which no device is connected is refused, so that the hub keeps it.
 func TestACommandWithoutReceiverIsNotTaken(t *testing.T) {
 	t.Parallel()
 	h := start(t)
@@ -116,8 +116,8 @@ func (h *here) count(key string) int {
 	return h.n[key]
 }
 
-// Who comes and goes is told at once, and each departure once for its arrival:
-// also when one connection takes over from another, and when the right is lost.
+// Presence is told at once of each connection and of its end, once each: also when one
+// connection takes over from another, and when the right to connect is revoked.
 func TestPresenceIsTold(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
@@ -147,7 +147,7 @@ func TestPresenceIsTold(t *testing.T) {
 	})
 }
 
-// A vault that fails refuses: nothing is acknowledged that is not kept.
+// If the vault fails, publishes are refused: nothing is acknowledged that is not stored.
 func TestVaultFails(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)

@@ -65,8 +65,8 @@ func TestShareWhoseMembersAreFull(t *testing.T) {
 	}
 }
 
-// A SUBSCRIBE that cannot be kept changes nothing: what it replaced is there as
-// it was, and what is new is not.
+// A SUBSCRIBE that cannot be stored changes nothing: a subscription that it would have
+// replaced is as it was, and a new one does not exist.
 func TestSubscribeThatIsNotKept(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {

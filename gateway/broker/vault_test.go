@@ -22,7 +22,7 @@ type memory struct {
 	retained map[string]*message.Message
 	inbound  map[string][]uint16
 	wills    map[uint64]message.StoredWill
-	stopped  sync.Mutex // held: nothing is committed
+	stopped  sync.Mutex // while a test holds it, nothing is committed
 	ops      chan func()
 	done     chan struct{}
 	fail     error

@@ -25,8 +25,8 @@ func leaving(level byte, user string, keep bool, delay byte) rawclient.Connect {
 	return o
 }
 
-// A will survives the gateway: it is sent by the next one, once, if its client
-// may still send it, and not if it said goodbye.
+// A will survives a restart of the gateway: it is sent once after it, if its client still
+// has the right to publish it, and not if the client has sent DISCONNECT.
 func TestWillSurvivesTheGateway(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
@@ -68,8 +68,8 @@ func TestWillSurvivesTheGateway(t *testing.T) {
 	})
 }
 
-// A will that the gateway of before left waits until it is known what was
-// withdrawn meanwhile; one of a client that comes now does not.
+// A will that was stored before a restart waits until the present policy is known, because
+// its right may have been revoked meanwhile; the will of a client that connects now does not.
 func TestRestoredWillWaitsForThePolicyOfNow(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
@@ -103,8 +103,9 @@ func TestRestoredWillWaitsForThePolicyOfNow(t *testing.T) {
 	sub.ExpectSilence()
 }
 
-// Who is back does not wait for that: what it says comes after the will of its
-// last connection, which otherwise would tell everybody that it is gone.
+// A client that connects again does not wait for that: the will of its last connection is
+// sent before anything that it publishes now. Otherwise the will would come later, and say
+// that the client is offline.
 func TestRestoredWillComesBeforeItsClient(t *testing.T) {
 	t.Parallel()
 	levels(t, func(t *testing.T, level byte) {
@@ -137,7 +138,7 @@ func TestRestoredWillComesBeforeItsClient(t *testing.T) {
 	})
 }
 
-// What makes a will void does so also while it waits for that.
+// A will that is parked until the policy is known is dropped for the same reasons as any other.
 func TestRestoredWillOfWhoIsForgotten(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
@@ -157,7 +158,8 @@ func TestRestoredWillOfWhoIsForgotten(t *testing.T) {
 	}
 }
 
-// A cloud that does not answer holds nothing up for ever, and a stop sends nothing.
+// If the cloud does not answer, parked wills are sent after PolicyWait; when the gateway
+// stops, none is sent.
 func TestRestoredWillDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
@@ -213,8 +215,8 @@ func TestDelayedWillSurvivesTheGateway(t *testing.T) {
 	back.ExpectSilence()
 }
 
-// Who is told that it is connected has left its will; a store that fails keeps
-// nobody out.
+// The will is stored before the CONNACK is sent; if the store fails, the client is connected
+// all the same.
 func TestWillBeforeConnack(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
@@ -249,7 +251,7 @@ func TestWillBeforeConnack(t *testing.T) {
 	h.until("none is left", func() bool { return v.willsLeft() == 0 })
 }
 
-// What makes a will void makes it void for good.
+// A will that was dropped is also deleted from the vault: no later start sends it.
 func TestVoidWillsAreNotKept(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)

@@ -22,8 +22,8 @@ func waitingBox(t *testing.T, edit ...func(*broker.Options)) (*outbox, *house) {
 	})
 }
 
-// The acknowledgement of what finds the outbox full is withheld, where it cannot say so, until
-// there is capacity. Local receivers have the publish before that, once.
+// If the outbox is full and the acknowledgement cannot say so (MQTT 3.1.1, or QoS 2), it is
+// withheld until there is capacity. Local receivers get the publish before that, once.
 func TestWithheldUntilThereIsCapacity(t *testing.T) {
 	t.Parallel()
 	matrix(t, func(t *testing.T, level, qos byte) {
@@ -59,7 +59,7 @@ func TestWithheldUntilThereIsCapacity(t *testing.T) {
 	})
 }
 
-// MQTT 5 is told at QoS 1, and goes on.
+// An MQTT 5 client is told at QoS 1 that the outbox is full, and is not held up.
 func TestToldAtQoS1OfMQTT5(t *testing.T) {
 	t.Parallel()
 	box, h := waitingBox(t)
@@ -201,7 +201,8 @@ func TestWithheldTooLong(t *testing.T) {
 	})
 }
 
-// What waits of one connection is bounded: it is not read any more, until something was taken.
+// The publishes of one connection that wait are bounded: beyond the bound the connection is not
+// read until the outbox has taken one of them.
 func TestWithheldBytesHoldBackTheReader(t *testing.T) {
 	t.Parallel()
 	box, h := waitingBox(t)

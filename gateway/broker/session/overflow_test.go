@@ -52,7 +52,7 @@ func openAs(st *Store, owner, client string) (*Session, *Sub) {
 	return o.Session, sub
 }
 
-// put is what the plane does with one delivery.
+// put delivers m to s as the plane does.
 func put(s *Session, sub *Sub, m *message.Message) bool {
 	return s.Admit(m) && s.Deliver(Delivery{Message: m, Sub: sub, QoS: m.QoS, Gen: s.Now()}, nil) == Delivered
 }
@@ -137,7 +137,7 @@ func TestOverflowPolicies(t *testing.T) {
 }
 
 // The principal that holds most of all queues loses first, in its fullest session;
-// who holds less than an equal part loses nothing for it.
+// a principal that holds less than an equal part loses nothing for others.
 func TestOverflowOfAllQueues(t *testing.T) {
 	t.Parallel()
 	var h heard
@@ -204,7 +204,7 @@ func TestOverflowByAMessageThatNeverFits(t *testing.T) {
 	}
 }
 
-// What expires in the middle is forgotten, also while the oldest of its publisher stays.
+// A delivery that expires in the middle of the queue is removed, also while the oldest of its publisher stays.
 func TestOverflowForgetsWhatExpires(t *testing.T) {
 	t.Parallel()
 	var h heard
@@ -237,8 +237,8 @@ func TestOverflowForgetsWhatExpires(t *testing.T) {
 	}
 }
 
-// One message ends one session, although that leaves messages to other members of its
-// share, for which there is quota now: they may not take what the end was for.
+// One message ends one session, although that session leaves messages to other members of
+// its shared subscription: those may not take the quota for which it was ended.
 func TestDisconnectEndsOneSession(t *testing.T) {
 	t.Parallel()
 	var h heard

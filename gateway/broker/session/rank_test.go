@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The oracle sorts all principals each time.
+// TestRankingAgainstSort compares the ranking with an oracle that sorts all principals each time.
 func TestRankingAgainstSort(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
