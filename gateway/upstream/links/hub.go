@@ -14,9 +14,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/upstream/iothub"
 )
 
-// HubAddress is where the IoT Hub of upstream.mode iothub is, and how the gateway proves itself there.
-// report is told before each connection whether the files of that can be used; without them there is
-// none, and the link waits.
+// HubAddress returns the options of the IoT Hub link of upstream.mode iothub that come from the
+// configuration: its address, and the gateway's own credentials. report is told before each connection
+// whether the files of these can be used (nil) or not; while they cannot, no connection is made.
 func HubAddress(cfg *config.Config, report func(error)) iothub.Options {
 	c := cfg.Upstream.IoTHub
 	o := iothub.Options{
@@ -34,8 +34,8 @@ func HubAddress(cfg *config.Config, report func(error)) iothub.Options {
 	return o
 }
 
-// hubFiles is the TLS of the link, and the gateway's own device, by what their files hold now, and what
-// is wrong with each.
+// hubFiles reads the files of the link's TLS and of the gateway's own device. It returns an error for
+// each file that cannot be used.
 func hubFiles(c *config.UpstreamHub, host string) (*tls.Config, iothub.Gateway, []error) {
 	var wrong []error
 	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
@@ -63,7 +63,8 @@ func hubFiles(c *config.UpstreamHub, host string) (*tls.Config, iothub.Gateway, 
 	return t, own, wrong
 }
 
-// Files is why the files of the configured link cannot be used now; each error begins with the field.
+// Files returns an error for each file of the configured link that cannot be used now; each error begins
+// with the name of its setting.
 func Files(cfg *config.Config) []error {
 	var wrong []error
 	switch m := &cfg.Upstream.MQTT; {
@@ -87,7 +88,7 @@ func readBase64(f config.SecretFile) ([]byte, error) {
 	return key, err
 }
 
-// Hub is the link to an IoT Hub, with the host by which it is shown.
+// Hub is the link to an IoT Hub, with the host name that operators are shown.
 type Hub struct {
 	*downlink.Link
 	Host string

@@ -18,9 +18,9 @@ type MQTT struct {
 	target string
 }
 
-// NewMQTT makes the link of upstream.mode mqtt. Of o, what does not come from the configuration is
-// given: Principal, Receive and Log. report is told before each connection whether the files of TLS can
-// be used; without them there is none, and the link waits.
+// NewMQTT makes the link of upstream.mode mqtt. The caller sets those options that do not come from the
+// configuration: Principal, Receive and Log. report is told before each connection whether the files of
+// TLS can be used (nil) or not; while they cannot, no connection is made.
 func NewMQTT(cfg *config.Config, o mqttbroker.Options, report func(error)) (*MQTT, error) {
 	c := cfg.Upstream.MQTT
 	o.URL, o.ClientID, o.Username, o.KeepAlive, o.Bridge = c.URL, c.ClientID, c.Username, c.KeepAlive, c.Bridge
@@ -47,7 +47,7 @@ func secure(url string) bool {
 	return strings.HasPrefix(url, "mqtts://") || strings.HasPrefix(url, "wss://")
 }
 
-// mqttFiles is the TLS of the link by what its files hold now, and what is wrong with each.
+// mqttFiles reads the files of the link's TLS. It returns an error for each file that cannot be used.
 func mqttFiles(c *config.UpstreamMqtt) (*tls.Config, []error) {
 	var wrong []error
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -76,7 +76,7 @@ func first(wrong []error) error {
 	return wrong[0]
 }
 
-// Status is "connected" or "connecting", with the last failure, where the link leads, and since when it is so.
+// Status is "connected" or "connecting", with the last failure, the URL of the broker, and since when it is so.
 func (m *MQTT) Status() (state, detail, target string, since time.Time) {
 	s := m.Link.Status()
 	if s.Up {
@@ -85,7 +85,7 @@ func (m *MQTT) Status() (state, detail, target string, since time.Time) {
 	return "connecting", s.LastError, m.target, s.Since
 }
 
-// shownURL is a URL without what may be a secret in it: user info, query and fragment.
+// shownURL is a URL without user info, query and fragment, which may contain a secret.
 func shownURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {

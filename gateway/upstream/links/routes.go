@@ -1,5 +1,5 @@
-// Package links makes what the configuration says of upstream: the outbox's routes, and the link of
-// the configured mode. It starts nothing.
+// Package links makes the outbox's routes and the link upstream from the configuration. It starts
+// nothing.
 package links
 
 import (
@@ -8,7 +8,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 )
 
-// Routes are the outbox's routes.
+// Routes are the outbox's routes, from upstream.routes.
 func Routes(cfg *config.Config) []upstream.Route {
 	list := make([]upstream.Route, 0, len(cfg.Upstream.Routes))
 	for _, r := range cfg.Upstream.Routes {

@@ -8,11 +8,10 @@
 //
 // Failure: whatever upstream sends is checked before the library sees it (see
 // guard). Every failure ends the connection: Done is closed, every outstanding
-// acknowledgement function has been called with an error or will be. Nobody who
-// calls Publish or Subscribe is held by a connection that has ended, although
-// the library holds its caller for writeTimeout if the end comes between its
-// look at the connection and the handing over: those calls have goroutines of
-// their own, which Close does not wait for.
+// acknowledgement function has been called with an error or will be. Publish and
+// Subscribe do not block on a connection that has ended. The library would block its
+// caller for writeTimeout if the connection ends after it has looked at its state;
+// therefore it is called on goroutines of its own, and Close does not wait for them.
 package mqttconn
 
 import (
@@ -414,9 +413,9 @@ func (c *Conn) fail(err error) {
 	_ = c.guard.Close()
 }
 
-// Close says goodbye within a second, and waits until all acknowledgement
-// functions have been called and OnMessage does not run any more.
-// Not to be called from an acknowledgement function or OnMessage.
+// Close sends DISCONNECT, for which it waits at most a second, and then waits until all
+// acknowledgement functions have been called and OnMessage does not run any more. It must
+// not be called from an acknowledgement function or OnMessage.
 func (c *Conn) Close() {
 	_ = c.guard.SetWriteDeadline(time.Now().Add(time.Second))
 	if c.Err() == nil {
