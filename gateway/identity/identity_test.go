@@ -49,6 +49,8 @@ func TestProved(t *testing.T) {
 			principal.Device, principal.SAS, devID(10)},
 		{"SAS beside a self-made certificate that names another", creds("sas1", pass(deviceToken("sas1", "sas1")),
 			cert(must(credx509.NewSelfSigned("ca1", now.Add(-hour), 100*hour)))), "device:sas1", principal.Device, principal.SAS, devID(10)},
+		{"SAS beside a certificate in the name of a device that has none", creds("sas10", pass(deviceToken("sas10", "sas10")),
+			cert(f.certs["sas1"])), "device:sas10", principal.Device, principal.SAS, devID(11)},
 		{"SAS beside nobody's certificate", creds("sas1", user("sas1"), pass(deviceToken("sas1", "sas1")), cert(f.certs["nobody"])),
 			"device:sas1", principal.Device, principal.SAS, devID(10)},
 		{"SAS, module", creds("sas1/m", user(hub+"/sas1/m"+query), pass(moduleToken)), "module:sas1/m", principal.Module, principal.SAS,

@@ -128,11 +128,17 @@ func changeFrom(from, to uint64, c model.ChangeSet, registry device.Changes) rep
 // newFixture has version 1 in force: the devices d1 and d2, and a right of d1's.
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
+	return newFixtureFor(t, func(h *fixture) policy.Effects { return h })
+}
+
+// newFixtureFor is newFixture with effects of a test's own, made around the fixture.
+func newFixtureFor(t *testing.T, effects func(*fixture) policy.Effects) *fixture {
+	t.Helper()
 	h := &fixture{mark: time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)}
 	h.store = &memoryStore{log: &h.log}
 	h.Policy = policy.New(policy.Options{
 		Store:   h.store,
-		Effects: h,
+		Effects: effects(h),
 		Mark:    func() time.Time { return h.mark },
 		Log:     slog.New(slog.DiscardHandler),
 	})
