@@ -105,6 +105,9 @@ func TestHalfOpenHolderGivesWay(t *testing.T) {
 			if p := newcomer.ExpectType(2); p.Body[1] != 0 {
 				t.Errorf("got %s", p)
 			}
+			if n := h.Stats().TakeOvers; n != 2 { // a holder that the kernel gave up was taken from nobody
+				t.Errorf("%d take-overs: it was waited until the kernel itself ended the connection", n)
+			}
 		})
 	}
 }

@@ -113,7 +113,8 @@ func (s *socket) probe() {
 	}
 }
 
-// probeAgain repeats a probe that may have been lost.
+// probeAgain repeats a probe that may have been lost. After TCP_KEEPCNT unanswered ones (9, as the Go
+// library sets it) Linux ends the connection itself, which is later than answers gives it up.
 func (s *socket) probeAgain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
