@@ -31,7 +31,8 @@ type settings struct {
 	// How the seed's devices prove themselves; needed with seed. It holds keys: mode 0600. Its form:
 	// devices: [{id: ups-1, thumbprints: [sha256…]}, {id: meter-main, primaryKey: base64…}]
 	Credentials config.File `yaml:"credentials" example:"/etc/gatehouse/device-credentials.yaml"`
-	// Requests of all callers together: beyond, they are answered 429.
+	// Requests of each principal, and as many again of its change feed; also the credentials of one address that are
+	// refused. Beyond, they are answered 429.
 	RequestsPerSecond float64 `yaml:"requestsPerSecond" unit:"requests a second"`
 	// Who becomes Space Administrator at / of an empty store, once, as the creator of an instance does:
 	// somebody must be able to fill it.

@@ -105,7 +105,7 @@ func (s *Server) routes() *http.ServeMux {
 
 type callKey struct{}
 
-// ServeHTTP authenticates and throttles the request, folds its path to lower case, and routes it.
+// ServeHTTP throttles and authenticates the request, folds its path to lower case, and routes it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get("X-Ms-Client-Request-Id")
 	if _, err := space.ParseID(id); err != nil {
@@ -113,14 +113,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("X-Ms-Request-Id", id)
 	w.Header().Set("Cache-Control", "no-store")
+	if !s.limits.before(r) {
+		writeFailure(w, asFailure(tooMany()))
+		return
+	}
 	caller, err := s.o.Authenticate(r)
 	if err != nil {
+		s.limits.refused(r)
 		s.refused.Do(func() { s.log.Info("management API: refused", "err", err, "remote", r.RemoteAddr) })
 		writeUnauthorized(w)
 		return
 	}
 	c := &call{Server: s, w: w, r: r, caller: caller, state: s.state.Load()}
-	if !s.limiter.Allow() {
+	if !s.limits.accepted(r, caller.principal()) {
 		c.fail(tooMany())
 		return
 	}

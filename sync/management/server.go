@@ -39,7 +39,7 @@ type Options struct {
 	// be used twice, so that a new epoch begins and every cursor is void.
 	Restored bool
 
-	RequestsPerSecond float64       // 0: 100, the published limit; negative: none
+	RequestsPerSecond float64       // of each principal, and as many of the feed; 0: 100, the published limit; negative: none
 	FeedEvents        int           // how many the feed remembers; 0: 10,000
 	MaxWait           time.Duration // longest long poll; 0: 60 s
 	Log               *slog.Logger  // nil: discard
@@ -50,7 +50,7 @@ type Options struct {
 type Server struct {
 	o       Options
 	mux     *http.ServeMux
-	limiter *rate.Limiter
+	limits  *throttle
 	refused rate.Sometimes // limits how often refused requests are logged
 	log     *slog.Logger
 
@@ -83,10 +83,7 @@ func New(o Options) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.limiter = rate.NewLimiter(rate.Inf, 0)
-	if o.RequestsPerSecond > 0 {
-		s.limiter = rate.NewLimiter(rate.Limit(o.RequestsPerSecond), max(1, int(o.RequestsPerSecond)))
-	}
+	s.limits = newThrottle(o.RequestsPerSecond, o.Now)
 	st, found, err := load(o.Store)
 	if err != nil {
 		return nil, err

@@ -1,7 +1,9 @@
 // Command revoke holds how fast a right ends against its bars: the time from the
 // management API's 204 on the DELETE of a role assignment until gatehoused has
 // ended the live session of the device that held it, with 1,000 sessions, and
-// with 10,000 while 5,000 other assignments are changed in one minute beside it.
+// with 10,000 while 5,000 other assignments are changed in one minute beside it,
+// and with 500 while a caller without any right floods the management API, which
+// then answers as many requests of one principal as it does by default.
 //
 // Both times are taken in this process: that of the 204 once the answer has been
 // read, that of the end when the client's connection reads it. An end that
@@ -39,6 +41,7 @@ type workload struct {
 	sessions int           // live at the end: as many more connect as are revoked
 	revoked  int           // sessions that lose their right, one after the other
 	changes  int           // of other assignments, beside it
+	flood    int           // requests a second of a caller without any right, beside it
 	over     time.Duration // how long the revocations and the changes take together
 	bar      float64       // milliseconds
 }
@@ -51,11 +54,13 @@ func main() {
 	cases := []workload{
 		{name: "1,000 sessions", sessions: 1_000, revoked: 500, over: 30 * time.Second, bar: 5},
 		{name: "10,000 sessions, 5,000 changes a minute", sessions: 9_500, revoked: 500, changes: 5_000, over: time.Minute, bar: 20},
+		{name: "a flood of 4,800 requests a second", sessions: 500, revoked: 300, flood: 4_800, over: 20 * time.Second, bar: 50},
 	}
 	if *quick {
 		cases = []workload{
 			{name: "some sessions", sessions: 20, revoked: 10, over: time.Second, bar: 5},
 			{name: "some sessions and changes", sessions: 20, revoked: 10, changes: 50, over: time.Second, bar: 20},
+			{name: "some sessions and a flood", sessions: 20, revoked: 10, flood: 500, over: time.Second, bar: 50},
 		}
 	}
 	if *quick && os.Getenv("CHECK") != "" {
@@ -99,6 +104,10 @@ func run(ctx context.Context, bin string, cases []workload, quick bool) (int, er
 		fmt.Printf("  %d revoked: p50 %.2f ms, p90 %.2f ms, p99 %.2f ms, at most %.2f ms; %d ended before the answer came\n",
 			len(t.took), verdict.Median(t.took), verdict.Quantile(t.took, 0.9), verdict.Quantile(t.took, 0.99), verdict.Quantile(t.took, 1), t.early)
 		fmt.Printf("  p99 of the groups %.2f ms; %d changes beside it, in %.1f s\n", p99, t.changed, t.elapsed.Seconds())
+		if c.flood > 0 {
+			fmt.Printf("  the flood: %.0f requests a second, %.1f %% of them refused\n",
+				float64(t.flooded)/t.elapsed.Seconds(), 100*float64(t.refused)/float64(max(1, t.flooded)))
+		}
 		held := verdict.Result{Name: c.name + ": p99, ms", Got: verdict.Quantile(t.took, 0.99), Bar: c.bar, Noise: verdict.Spread(p99)}
 		if t.elapsed > c.over*11/10 { // it was another load than the bar is for
 			held.Noise, held.Note = math.Inf(1), fmt.Sprintf("the changes took %v", t.elapsed.Round(time.Second))

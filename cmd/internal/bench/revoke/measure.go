@@ -28,6 +28,8 @@ type tally struct {
 	survived int       // did not end within patience
 	wrong    int       // ended, and held its right
 	changed  int64     // other assignments
+	flooded  int64     // requests of the flood that were answered
+	refused  int64     // of them by 429
 	elapsed  time.Duration
 }
 
@@ -45,7 +47,11 @@ func measure(ctx context.Context, bin string, c workload) (*tally, error) {
 	if c.changes > 0 {
 		devices += spare
 	}
-	r, err := rig.New(rig.Options{Bin: bin, Devices: devices, RequestsPerSecond: 10_000})
+	o := rig.Options{Bin: bin, Devices: devices, RequestsPerSecond: 10_000}
+	if c.flood > 0 {
+		o.RequestsPerSecond = 0
+	}
+	r, err := rig.New(o)
 	if err != nil {
 		return nil, err
 	}
@@ -125,6 +131,12 @@ func (s *sessions) revoke(ctx context.Context, c workload) (*tally, error) {
 			}
 		})
 	}
+	flooding, dry := context.WithCancel(ctx)
+	defer dry()
+	var drowned error
+	if c.flood > 0 {
+		beside.Go(func() { drowned = s.flood(flooding, c.flood, t) })
+	}
 	var failed error
 	for i := range c.revoked {
 		if failed = pause(ctx, start.Add(time.Duration(i)*c.over/time.Duration(c.revoked))); failed != nil {
@@ -134,10 +146,11 @@ func (s *sessions) revoke(ctx context.Context, c workload) (*tally, error) {
 			break
 		}
 	}
+	dry()
 	beside.Wait()
 	t.elapsed = time.Since(start)
 	t.wrong = int(s.gone.Load()) - len(t.took)
-	return t, errors.Join(changing, failed)
+	return t, errors.Join(changing, failed, drowned)
 }
 
 // one deletes the assignment of the i-th client and waits for the end of its session.
