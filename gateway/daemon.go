@@ -45,9 +45,10 @@ import (
 // Options of Run, beside the configuration.
 type Options struct {
 	Version string
-	Built   time.Time        // when this program was built: a clock that shows an earlier time is not trusted
-	Stderr  *os.File         // where the log goes
-	Now     func() time.Time // nil: time.Now
+	Built   time.Time            // when this program was built: a clock that shows an earlier time is not trusted
+	Stderr  *os.File             // where the log goes
+	Now     func() time.Time     // nil: time.Now
+	Elapsed func() time.Duration // monotonic, since a moment before the start; nil: by Now's monotonic readings
 	// Free measures the space available at a directory; nil: statfs.
 	Free func(dir string) (uint64, error)
 	// Reload tells when to read the configuration again, by Load; nil: never.
@@ -81,6 +82,7 @@ type daemon struct {
 type reports struct {
 	clock    *offline.Clock
 	staging  *offline.Stages
+	keeper   *offline.Keeper
 	health   *health.Tracker
 	registry *metrics.Registry
 	metrics  *metrics.Set
@@ -125,6 +127,7 @@ type live struct {
 	serving  atomic.Bool                   // READY=1 was sent
 	synced   chan struct{}                 // closed by noteSync
 	noteSync func()                        // the first sync has ended, well or not
+	word     sync.Once                     // done once the cloud has confirmed the policy
 
 	acceptErrors uint64 // their number when acceptance last ran; used by the watchdog's goroutine alone
 }
@@ -174,6 +177,9 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 		handler = slog.DiscardHandler
 	}
 	d := &daemon{cfg: cfg, opts: o, log: slog.New(handler), started: o.Now()}
+	if d.opts.Elapsed == nil {
+		d.opts.Elapsed = func() time.Duration { return o.Now().Sub(d.started) }
+	}
 	d.level, d.synced = level, make(chan struct{})
 	d.noteSync = sync.OnceFunc(func() { close(d.synced) })
 	d.inForce.Store(&d.cfg)
@@ -228,16 +234,7 @@ func (d *daemon) openStore() (*store.Store, error) {
 
 // buildReports makes the clock, audit, metrics and health, to which all other parts report.
 func (d *daemon) buildReports() error {
-	d.clock = offline.NewClock(offline.ClockOptions{
-		System:       d.opts.Now,
-		Mark:         d.store.Cache().HighWater(),
-		Built:        d.opts.Built,
-		SystemAhead:  d.clockAlarm,
-		CloudInDoubt: d.cloudClockDoubt,
-	})
-	ages := d.cfg.Offline
-	d.staging = offline.NewStages(d.clock, offline.Limits{Stale: ages.Stale, Restricted: ages.Restricted, Expired: ages.Expired},
-		d.stageChanged)
+	d.buildClock()
 	d.registry = metrics.NewRegistry()
 	var err error
 	d.metrics, err = metrics.New(
@@ -268,7 +265,7 @@ func (d *daemon) buildPolicy() error {
 	d.policy = policy.New(policy.Options{
 		Store:    d.store.Cache(),
 		Effects:  policyEffects{d},
-		Mark:     d.clock.Mark,
+		Mark:     func() (time.Time, uint64) { s := d.clock.Stamp(); return s.Time, s.Resets },
 		Log:      d.log,
 		Registry: device.Options{ActsForDepth: d.cfg.Access.ActsForDepth},
 	})
@@ -284,6 +281,7 @@ func (d *daemon) buildPolicy() error {
 	default:
 		return err
 	}
+	d.keeper.Keep()
 	for _, q := range d.store.Quarantined() {
 		warnings.Quarantined(d.health, q.Store, q.Reason, q.MovedTo)
 	}
@@ -388,7 +386,7 @@ func (d *daemon) buildUpdates() error {
 	d.rights = d.access.Deployments(model.Identity{Kind: model.ServicePrincipalID, Object: as.ObjectID, Tenant: as.TenantID}, d.clock.Now)
 	d.guard = update.New(update.Options{
 		Authorizer:     d.rights,
-		Journal:        twins.Journal{Bucket: d.store.Bucket("deployments")},
+		Journal:        twins.Journal{Bucket: d.store.Bucket("deployments"), Stamp: func() { d.keeper.Record(nil) }},
 		Verifier:       verifier,
 		Hosts:          manifest.Hosts{Allowed: c.AllowedHosts},
 		RequireRecords: c.Records == config.RecordsRequired,
@@ -432,18 +430,4 @@ func (d *daemon) sendPrivate(key string, m *message.Message) int {
 // self is the gateway as a publisher.
 func (d *daemon) self() *principal.Principal {
 	return &principal.Principal{Kind: principal.Gateway, Key: "gateway", Name: "gateway", Subject: model.Subject{}}
-}
-
-// now is the trusted time; before the clock is built, the system's.
-func (d *daemon) now() time.Time {
-	if d.clock == nil {
-		return d.opts.Now()
-	}
-	return d.clock.Now()
-}
-
-func (d *daemon) keepMark(t time.Time) {
-	if err := d.store.Cache().RaiseHighWater(t); err != nil {
-		d.log.Warn("the high-water mark of time was not stored", "err", err)
-	}
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/device"
-	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/health/warnings"
 	"github.com/gatehouse/gatehouse/gateway/message"
@@ -29,30 +28,9 @@ func (d *daemon) healthChanged(c health.Change) {
 	}
 }
 
-func (d *daemon) clockAlarm(raised bool, ahead time.Duration) {
-	warnings.ClockJump(d.health, raised, ahead)
-}
-
-// cloudClockDoubt is told whether the cloud's time is far from the stored high-water mark.
-func (d *daemon) cloudClockDoubt(raised bool, ahead time.Duration) {
-	warnings.CloudClock(d.health, raised, ahead)
-	d.ledger.ClockInDoubt(d.clock.Now(), raised, ahead)
-}
-
-// resetClock is called when an operator says that the high-water mark of time is wrong.
-func (d *daemon) resetClock(context.Context) (admin.ClockResult, error) {
-	was, now := d.clock.Reset()
-	d.staging.NotAfter(now)
-	err := d.store.Cache().ResetHighWater(now)
-	d.ledger.ClockReset(now, was)
-	if d.replica != nil {
-		d.replica.Wake() // so that the cloud is asked at once whether the cache is current
-	}
-	return admin.ClockResult{Was: was.UTC(), Now: now.UTC()}, err
-}
-
 // stageChanged tells the other parts that the cached policy has aged into another stage, or is fresh again.
 func (d *daemon) stageChanged(from, to offline.Stage, age time.Duration) {
+	d.keeper.Keep() // or a power cut would take the stage back, with up to a minute of the mark
 	d.log.Info("offline stage", "from", from.String(), "to", to.String(), "age", age.Round(time.Second))
 	if d.ledger != nil {
 		d.ledger.Stage(d.clock.Now(), from, to)

@@ -69,7 +69,7 @@ func newDoor(t *testing.T) *door {
 	d := w.daemon
 	d.cfg.Instance.Hub.Host = "hub.example.net"
 	d.clock = offline.NewClock(offline.ClockOptions{System: time.Now, Mark: start, Built: start})
-	d.policy = policy.New(policy.Options{Effects: policyEffects{d}, Mark: d.clock.Mark, Log: d.log})
+	d.policy = policy.New(policy.Options{Effects: policyEffects{d}, Mark: func() (time.Time, uint64) { return d.clock.Mark(), 0 }, Log: d.log})
 	w.adopt()
 	if err := d.buildIdentity(); err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func (d *daemon) parts() ([]actors.Actor, error) {
 		{Name: "store", Run: d.store.Run},
 		{Name: "audit", Run: d.audit.Run},
 		{Name: "memory", Run: trimMemory},
-		{Name: "stages", Run: func(ctx context.Context) error { return d.staging.Run(ctx, d.keepMark) }},
+		{Name: "stages", Run: func(ctx context.Context) error { return d.staging.Run(ctx, d.keeper.Keep) }},
 		{Name: "keys", Run: d.keys.Run},
 		{Name: "twins", Run: d.twins.Run},
 		{Name: "registry", Run: d.registrar.Run},

@@ -73,7 +73,6 @@ func (d *daemon) acceptance(n uint64) {
 // selfTest takes the broker's locks (broker.Ping), and writes a record to the store.
 func (d *daemon) selfTest(ctx context.Context) error {
 	d.acceptance(d.broker.Stats().AcceptErrors)
-	warnings.SystemClock(d.health, d.opts.Now())
 	if d.outbox != nil {
 		s := d.outbox.Stats()
 		warnings.Parked(d.health, s.Parked, s.ParkedDropped, s.Paused)
@@ -82,7 +81,7 @@ func (d *daemon) selfTest(ctx context.Context) error {
 		return err
 	}
 	stored := make(chan error, 1)
-	d.store.Bucket("self-test").Put("watchdog", []byte(d.clock.Now().Format(time.RFC3339)), func(err error) { stored <- err })
+	d.keeper.Record(func(err error) { stored <- err })
 	select {
 	case err := <-stored:
 		warnings.StoreCramped(d.health, d.store.Quiet())

@@ -119,6 +119,7 @@ func (d *daemon) buildSync() error {
 func (d *daemon) heard() {
 	_, dirty := d.store.Cache().Dirty()
 	d.staging.Confirm(d.clock.Mark(), dirty)
+	d.word.Do(d.keeper.Keep)
 }
 
 func (d *daemon) syncHealth(h replica.Health) {

@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"time"
-
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/health/warnings"
@@ -55,7 +53,7 @@ func (d *daemon) buildUplink() error {
 		AckWait: d.cfg.Upstream.AckTimeout,
 		Log:     d.log,
 		Now:     d.clock.Now,
-		Elapsed: func() time.Duration { return d.opts.Now().Sub(d.started) },
+		Elapsed: d.opts.Elapsed,
 	})
 	if len(problems) > 0 {
 		return problems[0]

@@ -22,7 +22,10 @@ type Full struct {
 	// Taken is when the cloud stated it, by the gateway's trusted time
 	// (offline.Clock). The age of the cached policy counts from then, also after
 	// a restart.
-	Taken    time.Time
+	Taken time.Time
+	// Resets is how often an operator had reset that time by then: a later reset says
+	// that Taken may be in the future.
+	Resets   uint64
 	Policy   model.Snapshot
 	Registry device.Data
 }
@@ -30,6 +33,7 @@ type Full struct {
 // Delta is the change from the generation of version Policy.From to that of Policy.To.
 type Delta struct {
 	Taken    time.Time // Full.Taken of the generation at Policy.To
+	Resets   uint64    // and its Full.Resets
 	Policy   model.ChangeSet
 	Registry device.Changes
 }

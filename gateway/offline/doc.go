@@ -9,6 +9,9 @@
 // Stages turns the age of the cache into one of four stages: fresh, stale,
 // restricted, expired (docs/spec/semantics.md 4.6). Others decide what a stage forbids.
 //
+// Keeper stores what the two know, and finds it at the next start, where no time is
+// believed that is before the latest of which anything stored is a witness.
+//
 // The package is a leaf: it imports no other package of the gateway, reads no file and opens no
 // connection. Everything in it may be used by many goroutines at once.
 package offline

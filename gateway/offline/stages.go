@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// markEvery is how far the mark moves before Run has it stored again: few
-// enough writes for flash memory, and at most so much is lost by a power cut.
-const markEvery = 15 * time.Minute
+// markEvery is how far the mark moves before it is stored again: at most so much is lost
+// by a power cut, and one sector that is rewritten once a minute wears no flash memory out.
+const markEvery = time.Minute
 
 // Limits are the ages at which the stages begin, in rising order.
 type Limits struct {
@@ -33,13 +33,14 @@ type Stages struct {
 	mu        sync.Mutex
 	confirmed time.Time // when the cloud last confirmed the policy; zero: never; guarded by mu
 	dirty     bool      // the store lacks losses of rights that are in force; guarded by mu
+	kept      time.Time // the mark when it was stored last; guarded by mu
 }
 
 // NewStages begins with Expired: nothing is known of any policy yet. changed is
 // called after each change of stage, one call at a time and in order; it must not
 // call Confirm, NotAfter or Update. age is negative if the cloud never confirmed a policy.
 func NewStages(c *Clock, limits Limits, changed func(from, to Stage, age time.Duration)) *Stages {
-	s := &Stages{clock: c, limits: limits, changed: changed}
+	s := &Stages{clock: c, limits: limits, changed: changed, kept: c.Mark()}
 	s.stage.Store(uint32(Expired))
 	return s
 }
@@ -54,7 +55,21 @@ func (s *Stages) Age() time.Duration {
 	if s.confirmed.IsZero() {
 		return -1
 	}
-	return max(0, s.clock.Mark().Sub(s.confirmed))
+	mark := s.clock.Mark()
+	if s.confirmed.After(mark) {
+		// Read before the mark was reset, and noted after it. As it stands it would
+		// keep the cache young until the mark has come there again.
+		s.confirmed = mark
+	}
+	return mark.Sub(s.confirmed)
+}
+
+// Confirmed is when the cloud last confirmed the policy, by the clock's mark; zero when it
+// never did.
+func (s *Stages) Confirmed() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.confirmed
 }
 
 // Confirm notes that the cloud confirmed the cached policy at a time, which is
@@ -106,26 +121,34 @@ func (s *Stages) stageAt(age time.Duration) Stage {
 	return Fresh
 }
 
-// Run updates the stage every second until ctx ends, and lets the clock check
-// the system clock as often. It calls storeMark with the clock's mark each time
-// that the mark has moved by 15 minutes, and at the end.
-func (s *Stages) Run(ctx context.Context, storeMark func(time.Time)) error {
+// Run calls Tick every second until ctx ends, and keep at the end.
+func (s *Stages) Run(ctx context.Context, keep func()) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	stored := s.clock.Mark()
 	for {
 		select {
 		case <-ctx.Done():
-			storeMark(s.clock.Mark())
+			keep()
 			return nil
 		case <-tick.C:
-			s.Update()
-			s.clock.Now() // raises SystemAhead even when nothing asks for the time
-			// The mark is behind what is stored only after an operator's reset.
-			if mark := s.clock.Mark(); mark.Sub(stored).Abs() >= markEvery {
-				storeMark(mark)
-				stored = mark
-			}
+			s.Tick(keep)
 		}
+	}
+}
+
+// Tick updates the stage, lets the clock look at the system clock, and calls keep, which
+// stores the mark, when the mark has moved by a minute since it was called last.
+func (s *Stages) Tick(keep func()) {
+	s.Update()
+	s.clock.Now() // says what is wrong with the system clock even when nothing asks for the time
+	mark := s.clock.Mark()
+	s.mu.Lock()
+	due := mark.Sub(s.kept).Abs() >= markEvery // it is behind only after an operator's reset
+	if due {
+		s.kept = mark
+	}
+	s.mu.Unlock()
+	if due {
+		keep()
 	}
 }

@@ -42,9 +42,11 @@ func (p *Policy) Replace(ctx context.Context, f replica.Full) error {
 	options.Version = p.Topology().Version() + 1
 	c.topo, c.registryProblems = device.NewTopology(f.Data, options)
 
+	taken, resets := p.mark()
 	err := p.store.WriteGeneration(ctx, generation.Full{
 		Version:  f.Version,
-		Taken:    p.mark(),
+		Taken:    taken,
+		Resets:   resets,
 		Policy:   f.Policy,
 		Registry: f.Data,
 	})
@@ -71,7 +73,8 @@ func (p *Policy) Apply(ctx context.Context, d replica.Delta) error {
 	if err != nil {
 		return err
 	}
-	err = p.store.WriteDelta(ctx, generation.Delta{Taken: p.mark(), Policy: d.Policy, Registry: d.Data})
+	taken, resets := p.mark()
+	err = p.store.WriteDelta(ctx, generation.Delta{Taken: taken, Resets: resets, Policy: d.Policy, Registry: d.Data})
 	switch {
 	case errors.Is(err, generation.ErrTooLarge), errors.Is(err, generation.ErrVersion):
 		return fmt.Errorf("%w: %w", replica.ErrGap, err)

@@ -139,7 +139,7 @@ func newFixtureFor(t *testing.T, effects func(*fixture) policy.Effects) *fixture
 	h.Policy = policy.New(policy.Options{
 		Store:   h.store,
 		Effects: effects(h),
-		Mark:    func() time.Time { return h.mark },
+		Mark:    func() (time.Time, uint64) { return h.mark, 0 },
 		Log:     slog.New(slog.DiscardHandler),
 	})
 	first := answer(1, model.Snapshot{Assignments: []model.Assignment{one}}, building("d1", "d2"))

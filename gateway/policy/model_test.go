@@ -47,7 +47,7 @@ func newTrial(t *testing.T, seed uint64) *trial {
 	m.policy = policy.New(policy.Options{
 		Store:   &m.store,
 		Effects: m,
-		Mark:    func() time.Time { return time.Unix(1, 0) },
+		Mark:    func() (time.Time, uint64) { return time.Unix(1, 0), 0 },
 		Log:     slog.New(slog.DiscardHandler),
 	})
 	return m

@@ -64,8 +64,8 @@ type Options struct {
 	Effects Effects
 	// Mark is the clock's high-water mark. It is stored with a generation as the time from
 	// which its age counts: with the time of a wall clock that is ahead, the generation
-	// would seem too young later.
-	Mark func() time.Time
+	// would seem too young later. resets says how often an operator has set the mark back.
+	Mark func() (at time.Time, resets uint64)
 	Log  *slog.Logger
 	// Registry says how the registry is built; its Version is set here.
 	Registry device.Options
@@ -75,7 +75,7 @@ type Options struct {
 type Policy struct {
 	store    Store
 	effects  Effects
-	mark     func() time.Time
+	mark     func() (at time.Time, resets uint64)
 	log      *slog.Logger
 	registry device.Options
 

@@ -40,7 +40,7 @@ func TestClockBefore2020(t *testing.T) {
 			t.Errorf("clock %v: said is %v", c.now, said)
 		}
 		h := health.New(nil)
-		warnings.SystemClock(h, c.now)
+		warnings.SystemClock(h, c.now, c.now)
 		if said := len(h.Report().Warnings) == 1; said != c.said {
 			t.Errorf("clock %v: health says it is %v", c.now, said)
 		}

@@ -27,6 +27,7 @@ const (
 type cacheHead struct {
 	Version  model.Version
 	Taken    time.Time
+	Resets   uint64 `json:",omitempty"` // of the clock, when Taken was read
 	Number   uint64 // of the generation
 	Count    uint64
 	Digest   sum
@@ -110,7 +111,7 @@ func (c *Cache) openBase() error {
 func (c *Cache) WriteGeneration(ctx context.Context, g generation.Full) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	next := cacheHead{Version: g.Version, Taken: g.Taken, Number: 1, KeyCheck: c.sealer.check}
+	next := cacheHead{Version: g.Version, Taken: g.Taken, Resets: g.Resets, Number: 1, KeyCheck: c.sealer.check}
 	if c.head != nil {
 		next.Number = c.head.Number + 1
 	}
@@ -168,7 +169,7 @@ func (c *Cache) WriteDelta(ctx context.Context, d generation.Delta) error {
 		return &Error{Op: "apply change", Path: c.dir, Err: err}
 	}
 	next := *c.head
-	next.Version, next.Taken = d.Policy.To, d.Taken
+	next.Version, next.Taken, next.Resets = d.Policy.To, d.Taken, d.Resets
 	pending := map[string]op{} // by key: the last operation of this delta on it
 	var ops []op
 	drop := func(k kind, id space.ID) error {
@@ -233,8 +234,9 @@ func (c *Cache) flip(next cacheHead, ops []op) error {
 	return nil
 }
 
-// Load returns the stored generation, with its lists in order of id. ErrEmpty: there is
-// none. ErrCorrupt: its records failed the check and were set aside; the cache is empty now.
+// Load returns the stored generation, with its lists in order of id. Taken is when the cloud
+// last confirmed it, as far as that is stored. ErrEmpty: there is none. ErrCorrupt: its
+// records failed the check and were set aside; the cache is empty now.
 func (c *Cache) Load(ctx context.Context) (generation.Full, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -261,7 +263,7 @@ func (c *Cache) Load(ctx context.Context) (generation.Full, error) {
 }
 
 func (c *Cache) read(ctx context.Context) (generation.Full, error) {
-	g := generation.Full{Version: c.head.Version, Taken: c.head.Taken}
+	g := generation.Full{Version: c.head.Version, Taken: c.taken(), Resets: c.head.Resets}
 	g.Policy.Version = c.head.Version
 	var count uint64
 	var digest sum

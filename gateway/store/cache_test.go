@@ -20,6 +20,7 @@ import (
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/space"
 	"github.com/gatehouse/gatehouse/gateway/generation"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 )
 
 var generations = []gocmp.Option{
@@ -262,7 +263,7 @@ func TestMarks(t *testing.T) {
 	c := s.Cache()
 	now := time.Unix(1700000000, 42).UTC()
 	for _, at := range []time.Time{now.Add(-time.Hour), now, now.Add(-time.Minute)} {
-		if err := c.RaiseHighWater(at); err != nil {
+		if err := c.RaiseHighWater(offline.Stamp{Time: at}, time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -272,7 +273,7 @@ func TestMarks(t *testing.T) {
 	stop()
 	s, _ = open(t, dir, testOptions())
 	c = s.Cache()
-	if got := c.HighWater(); !got.Equal(now) {
+	if got := c.HighWater().Time; !got.Equal(now) {
 		t.Errorf("high-water mark %v, want %v", got, now)
 	}
 	if why, dirty := c.Dirty(); !dirty || why != "disk full" {
@@ -297,16 +298,16 @@ func TestHighWaterIsReset(t *testing.T) {
 	g.Taken = wrong
 	if err := errors.Join(
 		s.Cache().WriteGeneration(t.Context(), g),
-		s.Cache().RaiseHighWater(wrong),
-		s.Cache().ResetHighWater(right),
+		s.Cache().RaiseHighWater(offline.Stamp{Time: wrong}, time.Time{}),
+		s.Cache().RaiseHighWater(offline.Stamp{Time: right, Resets: g.Resets + 1}, time.Time{}),
 	); err != nil {
 		t.Fatal(err)
 	}
 	stop()
 	s, _ = open(t, dir, testOptions())
 	got, err := s.Cache().Load(t.Context())
-	if err != nil || !got.Taken.Equal(right) || !s.Cache().HighWater().Equal(right) {
-		t.Errorf("taken %v, mark %v, %v; want %v", got.Taken, s.Cache().HighWater(), err, right)
+	if err != nil || !got.Taken.Equal(right) || !s.Cache().HighWater().Time.Equal(right) {
+		t.Errorf("taken %v, mark %v, %v; want %v", got.Taken, s.Cache().HighWater().Time, err, right)
 	}
 }
 

@@ -1,10 +1,5 @@
 package store
 
-import (
-	"encoding/binary"
-	"time"
-)
-
 // Version is the version of the stored generation.
 func (c *Cache) Version() (epoch, number uint64, ok bool) {
 	c.mu.Lock()
@@ -43,46 +38,6 @@ func (c *Cache) Dirty() (reason string, dirty bool) {
 		return "", false
 	}
 	return string(v[1:]), true
-}
-
-// HighWater is the latest time that was stored; zero if none was.
-func (c *Cache) HighWater() time.Time {
-	v := c.clock.get()
-	if len(v) != 8 {
-		return time.Time{}
-	}
-	return time.Unix(0, int64(binary.BigEndian.Uint64(v))).UTC()
-}
-
-// RaiseHighWater stores t, synced, if it is later than HighWater. Callers call it only a
-// few times an hour, because a sync is expensive.
-func (c *Cache) RaiseHighWater(t time.Time) error {
-	if !t.After(c.HighWater()) {
-		return nil
-	}
-	if err := c.clock.put(binary.BigEndian.AppendUint64(nil, uint64(t.UnixNano())), true); err != nil {
-		return &Error{Op: "store time", Path: c.dir, Err: err}
-	}
-	return nil
-}
-
-// ResetHighWater sets the mark to t, also to an earlier time, because an operator says
-// that it was wrong. If the cached generation was taken after t, it counts as taken at
-// t: data from the future would not become stale.
-func (c *Cache) ResetHighWater(t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.head != nil && c.head.Taken.After(t) {
-		next := *c.head
-		next.Taken = t
-		if err := c.flip(next, nil); err != nil {
-			return err
-		}
-	}
-	if err := c.clock.put(binary.BigEndian.AppendUint64(nil, uint64(t.UnixNano())), true); err != nil {
-		return &Error{Op: "store time", Path: c.dir, Err: err}
-	}
-	return nil
 }
 
 func (c *Cache) quarantined() []Quarantine {

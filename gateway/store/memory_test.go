@@ -22,7 +22,7 @@ func TestMemoryLeavesNothing(t *testing.T) {
 	if _, err := s.Cache().Load(t.Context()); !errors.Is(err, ErrEmpty) {
 		t.Errorf("a new cache: %v", err)
 	}
-	if !s.Cache().HighWater().IsZero() || len(s.Quarantined()) > 0 || s.Quiet() {
+	if !s.Cache().HighWater().Time.IsZero() || len(s.Quarantined()) > 0 || s.Quiet() {
 		t.Error("a new store has a past")
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -14,6 +14,7 @@ import (
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/gateway/generation"
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/offline"
 )
 
 // The environment of a child of the power-cut test.
@@ -149,7 +150,7 @@ func (l *powerLife) inventory() {
 	case !errors.Is(err, ErrEmpty):
 		say("failed", "the policy cannot be read:", err)
 	}
-	if t := l.s.Cache().HighWater(); !t.IsZero() {
+	if t := l.s.Cache().HighWater().Time; !t.IsZero() {
 		l.have("clock", "mark", uint64(t.Unix()), nil)
 	}
 	if reason, dirty := l.s.Cache().Dirty(); dirty {
@@ -301,7 +302,8 @@ func (l *powerLife) writePolicies(ctx context.Context, n uint64) {
 	}
 	for ctx.Err() == nil {
 		n++
-		if !acked(c.RaiseHighWater(time.Unix(int64(n), 0)), "clock", "mark", n) { //nolint:gosec // small numbers
+		mark := offline.Stamp{Time: time.Unix(int64(n), 0)} //nolint:gosec // small numbers
+		if !acked(c.RaiseHighWater(mark, time.Time{}), "clock", "mark", n) {
 			return
 		}
 		if !acked(c.MarkDirty(strconv.FormatUint(n, 10)), "dirty", "mark", n) {

@@ -159,7 +159,7 @@ func (h *harness) restart(change func(*Options)) {
 	}
 	h.guard = update.New(update.Options{
 		Authorizer: h.rights,
-		Journal:    Journal{h.journal},
+		Journal:    Journal{Bucket: h.journal},
 		Verifier:   manifest.NewVerifier(manifest.Options{Roots: signer().Roots()}),
 		Recheck:    func(d string) { h.s.Recheck(d) },
 		Audit: func(r update.AuditRecord) {

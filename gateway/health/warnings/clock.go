@@ -8,10 +8,17 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/offline"
 )
 
-// SystemClock says that the system clock was never set, for as long as that is so.
-func SystemClock(t *health.Tracker, now time.Time) {
-	t.Set(offline.NeverSet(now), "system-clock", health.Degraded,
-		fmt.Sprintf("the system clock was never set: it says %s", now.Format(time.DateOnly)), offline.SetTheClock)
+// SystemClock says that the system clock is behind the mark of time, so that the mark
+// decides (offline.ClockOptions.SystemBehind).
+func SystemClock(t *health.Tracker, system, mark time.Time) {
+	lag, severity := offline.LagOf(system, mark), health.Degraded
+	if lag == offline.FarBehind {
+		severity = health.Failing
+	}
+	t.Set(lag != offline.InStep, "system-clock", severity,
+		fmt.Sprintf("the system clock says %s, which is over: tokens and certificates are judged by the latest time that is known, %s",
+			system.UTC().Format(time.RFC3339), mark.UTC().Format(time.RFC3339)),
+		offline.SetTheClock)
 }
 
 // ClockJump says that the system clock is ahead of the cloud's (offline.ClockOptions.SystemAhead).
