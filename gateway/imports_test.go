@@ -48,6 +48,7 @@ var mayImport = []rule{
 	{"gateway/topic/mapping", []string{"gateway/topic"}, "names to names: it knows neither a link nor the configuration"},
 	{"gateway/offline", nil, "a leaf: what time it is and how old the policy is depend on no other room"},
 	{"gateway/actors", nil, "a leaf: how parts start and stop, whatever they are"},
+	{"gateway/memory", nil, "a leaf: it asks the runtime, and nobody else"},
 	{"gateway/freeport", nil, "a leaf"},
 	{"gateway/principal", []string{"authz/model", "device/space"}, "values"},
 	{"gateway/message", []string{"authz/model", "device/space", "gateway/principal", "gateway/topic"}, "values"},

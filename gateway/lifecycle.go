@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/gatehouse/gatehouse/gateway/actors"
+	"github.com/gatehouse/gatehouse/gateway/memory"
 )
 
 // run starts everything in order, and stops it in reverse order. The order and its reasons:
@@ -43,7 +44,7 @@ func (d *daemon) parts() ([]actors.Actor, error) {
 		{Name: "status line", Run: func(ctx context.Context) error { return d.notify.Follow(ctx, d.statusLine) }},
 		{Name: "store", Run: d.store.Run},
 		{Name: "audit", Run: d.audit.Run},
-		{Name: "memory", Run: trimMemory},
+		{Name: "memory", Run: memory.Trim},
 		{Name: "stages", Run: func(ctx context.Context) error { return d.staging.Run(ctx, d.keeper.Keep) }},
 		{Name: "keys", Run: d.keys.Run},
 		{Name: "twins", Run: d.twins.Run},

@@ -1,4 +1,6 @@
-package gateway
+// Package memory gives back to the system what a start, a full synchronisation and many
+// connects leave behind. It is a leaf.
+package memory
 
 import (
 	"context"
@@ -36,8 +38,8 @@ func (t *trimmer) due(allocated uint64) bool {
 	return true
 }
 
-// trimMemory runs until ctx ends.
-func trimMemory(ctx context.Context) error {
+// Trim runs until ctx ends.
+func Trim(ctx context.Context) error {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	ticker := time.NewTicker(trimEvery)
 	defer ticker.Stop()
