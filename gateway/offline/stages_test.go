@@ -81,3 +81,38 @@ func TestStageIsToldInOrder(t *testing.T) {
 		t.Errorf("in force: %v", s.Stage())
 	}
 }
+
+// A confirmation that was read before an operator set the mark back, and is noted after it,
+// does not keep the cache young until the mark has come there again.
+func TestConfirmationFromTheFutureAges(t *testing.T) {
+	start := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	f := &fakeTime{start}
+	clk := offline.NewClock(offline.ClockOptions{System: f.now, Mark: start, Built: start})
+	s := offline.NewStages(clk, limits, func(offline.Stage, offline.Stage, time.Duration) {})
+	s.Confirm(start.AddDate(64, 0, 0), false)
+	f.t = start.Add(2 * time.Hour)
+	if s.Update(); s.Stage() != offline.Stale || s.Age() != 2*time.Hour {
+		t.Errorf("two hours later it is %v, %v old", s.Stage(), s.Age())
+	}
+}
+
+// The mark is stored again each time that it has moved by a minute, and when it was reset.
+func TestMarkIsKeptEveryMinute(t *testing.T) {
+	start := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	f := &fakeTime{start}
+	clk := offline.NewClock(offline.ClockOptions{System: f.now, Mark: start, Built: start.AddDate(-1, 0, 0)})
+	s := offline.NewStages(clk, limits, func(offline.Stage, offline.Stage, time.Duration) {})
+	kept := 0
+	for range 600 {
+		f.t = f.t.Add(time.Second)
+		s.Tick(func() { kept++ })
+	}
+	if kept != 10 {
+		t.Errorf("kept %d times in ten minutes", kept)
+	}
+	f.t = start.Add(-time.Hour)
+	clk.Reset()
+	if s.Tick(func() { kept++ }); kept != 11 {
+		t.Error("not kept after a reset")
+	}
+}
