@@ -234,11 +234,34 @@ func TestLastWordOfTheCloudSurvivesARestart(t *testing.T) {
 	}
 }
 
+// The cloud's first word is stored at once: a power cut a moment later does not take the
+// time back that it stated.
+func TestFirstWordOfTheCloudIsStored(t *testing.T) {
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	b := newBox(t, now.Add(-day))
+	b.boot(now)
+	b.learn()
+	b.kill()
+	b.boot(now)
+	stated := now.Add(20 * time.Hour)
+	b.d.clock.ReportCloudTime(stated, 1)
+	b.d.heard()
+	b.kill()
+	b.boot(now)
+	if m := b.d.clock.Mark(); m.Before(stated) {
+		t.Errorf("the mark is %v, the cloud said %v", m, stated)
+	}
+	if age := b.d.staging.Age(); age != 0 {
+		t.Errorf("the policy that the cloud confirmed is %v old", age)
+	}
+}
+
 // A stage that was reached is stored at once: the minute that a power cut takes from the
 // mark takes no stage back.
 func TestStageIsNotTakenBackByAPowerCut(t *testing.T) {
 	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	b := newBox(t, now.Add(-day))
+	b.cfg.Offline.Stale += 30 * time.Second // in the middle of a minute
 	b.boot(now)
 	b.learn()
 	b.live(b.cfg.Offline.Stale)
