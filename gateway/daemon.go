@@ -310,6 +310,7 @@ func (d *daemon) buildMessages() error {
 	o := broker.Options{
 		Listeners:         d.doors.mqtt,
 		Authenticator:     d.identity,
+		Now:               d.clock.Now,
 		Access:            liveAccess{&access.Live{Control: d.access, Still: d.identity.Still, Decided: d.metrics.Decided}},
 		Services:          services{d.answer},
 		Outbox:            d.entrance(),

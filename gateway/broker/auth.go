@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"time"
-
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -24,7 +22,7 @@ func (f *controlFrame) reauthenticate(cl *mqtt.Client) error {
 		c.refused(err, "reauthenticate")
 		return packets.ErrNotAuthorized
 	}
-	if who.Key != old.who.Key || !who.Expires.IsZero() && !time.Now().Before(who.Expires) {
+	if who.Key != old.who.Key || !who.Expires.IsZero() && !c.b.o.Now().Before(who.Expires) {
 		c.b.audit("reauthenticate", false, old.who, c, "", message.Verdict{Reason: "another-principal"})
 		return packets.ErrNotAuthorized
 	}

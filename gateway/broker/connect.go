@@ -87,7 +87,7 @@ func (c *conn) prove() (*proof, byte) {
 	// Credentials are not kept, neither in hello nor in the buffer that it points into.
 	clear(h.Password)
 	h.Password, h.AuthData = nil, nil
-	if !who.Expires.IsZero() && !time.Now().Before(who.Expires) {
+	if !who.Expires.IsZero() && !c.b.o.Now().Before(who.Expires) {
 		c.b.audit("connect", false, who, c, "", message.Verdict{Reason: expired})
 		return nil, message.NotAuthorized
 	}
@@ -270,7 +270,7 @@ func (c *conn) watchExpiry(who *principal.Principal) {
 	if who.Expires.IsZero() {
 		return
 	}
-	c.expiresAt = c.b.clock.after(time.Until(who.Expires), func() {
+	c.expiresAt = c.b.clock.after(who.Expires.Sub(c.b.o.Now()), func() {
 		c.end(cause{code: message.NotAuthorized, reason: "credential expired", keepWill: true})
 	})
 }

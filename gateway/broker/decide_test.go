@@ -390,6 +390,27 @@ func TestTelemetryAndMirror(t *testing.T) {
 	})
 }
 
+// Credentials end by the time that is believed: with a system clock that was set back by
+// two hours, one that ended an hour ago does not connect, and one that is connected ends in time.
+func TestCredentialEndsByTheBelievedTime(t *testing.T) {
+	t.Parallel()
+	timeless(t, func(t *testing.T) {
+		believed := func() time.Time { return time.Now().Add(2 * time.Hour) }
+		h := startInMemory(t, func(o *broker.Options) { o.Now = believed })
+		at := time.Now().Add(time.Hour)
+		h.names.expires.Store(&at)
+		if p := h.dial().Connect(rawclient.Connect{Level: 4, ID: "c", User: "c"}); p.Body[1] == 0 {
+			t.Error("a credential that ended an hour ago connects")
+		}
+		at2 := believed().Add(3 * time.Second)
+		h.names.expires.Store(&at2)
+		h.connect(rawclient.Connect{Level: 4, ID: "c", User: "c"}).ExpectClosed()
+		if now := believed(); now.Before(at2) || now.After(at2.Add(time.Second)) {
+			t.Errorf("closed at %v, want %v", now, at2)
+		}
+	})
+}
+
 // Credentials end while connected: the client is disconnected at that moment, and its will is sent.
 func TestCredentialExpiry(t *testing.T) {
 	t.Parallel()

@@ -89,13 +89,16 @@ func (l Limits) withDefaults() Limits {
 type Options struct {
 	Listeners     []Listener
 	Authenticator Authenticator
-	Access        Access
-	Services      Services
-	Outbox        Outbox
-	Vault         Vault
-	Auditor       Auditor
-	Presence      Presence // nil: nobody asks
-	Log           *slog.Logger
+	// Now is the time by which credentials end, as it is by which Authenticator judges
+	// them (docs/spec/semantics.md 4.5); nil: time.Now.
+	Now      func() time.Time
+	Access   Access
+	Services Services
+	Outbox   Outbox
+	Vault    Vault
+	Auditor  Auditor
+	Presence Presence // nil: nobody asks
+	Log      *slog.Logger
 
 	MaxPacket         int           // bytes of a frame from an authenticated client, 1 MiB
 	MaxTopic          int           // bytes of a topic or filter, 4 KiB
@@ -153,6 +156,9 @@ func ShareOfSessions(all int, part float64, most int) int {
 }
 
 func (o Options) withDefaults() Options {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	def(&o.MaxPacket, 1<<20)
 	def(&o.MaxTopic, 4<<10)
 	def(&o.MaxLevels, 64)
