@@ -297,7 +297,7 @@ func TestComingAndGoingLeavesNoTimers(t *testing.T) {
 func TestTakeoversLeaveNothing(t *testing.T) {
 	t.Parallel()
 	v := newMemory(t)
-	h := start(t, func(o *broker.Options) { o.Vault = whole(v) })
+	h := start(t, func(o *broker.Options) { o.Vault, o.Contest.TakeOvers = whole(v), 1e6 })
 	h.connect(kept(5, "c"))
 	type holds struct{ connections, sessions, subscriptions, timers, wills, clients int }
 	now := func() holds {
