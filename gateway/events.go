@@ -43,7 +43,7 @@ func (d *daemon) stageChanged(from, to offline.Stage, age time.Duration) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if _, err := d.revoke(ctx, everyone); err != nil {
+		if _, err := d.revoke(ctx, principal.Everyone()); err != nil {
 			d.log.Error("the change of stage did not reach every session", "err", err)
 		}
 	}()
@@ -74,7 +74,7 @@ func (e policyEffects) Problems(policy []authz.Problem, registry []device.Proble
 }
 
 // Revoke implements policy.Effects.
-func (e policyEffects) Revoke(ctx context.Context, concerned func(*principal.Principal) bool) (time.Duration, error) {
+func (e policyEffects) Revoke(ctx context.Context, concerned principal.Concerned) (time.Duration, error) {
 	return e.d.revoke(ctx, concerned)
 }
 
@@ -99,12 +99,9 @@ func (d *daemon) policyChanged(c policy.Change) {
 		"from", c.From.String(), "to", c.To.String(), "full", c.Full, "took", c.Took, "revocation", c.Revocation)
 }
 
-// everyone is true of every principal: the rights of all may have changed.
-func everyone(*principal.Principal) bool { return true }
-
-// revoke has the live and stored sessions of the principals that hit names decided again,
-// and returns when it is confirmed that they have lost what they may no longer do.
-func (d *daemon) revoke(ctx context.Context, hit func(*principal.Principal) bool) (time.Duration, error) {
+// revoke has the live and stored sessions of the principals in hit decided again, and returns
+// when it is confirmed that they have lost what they may no longer do.
+func (d *daemon) revoke(ctx context.Context, hit principal.Concerned) (time.Duration, error) {
 	began := time.Now()
 	var rechecked error
 	if d.served() {

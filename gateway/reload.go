@@ -10,6 +10,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/health/warnings"
 	"github.com/gatehouse/gatehouse/gateway/identity/jwks"
+	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
 // A reload reads the configuration again while the daemon serves. It can change the
@@ -64,7 +65,7 @@ func (d *daemon) reload(ctx context.Context) {
 	}
 	_ = d.level.UnmarshalText([]byte(r.cfg.Log.Level)) // Check has read it
 	d.inForce.Store(&r.cfg)
-	took, err := d.revoke(ctx, everyone)
+	took, err := d.revoke(ctx, principal.Everyone())
 	if err != nil {
 		d.log.Error("the reload did not reach every session", "err", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/health/warnings"
 	"github.com/gatehouse/gatehouse/gateway/identity"
 	"github.com/gatehouse/gatehouse/gateway/identity/jwks"
+	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/store"
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/sync/client"
@@ -66,7 +67,7 @@ func (d *daemon) noteShared() {
 func (d *daemon) keysChanged() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if _, err := d.revoke(ctx, everyone); err != nil {
+	if _, err := d.revoke(ctx, principal.Everyone()); err != nil {
 		d.log.Error("the new key set did not reach every session", "err", err)
 	}
 }

@@ -212,7 +212,7 @@ func BenchmarkRecheck(b *testing.B) {
 	for i := range 1000 {
 		benchClient(b, addr, fmt.Sprint("c", i)).Subscribe(1, "devices/#", 0)
 	}
-	one := func(p *principal.Principal) bool { return p.Key == "user:c7" }
+	one := principal.Concerned{Has: func(p *principal.Principal) bool { return p.Key == "user:c7" }, Everyone: true}
 	b.ResetTimer()
 	for range b.N {
 		if r, err := br.Recheck(context.Background(), one); err != nil || r.Sessions != 1 {

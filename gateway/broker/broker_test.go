@@ -258,6 +258,11 @@ func run(t *testing.T, h *house, nl net.Listener, change []func(*broker.Options)
 	return h
 }
 
+// Recheck looks at everything; TestRecheckFindsWhatAllWouldFind compares it with a search.
+func (h *house) Recheck(ctx context.Context, match func(*principal.Principal) bool) (broker.Report, error) {
+	return h.Broker.Recheck(ctx, principal.Concerned{Has: match, Everyone: true})
+}
+
 func (h *house) dial() *rawclient.Client {
 	h.t.Helper()
 	nc, err := h.open()

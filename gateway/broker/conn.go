@@ -200,6 +200,7 @@ func (c *conn) teardown() {
 		c.b.o.Presence.Left(c.here)
 	}
 	<-c.out.Done()
+	c.b.store.Closed(c)
 	_ = c.sock.Abort()
 	c.b.leave(c)
 	c.log.Debug("connection ended", "remote", c.remote, "client", c.hello.ClientID, "reason", why.reason)

@@ -14,16 +14,18 @@ import (
 // that its connection is closed.
 const writeGrace = 25 * time.Millisecond
 
-// Recheck decides everything again of the principals that match: their right
+// Recheck decides everything again of the principals in who: their right
 // to be connected, their subscriptions, what waits for them and what is
 // encoded for them, their wills; and what they have published and others have
 // not received yet. The new rights must be in force when it is called. When it
 // returns, nothing that needs a lost right is handed to the kernel any more
 // (docs/spec/semantics.md 4.7): what was not written has been cut out, and a connection
 // that was in the middle of writing it has finished or is closed. It never
-// waits for a client.
-func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) bool) (Report, error) {
+// waits for a client. Its cost follows how many principals are concerned and how many sessions are
+// being sent to, not how many sessions there are.
+func (b *Broker) Recheck(ctx context.Context, who principal.Concerned) (Report, error) {
 	start := time.Now()
+	match := who.Has
 	var r Report
 	b.store.Generation()
 	type writing struct {
@@ -31,11 +33,10 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 		c *conn
 	}
 	var held []writing
-	for _, s := range b.store.All() {
+	for _, s := range b.store.Reach(who) {
 		if err := ctx.Err(); err != nil {
 			return r, err
 		}
-		who := s.Principal()
 		ch := s.Recheck(match, start, b.allow(s))
 		if ch.Touched {
 			r.Sessions++
@@ -48,20 +49,20 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 			held = append(held, writing{ch.Held, c})
 		}
 		for _, sub := range ch.Suspended {
-			b.audit("revoke", false, who, c, sub.Filter, message.Verdict{Reason: "subscription-suspended"})
+			b.audit("revoke", false, ch.Owner, c, sub.Filter, message.Verdict{Reason: "subscription-suspended"})
 		}
 		if len(ch.Suspended) > 0 {
 			b.purgeLater(s, start)
 		}
 		if !ch.Connect.Allowed {
-			b.audit("revoke", false, who, c, "", ch.Connect)
+			b.audit("revoke", false, ch.Owner, c, "", ch.Connect)
 			if c != nil {
 				r.Disconnected++
 				c.end(cause{code: message.NotAuthorized, reason: "not authorized", keepWill: ch.Connect.Reason == expired})
 			}
 		}
 	}
-	for _, c := range b.connections() {
+	for _, c := range b.parted(who.Everyone) {
 		p := c.proof.Load()
 		if p == nil {
 			continue // the connection never had a session
@@ -91,6 +92,18 @@ func (b *Broker) Recheck(ctx context.Context, match func(*principal.Principal) b
 	r.Took = r.ConfirmedAt.Sub(start)
 	r.RetainedHeld = b.plane.HiddenRetained(match) // a number only, and it looks at every retained message
 	return r, nil
+}
+
+// parted lists the connections that may send messages of a session that they do not own any more;
+// all: every connection.
+func (b *Broker) parted(all bool) (list []*conn) {
+	if all {
+		return b.connections()
+	}
+	for _, c := range b.store.Parted() {
+		list = append(list, c.(*conn))
+	}
+	return list
 }
 
 // denies returns a function that reports whether a message may no longer be sent to a client with

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz"
+	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/gateway/generation"
 	"github.com/gatehouse/gatehouse/gateway/principal"
@@ -18,7 +20,7 @@ type compiled struct {
 	facts
 	problems         []authz.Problem
 	registryProblems []device.Problem
-	concerned        func(*principal.Principal) bool // whose rights it may change
+	concerned        principal.Concerned // whose rights it may change
 	change           Change
 	began            time.Time
 }
@@ -31,7 +33,7 @@ func (p *Policy) Replace(ctx context.Context, f replica.Full) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := compiled{
-		concerned: everyone,
+		concerned: principal.Everyone(),
 		change:    Change{From: p.version, To: f.Version, Full: true, Stored: true},
 		began:     time.Now(),
 	}
@@ -118,7 +120,7 @@ func (p *Policy) derive(d *replica.Delta) (*compiled, error) {
 	}
 	// The registry says which device acts for which, and where each is, so a change of it
 	// may change the rights of any principal. So may it when p.whole is in force again.
-	c.concerned = everyone
+	c.concerned = principal.Everyone()
 	c.topo, c.registryProblems = held.topo.Apply(d.Data)
 	return c, nil
 }
@@ -152,19 +154,26 @@ func (p *Policy) stored() *facts {
 	return p.inForce.Load()
 }
 
-// everyone is true of every principal: the rights of all may have changed.
-func everyone(*principal.Principal) bool { return true }
-
-// holdersOf is true of the principals to which one of the touched keys applies.
-func holdersOf(touched []authz.Key) func(*principal.Principal) bool {
-	return func(p *principal.Principal) bool {
-		for i := range touched {
-			if touched[i].Concerns(&p.Subject) {
-				return true
-			}
+// holdersOf are the principals whose rights differ. A role can be held by
+// thousands of identities, so identities are looked up and not compared.
+func holdersOf(touched []authz.Key) principal.Concerned {
+	var c principal.Concerned
+	named := map[model.Identity]bool{}
+	var entra []authz.Key
+	for _, k := range touched {
+		if k.Identity.Kind == model.NoIdentity {
+			c.Entra = true
+			entra = append(entra, k)
+			continue
 		}
-		return false
+		named[k.Identity] = true
+		c.Identities = append(c.Identities, k.Identity)
 	}
+	c.Has = func(p *principal.Principal) bool {
+		return slices.ContainsFunc(p.Subject.Identities, func(i model.Identity) bool { return named[i] }) ||
+			slices.ContainsFunc(entra, func(k authz.Key) bool { return k.Concerns(&p.Subject) })
+	}
+	return c
 }
 
 func changesNothing(c *device.Changes) bool {

@@ -64,7 +64,7 @@ func (h *fixture) Problems(problems []authz.Problem, registry []device.Problem) 
 	h.problems, h.registryProblems = problems, registry
 }
 
-func (h *fixture) Revoke(context.Context, func(*principal.Principal) bool) (time.Duration, error) {
+func (h *fixture) Revoke(context.Context, principal.Concerned) (time.Duration, error) {
 	h.log = append(h.log, "revoke")
 	return 0, nil
 }

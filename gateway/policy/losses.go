@@ -8,6 +8,7 @@ import (
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
+	"github.com/gatehouse/gatehouse/gateway/principal"
 )
 
 // loseOnly is called when the store cannot take a change. What the change takes away
@@ -27,7 +28,7 @@ func (p *Policy) loseOnly(ctx context.Context, losses *model.ChangeSet, next *de
 	p.whole = &facts{held.index, again}
 	p.inForce.Store(&facts{p.reduce(held.index, losses), left})
 	dirty := p.store.MarkDirty("losses of rights are in force that the disk does not hold: " + cause.Error())
-	_, revoked := p.effects.Revoke(ctx, everyone)
+	_, revoked := p.effects.Revoke(ctx, principal.Everyone())
 	if len(gone) > 0 {
 		p.effects.Forget(gone)
 	}

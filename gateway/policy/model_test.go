@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/authztest"
+	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/gateway/generation"
 	"github.com/gatehouse/gatehouse/gateway/policy"
@@ -34,7 +36,7 @@ type trial struct {
 	needsFull bool // a complete answer was not stored, so that change sets must be refused
 
 	// What the last delivery brought about.
-	concerned func(*principal.Principal) bool
+	concerned principal.Concerned
 	gone      map[string]bool
 	changed   []policy.Change
 	failure   error // of the next revocation
@@ -55,7 +57,7 @@ func newTrial(t *testing.T, seed uint64) *trial {
 
 func (m *trial) Problems([]authz.Problem, []device.Problem) {}
 
-func (m *trial) Revoke(_ context.Context, concerned func(*principal.Principal) bool) (time.Duration, error) {
+func (m *trial) Revoke(_ context.Context, concerned principal.Concerned) (time.Duration, error) {
 	m.concerned = concerned
 	return 0, m.failure
 }
@@ -83,7 +85,7 @@ func (m *trial) move(what byte) {
 // set from what is stored, and holds the outcome against the model.
 func (m *trial) deliver(ctx context.Context, full bool) {
 	m.t.Helper()
-	m.concerned, m.gone, m.changed = nil, map[string]bool{}, nil
+	m.concerned, m.gone, m.changed = principal.Concerned{}, map[string]bool{}, nil
 	before, beforeTopo := m.policy.Facts()
 	stored := m.store.held
 	to := m.world.Policy.Version
@@ -97,7 +99,7 @@ func (m *trial) deliver(ctx context.Context, full bool) {
 	after, afterTopo := m.policy.Facts()
 	switch {
 	case ctx.Err() != nil, !full && (m.needsFull || !m.policy.Loaded() || errors.Is(m.store.fail, generation.ErrTooLarge)):
-		if err == nil || before != after || beforeTopo != afterTopo || m.concerned != nil || len(m.changed) > 0 {
+		if err == nil || before != after || beforeTopo != afterTopo || m.concerned.Has != nil || len(m.changed) > 0 {
 			m.t.Fatalf("full %v: error %v, and something has changed", full, err)
 		}
 		if ctx.Err() == nil && !errors.Is(err, replica.ErrGap) {
@@ -122,7 +124,7 @@ func (m *trial) deliver(ctx context.Context, full bool) {
 		m.t.Fatalf("forgot %v, want %v", m.gone, want)
 	}
 	m.revoked(before, after)
-	if !maps.Equal(facts(beforeTopo), facts(afterTopo)) && !m.concerned(&principal.Principal{}) {
+	if !maps.Equal(facts(beforeTopo), facts(afterTopo)) && !m.concerned.Has(&principal.Principal{}) {
 		m.t.Fatal("the registry changed, and not everyone is concerned")
 	}
 }
@@ -175,7 +177,7 @@ func (m *trial) onlyLosses(stored *generation.Full, ix *authz.Index, topo *devic
 // have been looked at.
 func (m *trial) revoked(before, after *authz.Index) {
 	m.t.Helper()
-	if m.concerned == nil {
+	if m.concerned.Has == nil {
 		m.t.Fatal("nobody was revoked")
 	}
 	w := m.world
@@ -183,10 +185,19 @@ func (m *trial) revoked(before, after *authz.Index) {
 		s, op, at, q := w.Subject(), w.Operation(), w.Place(), w.Query()
 		lost := before.Decide(s, op, at).Allowed && !after.Decide(s, op, at).Allowed ||
 			before.DecideRequest(s, q).Allowed && !after.DecideRequest(s, q).Allowed
-		if lost && !m.concerned(&principal.Principal{Subject: *s}) {
+		if lost && !m.concerned.Has(&principal.Principal{Subject: *s}) {
 			m.t.Fatalf("%+v lost a right and is not concerned", s)
 		}
+		if lost && !reached(&m.concerned, s) {
+			m.t.Fatalf("%+v lost a right and is not where %+v says to look", s, m.concerned)
+		}
 	}
+}
+
+// reached tells whether a search by what the set names finds the subject.
+func reached(c *principal.Concerned, s *model.Subject) bool {
+	return c.Everyone || c.Entra && !s.Object.IsZero() ||
+		slices.ContainsFunc(s.Identities, func(i model.Identity) bool { return slices.Contains(c.Identities, i) })
 }
 
 // play delivers the cloud's changes as the script says, of which each byte is a step.

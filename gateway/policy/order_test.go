@@ -18,10 +18,10 @@ import (
 type witness struct {
 	*fixture
 	calls int
-	look  func(concerned func(*principal.Principal) bool)
+	look  func(concerned principal.Concerned)
 }
 
-func (w *witness) Revoke(ctx context.Context, concerned func(*principal.Principal) bool) (time.Duration, error) {
+func (w *witness) Revoke(ctx context.Context, concerned principal.Concerned) (time.Duration, error) {
 	w.calls++
 	w.look(concerned)
 	return w.fixture.Revoke(ctx, concerned)
@@ -54,12 +54,12 @@ func TestRevokeIsCalledForAllWhenTheFactsAreNew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := &witness{}
 			w.fixture = newFixtureFor(t, func(h *fixture) policy.Effects {
-				w.fixture, w.look = h, func(func(*principal.Principal) bool) {}
+				w.fixture, w.look = h, func(principal.Concerned) {}
 				return w
 			})
 			w.calls = 0
 			w.store.fail = c.fail
-			w.look = func(concerned func(*principal.Principal) bool) {
+			w.look = func(concerned principal.Concerned) {
 				if w.may(first) != c.mayFirst {
 					t.Error("decided by the old policy")
 				}
@@ -68,7 +68,7 @@ func TestRevokeIsCalledForAllWhenTheFactsAreNew(t *testing.T) {
 				}
 				var hit []string
 				for name, who := range map[string]model.Identity{"d1": one.Who, "d2": two.Who, "somebody": {Kind: model.UserID, Object: second}} {
-					if concerned(&principal.Principal{Subject: model.Subject{Identities: []model.Identity{who}}}) {
+					if concerned.Has(&principal.Principal{Subject: model.Subject{Identities: []model.Identity{who}}}) {
 						hit = append(hit, name)
 					}
 				}

@@ -38,10 +38,10 @@ type Effects interface {
 	// Problems is told which parts of the policy and of the registry in force cannot be
 	// used. It is called before Revoke.
 	Problems(policy []authz.Problem, registry []device.Problem)
-	// Revoke ends in the live sessions of the principals for which concerned is true
-	// everything that they may no longer do by what is in force now. It returns when
-	// that is confirmed, and how long it took.
-	Revoke(ctx context.Context, concerned func(*principal.Principal) bool) (time.Duration, error)
+	// Revoke ends in the live sessions of the principals in concerned everything that they
+	// may no longer do by what is in force now. It returns when that is confirmed, and how
+	// long it took.
+	Revoke(ctx context.Context, concerned principal.Concerned) (time.Duration, error)
 	// Forget deletes what was kept for devices and modules that no longer exist, so that
 	// a new one of the same name inherits nothing.
 	Forget(gone []device.Departed)

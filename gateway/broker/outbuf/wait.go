@@ -118,6 +118,13 @@ func (b *Buffer) Cut(deny func(*message.Message, Owner) bool) (cut []Owner, held
 	return cut, held
 }
 
+// Carries tells whether there are messages that the kernel does not have yet.
+func (b *Buffer) Carries() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.pending.marks)+len(b.busy.marks) > 0
+}
+
 // Write is a write in progress; nil is none.
 type Write <-chan struct{}
 

@@ -84,6 +84,9 @@ func (s *Session) Deliver(d Delivery, ack *Ack) Outcome {
 }
 
 func (s *Session) deliver(d Delivery, ack *Ack) Outcome {
+	if s.link != nil {
+		s.stir()
+	}
 	if s.dead || d.Sub != nil && d.Sub.Suspended() && !s.covers(d) || !s.rights.Deliver(d.Message) {
 		return Denied
 	}
@@ -167,6 +170,7 @@ func (s *Session) Pump() {
 // pump is Pump; s.mu is held.
 func (s *Session) pump() {
 	for s.link != nil && s.queue.len() > 0 && s.sent < s.link.Window {
+		s.stir()
 		e := s.queue.front()
 		if e.body == nil {
 			s.fetch() // calls pump again

@@ -39,7 +39,8 @@ func (st *Store) load(r *message.StoredSession, now time.Time, open func(*messag
 	st.mu.Lock()
 	s := st.create(r.Key, r.ClientID)
 	st.mu.Unlock()
-	s.who, s.level, s.persistent, s.expiry = r.Principal, r.Version, true, r.Expiry
+	s.belong(r.Principal)
+	s.level, s.persistent, s.expiry = r.Version, true, r.Expiry
 	if s.offline = r.DisconnectedAt; s.offline.IsZero() {
 		s.offline = now // it was connected when the process ended
 	}

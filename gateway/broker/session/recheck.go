@@ -27,6 +27,7 @@ func (st *Store) Now() uint64 { return st.gen.Load() }
 
 // Changes says what Recheck took from a session and gave back to it.
 type Changes struct {
+	Owner     *principal.Principal
 	Touched   bool            // match was true for the owner
 	Connect   message.Verdict // whether the owner may be connected
 	Suspended []*Sub          // those that lost their right
@@ -46,7 +47,8 @@ type Changes struct {
 func (s *Session) Recheck(match func(*principal.Principal) bool, now time.Time, allow func(*Sub) bool) Changes {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := Changes{Conn: s.claim, Connect: message.Verdict{Allowed: true}}
+	defer s.calm()
+	c := Changes{Owner: s.who, Conn: s.claim, Connect: message.Verdict{Allowed: true}}
 	if s.dead {
 		return c
 	}

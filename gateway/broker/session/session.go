@@ -83,6 +83,7 @@ type Session struct {
 	claim      any       // the connection that owns the session, set by Open; nil: it is offline
 	link       *Link     // to that connection, set by Attach; from then on deliveries can be sent
 	dead       bool      // the session has ended
+	stirred    bool      // the session is in reach.sending
 	subs       map[string]*Sub
 	inbound    map[uint16]*Exchange // QoS 2 publishes received and not released
 	queue      queue                // deliveries that wait to be sent, in order of seq
@@ -125,6 +126,12 @@ func (s *Session) Principal() *principal.Principal {
 	return s.who
 }
 
+// belong makes p the owner; s.mu is held.
+func (s *Session) belong(p *principal.Principal) {
+	s.store.reach.move(s, s.who, p)
+	s.who = p
+}
+
 // Renew replaces the owner's identities and rights after an MQTT 5 AUTH has authenticated the
 // same principal again. It returns false if the session belongs to another connection now.
 func (s *Session) Renew(conn any, p *principal.Principal, r Rights) bool {
@@ -133,7 +140,8 @@ func (s *Session) Renew(conn any, p *principal.Principal, r Rights) bool {
 	if s.claim != conn {
 		return false
 	}
-	s.who, s.rights = p, r
+	s.belong(p)
+	s.rights = r
 	s.save(nil)
 	return true
 }
@@ -186,6 +194,7 @@ func (s *Session) Owned(conn any) bool {
 // unlink removes the link to the connection and puts the unacknowledged deliveries back at the head
 // of the queue; s.mu is held.
 func (s *Session) unlink() {
+	s.part()
 	s.link = nil
 	s.ease(true)
 	if s.sent == 0 {

@@ -59,6 +59,7 @@ type Store struct {
 	owned    map[string]*holder  // by principal key
 
 	losing losing
+	reach  reach
 	rank   ranking    // of owned
 	ending sync.Mutex // held while sessions are ended for want of capacity: see endOne; taken before mu
 }
@@ -71,7 +72,7 @@ func NewStore(c Config) *Store {
 	if c.Overflowed == nil {
 		c.Overflowed = func(Episode) {}
 	}
-	s := &Store{c: c, sessions: map[string]*Session{}, owned: map[string]*holder{}}
+	s := &Store{c: c, sessions: map[string]*Session{}, owned: map[string]*holder{}, reach: newReach()}
 	s.gen.Store(1)
 	return s
 }
@@ -156,10 +157,11 @@ func (st *Store) Open(r Request) Opened {
 		return o
 	}
 	s := st.create(key, r.ClientID)
-	s.who, s.rights, s.level = r.Principal, r.Rights, r.Level
-	s.persistent, s.expiry, s.claim = r.Persistent, r.Expiry, r.Conn
-	st.enter(s)
 	s.mu.Lock()
+	s.rights, s.level = r.Rights, r.Level
+	s.persistent, s.expiry, s.claim = r.Persistent, r.Expiry, r.Conn
+	s.belong(r.Principal)
+	st.enter(s)
 	s.save(nil)
 	s.mu.Unlock()
 	if o.Displaced != nil {
@@ -230,7 +232,8 @@ func (st *Store) create(key, clientID string) *Session {
 // it is decided again by the rights that the new connection has.
 func (s *Session) resume(r Request) {
 	s.unlink()
-	s.who, s.rights, s.level = r.Principal, r.Rights, r.Level
+	s.belong(r.Principal)
+	s.rights, s.level = r.Rights, r.Level
 	s.persistent, s.expiry, s.claim, s.offline = r.Persistent, r.Expiry, r.Conn, time.Time{}
 	s.shelf.away.Store(false)
 	s.doubt()
@@ -250,7 +253,10 @@ func (s *Session) kill() {
 		return
 	}
 	s.dead = true
+	s.part()
 	s.link, s.claim = nil, nil
+	s.calm()
+	s.store.reach.move(s, s.who, nil)
 	s.ease(true)
 	s.bequeath()
 	// What is held is given back one by one, and count is not set to 0: it includes
@@ -333,14 +339,20 @@ func (st *Store) EndIf(s *Session, offline time.Time) bool {
 	return true
 }
 
-// All lists the sessions in order of their key.
-func (st *Store) All() []*Session {
+// list lists the sessions.
+func (st *Store) list() []*Session {
 	st.mu.Lock()
+	defer st.mu.Unlock()
 	list := make([]*Session, 0, len(st.sessions))
 	for _, s := range st.sessions {
 		list = append(list, s)
 	}
-	st.mu.Unlock()
+	return list
+}
+
+// All lists the sessions in order of their key.
+func (st *Store) All() []*Session {
+	list := st.list()
 	slices.SortFunc(list, func(a, b *Session) int { return strings.Compare(a.Key, b.Key) })
 	return list
 }
