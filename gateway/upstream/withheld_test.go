@@ -190,7 +190,8 @@ func TestWithheldTakeTurns(t *testing.T) {
 		stop := pumping(t, b)
 		defer stop()
 		c.set(true)
-		if _, ended := p.seen(); !slices.Equal(ended, []string{"a1", "b1", "a2", "b2", "a3", "b3"}) {
+		first, second := []string{"a1", "b1", "a2", "b2", "a3", "b3"}, []string{"b1", "a1", "b2", "a2", "b3", "a3"}
+		if _, ended := p.seen(); !slices.Equal(ended, first) && !slices.Equal(ended, second) { // either may be the first
 			t.Errorf("answered %v", ended)
 		}
 		if _, ended := stuck.seen(); len(ended) > 0 {
