@@ -3,6 +3,7 @@ package broker_test
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,13 +53,19 @@ func (t *trail) of(event string) []message.AuditRecord {
 func TestContestedClientID(t *testing.T) {
 	t.Parallel()
 	timeless(t, func(t *testing.T) {
-		var told []broker.Contest
-		h := startInMemory(t, func(o *broker.Options) { o.Contested = func(l []broker.Contest) { told = l } })
+		var last atomic.Pointer[[]broker.Contest]
+		told := func() []broker.Contest {
+			if l := last.Load(); l != nil {
+				return *l
+			}
+			return nil
+		}
+		h := startInMemory(t, func(o *broker.Options) { o.Contested = func(l []broker.Contest) { last.Store(&l) } })
 		neighbour := h.client(5, "neighbour")
 		neighbour.Subscribe(1, "a", 0)
 		holder := h.client(5, "same")
 		for i := range 8 {
-			if len(told) > 0 {
+			if len(told()) > 0 {
 				t.Fatalf("contested after %d take-overs", i)
 			}
 			begun := time.Now()
@@ -72,8 +79,8 @@ func TestContestedClientID(t *testing.T) {
 			holder = next
 			synctest.Wait()
 		}
-		if len(told) != 1 || told[0].Principal != "user:same" || told[0].ClientID != "same" || told[0].TakeOvers != 8 {
-			t.Fatalf("told %+v", told)
+		if len(told()) != 1 || told()[0].Principal != "user:same" || told()[0].ClientID != "same" || told()[0].TakeOvers != 8 {
+			t.Fatalf("told %+v", told())
 		}
 		if i := slices.IndexFunc(h.Sessions(), func(s broker.SessionInfo) bool { return s.ClientID == "same" }); h.Sessions()[i].TakeOvers != 8 {
 			t.Errorf("the session shows %d take-overs", h.Sessions()[i].TakeOvers)
@@ -100,13 +107,13 @@ func TestContestedClientID(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 		time.Sleep(28 * time.Second) // less than Quiet, with the second in which the last holder was closed
-		if n := len(h.trail.of("contest")); n != 1 || len(told) != 1 {
-			t.Errorf("%d records and %+v while it lasts", n, told)
+		if n := len(h.trail.of("contest")); n != 1 || len(told()) != 1 {
+			t.Errorf("%d records and %+v while it lasts", n, told())
 		}
 		time.Sleep(3 * time.Second)
 		records := h.trail.of("contest")
-		if len(told) != 0 || len(records) != 2 || records[1].Reason != "client-id-contested-over" {
-			t.Fatalf("told %+v, audited %+v", told, records)
+		if len(told()) != 0 || len(records) != 2 || records[1].Reason != "client-id-contested-over" {
+			t.Fatalf("told %+v, audited %+v", told(), records)
 		}
 		begun := time.Now()
 		h.client(5, "same")

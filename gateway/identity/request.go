@@ -71,14 +71,12 @@ func (q *request) certificateElse(own name) *principal.Refusal {
 	if !ok || n == own {
 		return nil
 	}
-	d, auth, r := q.record(n)
-	if r != nil || auth.Kind != device.AuthCA {
-		return nil
+	if d, auth, r := q.record(n); r == nil && auth.Kind == device.AuthCA {
+		if _, err := q.vouched(d, n); err == nil { // else no authority has issued it for that device, and it names nobody
+			return refuse(message.BadUserNameOrPassword, "two-principals", "the certificate names another than the password")
+		}
 	}
-	if _, err := q.vouched(d, n); err != nil {
-		return nil //nolint:nilerr // no authority has issued it for that device, so it names nobody
-	}
-	return refuse(message.BadUserNameOrPassword, "two-principals", "the certificate names another than the password")
+	return nil
 }
 
 // local reports whether the peer is a process of this machine. A connection with a network

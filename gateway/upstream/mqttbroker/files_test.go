@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,19 +18,20 @@ import (
 func TestNothingIsDialledWithoutTheFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		errAway, errDialled := errors.New("not there yet"), errors.New("dialled")
-		there, asked, dials := false, 0, 0
+		var there atomic.Bool
+		var asked, dials atomic.Int64
 		l, err := New(Options{
 			URL:       "mqtts://broker.example",
 			ClientID:  "gw",
 			Principal: asUpstream,
 			Files: func() (*tls.Config, error) {
-				if asked++; !there {
+				if asked.Add(1); !there.Load() {
 					return nil, errAway
 				}
 				return nil, nil
 			},
 			Dial: func(context.Context, string, string) (net.Conn, error) {
-				dials++
+				dials.Add(1)
 				return nil, errDialled
 			},
 		})
@@ -41,16 +43,16 @@ func TestNothingIsDialledWithoutTheFiles(t *testing.T) {
 		go func() { ended <- l.Run(ctx) }()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if last := l.Status().LastError; dials > 0 || last != errAway.Error() {
-			t.Errorf("%d dials, and the link says %q", dials, last)
+		if last := l.Status().LastError; dials.Load() > 0 || last != errAway.Error() {
+			t.Errorf("%d dials, and the link says %q", dials.Load(), last)
 		}
-		if asked < 100 {
-			t.Errorf("the files were looked at %d times in ten minutes", asked)
+		if asked.Load() < 100 {
+			t.Errorf("the files were looked at %d times in ten minutes", asked.Load())
 		}
-		there = true
+		there.Store(true)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if dials == 0 {
+		if dials.Load() == 0 {
 			t.Error("the files are there, and nothing is dialled")
 		}
 		cancel()
