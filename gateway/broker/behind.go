@@ -45,9 +45,14 @@ func (w *behind) add(size int64, run func()) bool {
 	if !w.running {
 		return false
 	}
+	w.push(size, run)
+	return true
+}
+
+// push appends a publish; w.mu is held.
+func (w *behind) push(size int64, run func()) {
 	w.list = append(w.list, held{size + heldBytes, run})
 	w.bytes += size + heldBytes
-	return true
 }
 
 // begin lets a publish wait and starts the goroutine that carries it. Only the reader calls it,
@@ -59,8 +64,7 @@ func (w *behind) begin(size int64, run func()) {
 	}
 	w.mu.Lock()
 	w.running = true
-	w.list = append(w.list, held{size + heldBytes, run})
-	w.bytes += size + heldBytes
+	w.push(size, run)
 	w.mu.Unlock()
 	go w.run()
 }

@@ -71,6 +71,10 @@ func (b *Outbox) Offer(m *message.Message, wait *message.Wait, done func(error))
 		b.answer(done, nil)
 		return true
 	}
+	var w *waiter // what m becomes if it has to wait
+	if wait != nil {
+		w = &waiter{m: m, route: r, target: target, size: it.size, wait: wait, done: done}
+	}
 	behind := !volatile && r.Overflow == Refuse && b.waitsBefore(it.flow.publish)
 	if behind || !b.evict(it) || volatile && b.memory+it.size > b.opt.Memory {
 		b.forget(it.flow)
@@ -79,16 +83,12 @@ func (b *Outbox) Offer(m *message.Message, wait *message.Wait, done func(error))
 			b.counts.accepted++
 			b.counts.dropped[ReasonNewest]++
 			b.answer(done, nil)
-		case wait != nil && b.withhold(&waiter{m: m, route: r, target: target, size: it.size, wait: wait, done: done}):
+		case w != nil && b.withhold(w):
 		default:
 			b.counts.refused[ReasonFull]++
 			b.answer(done, &message.Refused{Code: message.QuotaExceeded, Reason: ReasonFull})
 		}
 		return true
-	}
-	var w *waiter
-	if wait != nil {
-		w = &waiter{m: m, route: r, target: target, size: it.size, wait: wait, done: done}
 	}
 	b.keep(it, m, at, w, done)
 	return true
