@@ -29,8 +29,10 @@ func newCloudBroker(t *testing.T) *cloudBroker {
 		t.Fatal(err)
 	}
 	b := &cloudBroker{conf: filepath.Join(dir, "mosquitto.conf"), port: port}
+	// By default mosquitto drops what it has acknowledged when 1,000 messages wait for a subscriber. A second
+	// in which watch connects again is enough for that.
 	put(t, b.conf, 0o644, fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\n"+
-		"persistence true\npersistence_location %s/\nuser root\nlog_dest stderr\n", port, dir))
+		"persistence true\npersistence_location %s/\nmax_queued_messages 0\nuser root\nlog_dest stderr\n", port, dir))
 	return b
 }
 
