@@ -17,9 +17,8 @@ type throttle struct {
 	waiters atomic.Int32 // how many publishers wait; changed with mu held, read without it
 	spent   atomic.Bool  // the budget ran out, and since then the queue was never at most a quarter full; locked as waiters
 
-	mu    sync.Mutex // guards the fields below
-	left  time.Duration
-	asOf  time.Time     // when left was last brought up to date; zero: the budget is untouched
+	mu    sync.Mutex    // guards the fields below
+	used  *spending     // nil: nobody has ever waited
 	eased chan struct{} // closed when the waiting publishers may go on; nil: none waits
 }
 
@@ -83,8 +82,7 @@ func (s *Session) Slows(from *Session) bool {
 	t := &s.throttle
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.account(s)
-	return !t.spent.Load() && t.left > 0
+	return !t.spent.Load() && t.left(s) > 0
 }
 
 // Paused sets whether the connection of s is not read at the moment, because its publishes wait.
@@ -95,41 +93,78 @@ func (s *Session) Paused(paused bool) { s.paused.Store(paused) }
 func (t *throttle) enter(s *Session) (eased <-chan struct{}, left time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.account(s)
-	if t.spent.Load() || t.left <= 0 {
+	left = t.left(s)
+	if t.spent.Load() || left <= 0 {
 		return nil, 0
 	}
 	if t.eased == nil {
 		t.eased = make(chan struct{})
 	}
+	if t.used == nil {
+		t.used = &spending{began: time.Now()}
+	}
 	t.waiters.Add(1)
-	return t.eased, t.left
+	return t.eased, left
 }
 
 func (t *throttle) leave(s *Session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.account(s)
+	left := t.left(s)
 	t.waiters.Add(-1)
-	if t.left <= 0 && s.above(1, 4) {
+	if left <= 0 && s.above(1, 4) {
 		t.spent.Store(true)
 	}
 }
 
-// account brings the budget up to date: it shrinks while a publisher waits, and otherwise grows
-// back over HoldUpWindow. t.mu is held.
-func (t *throttle) account(s *Session) {
-	c, now := &s.store.c, time.Now()
-	passed := now.Sub(t.asOf)
-	switch {
-	case t.asOf.IsZero():
-		t.left = c.HoldUp
-	case t.waiters.Load() > 0:
-		t.left -= passed
-	case c.HoldUpWindow > 0:
-		t.left = min(c.HoldUp, t.left+time.Duration(float64(passed)*float64(c.HoldUp)/float64(c.HoldUpWindow)))
+// left brings used up to date and returns what is left of the budget; t.mu is held.
+func (t *throttle) left(s *Session) time.Duration {
+	c := &s.store.c
+	if t.used == nil {
+		return c.HoldUp
 	}
-	t.left, t.asOf = max(0, t.left), now
+	return c.HoldUp - t.used.pass(time.Since(t.used.began), t.waiters.Load() > 0, c.HoldUpWindow)
+}
+
+// windowSlices is into how many parts of equal length spending divides a window.
+const windowSlices = 12
+
+// spending is for how long publishers waited within the latest window. It is kept by slices of the
+// window, so that a wait is forgotten between one window and 13/12 of one after it, never sooner:
+// a budget that grew back little by little would allow twice as much within one window.
+type spending struct {
+	began  time.Time                       // the time from which slices are counted
+	asOf   time.Duration                   // up to where waited is known, since began
+	newest time.Duration                   // the number of the newest slice
+	waited [windowSlices + 1]time.Duration // by the number of the slice, modulo the length
+}
+
+// pass takes note that the time up to now, since began, has passed, in which somebody waited or
+// nobody did, and returns for how long publishers waited in the latest window.
+func (u *spending) pass(now time.Duration, waiting bool, window time.Duration) (sum time.Duration) {
+	width := max(window/windowSlices, 1)
+	if oldest := (now/width - windowSlices) * width; u.asOf < oldest { // what was before is forgotten anyway
+		u.asOf = oldest
+	}
+	for {
+		n := u.asOf / width
+		for u.newest = max(u.newest, n-windowSlices-1); u.newest < n; {
+			u.newest++
+			u.waited[u.newest%(windowSlices+1)] = 0
+		}
+		if u.asOf >= now {
+			break
+		}
+		end := min(now, (n+1)*width)
+		if waiting {
+			u.waited[n%(windowSlices+1)] += end - u.asOf
+		}
+		u.asOf = end
+	}
+	for _, d := range u.waited {
+		sum += d
+	}
+	return sum
 }
 
 // ease lets the waiting publishers go on if the queue is at most half full or if, with unlinked, the

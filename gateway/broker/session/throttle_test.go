@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,14 +53,52 @@ func TestAwait(t *testing.T) {
 		if d := await(); d != 5*time.Second {
 			t.Errorf("waited %v; it has read, and an hour has passed", d)
 		}
-		slow.count.Store(25)
-		slow.ease(false)
-		time.Sleep(12 * time.Second)
-		slow.count.Store(80)
-		if d := await(); d != time.Second {
-			t.Errorf("waited %v; a fifth of the minute gives back a second", d)
+		for _, after := range []struct{ pause, want time.Duration }{
+			{54 * time.Second, 0},               // 59 s after the wait began: all of it is within the last minute
+			{11 * time.Second, 5 * time.Second}, // more than 13/12 of a minute after it began, and ended
+		} {
+			slow.count.Store(25)
+			slow.ease(false)
+			time.Sleep(after.pause)
+			slow.count.Store(80)
+			if d := await(); d != after.want {
+				t.Errorf("waited %v, want %v", d, after.want)
+			}
 		}
 	})
+}
+
+// In no window publishers wait for longer than the budget, and a wait is forgotten at the latest
+// after 13/12 of a window.
+func TestSpending(t *testing.T) {
+	const window = 60 * time.Second
+	for seed := range uint64(50) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		u := &spending{}
+		var ticks []bool // by second: whether somebody waited
+		for range 500 {
+			waiting := r.IntN(3) == 0
+			for range 1 + r.IntN(20) {
+				ticks = append(ticks, waiting)
+			}
+			got := u.pass(time.Duration(len(ticks))*time.Second, waiting, window)
+			count := func(seconds int) (sum time.Duration) {
+				for _, w := range ticks[max(0, len(ticks)-seconds):] {
+					if w {
+						sum += time.Second
+					}
+				}
+				return sum
+			}
+			if least, most := count(60), count(65); got < least || got > most {
+				t.Fatalf("seed %d, after %d s: %v, want %v to %v", seed, len(ticks), got, least, most)
+			}
+			if r.IntN(40) == 0 { // a long silence
+				ticks = append(ticks, make([]bool, r.IntN(2000))...)
+				u.pass(time.Duration(len(ticks))*time.Second, false, window)
+			}
+		}
+	}
 }
 
 func TestAwaitIsOver(t *testing.T) {
