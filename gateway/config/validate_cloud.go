@@ -90,6 +90,10 @@ func (v *validator) limits() {
 	v.atLeast("state.minFree", float64(v.c.State.MinFree), float64(16*MiB), "bytes (16 MiB): the store does not survive a full disk")
 	s := v.c.Sessions
 	v.atLeast("sessions.queueMessages", float64(s.QueueMessages), 1, "")
+	if n := v.c.Limits.ReceiveMaximum; s.QueueMessages >= 1 && s.QueueMessages < n {
+		v.bad("sessions.queueMessages", "is smaller than limits.receiveMaximum",
+			"write at least that: one publisher sends as many at once, which would overflow the queue of a receiver that is away")
+	}
 	v.atLeast("sessions.queueBytes", float64(s.QueueBytes), 4096, "bytes")
 	if s.TotalBytes < s.QueueBytes {
 		v.bad("sessions.totalBytes", "is smaller than the queue of one session", "write at least sessions.queueBytes")
