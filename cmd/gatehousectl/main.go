@@ -26,6 +26,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/admin/client"
+	"github.com/gatehouse/gatehouse/gateway/printable"
 )
 
 // version is set by the linker.
@@ -132,7 +133,7 @@ func fail(stderr io.Writer, err error) int {
 // print writes v as JSON, or has text write it for people.
 func (e *env) print(v any, text func(*printer)) error {
 	if e.json {
-		enc := json.NewEncoder(e.out.w)
+		enc := json.NewEncoder(printable.JSONTo(e.out.w))
 		enc.SetIndent("", "  ")
 		enc.SetEscapeHTML(false)
 		return enc.Encode(v)

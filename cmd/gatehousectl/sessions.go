@@ -8,6 +8,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/admin/client"
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/printable"
 )
 
 type sessionsCmd struct {
@@ -118,7 +119,7 @@ func (c auditCmd) Run(e *env) error {
 		Denied:    c.Denied,
 	}
 	if c.Follow {
-		enc := json.NewEncoder(e.out.w)
+		enc := json.NewEncoder(printable.JSONTo(e.out.w))
 		return e.client.Follow(e.ctx, q, func(r message.AuditRecord) error {
 			if e.json {
 				return enc.Encode(r)

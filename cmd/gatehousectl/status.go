@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/gatehouse/gatehouse/gateway/admin"
+	"github.com/gatehouse/gatehouse/gateway/printable"
 )
 
 type statusCmd struct{}
@@ -180,6 +182,6 @@ func (configCmd) Run(e *env) error {
 		}
 		return e.print(v, nil)
 	}
-	_, err = e.out.w.Write(b)
+	_, err = io.WriteString(e.out.w, printable.Lines(string(b)))
 	return err
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+
+	"github.com/gatehouse/gatehouse/gateway/printable"
 )
 
 // Error is the body of every answer that is a failure: what went wrong, where, and what
@@ -73,5 +75,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n'))
+	_, _ = w.Write(append(printable.JSON(b), '\n')) // curl on a terminal shows it as it is
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/printable"
 )
 
 // heartbeat is the pause between two lines without a record that a follower is sent. Without
@@ -120,6 +121,7 @@ func (s *stream) record(r message.AuditRecord) {
 		s.err = err
 		return
 	}
+	b = printable.JSON(b)
 	if s.sse {
 		s.write("data: %s\n\n", b)
 		return

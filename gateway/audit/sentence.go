@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/printable"
 )
 
 // decisions are the events in which a client or an operator asked for something. All other
@@ -27,13 +27,13 @@ var decisions = map[string]bool{
 func Sentence(r *message.AuditRecord) string {
 	var b strings.Builder
 	if !decisions[r.Event] {
-		b.WriteString(printable(r.Event))
+		b.WriteString(printable.Text(r.Event))
 		if r.Principal != "" {
 			b.WriteString(" of " + who(r))
 		}
-		b.WriteString(times(r) + ": " + printable(r.Reason))
+		b.WriteString(times(r) + ": " + printable.Text(r.Reason))
 		if r.Detail != "" {
-			b.WriteString(", " + printable(r.Detail))
+			b.WriteString(", " + printable.Text(r.Detail))
 		}
 		return b.String()
 	}
@@ -41,16 +41,16 @@ func Sentence(r *message.AuditRecord) string {
 	if r.Allowed {
 		verdict = "allowed"
 	}
-	b.WriteString(verdict + " " + printable(r.Event) + " by " + who(r))
+	b.WriteString(verdict + " " + printable.Text(r.Event) + " by " + who(r))
 	if r.Topic != "" {
-		b.WriteString(" on " + printable(r.Topic))
+		b.WriteString(" on " + printable.Text(r.Topic))
 	}
 	if r.Event == "connect" && r.Remote != "" {
-		b.WriteString(" from " + printable(r.Remote))
+		b.WriteString(" from " + printable.Text(r.Remote))
 	}
 	b.WriteString(times(r))
 	if r.Reason != "" {
-		b.WriteString(": " + printable(r.Reason))
+		b.WriteString(": " + printable.Text(r.Reason))
 	}
 	return b.String()
 }
@@ -59,7 +59,7 @@ func Sentence(r *message.AuditRecord) string {
 // nothing was proved, the client by the id that it claimed.
 func who(r *message.AuditRecord) string {
 	if r.Principal != "" {
-		return strings.Replace(printable(r.Principal), ":", " ", 1)
+		return strings.Replace(printable.Text(r.Principal), ":", " ", 1)
 	}
 	if r.ClientID != "" {
 		return "client " + strconv.Quote(r.ClientID)
@@ -72,13 +72,4 @@ func times(r *message.AuditRecord) string {
 		return fmt.Sprintf(" (%d times)", r.Count)
 	}
 	return ""
-}
-
-// printable is text with everything that is no printable character written as Go would write it in a string.
-func printable(text string) string {
-	if strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) < 0 {
-		return text
-	}
-	quoted := strconv.Quote(text)
-	return quoted[1 : len(quoted)-1]
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/printable"
 )
 
 // writer writes records to the log and the files. It is used only by Run's goroutine.
@@ -83,6 +84,7 @@ func (f *file) append(r *message.AuditRecord) error {
 	if err != nil {
 		return err
 	}
+	line = printable.JSON(line) // a terminal may show the file
 	if f.file != nil && f.size+int64(len(line)) >= f.maxSize {
 		if err := f.rotate(); err != nil {
 			return err

@@ -12,14 +12,13 @@ import (
 
 // The status line is told once at the start, and then only when it has changed.
 func TestFollowTellsChanges(t *testing.T) {
+	c := notifySocket(t)
 	synctest.Test(t, func(t *testing.T) {
+		n := NewNotifier(slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		var line atomic.Value
 		line.Store("starting")
-		var told []string
-		go func() {
-			_ = follow(ctx, func() string { return line.Load().(string) }, func(s string) { told = append(told, s) })
-		}()
+		go func() { _ = n.Follow(ctx, func() string { return line.Load().(string) }) }()
 		synctest.Wait()
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
@@ -27,7 +26,27 @@ func TestFollowTellsChanges(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		cancel()
 		synctest.Wait()
-		if !slices.Equal(told, []string{"starting", "serving; stale"}) {
+		if told := waiting(t, c); !slices.Equal(told, []string{"STATUS=starting", "STATUS=serving; stale"}) {
+			t.Errorf("%q", told)
+		}
+	})
+}
+
+// A line that was made before the latest change and sent after it does not stay: the daemon made the
+// line of READY=1 while no policy was known, and systemd said "expired" of a policy that was fresh.
+func TestLateReadyIsCorrected(t *testing.T) {
+	c := notifySocket(t)
+	synctest.Test(t, func(t *testing.T) {
+		n := NewNotifier(slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _ = n.Follow(ctx, func() string { return "serving; fresh" }) }()
+		synctest.Wait()
+		n.Ready("serving; expired")
+		time.Sleep(1500 * time.Millisecond)
+		cancel()
+		synctest.Wait()
+		told := waiting(t, c)
+		if !slices.Equal(told, []string{"STATUS=serving; fresh", "READY=1\nSTATUS=serving; expired", "STATUS=serving; fresh"}) {
 			t.Errorf("%q", told)
 		}
 	})

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/journal"
+
+	"github.com/gatehouse/gatehouse/gateway/printable"
 )
 
 // Sender has the signature of journal.Send.
@@ -15,7 +17,8 @@ type Sender func(message string, priority journal.Priority, fields map[string]st
 // field with its name in upper case (client_id: CLIENT_ID); the names of groups are joined with
 // '_'. A name that the journal does not accept is changed into one that it does. A leading '_'
 // is removed, because such fields are set by the journal only. An entry that the journal does
-// not accept goes to the fallback handler.
+// not accept goes to the fallback handler. Message and fields are written through package printable:
+// journalctl shows them as they are where it is asked for single fields, or for all of a message.
 type Journal struct {
 	name     string // SYSLOG_IDENTIFIER
 	level    slog.Leveler
@@ -50,7 +53,7 @@ func (j *Journal) Handle(ctx context.Context, r slog.Record) error {
 		fields[f.name] = f.value
 	}
 	fields["SYSLOG_IDENTIFIER"] = j.name
-	if j.send(r.Message, priority(r.Level), fields) == nil {
+	if j.send(printable.Lines(r.Message), priority(r.Level), fields) == nil {
 		return nil
 	}
 	return j.fallback.Handle(ctx, r)
@@ -92,7 +95,7 @@ func appendAttr(fields []field, prefix string, a slog.Attr) []field {
 	if a.Equal(slog.Attr{}) {
 		return fields
 	}
-	return append(fields, field{fieldName(prefix + a.Key), v.String()})
+	return append(fields, field{fieldName(prefix + a.Key), printable.Lines(v.String())})
 }
 
 // fieldName turns key into a field name that the journal accepts (A-Z, 0-9 and '_', at most 64

@@ -7,8 +7,9 @@ import (
 	"path/filepath"
 
 	"github.com/coreos/go-systemd/v22/journal"
-	"github.com/lmittmann/tint"
 	"golang.org/x/sys/unix"
+
+	"github.com/gatehouse/gatehouse/gateway/printable"
 )
 
 // The log formats of the configuration.
@@ -21,20 +22,20 @@ const (
 
 // NewHandler returns the handler for format, writing to out (standard error
 // of the process). auto is the journal's native protocol when out is the
-// journal's stream, text when it is a terminal, and JSON otherwise.
+// journal's stream, text when it is a terminal, and JSON otherwise. No format writes a character that
+// a terminal would obey, except the colours of text.
 func NewHandler(format string, level slog.Leveler, out *os.File) (slog.Handler, error) {
 	if format == FormatAuto {
 		format = detect(out)
 	}
 	switch format {
 	case FormatJournal:
-		fallback := slog.NewTextHandler(out, &slog.HandlerOptions{Level: level})
+		fallback := NewText(out, level, false)
 		return NewJournal(filepath.Base(os.Args[0]), level, journal.Send, fallback), nil
 	case FormatText:
-		return tint.NewTextHandler(out,
-			&tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: !isTerminal(out) || os.Getenv("NO_COLOR") != ""}), nil
+		return NewText(out, level, isTerminal(out) && os.Getenv("NO_COLOR") == ""), nil
 	case FormatJSON:
-		return slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}), nil
+		return slog.NewJSONHandler(printable.JSONTo(out), &slog.HandlerOptions{Level: level}), nil
 	}
 	return nil, fmt.Errorf("log format %q: want auto, text, json or journal", format)
 }

@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/google/go-cmp/cmp"
@@ -99,5 +102,79 @@ func TestDetect(t *testing.T) {
 	b, err := os.ReadFile(f.Name())
 	if err != nil || bytes.ContainsRune(b, '\x1b') || !strings.Contains(string(b), "plain") {
 		t.Errorf("text into a file: %q %v", b, err)
+	}
+}
+
+// TestNoFormatObeysAClient: whatever a client calls itself, a log line holds nothing that a terminal
+// obeys, in no format and in no place of a record; and nothing of it is lost.
+func TestNoFormatObeysAClient(t *testing.T) {
+	t.Setenv("NO_COLOR", "1")
+	const name = "\x1b[2J\u009b31m\x9b1m\r\x7f\u202ex" + ` \x1b[2J`
+	for _, format := range []string{FormatText, FormatJSON} {
+		out, err := os.Create(filepath.Join(t.TempDir(), "log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := NewHandler(format, slog.LevelInfo, out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hostileRecord(slog.New(h), name)
+		b, err := os.ReadFile(out.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := out.Close(); err != nil {
+			t.Fatal(err)
+		}
+		checkLine(t, format, string(b))
+	}
+	var colours bytes.Buffer
+	hostileRecord(slog.New(NewText(&colours, slog.LevelInfo, true)), name)
+	own := colours.String()
+	for _, c := range []string{faint, yellow, reset} {
+		own = strings.ReplaceAll(own, c, "")
+	}
+	checkLine(t, "text in colours", own)
+	j := NewJournal("gatehoused", slog.LevelInfo, func(m string, _ journal.Priority, fields map[string]string) error {
+		for key, value := range fields {
+			checkLine(t, "journal "+key, value+m+"\n")
+		}
+		return nil
+	}, slog.DiscardHandler)
+	hostileRecord(slog.New(j), name)
+}
+
+func hostileRecord(log *slog.Logger, name string) {
+	log.With("given", name).WithGroup("g").Warn("client "+name, "id", name, "err", errors.New(name), "any", []string{name},
+		slog.Group("in", "deep", name))
+}
+
+func checkLine(t *testing.T, where, line string) {
+	t.Helper()
+	text := strings.TrimSuffix(line, "\n")
+	if i := strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }); i >= 0 {
+		t.Errorf("%s: a terminal obeys %q", where, text[i:])
+	}
+	if !strings.Contains(text, "[2J") || !strings.Contains(text, "202e") {
+		t.Errorf("%s: a part of the name is lost: %q", where, text)
+	}
+}
+
+func TestTextLine(t *testing.T) {
+	var b bytes.Buffer
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)
+	log := NewText(&b, slog.LevelInfo, false).WithAttrs([]slog.Attr{slog.Int("n", 1)}).WithGroup("g")
+	r := slog.NewRecord(at, slog.LevelError, "it broke", 0)
+	r.AddAttrs(slog.String("a", "x y"), slog.Any("err", errors.New("no=1")), slog.Group("h", "t", at, "empty", ""), slog.Attr{})
+	if err := log.Handle(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	want := `03:04:05.006 ERR it broke n=1 g.a="x y" g.err="no=1" g.h.t=2026-01-02T03:04:05.006Z g.h.empty=""` + "\n"
+	if b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+	if log.Enabled(t.Context(), slog.LevelDebug) {
+		t.Error("debug lines are written at level info")
 	}
 }

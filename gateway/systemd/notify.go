@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/gatehouse/gatehouse/gateway/printable"
 )
 
 // Notifier tells systemd the state of the service (sd_notify(3)). Its methods may be called
@@ -28,6 +30,7 @@ type Notifier struct {
 
 	mu       sync.Mutex // held while a status is sent, so that none follows Stopping
 	stopping bool       // guarded by mu
+	told     string     // the status that was sent last; guarded by mu
 }
 
 // NewNotifier returns a notifier.
@@ -38,31 +41,42 @@ func NewNotifier(log *slog.Logger) *Notifier { return &Notifier{log: log} }
 func Muted() *Notifier { return &Notifier{mute: true} }
 
 // Ready says that the service serves, after the start or after Reloading.
-func (n *Notifier) Ready(status string) { n.send(daemon.SdNotifyReady, statusLine(status)) }
+func (n *Notifier) Ready(status string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.told = status
+	n.send(daemon.SdNotifyReady, statusLine(status))
+}
 
 // Status sets the line that systemctl status shows. After Stopping it does nothing.
 func (n *Notifier) Status(status string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.status(status)
+}
+
+// status sends a status line. n.mu is held.
+func (n *Notifier) status(line string) {
 	if !n.stopping {
-		n.send(statusLine(status))
+		n.told = line
+		n.send(statusLine(line))
 	}
 }
 
 // Follow keeps the line that systemctl status shows equal to line(), until ctx
-// ends: it asks every second, and sends what has changed.
+// ends: it asks every second, and sends a line that differs from what systemd was told last, by whomever.
+// Comparing it with what Follow itself sent last would not do: a line that the caller of Ready made
+// before the latest change, and that reaches systemd after it, would stay there until the next change.
 func (n *Notifier) Follow(ctx context.Context, line func() string) error {
-	return follow(ctx, line, n.Status)
-}
-
-func follow(ctx context.Context, line func() string, tell func(string)) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for told := ""; ; {
-		if now := line(); now != told {
-			tell(now)
-			told = now
+	for {
+		now := line()
+		n.mu.Lock()
+		if now != n.told {
+			n.status(now)
 		}
+		n.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -92,13 +106,8 @@ func (n *Notifier) send(lines ...string) {
 	}
 }
 
-// statusLine removes line breaks from the text, so that it cannot add further assignments to
-// the message.
+// statusLine has no line breaks, so that the text cannot add further assignments to the message, and
+// nothing that the terminal of whoever reads systemctl status would obey.
 func statusLine(s string) string {
-	return "STATUS=" + strings.Map(func(r rune) rune {
-		if r < ' ' {
-			return ' '
-		}
-		return r
-	}, s)
+	return "STATUS=" + printable.Text(strings.ReplaceAll(s, "\n", " "))
 }
