@@ -1,6 +1,9 @@
 package topic
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
 const sharePrefix = "$share"
 
@@ -44,7 +47,7 @@ func SplitShared(s string) (Subscription, error) {
 		return Subscription{}, &Error{ErrShare, "no filter"}
 	}
 	if inner, _, _ := Cut(filter); isShare(inner) {
-		return Subscription{}, &Error{ErrShare, "shared twice"}
+		return Subscription{Group: group, Filter: filter}, errTwice
 	}
 	return Subscription{Group: group, Filter: filter}, nil
 }
@@ -57,10 +60,26 @@ func (l Limits) Subscription(s string) (Subscription, error) {
 	}
 	sub, err := SplitShared(s)
 	if err != nil {
-		return Subscription{}, err
+		return sub, err
 	}
 	return sub, l.Filter(sub.Filter)
 }
+
+// Malformed returns what is wrong, by MQTT's own grammar (OASIS MQTT 5.0, 4.7 and 4.8.2), with the
+// topic filter of a SUBSCRIBE or UNSUBSCRIBE, or nil. A client that sends such a filter breaks the
+// protocol. A filter that is only longer or deeper than Limits allow does not, nor does a share
+// within a share, which the standard does not mention: those are refused by themselves.
+func Malformed(s string) error {
+	whole := Limits{Bytes: protocolBytes, Levels: protocolBytes + 1}
+	sub, err := whole.Subscription(s)
+	if err == nil || !errors.Is(err, errTwice) {
+		return err
+	}
+	return whole.Filter(sub.Filter)
+}
+
+// errTwice is the error of a share within a share.
+var errTwice = &Error{ErrShare, "shared twice"}
 
 // isShare compares without regard to ASCII case. Unicode case folding would also accept the
 // long s (U+017F), which nothing routes as a shared subscription.

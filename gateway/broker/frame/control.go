@@ -4,6 +4,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/topic"
 )
 
 // Ack is a PUBACK, PUBREC, PUBREL or PUBCOMP.
@@ -148,14 +149,14 @@ func ParseAuth(body []byte, level byte, lim Limits) (Auth, error) {
 	return a, nil
 }
 
-// CheckSubscribe checks the structure of a SUBSCRIBE. Whether a filter is valid and
-// may be subscribed to is decided later for each one, because SUBACK has a reason code
-// for each.
+// CheckSubscribe checks the structure of a SUBSCRIBE, and the grammar of its filters.
+// Whether a filter is within the limits of topic.Limits and may be subscribed to is decided
+// later for each one, because SUBACK has a reason code for each.
 func CheckSubscribe(body []byte, level byte, lim Limits) error {
 	return checkFilters(body, level, lim, true)
 }
 
-// CheckUnsubscribe checks the structure of an UNSUBSCRIBE.
+// CheckUnsubscribe checks the structure of an UNSUBSCRIBE, and the grammar of its filters.
 func CheckUnsubscribe(body []byte, level byte, lim Limits) error {
 	return checkFilters(body, level, lim, false)
 }
@@ -180,12 +181,18 @@ func checkFilters(body []byte, level byte, lim Limits, subscribe bool) error {
 	n := 0
 	for ; len(c.b) > 0; n++ {
 		filter := c.text()
-		if !subscribe {
-			continue
+		var options byte
+		if subscribe {
+			options = c.byte()
 		}
-		options := c.byte()
 		if c.err != nil {
 			return c.err
+		}
+		if n < lim.Filters && topic.Malformed(string(filter)) != nil { // beyond that the packet is refused in any case
+			return violation("invalid topic filter") // 4.7.1 and 4.7.3-1
+		}
+		if !subscribe {
+			continue
 		}
 		if err := checkOptions(filter, options, level); err != nil {
 			return err
