@@ -120,8 +120,8 @@ func (c *conn) handle(f frame.Frame) error {
 		return c.publish(f)
 	case frame.PUBACK, frame.PUBREC, frame.PUBCOMP:
 		a, err := frame.ParseAck(f, c.level, c.b.shape)
-		if err == nil {
-			c.sess.Acknowledged(c, f.Type(), a)
+		if err == nil && !c.sess.Acknowledged(c, f.Type(), a) {
+			err = &frame.Error{Code: message.ProtocolError, Reason: "acknowledgement of another kind than its delivery"}
 		}
 		return err
 	case frame.PUBREL:

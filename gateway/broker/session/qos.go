@@ -10,14 +10,23 @@ import (
 // Acknowledged takes a PUBACK, PUBREC or PUBCOMP of the client, which answers a
 // delivery. Deliveries and the client's own publishes (Received) have packet
 // identifiers of their own: the same number means different things (B21).
-func (s *Session) Acknowledged(conn any, kind byte, a frame.Ack) {
+//
+// It returns false, and has done nothing, if an MQTT 5 client has received the delivery of that
+// identifier and answers it with what does not belong to it: a PUBREC to QoS 1, or a PUBACK or a
+// PUBCOMP before PUBREL to QoS 2 (OASIS MQTT 5.0, 4.3); from a client of MQTT 3.1.1, whose standard
+// does not say what to do, such an answer finishes nothing. An identifier that is not in use is no
+// mistake of the client: the delivery may have been given up since it was sent.
+func (s *Session) Acknowledged(conn any, kind byte, a frame.Ack) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.claim != conn || s.link == nil {
-		return
+		return true
 	}
 	e := s.ids[a.ID]
 	known := e != nil && e.sent
+	if known && s.link.Level >= 5 && !e.answeredBy(kind) {
+		return false
+	}
 	switch kind {
 	case frame.PUBACK:
 		if known && e.qos == 1 {
@@ -44,6 +53,19 @@ func (s *Session) Acknowledged(conn any, kind byte, a frame.Ack) {
 	}
 	s.endEpisode()
 	s.pump()
+	return true
+}
+
+// answeredBy reports whether an acknowledgement of that packet type answers what the client has
+// got of e: a PUBCOMP does once the PUBREL was sent, which e.firm says of a released delivery.
+func (e *Entry) answeredBy(kind byte) bool {
+	switch kind {
+	case frame.PUBACK:
+		return e.qos == 1
+	case frame.PUBCOMP:
+		return e.qos == 2 && e.released && e.firm
+	}
+	return e.qos == 2
 }
 
 // Exchange is one QoS 2 publish of the client, from its PUBLISH to its PUBREL. Its
