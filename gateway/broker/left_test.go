@@ -62,6 +62,7 @@ func TestUpgradeAfterTheStop(t *testing.T) {
 	b.stop()
 	l := &listener{b: b}
 	r := httptest.NewRequest(http.MethodGet, "/mqtt", nil)
+	r.Header.Set("Sec-WebSocket-Protocol", "mqtt")
 	w := httptest.NewRecorder()
 	l.upgrade(w, r.WithContext(context.WithValue(t.Context(), admittedKey{}, &admitted{})))
 	if w.Code != http.StatusServiceUnavailable {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -163,25 +164,40 @@ func (l *listener) upgrade(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no connection", http.StatusInternalServerError)
 		return
 	}
+	if !offersMQTT(r) { // OASIS MQTT 5.0, 6.0.0-3; before the upgrade, so that the client learns why from the status
+		http.Error(w, "the WebSocket subprotocol mqtt is required", http.StatusBadRequest)
+		return
+	}
 	if !l.b.join() {
 		http.Error(w, "shutting down", http.StatusServiceUnavailable)
 		return
 	}
 	defer l.b.conns.Done()
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt"}, OriginPatterns: l.Origins,
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}, OriginPatterns: l.Origins,
 		CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		return // the answer has been written
 	}
 	defer l.b.guard("websocket", a.Close)
-	if ws.Subprotocol() != "mqtt" {
-		_ = a.part(ws, websocket.StatusPolicyViolation, "subprotocol mqtt is required", l.b.o.FlushTimeout)
-		return
-	}
 	_ = a.SetDeadline(time.Time{})
 	tune(a.Conn, l.b.o.Buffer)
 	ws.SetReadLimit(-1) // frames are bounded by our own splitter
 	s := &socket{Conn: websocket.NetConn(context.Background(), ws, websocket.MessageBinary), door: a, tls: r.TLS, ws: ws,
 		peerUID: -1, flush: l.b.o.FlushTimeout}
 	newConn(l, s).serve()
+}
+
+// subprotocol is the name of MQTT among the subprotocols of WebSocket.
+const subprotocol = "mqtt"
+
+// offersMQTT reports whether the request names MQTT among its subprotocols, in any case of letters.
+func offersMQTT(r *http.Request) bool {
+	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for name := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(name), subprotocol) {
+				return true
+			}
+		}
+	}
+	return false
 }
