@@ -169,8 +169,11 @@ func (c *conn) end(why cause) {
 			reason = ""
 		}
 		last = frame.AppendDisconnect(nil, why.code, reason)
-		if max := c.hello.MaximumPacket; max > 0 && len(last) > int(max) {
-			last = nil
+		if max := int(c.hello.MaximumPacket); max > 0 && len(last) > max {
+			last = frame.AppendDisconnect(nil, why.code, "") // OASIS MQTT 5.0, 3.14.2-3
+			if len(last) > max {
+				last = nil
+			}
 		}
 	}
 	c.sock.interrupt()

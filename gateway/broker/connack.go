@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"errors"
+	"math"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -14,6 +16,7 @@ type connackProperties struct {
 	assignedClientID string
 	keepAlive        time.Duration  // Server Keep Alive; 0: the client's own applies
 	sessionExpiry    *time.Duration // Session Expiry Interval; nil: the client's own applies
+	bare             bool           // without what the client can do without: see sendConnack
 }
 
 // refuse answers a CONNECT with a reason code that exists in the client's version of MQTT, and ends
@@ -24,15 +27,24 @@ func (f *controlFrame) refuse(level, code byte, reason string) {
 }
 
 // sendConnack lets the embedded library write the CONNACK. The hook adds the properties that the
-// library leaves out.
+// library leaves out. If it is larger than the client's Maximum Packet Size, it is written without
+// the Reason String and without the properties whose value is the one that a client assumes of an
+// absent property; the others the client must know, or it would break limits that it was not told.
+// It is an error if it is still too large.
 func (f *controlFrame) sendConnack(level, code byte, reason string, present bool) error {
 	if level != 5 {
 		level = 4
 	}
-	return f.guarded(func(cl *mqtt.Client) error {
+	send := func(cl *mqtt.Client) error {
 		cl.Properties.ProtocolVersion = level
 		return f.c.b.server.SendConnack(cl, packets.Code{Code: code, Reason: reason}, present, nil)
-	})
+	}
+	err := f.guarded(send)
+	if errors.Is(err, packets.ErrPacketTooLarge) {
+		f.connack.bare, reason = true, ""
+		err = f.guarded(send)
+	}
+	return err
 }
 
 // completeConnack adds the properties that the library leaves out to a CONNACK before it is encoded.
@@ -52,10 +64,14 @@ func (f *controlFrame) completeConnack(pk *packets.Packet) {
 	p.MaximumPacketSize = uint32(c.b.o.MaxPacket)
 	p.TopicAliasMaximum = uint16(c.b.o.TopicAliasMaximum)
 	p.ReceiveMaximum = uint16(c.b.o.ReceiveMaximum)
-	p.RetainAvailable, p.RetainAvailableFlag = 1, true
-	p.WildcardSubAvailable, p.WildcardSubAvailableFlag = 1, true
-	p.SubIDAvailable, p.SubIDAvailableFlag = 1, true
-	p.SharedSubAvailable, p.SharedSubAvailableFlag = 1, true
+	told := !own.bare // absent, each of these four means the same
+	p.RetainAvailable, p.RetainAvailableFlag = 1, told
+	p.WildcardSubAvailable, p.WildcardSubAvailableFlag = 1, told
+	p.SubIDAvailable, p.SubIDAvailableFlag = 1, told
+	p.SharedSubAvailable, p.SharedSubAvailableFlag = 1, told
+	if p.ReceiveMaximum == math.MaxUint16 && own.bare {
+		p.ReceiveMaximum = 0 // which the library leaves out
+	}
 	p.ServerKeepAlive, p.ServerKeepAliveFlag = uint16(own.keepAlive/time.Second), own.keepAlive > 0
 	p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = 0, own.sessionExpiry != nil
 	if own.sessionExpiry != nil {

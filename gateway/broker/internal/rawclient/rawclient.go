@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 )
@@ -103,6 +104,16 @@ func (c *Client) ExpectType(kind byte) Packet {
 		c.T.Fatalf("got %s, want packet type %d", p, kind)
 	}
 	return p
+}
+
+// ExpectTypes reads one packet of one of those types, and returns which.
+func (c *Client) ExpectTypes(kinds ...byte) byte {
+	c.T.Helper()
+	p, err := c.Next(Wait)
+	if err != nil || !slices.Contains(kinds, p.Type()) {
+		c.T.Fatalf("want a packet type of %v, got %s %v", kinds, p, err)
+	}
+	return p.Type()
 }
 
 // ExpectClosed reads until the connection ends, and returns what came before.
