@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/gatehouse/gatehouse/gateway/testcache"
 )
 
 const module = "github.com/gatehouse/gatehouse"
@@ -82,6 +84,7 @@ func TestRooms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	testcache.Open(t, module+"/...")
 	out, err := exec.Command("go", "list", module+"/...").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)

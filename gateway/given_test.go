@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/gatehouse/gatehouse/gateway/testcache"
 )
 
 // atMost is how many methods an interface may have that a room declares for what it is given: whoever
@@ -95,6 +97,7 @@ func tooLarge(p *types.Package, seen *int) []string {
 // rooms are our packages that the root imports, directly or by way of another, as the compiler has them.
 func rooms(t *testing.T) []*types.Package {
 	t.Helper()
+	testcache.Open(t, module+"gateway")
 	out, err := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Export", module+"gateway").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)

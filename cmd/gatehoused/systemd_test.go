@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -120,11 +121,16 @@ func TestSocketOfNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := "127.0.0.1:" + itoa(port)
-	p := e2e.Start(t, nil, "systemd-socket-activate", "-l", address, "--fdname=mqtt-old", "-E", "NOTIFY_SOCKET=",
+	p := e2e.Start(t, nil, "systemd-socket-activate", "-l", address, "--fdname=mqtt-old",
+		"-E", "NOTIFY_SOCKET="+strings.TrimPrefix(g.Supervisor.Env()[0], "NOTIFY_SOCKET="),
 		house.Bin("gatehoused"), "-config", g.File)
 	p.Line(t, "Listening on")
-	g.MQTT = port
-	_, _ = g.Pub(g.Device("ups-1"), "x", "knock")
+	knock, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = knock.Close() }()
+	g.Supervisor.ReadyOrEnd(t, p)
 	p.Line(t, `"mqtt-old"`)
 	if code := p.Exit(t); code != exitFailure {
 		t.Errorf("exit code %d", code)

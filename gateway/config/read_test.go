@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/gatehouse/gatehouse/gateway/testcache"
 )
 
 const module = "github.com/gatehouse/gatehouse"
@@ -99,6 +101,7 @@ type listed struct {
 
 func load(t *testing.T) *program {
 	t.Helper()
+	testcache.Open(t, module+"/...")
 	cmd := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles,Imports,Standard", module+"/...")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

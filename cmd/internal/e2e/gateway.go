@@ -23,6 +23,8 @@ type Gateway struct {
 	Supervisor *Supervisor
 	Dir, File  string
 	MQTT, Page int
+
+	tb testing.TB // fails when a publish is not answered; nil for a Gateway that NewGateway did not make
 }
 
 // Settings is the part of the configuration that tests vary, as YAML.
@@ -36,7 +38,7 @@ type Settings struct {
 // NewGateway writes a configuration for a gateway and starts nothing.
 func (h *House) NewGateway(t testing.TB, s Settings) *Gateway {
 	t.Helper()
-	g := &Gateway{House: h, Dir: ShortDir(t), Supervisor: NewSupervisor(t)}
+	g := &Gateway{House: h, Dir: ShortDir(t), Supervisor: NewSupervisor(t), tb: t}
 	var err1, err2 error
 	g.MQTT, err1 = freeport.Get()
 	g.Page, err2 = freeport.Get()

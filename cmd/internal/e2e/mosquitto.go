@@ -62,11 +62,18 @@ func (g *Gateway) args(p Peer) []string {
 }
 
 // Pub publishes with QoS 1 and waits for the acknowledgement: mosquitto_pub
-// says so by its exit code, and for MQTT 5 in words.
+// says so by its exit code, and for MQTT 5 in words. A publish that is neither
+// acknowledged nor refused fails the test: silence must not pass for a refusal.
 func (g *Gateway) Pub(p Peer, topic, payload string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "mosquitto_pub", append(g.args(p), "-t", topic, "-m", payload)...).CombinedOutput()
+	if ctx.Err() != nil {
+		if g.tb != nil {
+			g.tb.Errorf("%s publishes to %s: neither acknowledged nor refused within %v", p.ID, topic, Patience)
+		}
+		return string(out), ctx.Err()
+	}
 	if err == nil && strings.Contains(string(out), "failed:") {
 		err = fmt.Errorf("refused: %s", strings.TrimSpace(string(out)))
 	}

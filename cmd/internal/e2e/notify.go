@@ -68,6 +68,31 @@ func (s *Supervisor) Await(t testing.TB, assignment string) []Notice {
 	}
 }
 
+// ReadyOrEnd waits for the end of a program that must not become ready: READY=1 fails the test at once, so
+// that a program that serves instead of ending is found without waiting for Patience.
+func (s *Supervisor) ReadyOrEnd(t testing.TB, p *Process) {
+	t.Helper()
+	ready := make(chan struct{})
+	go func() {
+		for deadline := time.Now().Add(Patience); ; {
+			switch n, ok := s.Next(time.Until(deadline)); {
+			case !ok: // late, or the test has ended and the socket is closed
+				return
+			case n.Has("READY=1"):
+				close(ready)
+				return
+			}
+		}
+	}()
+	select {
+	case <-p.Done():
+	case <-ready:
+		t.Fatalf("%s said READY=1, and should have ended:\n%s", p.Name(), Tail(p.Text(), 20))
+	case <-time.After(Patience):
+		t.Fatalf("%s neither ended nor said READY=1 within %v:\n%s", p.Name(), Patience, Tail(p.Text(), 20))
+	}
+}
+
 // Has tells whether one line of the message is the assignment, or begins with it if that ends in "=".
 func (n Notice) Has(assignment string) bool {
 	for line := range strings.SplitSeq(n.Text, "\n") {

@@ -12,25 +12,49 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/process"
+	"github.com/gatehouse/gatehouse/gateway/testcache"
 )
 
 // Patience bounds every wait for something that must happen.
 const Patience = 2 * time.Minute
 
-// Build compiles the daemons into dir.
+// built are the sources of the daemons that Build compiled, for Start.
+var built struct {
+	sync.Mutex
+	sources testcache.Sources // guarded by Mutex
+	opened  bool              // guarded by Mutex
+}
+
+// Build compiles the daemons into dir. From the first Start on, the cache of `go test` compares their sources.
 func Build(dir string) error {
 	const module = "github.com/gatehouse/gatehouse/cmd/"
-	build := exec.CommandContext(context.Background(), "go", "build", "-o", dir+string(filepath.Separator),
-		module+"gatehoused", module+"managementd")
-	if out, err := build.CombinedOutput(); err != nil {
+	programs := []string{module + "gatehoused", module + "managementd"}
+	args := append([]string{"build", "-o", dir + string(filepath.Separator)}, programs...)
+	if out, err := exec.CommandContext(context.Background(), "go", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return nil
+	sources, err := testcache.Of(programs...)
+	built.Lock()
+	defer built.Unlock()
+	built.sources, built.opened = sources, false
+	return err
+}
+
+// openSources opens what Build compiled, once. Build runs in TestMain, whose opened files are not recorded.
+func openSources() error {
+	built.Lock()
+	defer built.Unlock()
+	if built.opened {
+		return nil
+	}
+	built.opened = true
+	return built.sources.Open()
 }
 
 // Process is a started program, with every line that it wrote.
@@ -55,6 +79,9 @@ func launch(env []string, path string, args ...string) (*Process, error) {
 // Start launches a program that is killed at the end of the test; what it wrote is shown if the test fails.
 func Start(t testing.TB, env []string, path string, args ...string) *Process {
 	t.Helper()
+	if err := openSources(); err != nil {
+		t.Fatal(err)
+	}
 	p, err := launch(env, path, args...)
 	if err != nil {
 		t.Fatal(err)
