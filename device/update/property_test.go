@@ -117,36 +117,76 @@ func TestWhatTheDeviceSees(t *testing.T) {
 	})
 }
 
-// A genuine deployment and the genuine cancel, under production roots.
+// bodies are twin documents as they travel, and what the guard makes of them.
+type bodies struct {
+	dir                        string
+	deployment, cancel, report string
+	roots                      []manifest.RootKey // none: those of production
+	sees                       string             // the action and the workflow of the deployment
+	installed, workflow        string             // what is reported
+}
+
+// A deployment, the cancel and a report that were written down: the project's own, and the genuine ones
+// under production roots where these lie beside the repository.
 func TestGenuineBodies(t *testing.T) {
+	const own = "manifest/testdata/samples"
+	keys, err := os.ReadFile(filepath.Join(own, "rootkeys", "own.jwk.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, err := manifest.ParseRoots(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("own", func(t *testing.T) {
+		checkBodies(t, bodies{
+			dir:        filepath.Join(own, "payloads"),
+			deployment: "deployment.json",
+			cancel:     "cancel.json",
+			report:     "report.json",
+			roots:      roots,
+			sees:       "3 6d1f3f1c-0000-4000-8000-000000000003",
+			installed:  "Contoso/Thermostat/1.1",
+			workflow:   "6d1f3f1c-0000-4000-8000-000000000003",
+		})
+	})
 	dir, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
-	payloads := ""
-	for ; dir != filepath.Dir(dir) && payloads == ""; dir = filepath.Dir(dir) {
-		p := filepath.Join(filepath.Dir(dir), "shared", "vectors", "device-update", "payloads")
-		if _, err := os.Stat(p); err == nil {
-			payloads = p
+	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		payloads := filepath.Join(filepath.Dir(dir), "shared", "vectors", "device-update", "payloads")
+		if _, err := os.Stat(payloads); err != nil {
+			continue
 		}
+		t.Run("genuine", func(t *testing.T) {
+			checkBodies(t, bodies{
+				dir:        payloads,
+				deployment: "netxduo-g_adu_agent_new_udpate_1.json",
+				cancel:     "netxduo-g_adu_agent_cancel_update.json",
+				report:     "netxduo-g_adu_agent_response_success.json",
+				sees:       "3 25ed0df8-4e9a-42d8-bde6-cf78c1c1555c",
+				installed:  "Contoso/IoTDevice/7.0.1",
+				workflow:   "6b831565-bd1c-4b84-995a-f2ab4e6a4bb1",
+			})
+		})
+		return
 	}
-	if payloads == "" {
-		t.Skip("no genuine samples beside the repository")
-	}
+}
+
+func checkBodies(t *testing.T, s bodies) {
+	t.Helper()
 	read := func(name string) []byte {
 		t.Helper()
-		text, err := os.ReadFile(filepath.Join(payloads, name))
+		text, err := os.ReadFile(filepath.Join(s.dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return text
 	}
-	b := newBench(t, func(o *Options) { o.Verifier = manifest.NewVerifier(manifest.Options{}) })
+	b := newBench(t, func(o *Options) { o.Verifier = manifest.NewVerifier(manifest.Options{Roots: s.roots}) })
 	desired := twin.Empty()
-	for _, c := range []struct{ file, want string }{
-		{"netxduo-g_adu_agent_new_udpate_1.json", "3 25ed0df8-4e9a-42d8-bde6-cf78c1c1555c"},
-		{"netxduo-g_adu_agent_cancel_update.json", "255 nodeployment"},
-	} {
+	for _, c := range []struct{ file, want string }{{s.deployment, s.sees}, {s.cancel, "255 nodeployment"}} {
 		patch, err := twin.ParsePatch(read(c.file))
 		if err != nil {
 			t.Fatal(err)
@@ -158,13 +198,12 @@ func TestGenuineBodies(t *testing.T) {
 		}
 		b.wantSees(v, c.want)
 	}
-	report, err := twin.ParsePatch(read("netxduo-g_adu_agent_response_success.json"))
+	report, err := twin.ParsePatch(read(s.report))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := ParseReport(report.Value.At("deviceUpdate", "agent"))
-	if r.State != 0 || r.Result != 700 || r.Installed != "Contoso/IoTDevice/7.0.1" ||
-		r.Workflow != "6b831565-bd1c-4b84-995a-f2ab4e6a4bb1" {
+	if r.State != 0 || r.Result != 700 || r.Installed != s.installed || r.Workflow != s.workflow {
 		t.Errorf("%+v", r)
 	}
 }

@@ -9,6 +9,7 @@
 package testcache
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -27,7 +28,8 @@ type Sources struct{ dirs, files []string }
 func Of(patterns ...string) (Sources, error) {
 	const format = `{{with .Module}}{{if .Main}}{{$.Dir}}{{"\n"}}{{.GoMod}}{{"\n"}}` +
 		`{{range $.EmbedFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`
-	out, err := exec.Command("go", append([]string{"list", "-deps", "-f", format}, patterns...)...).Output()
+	args := append([]string{"list", "-deps", "-f", format}, patterns...)
+	out, err := exec.CommandContext(context.Background(), "go", args...).Output()
 	if err != nil {
 		return Sources{}, fmt.Errorf("go list: %w", errors.Join(err, errors.New(said(err))))
 	}
