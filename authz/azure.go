@@ -152,6 +152,12 @@ func matches(who model.AzurePrincipal, s *model.Subject) bool {
 	return false
 }
 
+// reaches tells whether the assignment is the subject's: it names it, or a group of which
+// the subject is known to be a member, by its token or by ARM's own word.
+func (a *azureAssignment) reaches(s *model.Subject) bool {
+	return matches(a.Who, s) || a.Who.Type == model.AzureGroup && !s.Object.IsZero() && slices.Contains(a.Members, s.Object)
+}
+
 // mayMatch tells whether the principal of a deny assignment is the subject, or
 // could be: unknown groups and unknown types match everybody.
 func mayMatch(who model.AzurePrincipal, s *model.Subject) bool {
@@ -230,7 +236,7 @@ func (ix *Index) DecideRequest(s *model.Subject, q abac.Query) Decision {
 // to the reason of the assignment that came closest.
 func (z *azure) decide(out *Decision, held []*azureAssignment, s *model.Subject, q *abac.Query) {
 	for _, a := range held {
-		if !matches(a.Who, s) {
+		if !a.reaches(s) {
 			continue
 		}
 		reason := z.judge(a, q)

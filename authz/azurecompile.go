@@ -79,11 +79,11 @@ func (e *azureEdit) put(roles []model.AzureRole, assignments []model.AzureAssign
 			continue
 		}
 		c := &azureAssignment{AzureAssignment: a, where: where, when: parseCondition(a.Condition)}
-		c.sum = e.hash.text(fmt.Sprintf("%q", []any{a.ID, a.Role, a.Who, c.where, a.Condition}))
+		c.sum = e.hash.text(fmt.Sprintf("%q", []any{a.ID, a.Role, a.Who, c.where, a.Condition, a.Members}))
 		e.assignments[a.ID] = c
-		if names(a.Who) {
-			e.touched[a.Who.ID] = true
-			added[a.Who.ID] = append(added[a.Who.ID], c)
+		for _, who := range holders(&c.AzureAssignment) {
+			e.touched[who] = true
+			added[who] = append(added[who], c)
 		}
 	}
 	for who := range e.touched {
@@ -124,10 +124,28 @@ func (e *azureEdit) removeAssignment(id space.ID) {
 	delete(e.refused, id)
 	if a, ok := e.assignments[id]; ok {
 		delete(e.assignments, id)
-		if names(a.Who) {
-			e.touched[a.Who.ID] = true
+		for _, who := range holders(&a.AzureAssignment) {
+			e.touched[who] = true
 		}
 	}
+}
+
+// holders are the principals in whose lists an assignment stands, each once: whom it names,
+// and those of whom ARM said that they belong to the group that it names.
+func holders(a *model.AzureAssignment) []space.ID {
+	if !names(a.Who) {
+		return nil
+	}
+	out := []space.ID{a.Who.ID}
+	if a.Who.Type != model.AzureGroup {
+		return out
+	}
+	for _, m := range a.Members {
+		if !m.IsZero() && !slices.Contains(out, m) {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 // removeRole undefines the role, or returns a built-in one to its published form.

@@ -203,7 +203,7 @@ func (z *azure) concerning(s *model.Subject) []*azureAssignment {
 	var out []*azureAssignment
 	take := func(id space.ID) {
 		for _, a := range z.held[id] {
-			if matches(a.Who, s) && !slices.Contains(out, a) {
+			if a.reaches(s) && !slices.Contains(out, a) {
 				out = append(out, a)
 			}
 		}

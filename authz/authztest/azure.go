@@ -104,7 +104,7 @@ func (w *World) atScopes(scope string) []string {
 // AzureAssignment is a random assignment.
 func (w *World) AzureAssignment() model.AzureAssignment {
 	scope := pick(w.rand, w.Scopes)
-	return model.AzureAssignment{
+	a := model.AzureAssignment{
 		ID:        w.id(),
 		Role:      pick(w.rand, w.azureRoles),
 		Who:       w.principal(),
@@ -112,6 +112,10 @@ func (w *World) AzureAssignment() model.AzureAssignment {
 		AtScopes:  w.atScopes(scope),
 		Condition: w.azureCondition(25),
 	}
+	if w.chance(20) { // of a user too, for whom they do not count
+		a.Members = []space.ID{pick(w.rand, w.Objects), pick(w.rand, w.Objects)}
+	}
+	return a
 }
 
 // AzureDeny is a random deny assignment.

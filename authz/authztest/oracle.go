@@ -139,7 +139,8 @@ func (o *Oracle) grants(a *model.AzureAssignment, s *model.Subject, q abac.Query
 			return false
 		}
 	case model.AzureGroup:
-		if !s.GroupsKnown || !slices.Contains(s.Groups, a.Who.ID) {
+		byToken := s.GroupsKnown && slices.Contains(s.Groups, a.Who.ID)
+		if !byToken && !slices.Contains(a.Members, s.Object) {
 			return false
 		}
 	default:

@@ -39,6 +39,9 @@ type AzureAssignment struct {
 	// AtScopes are the ARM ids at which ARM listed an assignment of a management
 	// group or of "/": such a scope covers a resource only when listed there.
 	AtScopes []string
+	// Members are principals of which ARM itself said that an assignment to a group
+	// reaches them, directly or through nested groups. It counts only for a group.
+	Members []space.ID `json:",omitempty"`
 }
 
 // AzureDeny is a denyAssignment of Microsoft.Authorization.
