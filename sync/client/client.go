@@ -136,13 +136,17 @@ func sleep(ctx context.Context, d time.Duration) error {
 // must be consistent are repeated.
 const attempts = 5
 
-// authorized sends a request by calling send. If the server answers 401 and the Renewer can get
-// another token, the request is sent a second time with that. authorized returns the status of
-// the last answer, or 0 and an error if there was none.
 func (c *Client) authorized(ctx context.Context, send func(authorization string) (status int, err error)) (int, error) {
-	renewer, _ := c.o.Token.(Renewer)
+	return Authorized(ctx, c.o.Token, send)
+}
+
+// Authorized sends a request by calling send. If the server answers 401 and token is a Renewer that
+// can get another one, the request is sent a second time with that. Authorized returns the status of
+// the last answer, or 0 and an error if there was none; NoToken tells that it was not even sent.
+func Authorized(ctx context.Context, token TokenSource, send func(authorization string) (status int, err error)) (int, error) {
+	renewer, _ := token.(Renewer)
 	for renewed := false; ; renewed = true {
-		authorization, err := c.o.Token.Authorization(ctx)
+		authorization, err := token.Authorization(ctx)
 		if err != nil {
 			return 0, &credentialError{err}
 		}
@@ -164,9 +168,12 @@ type credentialError struct{ error }
 // Unwrap returns the error of the TokenSource.
 func (e *credentialError) Unwrap() error { return e.error }
 
+// NoToken tells whether a request was not sent because the gateway had no token for it.
+func NoToken(err error) bool { return errors.As(err, new(*credentialError)) }
+
 // hint tells an operator what to do about an error of authorized, "" if there is nothing to say.
 func hint(err error) string {
-	if errors.As(err, new(*credentialError)) {
+	if NoToken(err) {
 		return "look at cloud.management.credential"
 	}
 	return ""
@@ -262,17 +269,19 @@ func (c *Client) tell(resp *http.Response) {
 	}
 }
 
-// retryAfter parses the Retry-After header: a number of seconds, or a date. It returns 1 s if
-// there is none, and a minute at most, so that no server can silence the gateway.
-func retryAfter(h http.Header) time.Duration {
+func retryAfter(h http.Header) time.Duration { return RetryAfter(h, time.Minute) }
+
+// RetryAfter parses the Retry-After header: a number of seconds, or a date. It returns 1 s if
+// there is none, and most at most, so that no server can silence the gateway.
+func RetryAfter(h http.Header, most time.Duration) time.Duration {
 	text := h.Get("Retry-After")
 	d := time.Second
 	if seconds, err := strconv.Atoi(text); err == nil {
-		d = time.Duration(min(max(seconds, 0), 60)) * time.Second
+		d = time.Duration(min(max(seconds, 0), int(most/time.Second))) * time.Second
 	} else if t, err := http.ParseTime(text); err == nil {
 		if now, err := http.ParseTime(h.Get("Date")); err == nil { // the server's clock, by which the other date is, too
 			d = t.Sub(now)
 		}
 	}
-	return min(max(d, 100*time.Millisecond), time.Minute)
+	return min(max(d, 100*time.Millisecond), most)
 }

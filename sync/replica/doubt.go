@@ -78,8 +78,8 @@ type doubt struct {
 }
 
 // doubt compares an answer with what is held; nil if nothing about it is
-// suspicious.
-func (h Held) doubt(f *Full) *doubt {
+// suspicious. azure says which assignments have the gateway's own among them.
+func (h Held) doubt(f *Full, azure bool) *doubt {
 	now := measure(f)
 	var d doubt
 	for _, part := range []struct {
@@ -101,9 +101,13 @@ func (h Held) doubt(f *Full) *doubt {
 	}
 	// By this answer no principal has any right, not even the gateway itself. A server
 	// that hides assignments from the gateway gives exactly the same answer.
-	if now.Assignments == 0 && h.Assignments == 0 {
-		d.what = append(d.what, "assignments")
-		d.why += "no assignments at all; "
+	own, held, name := now.Assignments, h.Assignments, "assignments"
+	if azure {
+		own, held, name = now.AzureAssignments, h.AzureAssignments, "azure assignments"
+	}
+	if own == 0 && held == 0 {
+		d.what = append(d.what, name)
+		d.why += "no " + name + " at all; "
 	}
 	switch {
 	case h.Version == (model.Version{}):
@@ -149,7 +153,7 @@ func (r *Replica) confirm(ctx context.Context, d *doubt) (Full, error) {
 		return Full{}, &doubtError{Unexplained, fmt.Sprintf("%sand the second read failed: %v", d.why, err)}
 	}
 	r.number(&second)
-	again := r.held.doubt(&second)
+	again := r.held.doubt(&second, r.o.Azure)
 	if again == nil {
 		return second, nil // the second answer is not suspicious: the first one was a passing fault of the server
 	}

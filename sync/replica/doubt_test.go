@@ -100,7 +100,7 @@ func TestSizesFollowDeltas(t *testing.T) {
 	for i := range f.Data.Devices {
 		f.Data.Devices[i].Auth.Primary = []byte("k")
 	}
-	if doubt := h.doubt(&f); doubt != nil {
+	if doubt := h.doubt(&f, false); doubt != nil {
 		t.Error(doubt.why)
 	}
 }

@@ -55,6 +55,10 @@ type Options struct {
 	// with a delta from there; without, with a full read.
 	Held   Held
 	Resume bool
+	// Azure: the source is Azure Resource Manager. It has no feed, so everything is read each
+	// FullEvery; and its Azure assignments are what an answer without any is doubted for, because
+	// the gateway's own right to read is among them.
+	Azure bool
 
 	Wait       time.Duration // of a long poll; 0: 30 s
 	FullEvery  time.Duration // how often everything is read again; 0: only when needed
@@ -110,7 +114,7 @@ func New(o Options) (*Replica, error) {
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
-	r.quick = true
+	r.quick, r.noFeed = true, o.Azure
 	r.needFull = !o.Resume || o.Held.Version == (model.Version{})
 	r.status.Version, r.status.Health = o.Held.Version, Health{Code: Starting}
 	return r, nil
@@ -151,7 +155,13 @@ func (r *Replica) Run(ctx context.Context) error {
 		}
 		r.failed(err)
 		r.quick = true
-		r.pause(ctx, back.Next())
+		// A source that throttles says when it wants to be asked again. Wake ends this wait, too.
+		wait := back.Next()
+		var later interface{ RetryAfter() time.Duration }
+		if errors.As(err, &later) {
+			wait = max(wait, later.RetryAfter())
+		}
+		r.pause(ctx, wait)
 	}
 	return nil
 }
@@ -169,6 +179,7 @@ func (r *Replica) step(ctx context.Context) error {
 	}
 	if r.noFeed {
 		r.pause(ctx, r.interval())
+		r.needFull = true // also after a failure, so that the next attempt comes after the backoff alone
 		return r.full(ctx)
 	}
 	return r.follow(ctx)
@@ -279,7 +290,7 @@ func (r *Replica) full(ctx context.Context) error {
 		return fmt.Errorf("full read: %w", err)
 	}
 	r.number(&f)
-	if doubt := r.held.doubt(&f); doubt != nil {
+	if doubt := r.held.doubt(&f, r.o.Azure); doubt != nil {
 		if f, err = r.confirm(ctx, doubt); err != nil {
 			return err
 		}
