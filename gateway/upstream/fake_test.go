@@ -169,6 +169,7 @@ type cloud struct {
 	received []string // "device payload", every delivery
 	topics   []string
 	conns    int
+	opened   []*cloudConn // those that may have ended are among them
 }
 
 func newCloud(open bool) *cloud {
@@ -206,11 +207,12 @@ func (c *cloud) Connect(ctx context.Context, lane string) (Conn, error) {
 		open, change := c.open, c.change
 		if open {
 			c.conns++
+			k := &cloudConn{cloud: c, lane: lane, done: make(chan struct{})}
+			c.opened = append(slices.DeleteFunc(c.opened, func(k *cloudConn) bool { return k.ended }), k)
+			c.mu.Unlock()
+			return k, nil
 		}
 		c.mu.Unlock()
-		if open {
-			return &cloudConn{cloud: c, lane: lane, done: make(chan struct{})}, nil
-		}
 		select {
 		case <-change:
 		case <-ctx.Done():
@@ -262,6 +264,13 @@ func (k *cloudConn) Release(broken bool) {
 	if broken {
 		k.hangup()
 	}
+}
+
+// live is the connections that have not ended.
+func (c *cloud) live() []*cloudConn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(c.opened), func(k *cloudConn) bool { return k.ended })
 }
 
 func (c *cloud) seen() []string {

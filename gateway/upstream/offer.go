@@ -73,7 +73,8 @@ func (b *Outbox) Offer(m *message.Message, wait *message.Wait, done func(error))
 	}
 	var w *waiter // what m becomes if it has to wait
 	if wait != nil {
-		w = &waiter{m: m, route: r, target: target, size: it.size, wait: wait, done: done}
+		b.withheld.order++
+		w = &waiter{m: m, route: r, target: target, size: it.size, order: b.withheld.order, wait: wait, done: done}
 	}
 	behind := !volatile && r.Overflow == Refuse && b.waitsBefore(it.flow.publish)
 	if behind || !b.evict(it) || volatile && b.memory+it.size > b.opt.Memory {

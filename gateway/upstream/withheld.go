@@ -31,6 +31,7 @@ type withheld struct {
 	swept   time.Time           // when weedAll last went through all queues
 	trying  bool                // try has started a goroutine that has not called admit yet
 	noSpace bool                // the storage refused a message, less than storeRetry ago
+	order   uint64              // of the latest waiter
 }
 
 // waiters are the withheld messages of one publisher.
@@ -48,7 +49,7 @@ type waiter struct {
 	route  *route
 	target string
 	size   int64
-	seq    uint64 // the number under which the storage refused it; 0: it has not been tried
+	order  uint64 // rises from one waiter of the outbox to the next, in the order of the calls of Offer
 	begun  bool   // wait.Begun was called
 	wait   *message.Wait
 	done   func(error)
@@ -290,15 +291,14 @@ func (b *Outbox) again(w *waiter, it *item, err error) bool {
 	switch reason := reasonOf(err); {
 	case reason == "disk-full" || reason == "store-busy":
 		b.waitForSpace()
-	case err == nil && b.overtakes(w, it.seq):
+	case err == nil && b.overtakes(w):
 		b.opt.Storage.Remove(it.stream.id, []uint64{it.seq}, nil)
 	default:
 		return false
 	}
 	b.finish(it)
-	w.seq = it.seq
 	q := b.queue(it.flow.publish)
-	i, _ := slices.BinarySearchFunc(q.list, w, func(x, y *waiter) int { return cmp.Compare(x.seq-1, y.seq-1) }) // 0 is last
+	i, _ := slices.BinarySearchFunc(q.list, w, func(x, y *waiter) int { return cmp.Compare(x.order, y.order) })
 	q.list = slices.Insert(q.list, i, w)
 	b.weigh(q, w, 1)
 	b.enlist(q)
@@ -306,11 +306,10 @@ func (b *Outbox) again(w *waiter, it *item, err error) bool {
 	return true
 }
 
-// overtakes tells whether a message of the same publisher waits that was offered before the
-// one with that number.
-func (b *Outbox) overtakes(w *waiter, seq uint64) bool {
+// overtakes tells whether a message of the same publisher waits that was offered before w.
+func (b *Outbox) overtakes(w *waiter) bool {
 	q := b.withheld.queues[w.m.Source()]
-	return q != nil && q.list[0].seq > 0 && q.list[0].seq < seq
+	return q != nil && q.list[0].order < w.order
 }
 
 // waitForSpace tries the storage again after storeRetry.
