@@ -181,6 +181,12 @@ func (l *Link) match(id string) {
 	}
 }
 
+// Echo is iothub.Hub.Echo.
+func (l *Link) Echo(ctx context.Context) (time.Duration, error) { return l.hub.Echo(ctx) }
+
+// Throttled is iothub.Hub.Throttled.
+func (l *Link) Throttled() time.Time { return l.hub.Throttled() }
+
 // Status is "connected" or "connecting", with a detail for operators: how many
 // sessions are up, or the last error.
 func (l *Link) Status() (state, detail string, since time.Time) {

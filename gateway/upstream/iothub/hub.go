@@ -20,6 +20,7 @@
 package iothub
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -27,6 +28,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -113,6 +115,8 @@ type Options struct {
 type Hub struct {
 	opt  Options
 	open *rate.Limiter
+
+	throttled atomic.Int64 // Throttled, in nanoseconds since 1970; 0: never
 
 	mu       sync.Mutex
 	sessions map[string]*Session // guarded by mu
@@ -250,6 +254,32 @@ func (h *Hub) Status() Status {
 		}
 	}
 	return st
+}
+
+// Throttled is when the hub last answered a request with status 429; zero: never.
+func (h *Hub) Throttled() time.Time {
+	if at := h.throttled.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
+// Echo asks the hub for the gateway's own twin over the connection that there is, and returns how long
+// the answer took. It makes no connection.
+func (h *Hub) Echo(ctx context.Context) (time.Duration, error) {
+	s, err := h.Session(h.opt.Gateway.Device)
+	if err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	conn, last := s.conn, s.last
+	s.mu.Unlock()
+	if conn == nil {
+		return 0, fmt.Errorf("the link upstream is down: %s", cmp.Or(last, "it has not connected yet"))
+	}
+	began := time.Now()
+	_, err = s.get(ctx, conn)
+	return time.Since(began), err
 }
 
 // validDevice keeps ids out that would change the meaning of a topic or a user name.

@@ -388,6 +388,9 @@ func (s *Session) ask(ctx context.Context, conn *mqttconn.Conn, topic func(rid s
 		if !ok {
 			return answer{}, ErrOffline
 		}
+		if a.status == 429 { // docs/spec/device-update.md 5: the hub throttles
+			s.hub.throttled.Store(time.Now().UnixNano())
+		}
 		return a, nil
 	case <-conn.Done():
 		return answer{}, ErrOffline

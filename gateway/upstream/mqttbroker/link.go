@@ -14,6 +14,7 @@
 package mqttbroker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -97,7 +98,9 @@ type Link struct {
 	conn   *mqttconn.Conn // guarded by mu; nil while down
 	change chan struct{}  // guarded by mu; closed when conn changes
 	status Status         // guarded by mu
-	probe  chan string
+
+	probing chan struct{} // holds a value during a round trip, because there is one channel for its answer
+	probe   chan string   // nonces of probes that came back
 }
 
 // New checks the options and starts nothing.
@@ -124,7 +127,7 @@ func New(o Options) (*Link, error) {
 	if err := checkTopics(o); err != nil {
 		return nil, err
 	}
-	l := &Link{opt: o, at: at, change: make(chan struct{}), probe: make(chan string, 4)}
+	l := &Link{opt: o, at: at, change: make(chan struct{}), probing: make(chan struct{}, 1), probe: make(chan string, 4)}
 	l.status.Ignored = map[string]uint64{}
 	return l, nil
 }
@@ -242,8 +245,28 @@ func (l *Link) prove(ctx context.Context, conn *mqttconn.Conn) error {
 	return nil
 }
 
+// Echo publishes a probe over the connection that there is, and returns how long it took to come back
+// (with Bridge: to be acknowledged). It makes no connection.
+func (l *Link) Echo(ctx context.Context) (time.Duration, error) {
+	l.mu.Lock()
+	conn, last := l.conn, l.status.LastError
+	l.mu.Unlock()
+	if conn == nil {
+		return 0, fmt.Errorf("the link upstream is down: %s", cmp.Or(last, "it has not connected yet"))
+	}
+	began := time.Now()
+	err := l.roundTrip(ctx, conn)
+	return time.Since(began), err
+}
+
 // roundTrip publishes a probe and waits for it.
 func (l *Link) roundTrip(ctx context.Context, conn *mqttconn.Conn) error {
+	select {
+	case l.probing <- struct{}{}:
+		defer func() { <-l.probing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	var b [16]byte
