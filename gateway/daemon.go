@@ -25,6 +25,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/health/warnings"
+	"github.com/gatehouse/gatehouse/gateway/health/watch"
 	"github.com/gatehouse/gatehouse/gateway/identity"
 	"github.com/gatehouse/gatehouse/gateway/identity/jwks"
 	"github.com/gatehouse/gatehouse/gateway/message"
@@ -84,6 +85,7 @@ type reports struct {
 	staging  *offline.Stages
 	keeper   *offline.Keeper
 	health   *health.Tracker
+	watch    *watch.Watch
 	registry *metrics.Registry
 	metrics  *metrics.Set
 	audit    *audit.Log
@@ -135,8 +137,7 @@ type live struct {
 // uplink is the link upstream, of any mode.
 type uplink interface {
 	Run(ctx context.Context) error
-	// Status is "connected", "connecting", "down" or "none", with a reason.
-	Status() (state, detail, target string, since time.Time)
+	inspect.Uplink
 }
 
 // Run runs the daemon until ctx ends. The configuration must have passed
@@ -215,6 +216,7 @@ func build(cfg config.Config, o Options) (_ *daemon, err error) {
 		d.buildUplink,
 		d.buildSync,
 		d.buildRegistry,
+		d.buildWatch,
 		d.buildInspector,
 	} {
 		if err = step(); err != nil {

@@ -165,10 +165,13 @@ var readers = []rule{
 		"gateway/audit",
 		"gateway/broker",
 		"gateway/health",
+		"gateway/listeners",
 		"gateway/metrics",
 		"gateway/upstream",
 		"sync/replica",
 	}, "inspect puts what the rooms say of themselves into operators' words"},
+	{"gateway/health/watch", []string{"gateway/store", "gateway/upstream", "gateway/upstream/links"},
+		"watch raises warnings by how long a state of another room has lasted, or how far a counter has come"},
 }
 
 func TestImports(t *testing.T) {
@@ -295,6 +298,7 @@ func TestImportRulesBite(t *testing.T) {
 		{"gateway/topic/mapping", module + "gateway/config"},
 		{"gateway/store/internal/powerfs", module + "gateway/message"},
 		{"gateway/health/warnings", module + "gateway/broker"},
+		{"gateway/health/watch", module + "gateway/broker"},
 		{"device/credential/jwt", module + "device/update"},
 		{"sync/backoff", module + "sync/client"},
 		{"cmd/internal/load", module + "gateway/broker"},

@@ -57,6 +57,7 @@ func (d *daemon) parts() ([]actors.Actor, error) {
 	if d.uplink != nil {
 		parts = append(parts, actors.Actor{Name: "uplink", Run: d.uplink.Run})
 	}
+	parts = append(parts, actors.Actor{Name: "health", Run: d.watch.Run})
 	if d.replica != nil {
 		parts = append(parts, actors.Actor{Name: "sync", Run: d.replica.Run})
 	}

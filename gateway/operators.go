@@ -3,7 +3,6 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"os"
 	"runtime"
 	"time"
@@ -17,9 +16,9 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/console"
 	"github.com/gatehouse/gatehouse/gateway/health/warnings"
+	"github.com/gatehouse/gatehouse/gateway/health/watch"
 	"github.com/gatehouse/gatehouse/gateway/metrics"
 	"github.com/gatehouse/gatehouse/gateway/systemd"
-	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 )
 
 // watchdogIdle is how often the self-test runs without systemd's watchdog.
@@ -73,25 +72,29 @@ func (d *daemon) acceptance(n uint64) {
 // selfTest takes the broker's locks (broker.Ping), and writes a record to the store.
 func (d *daemon) selfTest(ctx context.Context) error {
 	d.acceptance(d.broker.Stats().AcceptErrors)
-	if d.outbox != nil {
-		s := d.outbox.Stats()
-		warnings.Parked(d.health, s.Parked, s.ParkedDropped, s.Paused)
-	}
 	if err := d.broker.Ping(ctx); err != nil {
 		return err
 	}
-	stored := make(chan error, 1)
-	d.keeper.Record(func(err error) { stored <- err })
-	select {
-	case err := <-stored:
-		warnings.StoreCramped(d.health, d.store.Quiet())
-		// A full disk is reported to health and not to the watchdog, because a restart would not
-		// help. Messages are refused meanwhile.
-		warnings.StoreRefuses(d.health, err)
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("the message store did not answer: %w", ctx.Err())
+	return d.watch.Stored(ctx)
+}
+
+// buildWatch makes the part that raises warnings from what the others say of themselves.
+func (d *daemon) buildWatch() error {
+	o := watch.Options{
+		Config:   &d.cfg,
+		Health:   d.health,
+		Store:    d.store,
+		Record:   d.keeper.Record,
+		Identity: d.identity,
+		Registry: d.policy.Registry,
+		Now:      d.clock.Now,
 	}
+	if d.outbox != nil { // an interface that holds a nil pointer would not be nil
+		o.Outbox, o.Link = d.outbox, d.uplink
+	}
+	d.watch = watch.New(o)
+	d.ledger.Connected = d.watch.Connects.Record
+	return nil
 }
 
 func (d *daemon) redactedConfig(context.Context) ([]byte, error) {
@@ -116,9 +119,9 @@ func (d *daemon) buildInspector() error {
 		Deployments: d.guard.Counts,
 		Denied:      d.ledger.DeniedByReason,
 		Audit:       d.audit.Counts,
-		Authorities: d.identity.Problems,
 		Listeners:   d.listenerStates,
-		Served:      d.certificates,
+		Doors:       d.doors.all,
+		Now:         d.clock.Now,
 		OutboxLimit: int64(d.cfg.Outbox.MaxBytes),
 		CloudURL:    d.cfg.Cloud.Management.URL,
 	}
@@ -138,21 +141,6 @@ func (d *daemon) listenerStates() []admin.ListenerState {
 	for i, l := range d.doors.mqtt {
 		kind := cmp.Or(d.cfg.Listeners[i].Kind, config.KindMQTT)
 		list = append(list, admin.ListenerState{Name: l.Name, Kind: kind, Address: l.Listener.Addr().String()})
-	}
-	return list
-}
-
-// certificates lists the certificates that listeners show, with their validity at the trusted time.
-func (d *daemon) certificates() []inspect.Certificate {
-	var list []inspect.Certificate
-	now := d.clock.Now()
-	for _, c := range d.doors.all.Certificates() {
-		list = append(list, inspect.Certificate{
-			Listener: c.Door,
-			NotAfter: c.NotAfter,
-			Left:     c.Left(now),
-			Good:     c.At(now) == tlsfile.Good,
-		})
 	}
 	return list
 }

@@ -20,6 +20,8 @@ type Ledger struct {
 	log      *Log
 	counters Counters
 	version  func() string
+	// Connected, if set before the first record, is told of each record of an allowed CONNECT. It must not wait.
+	Connected func(*message.AuditRecord)
 
 	mu     sync.Mutex
 	denied map[string]uint64 // by reason; guarded by mu; bounded by maxDeniedReasons
@@ -45,6 +47,9 @@ func (l *Ledger) Audit(r message.AuditRecord) {
 		result := r.Reason
 		if r.Allowed {
 			result = "accepted"
+			if l.Connected != nil {
+				l.Connected(&r)
+			}
 		}
 		l.counters.Connected(result, n)
 	}

@@ -19,6 +19,17 @@ func (t totals) Denied(reason string, n uint64)    { t["denied "+reason] += n }
 func TestLedgerCountsAndWrites(t *testing.T) {
 	log, counted := New(Options{Ring: 16}), totals{}
 	l := NewLedger(log, counted, func() string { return "1.7" })
+	let := 0
+	l.Connected = func(r *message.AuditRecord) {
+		if let++; !r.Allowed || r.Event != "connect" {
+			t.Errorf("told of %+v as of an allowed connect", r)
+		}
+	}
+	defer func() {
+		if let != 1 {
+			t.Errorf("told of %d allowed connects, want 1", let)
+		}
+	}()
 	l.Audit(message.AuditRecord{Event: "connect", Allowed: true, Reason: "granted"})
 	l.Audit(message.AuditRecord{Event: "connect", Reason: "expired", Version: "1.6"})
 	l.Audit(message.AuditRecord{Event: "publish", Reason: "no-row", Count: 5})

@@ -55,6 +55,8 @@ type Config struct {
 	Outbox Outbox `yaml:"outbox"`
 	// Where telemetry goes.
 	Upstream Upstream `yaml:"upstream"`
+	// When health warns.
+	Health Health `yaml:"health"`
 	// The deployment guard, and where its requests are sent.
 	DeviceUpdate DeviceUpdate `yaml:"deviceUpdate"`
 	// A listener for Device Update's REST (2022-10-01), the four deployment actions only.
@@ -146,6 +148,14 @@ type Offline struct {
 	Expired time.Duration `yaml:"expired"`
 	// On: the gateway goes on deciding by an expired cache.
 	KeepAfterExpiry bool `yaml:"keepAfterExpiry"`
+}
+
+// Health holds the bounds beyond which health warns.
+type Health struct {
+	// The link upstream may be down this long before health says upstream-down; at least 1s.
+	UpstreamDown time.Duration `yaml:"upstreamDown"`
+	// A message may wait this long for upstream before health says outbox-oldest; 0: for ever.
+	OldestWaiting time.Duration `yaml:"oldestWaiting"`
 }
 
 // State is where the stores live.

@@ -54,6 +54,7 @@ func Default() Config {
 			IoTHub:     UpstreamHub{KeepAlive: 4 * time.Minute, Window: 256},
 			AckTimeout: 30 * time.Second,
 		},
+		Health: Health{UpstreamDown: 30 * time.Second, OldestWaiting: 15 * time.Minute},
 		DeviceUpdate: DeviceUpdate{
 			Records:      RecordsOff,
 			AllowedHosts: []string{"*.dl.adu.microsoft.com"},

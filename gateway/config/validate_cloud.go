@@ -124,6 +124,8 @@ func (v *validator) limits() {
 		v.bad("outbox.perDeviceMessages", "is smaller than limits.receiveMaximum",
 			"write at least that: a device fills it before its first message is acknowledged, and is refused")
 	}
+	v.atLeast("health.upstreamDown", v.c.Health.UpstreamDown.Seconds(), 1, "second (1s)")
+	v.atLeast("health.oldestWaiting", v.c.Health.OldestWaiting.Seconds(), 0, "")
 	v.atLeast("outbox.refuseAfter", b.RefuseAfter.Seconds(), 1, "second (1s)")
 	v.atLeast("outbox.parked.maxMessages", float64(b.Parked.MaxMessages), 1, "")
 	v.atLeast("outbox.parked.perDeviceMessages", float64(b.Parked.PerDeviceMessages), 1, "")

@@ -24,6 +24,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -184,6 +185,19 @@ func (a *Authenticator) Problems() []error {
 		return nil
 	}
 	return a.authorities(t).Problems(a.o.Now())
+}
+
+// Ending lists from when until when the certificate authorities of the registry are good, those aside
+// that Problems names.
+func (a *Authenticator) Ending() []credx509.Validity {
+	t := a.o.Topology()
+	if t == nil {
+		return nil
+	}
+	now := a.o.Now()
+	return slices.DeleteFunc(a.authorities(t).Validities(), func(v credx509.Validity) bool {
+		return now.Before(v.NotBefore) || now.After(v.NotAfter)
+	})
 }
 
 func sameList(a, b []device.CA) bool {

@@ -231,10 +231,15 @@ type Snapshot struct {
 	Stage                        int // 0 fresh … 3 expired
 	UpstreamConnected            bool
 	Warnings                     int // raised, of any severity above notice
+	Raised                       []Warning
 	Roles, Assignments, Devices  int
 	AuditSuppressed, AuditMissed uint64
 	CertificateSecondsLeft       map[string]float64 // by the door that serves it; negative after the end
 }
+
+// Warning is a health warning that is raised. Names are those of package health: constants of this
+// program, or made from the names of the configuration's listeners.
+type Warning struct{ Name, Severity string }
 
 // Sources provides the values of a scrape. Snapshot must not block, because the scraper waits
 // for it. If it is nil, the metrics in readAtScrape are left out.
@@ -250,6 +255,7 @@ type gauges struct {
 	info    prometheus.Metric
 	dropped *prometheus.Desc
 	ends    *prometheus.Desc
+	raised  *prometheus.Desc
 	source  func() Snapshot
 	list    []gauge
 }
@@ -262,6 +268,8 @@ func newGauges(b Build, src Sources) *gauges {
 	}
 	g.ends = prometheus.NewDesc("gatehouse_certificate_seconds_left",
 		"Time until the certificate that a listener serves expires, by listener; negative afterwards.", []string{"listener"}, nil)
+	g.raised = prometheus.NewDesc("gatehouse_warning",
+		"1 for each health warning that is raised; absent otherwise.", []string{"name", "severity"}, nil)
 	g.info = prometheus.MustNewConstMetric(
 		prometheus.NewDesc("gatehouse_build_info", "Always 1; the labels name the build.", []string{"version", "go"}, nil),
 		prometheus.GaugeValue, 1, b.Version, b.GoVersion)
@@ -280,6 +288,7 @@ func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	ch <- g.info.Desc()
 	ch <- g.dropped
 	ch <- g.ends
+	ch <- g.raised
 	for _, m := range g.list {
 		ch <- m.desc
 	}
@@ -297,6 +306,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	for reason, n := range s.Dropped {
 		ch <- prometheus.MustNewConstMetric(g.dropped, prometheus.CounterValue, float64(n), reason)
+	}
+	for _, w := range s.Raised {
+		ch <- prometheus.MustNewConstMetric(g.raised, prometheus.GaugeValue, 1, w.Name, w.Severity)
 	}
 	for listener, left := range s.CertificateSecondsLeft {
 		ch <- prometheus.MustNewConstMetric(g.ends, prometheus.GaugeValue, left, listener)

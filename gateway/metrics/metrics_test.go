@@ -44,6 +44,7 @@ func TestScrape(t *testing.T) {
 		Malformed:              14,
 		Dropped:                map[string]uint64{"slow-reader": 4},
 		CertificateSecondsLeft: map[string]float64{"listener-mqtts": -60},
+		Raised:                 []Warning{{"upstream-down", "degraded"}, {"listener-mqtts", "failing"}},
 	}
 	s, err := New(r, Build{Version: "1.2.3"}, Sources{Snapshot: func() Snapshot { return snap }})
 	if err != nil {
@@ -66,6 +67,8 @@ func TestScrape(t *testing.T) {
 		`gatehouse_frames_refused_total 14`,
 		`gatehouse_messages_dropped_total{reason="slow-reader"} 4`,
 		`gatehouse_certificate_seconds_left{listener="listener-mqtts"} -60`,
+		`gatehouse_warning{name="upstream-down",severity="degraded"} 1`,
+		`gatehouse_warning{name="listener-mqtts",severity="failing"} 1`,
 		`gatehouse_sync_rounds_total{result="ok"} 1`,
 		`gatehouse_decision_seconds_bucket{le="2.5e-07"} 0`,
 		`gatehouse_decision_seconds_bucket{le="5e-07"} 1`,

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -82,6 +83,21 @@ func newSealer(dir string, source KeySource) (*sealer, error) {
 		return nil, &Error{Op: "derive sealing key", Err: err}
 	}
 	return &sealer{aead: aead, check: check}, nil
+}
+
+// SealingKey returns an error if the next start would not read the key under which secrets in the cache
+// are sealed: the file is missing, cannot be read, or holds another one. It makes no key.
+func (s *Store) SealingKey() error {
+	if s.opt.Key == nil {
+		if _, err := os.Stat(filepath.Join(s.dir, "key")); err != nil {
+			return err // newSealer would make another key
+		}
+	}
+	next, err := newSealer(s.dir, s.opt.Key)
+	if err == nil && !bytes.Equal(next.check, s.cache.sealer.check) {
+		err = &Error{Op: "read sealing key", Path: s.dir, Err: ErrWrongKey}
+	}
+	return err
 }
 
 func (s *sealer) seal(bound string, plain []byte) []byte {

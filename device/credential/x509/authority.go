@@ -104,6 +104,28 @@ func (s *Authorities) Problems(now time.Time) []error {
 	return found
 }
 
+// Validity is from when until when an authority's certificate is good.
+type Validity struct {
+	ID, Space           string
+	NotBefore, NotAfter time.Time
+}
+
+// Validities lists the authorities that are used, in the order of the records.
+func (s *Authorities) Validities() []Validity {
+	var list []Validity
+	for _, a := range s.all {
+		if a.problem == nil {
+			list = append(list, Validity{
+				ID:        a.id.String(),
+				Space:     a.path.String(),
+				NotBefore: a.cert.NotBefore,
+				NotAfter:  a.cert.NotAfter,
+			})
+		}
+	}
+	return list
+}
+
 // byFingerprint finds an authority that vouches for the place at.
 func (s *Authorities) byFingerprint(f string, at space.Path) *authority {
 	for _, a := range s.all {

@@ -8,6 +8,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/admin"
 	"github.com/gatehouse/gatehouse/gateway/health"
 	"github.com/gatehouse/gatehouse/gateway/offline"
+	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 )
 
 // Doctor checks what operators often get wrong, and repeats the warnings of health.
@@ -15,9 +16,6 @@ func (n *Inspector) Doctor(ctx context.Context) []admin.Finding {
 	var list []admin.Finding
 	add := func(name, state, text, next string) {
 		list = append(list, admin.Finding{Name: name, State: state, Text: text, Next: next})
-	}
-	for _, err := range n.o.Authorities() {
-		add("certificate-authority", "warn", err.Error(), "renew or remove it in the cloud")
 	}
 	if du := n.o.Instance.DeviceUpdate; du.ARMScope != "" && du.Principal.ObjectID.IsZero() {
 		add("device-update-principal", "warn", "instance.deviceUpdate.principal is not set: every deployment from upstream is refused",
@@ -38,10 +36,11 @@ func (n *Inspector) Doctor(ctx context.Context) []admin.Finding {
 		}
 		add(w.Name, state, w.Text, w.Next)
 	}
-	for _, c := range n.o.Served() {
-		if c.Good { // health has a warning about each of the others
-			add(c.Listener+"-certificate", "ok",
-				fmt.Sprintf("good for %s, until %s", span(c.Left), c.NotAfter.UTC().Format(time.RFC3339)), "")
+	now := n.o.Now()
+	for _, c := range n.o.Doors.Certificates() {
+		if c.At(now) == tlsfile.Good { // health has a warning about each of the others
+			add(c.Door+"-certificate", "ok",
+				fmt.Sprintf("good for %s, until %s", span(c.Left(now)), c.NotAfter.UTC().Format(time.RFC3339)), "")
 		}
 	}
 	if n.o.Aging.Stage() == offline.Fresh {

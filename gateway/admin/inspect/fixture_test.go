@@ -20,8 +20,10 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/listeners"
 	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
 )
 
@@ -34,7 +36,8 @@ type fixture struct {
 	loaded    bool
 	stored    *model.Snapshot
 	stage     offline.Stage
-	link      string // state of the uplink; "": connected
+	link      string
+	echo      error // state of the uplink; "": connected
 	report    health.Report
 	broker    fakeBroker
 	outbox    upstream.Stats
@@ -90,14 +93,9 @@ func newFixture(t *testing.T) *fixture {
 		Deployments: func() map[update.Phase]int { return map[update.Phase]int{update.Queued: 2} },
 		Denied:      func() map[string]uint64 { return map[string]uint64{"no-assignment": 3, "no-row": 1} },
 		Audit:       func() audit.Counts { return audit.Counts{Total: 9, Suppressed: 5, Missed: 1} },
-		Authorities: func() []error { return []error{errors.New("ca is malformed")} },
 		Listeners:   func() []admin.ListenerState { return []admin.ListenerState{{Name: "mqtt"}, {Name: "local"}} },
-		Served: func() []inspect.Certificate {
-			return []inspect.Certificate{
-				{Listener: "listener-mqtt", Left: 100 * 24 * time.Hour, Good: true},
-				{Listener: "listener-old", Left: -time.Minute},
-			}
-		},
+		Doors:       doors{},
+		Now:         func() time.Time { return certificatesAt },
 		Outbox:      outbox{h},
 		OutboxLimit: 1000,
 		Uplink:      uplink{h},
@@ -120,6 +118,21 @@ func (h *fixture) Stage() offline.Stage { return h.stage }
 
 func (h *fixture) Age() time.Duration { return 90 * time.Second }
 
+// certificatesAt is the trusted time of the fixture.
+var certificatesAt = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+type doors struct{}
+
+func (doors) Certificates() []listeners.Certificate {
+	until := func(left time.Duration) tlsfile.Validity {
+		return tlsfile.Validity{NotBefore: certificatesAt.Add(-365 * 24 * time.Hour), NotAfter: certificatesAt.Add(left)}
+	}
+	return []listeners.Certificate{
+		{Door: "listener-mqtt", Validity: until(100 * 24 * time.Hour)},
+		{Door: "listener-old", Validity: until(-time.Minute)},
+	}
+}
+
 type outbox struct{ h *fixture }
 
 func (o outbox) Stats() upstream.Stats { return o.h.outbox }
@@ -129,6 +142,8 @@ type uplink struct{ h *fixture }
 func (u uplink) Status() (state, detail, target string, since time.Time) {
 	return cmp.Or(u.h.link, "connected"), "2 of 3 device sessions up", "h.example", time.Time{}
 }
+
+func (u uplink) Echo(context.Context) (time.Duration, error) { return 20 * time.Millisecond, u.h.echo }
 
 // fakeBroker has the sessions that a test gives it.
 type fakeBroker struct {

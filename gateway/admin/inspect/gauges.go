@@ -43,10 +43,12 @@ func (n *Inspector) Gauges() metrics.Snapshot {
 		AuditMissed:         written.Missed,
 	}
 	s.CertificateSecondsLeft = map[string]float64{}
-	for _, c := range n.o.Served() {
-		s.CertificateSecondsLeft[c.Listener] = c.Left.Seconds()
+	now := n.o.Now()
+	for _, c := range n.o.Doors.Certificates() {
+		s.CertificateSecondsLeft[c.Door] = c.Left(now).Seconds()
 	}
 	for _, w := range n.o.Health().Warnings {
+		s.Raised = append(s.Raised, metrics.Warning{Name: w.Name, Severity: w.Severity.String()})
 		if w.Severity > health.Notice {
 			s.Warnings++
 		}

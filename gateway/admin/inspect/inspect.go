@@ -27,6 +27,7 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/broker"
 	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/health"
+	"github.com/gatehouse/gatehouse/gateway/listeners"
 	"github.com/gatehouse/gatehouse/gateway/offline"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/upstream"
@@ -77,6 +78,8 @@ type Uplink interface {
 	// Status returns "connected", "connecting" or "down" with a detail, the address that the
 	// link leads to, and the time since which it has this state.
 	Status() (state, detail, target string, since time.Time)
+	// Echo sends a probe over the connection that there is, and returns how long it took to come back.
+	Echo(ctx context.Context) (time.Duration, error)
 }
 
 // Replica keeps policy and registry in step with the cloud.
@@ -108,12 +111,12 @@ type Options struct {
 	Denied func() map[string]uint64
 	// Audit returns the totals of the audit log.
 	Audit func() audit.Counts
-	// Authorities returns an error for each certificate authority of the registry that cannot be used.
-	Authorities func() []error
 	// Listeners returns the listeners for clients, without their connections, which inspect counts.
 	Listeners func() []admin.ListenerState
-	// Served returns the certificates that listeners present to clients.
-	Served func() []Certificate
+	// Doors are the listeners' sockets, with the certificates that they present to clients.
+	Doors Doors
+	// Now is the trusted time, by which certificates are judged.
+	Now func() time.Time
 
 	Outbox      Outbox
 	OutboxLimit int64 // bytes
@@ -122,12 +125,9 @@ type Options struct {
 	CloudURL    string // of the management API
 }
 
-// Certificate is a certificate that a listener presents to clients.
-type Certificate struct {
-	Listener string // its name in health warnings: "listener-mqtts"
-	NotAfter time.Time
-	Left     time.Duration // until NotAfter; negative after it
-	Good     bool          // its validity raises no health warning
+// Doors lists the certificates that listeners present to clients.
+type Doors interface {
+	Certificates() []listeners.Certificate
 }
 
 // Inspector answers operators' questions. Make one with New.

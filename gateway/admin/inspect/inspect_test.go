@@ -197,7 +197,8 @@ func TestAssignments(t *testing.T) {
 func TestDoctor(t *testing.T) {
 	h := newFixture(t)
 	h.stored.Assignments[0].Path = space.Root
-	h.report.Warnings = []health.Warning{{Name: "cloud-sync", Severity: health.Degraded}, {Name: "cache-empty", Severity: health.Failing}}
+	h.report.Warnings = []health.Warning{{Name: "cloud-sync", Severity: health.Degraded}, {Name: "cache-empty", Severity: health.Failing},
+		{Name: "certificate-authority", Severity: health.Degraded}}
 	states := func() map[string]string {
 		all := map[string]string{}
 		for _, f := range h.inspector.Doctor(t.Context()) {

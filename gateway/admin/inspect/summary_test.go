@@ -1,7 +1,9 @@
 package inspect_test
 
 import (
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
@@ -36,6 +38,13 @@ func TestSummaryFollowsStatus(t *testing.T) {
 	want("policy 1.2, fresh; health failing: cache-dirty, clock-jump; upstream down")
 	h.report.Warnings = append(h.report.Warnings, health.Warning{Name: "c"}, health.Warning{Name: "d"}, health.Warning{Name: "e"})
 	want("policy 1.2, fresh; health failing: cache-dirty, clock-jump, c and 2 more; upstream down")
+	h.report.Warnings[0].Text = "a change of rights could not be stored"
+	want("policy 1.2, fresh; health failing: cache-dirty (a change of rights could not be stored), clock-jump, c and 2 more; upstream down")
+	h.report.Warnings[0].Text = strings.Repeat("é", 1000)
+	if got := h.inspector.Summary(); len([]rune(got)) > 420 || !utf8.ValidString(got) {
+		t.Errorf("a line of %d characters, valid: %v", len([]rune(got)), utf8.ValidString(got))
+	}
+	h.report.Warnings[0].Text = ""
 	h.loaded = false
 	want("policy none yet, fresh; health failing: cache-dirty, clock-jump, c and 2 more; upstream down")
 }

@@ -76,6 +76,37 @@ func Files(cfg *config.Config) []error {
 	return wrong
 }
 
+// Certificate is a certificate by which the gateway proves itself upstream.
+type Certificate struct {
+	Setting string // where the configuration names its file
+	tlsfile.Validity
+}
+
+// Certificates reads the certificates of the configured link. A file that cannot be used is left out,
+// because Files says why.
+func Certificates(cfg *config.Config) []Certificate {
+	setting, cert, key := "upstream.mqtt.cert", cfg.Upstream.MQTT.Cert, cfg.Upstream.MQTT.Key
+	switch cfg.Upstream.Mode {
+	case config.UpstreamIoTHub:
+		own := cfg.Upstream.IoTHub.GatewayDevice
+		setting, cert, key = "upstream.iothub.gatewayDevice.cert", own.Cert, own.Key
+		if own.SASKey != "" {
+			return nil
+		}
+	case config.UpstreamMQTT:
+	default:
+		return nil
+	}
+	if cert == "" {
+		return nil
+	}
+	pair, err := tlsfile.Pair(cert, key)
+	if err != nil {
+		return nil
+	}
+	return []Certificate{{setting, tlsfile.Validity{NotBefore: pair.Leaf.NotBefore, NotAfter: pair.Leaf.NotAfter}}}
+}
+
 func readBase64(f config.SecretFile) ([]byte, error) {
 	text, err := f.Read()
 	if err != nil {
