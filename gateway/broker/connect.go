@@ -237,6 +237,7 @@ func (f *controlFrame) establish(p *proof) bool {
 	if h.ReceiveMaximum > 0 {
 		window = min(window, int(h.ReceiveMaximum))
 	}
+	c.out.AllowAliases(h.TopicAliasMax) // 0 below MQTT 5
 	return c.sess.Attach(&session.Link{
 		Out:       c.out,
 		Level:     c.level,

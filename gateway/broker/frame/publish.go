@@ -57,12 +57,17 @@ type Outgoing struct {
 	ID          uint16
 	SubIDs      []uint32
 	Expiry      uint32 // seconds left; only when the message expires
+	Alias       uint16 // Topic Alias, in MQTT 5; 0: none
+	Alone       bool   // the receiver knows Alias, so the topic is left out
 }
 
 // Append appends the encoded packet to dst.
 func (o *Outgoing) Append(dst []byte, level byte) []byte {
-	m := o.Message
-	n := 2 + len(m.Topic) + len(m.Payload)
+	m, name := o.Message, o.Message.Topic
+	if o.Alone {
+		name = ""
+	}
+	n := 2 + len(name) + len(m.Payload)
 	if o.QoS > 0 {
 		n += 2
 	}
@@ -79,7 +84,7 @@ func (o *Outgoing) Append(dst []byte, level byte) []byte {
 		first |= 1
 	}
 	dst = appendVarint(append(dst, first), n)
-	dst = appendText(dst, m.Topic)
+	dst = appendText(dst, name)
 	if o.QoS > 0 {
 		dst = binary.BigEndian.AppendUint16(dst, o.ID)
 	}
@@ -96,6 +101,9 @@ func (o *Outgoing) propertiesLen() int {
 	}
 	if !o.Message.Expires.IsZero() {
 		n += 5
+	}
+	if o.Alias != 0 {
+		n += 3
 	}
 	if p.ContentType != "" {
 		n += 3 + len(p.ContentType)
@@ -122,6 +130,9 @@ func (o *Outgoing) appendProperties(dst []byte) []byte {
 	}
 	if !o.Message.Expires.IsZero() {
 		dst = binary.BigEndian.AppendUint32(append(dst, propMessageExpiry), o.Expiry)
+	}
+	if o.Alias != 0 {
+		dst = binary.BigEndian.AppendUint16(append(dst, propTopicAlias), o.Alias)
 	}
 	if p.ContentType != "" {
 		dst = appendText(append(dst, propContentType), p.ContentType)

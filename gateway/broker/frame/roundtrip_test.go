@@ -38,6 +38,10 @@ func TestPublishRoundTrip(t *testing.T) {
 			o.ID = uint16(rapid.IntRange(1, 65535).Draw(t, "id"))
 			o.Dup = rapid.Bool().Draw(t, "dup")
 		}
+		if level == 5 {
+			o.Alias = uint16(rapid.IntRange(0, 65535).Draw(t, "alias"))
+			o.Alone = o.Alias > 0 && rapid.Bool().Draw(t, "alone")
+		}
 		encoded := o.Append(nil, level)
 		f, err := NewReader(bytes.NewReader(encoded), 1<<20).Next()
 		if err != nil || len(f.Raw) != len(encoded) {
@@ -50,7 +54,14 @@ func TestPublishRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%x: %v", encoded, err)
 		}
-		if string(p.Topic) != m.Topic || !bytes.Equal(p.Payload, m.Payload) || p.ID != o.ID || p.QoS != o.QoS || p.Dup != o.Dup ||
+		named := m.Topic
+		if o.Alone {
+			named = ""
+		}
+		if p.TopicAlias != o.Alias || p.HasTopicAlias() != (o.Alias > 0) {
+			t.Fatalf("sent %+v, read %+v", o, p)
+		}
+		if string(p.Topic) != named || !bytes.Equal(p.Payload, m.Payload) || p.ID != o.ID || p.QoS != o.QoS || p.Dup != o.Dup ||
 			p.Retain != o.Retain || p.HasMessageExpiry() != !m.Expires.IsZero() || p.HasMessageExpiry() && p.MessageExpiry != 7 {
 			t.Fatalf("sent %+v, read %+v", o, p)
 		}

@@ -70,7 +70,7 @@ type Buffer struct {
 	c   Config
 	dst Conn
 
-	mu       sync.Mutex    // guards the fields down to deadline
+	mu       sync.Mutex    // guards the fields down to mayAlias
 	pending  chunk         // appended, not yet with the writer
 	busy     chunk         // with the writer
 	writing  chan struct{} // closed when the write in progress is over; nil: there is none
@@ -81,6 +81,8 @@ type Buffer struct {
 	freed    chan struct{} // closed when there is capacity again; nil: nobody waits
 	stallEnd time.Time     // until when publishers wait for the buffer, which is full; zero: none has waited since it drained
 	deadline time.Time     // the write deadline that is set
+	aliases  *aliases      // nil before the first message that may get one
+	mayAlias uint16        // see AllowAliases
 
 	done chan struct{}
 }
@@ -103,9 +105,10 @@ func (b *Buffer) HasCapacity() bool {
 	return !b.closed && !b.closing && b.ahead() < b.c.Limit
 }
 
-// Message appends a frame that carries m. encode appends it to the bytes that it is
-// given and returns them. max is the client's maximum packet size, or 0.
-func (b *Buffer) Message(m *message.Message, owner Owner, max int, encode func([]byte) []byte) Result {
+// Message appends a frame that carries m. encode appends it to the bytes that it is given, with its
+// topic named as al says, and returns them; it may be called twice. max is the client's maximum
+// packet size, or 0.
+func (b *Buffer) Message(m *message.Message, owner Owner, max int, encode func(to []byte, al Alias) []byte) Result {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed || b.closing {
@@ -116,11 +119,22 @@ func (b *Buffer) Message(m *message.Message, owner Owner, max int, encode func([
 	}
 	b.ready()
 	from := len(b.pending.b)
-	b.pending.b = encode(b.pending.b)
+	al := Alias{}
+	if b.mayAlias > 0 {
+		al = b.alias(m.Topic)
+	}
+	b.pending.b = encode(b.pending.b, al)
+	if max > 0 && len(b.pending.b)-from > max && al.Number > 0 && !al.Alone { // it may fit without the alias beside the topic
+		al = Alias{}
+		b.pending.b = encode(b.pending.b[:from], al)
+	}
 	to := len(b.pending.b)
 	if max > 0 && to-from > max {
 		b.pending.b = b.pending.b[:from]
 		return TooLarge
+	}
+	if b.aliases != nil {
+		b.aliases.took(m.Topic, al)
 	}
 	b.pending.marks = append(b.pending.marks, mark{from, to, m, owner})
 	b.wake()
@@ -212,6 +226,7 @@ func (b *Buffer) write() {
 			return
 		}
 		b.busy, b.pending = b.pending, chunk{}
+		b.aliases.handed()
 		b.writing = make(chan struct{})
 		now := time.Now()
 		if !b.closing && b.deadline.Sub(now) < b.c.Write*3/4 {

@@ -87,7 +87,9 @@ func config() Config {
 	return Config{Limit: 100, Reserve: 50, Write: time.Minute, Stall: 100 * time.Millisecond}
 }
 
-func put(s string) func([]byte) []byte { return func(b []byte) []byte { return append(b, s...) } }
+func put(s string) func([]byte, Alias) []byte {
+	return func(b []byte, _ Alias) []byte { return append(b, s...) }
+}
 
 // Everything leaves in order, in one write per wake-up, and a corked buffer waits.
 func TestOrderAndOneWrite(t *testing.T) {

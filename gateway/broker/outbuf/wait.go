@@ -115,6 +115,9 @@ func (b *Buffer) Cut(deny func(*message.Message, Owner) bool) (cut []Owner, held
 	w += copy(src[w:], src[r:])
 	clear(b.pending.marks[len(kept):])
 	b.pending.b, b.pending.marks = src[:w], kept
+	if len(cut) > 0 {
+		b.aliases.cut()
+	}
 	return cut, held
 }
 

@@ -142,7 +142,8 @@ func (s *Session) covers(d Delivery) bool {
 // the frame out of the buffer again, outbuf.Buffer.Cut returns owner.
 func (s *Session) encode(o frame.Outgoing, owner outbuf.Owner) outbuf.Result {
 	l := s.link
-	r := l.Out.Message(o.Message, owner, l.MaxPacket, func(dst []byte) []byte {
+	r := l.Out.Message(o.Message, owner, l.MaxPacket, func(dst []byte, al outbuf.Alias) []byte {
+		o.Alias, o.Alone = al.Number, al.Alone
 		if !o.Message.Expires.IsZero() {
 			// At least a second: the client would take 0 for expired.
 			o.Expiry = uint32(max(1, int64(time.Until(o.Message.Expires)/time.Second)))
