@@ -319,6 +319,7 @@ func (d *daemon) buildMessages() error {
 		Vault:             broker.Vault{Sessions: vault, Queues: vault, Pages: vault, Retained: vault, Wills: vault},
 		Auditor:           d.ledger,
 		Log:               d.log,
+		Version:           d.opts.Version,
 		AllSessions:       s.Max,
 		MaxSessions:       broker.ShareOfSessions(s.Max, s.PrincipalShare, s.PerPrincipal),
 		QueueMessages:     s.QueueMessages,

@@ -50,6 +50,8 @@ type Broker struct {
 	clock    clock
 	count    counters
 	contests *contests
+	averages averages
+	started  time.Time
 	nextID   atomic.Uint64
 	ready    chan struct{}
 	losing   chan struct{}   // has an element when a session's loss of deliveries has begun or ended
@@ -98,11 +100,13 @@ func New(o Options) (*Broker, error) {
 		ready:    make(chan struct{}),
 		losing:   make(chan struct{}, 1),
 		contests: newContests(o.Contest),
+		started:  time.Now(),
 		ctx:      context.Background(),
 		live:     map[*conn]struct{}{},
 		wills:    map[string]*pendingWill{},
 		ends:     map[*session.Session]*timer{},
 	}
+	b.averages.asOf = b.started
 	// Message ids rise with acceptance order, also across restarts: loadWills raises
 	// this further if the clock has been set back.
 	b.nextID.Store(uint64(time.Now().UnixNano()))
@@ -115,6 +119,7 @@ func New(o Options) (*Broker, error) {
 		Drop:             b.count.drop,
 		Denied:           func() { b.count.denied.Add(1) },
 		Delivered:        func() { b.count.delivered.Add(1) },
+		System:           b.sysMessages,
 	})
 	b.store = session.NewStore(session.Config{
 		Sessions:        o.Vault.Sessions,

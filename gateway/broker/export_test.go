@@ -46,3 +46,19 @@ func (b *Broker) Timers() int {
 	defer b.clock.mu.Unlock()
 	return len(b.clock.timers)
 }
+
+// NextMessage takes the next message id, so that two calls tell how many messages were made between them.
+func (b *Broker) NextMessage() uint64 { return b.nextID.Add(1) }
+
+// SysTopics lists the $SYS topics.
+func SysTopics() (list []string) {
+	for _, s := range sysTopics {
+		list = append(list, "$SYS/broker/"+s.name)
+	}
+	for _, of := range loadNames {
+		for _, over := range loadOver {
+			list = append(list, "$SYS/broker/load/"+of+"/"+over.name)
+		}
+	}
+	return list
+}

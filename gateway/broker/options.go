@@ -99,6 +99,7 @@ type Options struct {
 	Auditor  Auditor
 	Presence Presence // nil: nobody asks
 	Log      *slog.Logger
+	Version  string // of the program, for $SYS/broker/version
 
 	MaxPacket         int           // bytes of a frame from an authenticated client, 1 MiB
 	MaxTopic          int           // bytes of a topic or filter, 4 KiB

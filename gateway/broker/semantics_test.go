@@ -186,31 +186,6 @@ func TestShared(t *testing.T) {
 	})
 }
 
-// B32: $SYS is ours, decided like any topic; the library's reaches nobody.
-func TestB32Sys(t *testing.T) {
-	t.Parallel()
-	levels(t, func(t *testing.T, level byte) {
-		timeless(t, func(t *testing.T) { sys(t, level) })
-	})
-}
-
-func sys(t *testing.T, level byte) {
-	h := startInMemory(t, func(o *broker.Options) { o.SysInterval = time.Second })
-	h.policy.read["user:admin"] = []string{"$SYS/#"}
-	plain, admin := h.client(level, "plain"), h.client(level, "admin")
-	if code := plain.Subscribe(1, "$SYS/#", 0); code < 0x80 {
-		t.Errorf("SUBACK %#x", code)
-	}
-	plain.Subscribe(2, "#", 0)
-	admin.Subscribe(1, "$SYS/#", 0)
-	for range 5 {
-		if d := admin.ExpectPublish(); !strings.HasPrefix(d.Topic, "$SYS/broker/") || d.Retain || strings.Contains(d.Topic, "load") {
-			t.Errorf("got %+v", d)
-		}
-	}
-	plain.ExpectSilence()
-}
-
 // RETAIN is cleared where nothing may wait for whoever comes next.
 func TestRetainIsCleared(t *testing.T) {
 	t.Parallel()

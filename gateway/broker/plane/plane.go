@@ -37,7 +37,7 @@ type Retained interface {
 	Unretain(topic string, done func(error))
 }
 
-// Config of a Plane. Everything must be set.
+// Config of a Plane. Everything but System must be set.
 type Config struct {
 	Access           session.Access
 	Retained         Retained
@@ -47,6 +47,9 @@ type Config struct {
 	Drop             func(reason string) // counts a message or a delivery that is dropped
 	Denied           func()              // counts a delivery that was denied
 	Delivered        func()
+	// System makes the messages that want accepts of those that a new subscription gets as if they
+	// were retained, although they are in no store; want looks at topic and publisher. Nil: there are none.
+	System func(want func(*message.Message) bool) []*message.Message
 }
 
 // Plane is the message plane.

@@ -25,6 +25,7 @@ type retained struct {
 	bytes   atomic.Int64                                // their size; changed with mu held
 	by      map[string]portion                          // what each publisher takes up, by principal key; guarded by mu
 	soonest time.Time                                   // the first expiry; zero if nothing expires; guarded by mu
+	round   uint64                                      // how often Plane.Renewed was called; guarded by mu
 }
 
 // portion is how much of the store something takes up.
@@ -203,13 +204,14 @@ func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
 	p.kept.mu.Lock()
 	live := sub.Live
 	sub.Asked, sub.Live = true, nil
-	kept := p.kept.index.Load()
+	kept, round := p.kept.index.Load(), p.kept.round
 	p.kept.mu.Unlock()
 	if sub.Private || sub.Group != "" || sub.RetainHandling == 2 || sub.RetainHandling == 1 && existed {
 		return
 	}
 	now := time.Now()
 	w := &work{src: src, patience: p.c.Stall}
+	p.replaySystem(w, sub, round)
 	for m := range kept.Matching(sub.Inner) {
 		if slices.Contains(live, m) {
 			continue
@@ -218,34 +220,42 @@ func (p *Plane) Replay(src Source, sub *session.Sub, existed bool) {
 			p.expire(m)
 			continue
 		}
-		if w.patience == 0 {
-			w.patience = p.c.Stall // granted again when it is used up, because the subscriber holds up only itself
-		}
 		w.src.Gen = sub.Session.Now()
 		if !p.Judge(m) {
 			continue // its publisher may not publish it now. It stays stored, in case the right returns.
 		}
-		d := w.src.to(sub, m)
-		d.Retain = true
-		if d.QoS > 0 && !sub.Session.Reserve(m) {
-			p.c.Drop("queue-full-retained")
-			continue
-		}
-		o := p.deliverKept(sub.Session, d)
-		for o == session.Full && w.wait(sub.Session.Buffer()) {
-			o = p.deliverKept(sub.Session, d)
-		}
-		p.counted(o)
+		p.replay(w, sub, m, func() bool {
+			now, ok := p.kept.index.Load().Get(m.Topic)
+			return ok && now == m
+		})
 	}
+}
+
+// replay delivers m to a new subscription while it is the present value of its topic.
+func (p *Plane) replay(w *work, sub *session.Sub, m *message.Message, present func() bool) {
+	if w.patience == 0 {
+		w.patience = p.c.Stall // granted again when it is used up, because the subscriber holds up only itself
+	}
+	d := w.src.to(sub, m)
+	d.Retain = true
+	if d.QoS > 0 && !sub.Session.Reserve(m) {
+		p.c.Drop("queue-full-retained")
+		return
+	}
+	o := p.deliverKept(sub.Session, d, present)
+	for o == session.Full && w.wait(sub.Session.Buffer()) {
+		o = p.deliverKept(sub.Session, d, present)
+	}
+	p.counted(o)
 }
 
 // deliverKept delivers a retained message, unless another one has replaced it. The other one is
 // delivered live, perhaps before this one, which would then leave the subscriber with an
-// outdated value.
-func (p *Plane) deliverKept(s *session.Session, d session.Delivery) session.Outcome {
+// outdated value. present is called with p.kept.mu held for reading.
+func (p *Plane) deliverKept(s *session.Session, d session.Delivery, present func() bool) session.Outcome {
 	p.kept.mu.RLock()
 	defer p.kept.mu.RUnlock()
-	if now, ok := p.kept.index.Load().Get(d.Message.Topic); ok && now == d.Message {
+	if present() {
 		return s.Deliver(d, nil)
 	}
 	if d.QoS > 0 {

@@ -38,6 +38,9 @@ func (t Tree[V]) Get(key string) (v V, ok bool) {
 	return n.val, true
 }
 
+// Begins reports whether a text in the tree has that first level.
+func (t Tree[V]) Begins(first string) bool { return t.root != nil && t.root.kids.get(first) != nil }
+
 // Put returns the tree with v under that text.
 func (t Tree[V]) Put(key string, v V) Tree[V] {
 	return Tree[V]{t.root.put(key, true, v)}
