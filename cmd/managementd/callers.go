@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/cmd/managementd/internal/hub"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
@@ -17,6 +18,7 @@ import (
 // SharedAccessSignature (docs/spec/semantics.md 7).
 type callers struct {
 	verifier *jwt.Verifier
+	arm      *jwt.Verifier // for tokens of Azure Resource Manager
 	api      *management.Server
 }
 
@@ -31,29 +33,41 @@ func newCallers(s settings, signer *jwt.Issuer) (*callers, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := jwt.NewVerifier(jwt.Options{
-		Tenants:   []jwt.Tenant{{ID: s.Tenant, Issuers: []string{signer.URL()}, VerifiedDomains: s.Issuer.VerifiedDomains}},
-		Audiences: []string{s.Issuer.Management}, Keys: func() jwt.Keys { return keys }, Now: time.Now,
-	})
-	if err != nil {
+	verifier := func(audiences ...string) (*jwt.Verifier, error) {
+		return jwt.NewVerifier(jwt.Options{
+			Tenants:   []jwt.Tenant{{ID: s.Tenant, Issuers: []string{signer.URL()}, VerifiedDomains: s.Issuer.VerifiedDomains}},
+			Audiences: audiences, Keys: func() jwt.Keys { return keys }, Now: time.Now,
+		})
+	}
+	c := &callers{}
+	if c.verifier, err = verifier(s.Issuer.Management); err != nil {
 		return nil, err
 	}
-	return &callers{verifier: v}, nil
+	c.arm, err = verifier(s.ARM.Audiences...)
+	return c, err
 }
 
 func (c *callers) authenticate(r *http.Request) (management.Caller, error) {
 	if management.IsDeviceToken(r) {
 		return c.api.AuthenticateDevice(r)
 	}
+	subject, err := bearer(c.verifier, r)
+	return management.Caller{Subject: subject, Name: subject.Object.String()}, err
+}
+
+// authenticateARM proves who sends a request to Azure Resource Manager.
+func (c *callers) authenticateARM(r *http.Request) (model.Subject, error) { return bearer(c.arm, r) }
+
+func bearer(v *jwt.Verifier, r *http.Request) (model.Subject, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return management.Caller{}, errNoCredential
+		return model.Subject{}, errNoCredential
 	}
-	claims, err := c.verifier.Verify(strings.TrimSpace(token))
+	claims, err := v.Verify(strings.TrimSpace(token))
 	if err != nil {
-		return management.Caller{}, err
+		return model.Subject{}, err
 	}
-	return management.Caller{Subject: identity.Subject(claims), Name: claims.Object.String()}, nil
+	return identity.Subject(claims), nil
 }
 
 // identities is the development hub's look-up of devices, in the management API's store.

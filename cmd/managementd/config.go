@@ -42,8 +42,20 @@ type settings struct {
 	Issuer issuerSettings `yaml:"issuer"`
 	// The development IoT Hub. Its back end authenticates nobody: it binds to loopback only.
 	Hub hubSettings `yaml:"hub"`
+	// The development Azure Resource Manager, on the same listener: role assignments, role definitions and deny
+	// assignments of Microsoft.Authorization. The owner is Owner at / of an empty store.
+	ARM armSettings `yaml:"arm"`
 	// The log.
 	Log logSettings `yaml:"log"`
+}
+
+type armSettings struct {
+	// The aud of the tokens that it takes.
+	Audiences []string `yaml:"audiences"`
+	// The subscription that it lists; empty: none.
+	Subscription string `yaml:"subscription" example:"5b1d7d5c-0000-4000-8000-000000000001"`
+	// The rows of one page of a list.
+	PageSize int `yaml:"pageSize" unit:"rows"`
 }
 
 type tlsSettings struct {
@@ -105,7 +117,15 @@ type logSettings struct {
 }
 
 func defaults() settings {
-	return settings{Listen: "127.0.0.1:8443", RequestsPerSecond: 100, Log: logSettings{Level: "info"}}
+	return settings{
+		Listen:            "127.0.0.1:8443",
+		RequestsPerSecond: 100,
+		ARM: armSettings{
+			Audiences: []string{"https://management.azure.com", "https://management.azure.com/", "https://management.core.windows.net/"},
+			PageSize:  200,
+		},
+		Log: logSettings{Level: "info"},
+	}
 }
 
 // load reads the file and reports everything that is wrong with it.
@@ -137,6 +157,12 @@ func load(file string) (settings, []config.Problem) {
 	}
 	if s.Issuer.URL == "" || s.Issuer.Key == "" {
 		wrong("issuer", "needs url and key", "the url is what tokens name as iss; the key file is made when it is missing")
+	}
+	if s.ARM.PageSize < 1 {
+		wrong("arm.pageSize", "is below 1: a page would never end", "write for example 200")
+	}
+	if len(s.ARM.Audiences) == 0 {
+		wrong("arm.audiences", "is empty: no token would be accepted", "remove the line, for Azure's own audiences")
 	}
 	if s.Issuer.Management == "" {
 		wrong("issuer.management", "is missing", "name the audience of tokens for this API")

@@ -69,6 +69,10 @@ func serve(ctx context.Context, s settings, restored bool, log *slog.Logger) err
 		return err
 	}
 
+	azure, err := newARM(s, callers, log)
+	if err != nil {
+		return err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/management/", api)
 	mux.Handle("/", issuer.New(issuer.Options{Tenant: s.Tenant, Signer: signer, Accounts: s.Issuer.Accounts, Audiences: audiences(s)}))
@@ -94,7 +98,7 @@ func serve(ctx context.Context, s settings, restored bool, log *slog.Logger) err
 		group.Go(func() error { return devHub.Run(ctx) })
 	}
 	server := &http.Server{
-		Handler:           mux,
+		Handler:           withARM(azure, mux),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
