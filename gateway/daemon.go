@@ -329,6 +329,7 @@ func (d *daemon) buildMessages() error {
 		Overflow:          overflows[s.Overflow],
 		Overflowing:       func(list []broker.SessionOverflow) { warnings.SessionOverflow(d.health, list) },
 		Contested:         func(list []broker.Contest) { warnings.ClientIDContested(d.health, list) },
+		Crowded:           func(list []broker.Crowd) { warnings.DoorCrowded(d.health, list) },
 		HoldUp:            s.Stall,
 		HoldUpWindow:      s.SlowLimit,
 		MaxRetained:       s.Retained,

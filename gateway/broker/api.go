@@ -262,6 +262,7 @@ func (b *Broker) Stats() Stats {
 		Accepted:        n.accepted.Load(),
 		AcceptErrors:    n.acceptErrors.Load(),
 		RefusedEarly:    n.refusedEarly.Load(),
+		TurnedAway:      n.turnedAway.all(),
 		Connects:        n.connects.Load(),
 		ConnectsRefused: n.connectsRefused.Load(),
 		TakeOvers:       n.takeOvers.Load(),
@@ -272,7 +273,7 @@ func (b *Broker) Stats() Stats {
 		Malformed:       n.malformed.Load(),
 		BytesIn:         n.bytesIn.Load(),
 		BytesOut:        n.bytesOut.Load(),
-		Dropped:         n.drops(),
+		Dropped:         n.dropped.all(),
 		Panics:          n.panics.Load(),
 		Tripwire:        n.tripwire.Load(),
 	}

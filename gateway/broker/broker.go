@@ -55,6 +55,7 @@ type Broker struct {
 	nextID   atomic.Uint64
 	ready    chan struct{}
 	losing   chan struct{}   // has an element when a session's loss of deliveries has begun or ended
+	crowded  chan struct{}   // has an element when a crowd has begun
 	ctx      context.Context // of Run
 
 	// conns counts the goroutines of connections and their writers, for which stop waits. A
@@ -99,6 +100,7 @@ func New(o Options) (*Broker, error) {
 		names:    topic.Limits{Bytes: o.MaxTopic, Levels: o.MaxLevels},
 		ready:    make(chan struct{}),
 		losing:   make(chan struct{}, 1),
+		crowded:  make(chan struct{}, 1),
 		contests: newContests(o.Contest),
 		started:  time.Now(),
 		ctx:      context.Background(),
@@ -151,10 +153,13 @@ func (b *Broker) Run(ctx context.Context) error {
 		return fmt.Errorf("broker: %w", err)
 	}
 	b.server = b.newServer()
+	var doors []*admission
 	for _, l := range b.o.Listeners {
-		if err := b.server.AddListener(newListener(ctx, b, l)); err != nil {
+		made := newListener(ctx, b, l)
+		if err := b.server.AddListener(made); err != nil {
 			return fmt.Errorf("broker: listener %q: %w", l.Name, err)
 		}
+		doors = append(doors, made.door)
 	}
 	if err := b.server.Serve(); err != nil {
 		return fmt.Errorf("broker: %w", err)
@@ -163,6 +168,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	b.conns.Go(func() { b.awaitPolicy(ctx) })
 	b.conns.Go(func() { b.tellOverflows(ctx) })
 	b.conns.Go(func() { b.tellContests(ctx) })
+	b.conns.Go(func() { b.tellCrowds(ctx, doors) })
 	b.sys(ctx)
 	<-ctx.Done()
 	b.stop()
@@ -192,7 +198,7 @@ func (b *Broker) load() error {
 	if err == nil {
 		err = b.loadWills(now)
 	}
-	for reason, n := range b.count.drops() { // until now only loading can have dropped something
+	for reason, n := range b.count.dropped.all() { // until now only loading can have dropped something
 		b.o.Log.Warn("what was stored could not be kept", "reason", reason, "count", n)
 	}
 	return err

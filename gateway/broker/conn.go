@@ -90,6 +90,7 @@ func newConn(l *listener, s *socket) *conn {
 		Wrote:   func(n int) { b.count.bytesOut.Add(uint64(n)) },
 	})
 	c.rd = frame.NewReader(uncorking{c}, l.Limits.ConnectPacket)
+	c.rd.First = frame.CONNECT << 4
 	return c
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/gateway/broker/frame"
+	"github.com/gatehouse/gatehouse/gateway/broker/hall"
 	"github.com/gatehouse/gatehouse/gateway/broker/session"
 	"github.com/gatehouse/gatehouse/gateway/message"
 	"github.com/gatehouse/gatehouse/gateway/principal"
@@ -23,9 +24,14 @@ func (c *conn) connect() bool {
 		if fe := (*frame.Error)(nil); errors.As(err, &fe) && raw.Type() == frame.CONNECT {
 			f.refuse(5, fe.Code, fe.Reason)
 		}
+		if errors.Is(err, frame.ErrFirst) {
+			c.b.count.turnedAway.add(notConnect)
+		}
 		c.misshapen(err)
 		return false
 	}
+	c.rd.First = 0 // from now on a frame may be of any type
+	c.sock.door.showed(hall.Introduced)
 	c.b.count.connects.Add(1)
 	hello, err := frame.ParseConnect(raw, c.b.shape)
 	if err != nil {

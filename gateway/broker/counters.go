@@ -6,8 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// counters are totals since the start. dropped is a map and needs a lock, which costs little because
-// drops are rare; the others are atomic.
+// counters are totals since the start.
 type counters struct {
 	accepted, acceptErrors, refusedEarly atomic.Uint64
 	connects, connectsRefused            atomic.Uint64
@@ -17,25 +16,33 @@ type counters struct {
 	panics, tripwire                     atomic.Uint64
 	takeOvers                            atomic.Uint64
 	pending, waiting                     atomic.Int64
-
-	mu      sync.Mutex // guards dropped
-	dropped map[string]uint64
+	dropped, turnedAway                  tally
 }
 
-func (c *counters) drop(reason string) {
-	c.mu.Lock()
-	if c.dropped == nil {
-		c.dropped = map[string]uint64{}
+func (c *counters) drop(reason string) { c.dropped.add(reason) }
+
+// tally counts by reason. It has a lock, which costs little because what is counted is rare or
+// comes with system calls.
+type tally struct {
+	mu sync.Mutex // guards by
+	by map[string]uint64
+}
+
+func (t *tally) add(reason string) {
+	t.mu.Lock()
+	if t.by == nil {
+		t.by = map[string]uint64{}
 	}
-	c.dropped[reason]++
-	c.mu.Unlock()
+	t.by[reason]++
+	t.mu.Unlock()
 }
 
-func (c *counters) drops() map[string]uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.dropped == nil {
+// all is a copy, never nil.
+func (t *tally) all() map[string]uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.by == nil {
 		return map[string]uint64{}
 	}
-	return maps.Clone(c.dropped)
+	return maps.Clone(t.by)
 }

@@ -12,7 +12,7 @@ import (
 // of that protection must see the harm.
 func (b *Broker) ServeUnprotected(nc net.Conn) {
 	l := newListener(b.ctx, b, b.o.Listeners[0])
-	admitted := l.door.admit(nc)
+	admitted, _, _ := l.door.admit(nc)
 	c := newConn(l, &socket{Conn: admitted.Conn, door: admitted, peerUID: -1, flush: b.o.FlushTimeout})
 	b.conns.Go(func() {
 		b.enter(c)

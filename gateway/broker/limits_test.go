@@ -92,12 +92,17 @@ func TestB8Caps(t *testing.T) {
 	t.Run("pending", func(t *testing.T) {
 		t.Parallel()
 		h := start(t, func(o *broker.Options) { o.Listeners[0].Limits.Pending = 2 })
-		a, _ := h.dial(), h.dial()
+		a, b := h.dial(), h.dial()
 		h.until("two wait", func() bool { return h.Stats().Pending == 2 })
-		refused(t, h)
-		a.Connect(rawclient.Connect{Level: 5, ID: "a", User: "a"})
-		h.until("one waits", func() bool { return h.Stats().Pending == 1 })
-		h.client(5, "b")
+		c := h.dial() // for which the one that was silent for longest is closed
+		a.ExpectClosed()
+		if n := h.Stats().Pending; n != 2 {
+			t.Errorf("%d are pending", n)
+		}
+		for i, c := range []*rawclient.Client{b, c} {
+			c.Connect(rawclient.Connect{Level: 5, ID: fmt.Sprint(i), User: "u"})
+		}
+		h.until("nobody waits", func() bool { return h.Stats().Pending == 0 })
 	})
 	t.Run("per address", func(t *testing.T) {
 		t.Parallel()

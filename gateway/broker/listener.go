@@ -7,13 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/coder/websocket"
 	mochilisteners "github.com/mochi-mqtt/server/v2/listeners"
+
+	"github.com/gatehouse/gatehouse/gateway/broker/hall"
 )
 
 // listener implements the embedded library's interface for listeners, but accepts and serves
@@ -30,16 +31,7 @@ type listener struct {
 
 func newListener(ctx context.Context, b *Broker, l Listener) *listener {
 	l.Limits = l.Limits.withDefaults()
-	door := &admission{
-		Listener: l.Listener,
-		b:        b,
-		name:     l.Name,
-		lim:      l.Limits,
-		unix:     l.Kind == Unix,
-		ctx:      ctx,
-		byAddr:   map[netip.Addr]*address{},
-	}
-	return &listener{Listener: l, b: b, done: make(chan struct{}), door: door}
+	return &listener{Listener: l, b: b, done: make(chan struct{}), door: newAdmission(ctx, b, l)}
 }
 
 func (l *listener) Init(*slog.Logger) error {
@@ -103,6 +95,7 @@ func (l *listener) attach(a *admitted) {
 			_ = a.Close()
 			return
 		}
+		a.showed(hall.Secured)
 		state := tc.ConnectionState()
 		s.Conn, s.tls = tc, &state
 	}
@@ -163,6 +156,9 @@ func (l *listener) upgrade(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		http.Error(w, "no connection", http.StatusInternalServerError)
 		return
+	}
+	if r.TLS != nil {
+		a.showed(hall.Secured)
 	}
 	if !offersMQTT(r) { // OASIS MQTT 5.0, 6.0.0-3; before the upgrade, so that the client learns why from the status
 		http.Error(w, "the WebSocket subprotocol mqtt is required", http.StatusBadRequest)

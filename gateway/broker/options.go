@@ -58,12 +58,13 @@ type Limits struct {
 	Handshake        time.Duration // TLS and WebSocket handshake, 10 s
 	Connect          time.Duration // first byte to complete CONNECT, 10 s
 	ConnectPacket    int           // bytes of a CONNECT, 32 KiB
-	Pending          int           // connections not yet authenticated, 512
+	Pending          int           // connections not yet authenticated, 512; beyond that one makes room for each newcomer
 	PerAddress       int           // connections of one address, 1024 (not for Unix)
 	PendingAddress   int           // of one address, not yet authenticated, a quarter of Pending, at least 8 (not for Unix)
 	Waiting          int           // connections that wait for a contested session (ContestLimits), 256
 	WaitingAddress   int           // of one address, a quarter of Waiting, at least 8 (not for Unix)
 	RatePerAddress   float64       // new connections a second of one address, 200 (not for Unix)
+	KnownAddresses   int           // addresses remembered because their clients proved themselves: half of Pending is theirs, 4096
 	MaxConnections   int           // in all on this listener, 65536
 	AcceptRetryAfter time.Duration // first pause after a failed accept, 5 ms
 }
@@ -78,6 +79,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Waiting, 256)
 	def(&l.WaitingAddress, max(8, l.Waiting/4))
 	def(&l.RatePerAddress, 200)
+	def(&l.KnownAddresses, 4096)
 	def(&l.MaxConnections, 65536)
 	def(&l.AcceptRetryAfter, 5*time.Millisecond)
 	return l
@@ -139,6 +141,10 @@ type Options struct {
 	// Contested, if set, is told which sessions clients take from each other, when one begins
 	// to be contested and every second until none is; an empty list says that none is.
 	Contested func([]Contest)
+
+	// Crowded, if set, is told at which listeners connections are closed to make room for others,
+	// when that begins and every second until it has ended; an empty list says that none are.
+	Crowded func([]Crowd)
 
 	// PolicyKnown is closed when the first attempt since the start to fetch the
 	// present policy has ended, with or without success; nil means that the

@@ -45,14 +45,19 @@ func (p *pipes) Close() error { p.once.Do(func() { close(p.closed) }); return ni
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1883} }
 
 // piped comes from an address, which is what the limits of a door count by.
-type piped struct{ net.Conn }
+type piped struct {
+	net.Conn
+	from string
+}
 
-func (piped) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+func (p piped) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(p.from), Port: 1} }
 
-func (p *pipes) dial() (net.Conn, error) {
+func (p *pipes) dial() (net.Conn, error) { return p.dialFrom("127.0.0.1") }
+
+func (p *pipes) dialFrom(addr string) (net.Conn, error) {
 	near, far := net.Pipe()
 	select {
-	case p.ready <- piped{far}:
+	case p.ready <- piped{far, addr}:
 		return near, nil
 	case <-p.closed:
 		return nil, net.ErrClosed

@@ -75,6 +75,7 @@ type Stats struct {
 	Queued                                        int // deliveries that wait or are unacknowledged
 
 	Accepted, AcceptErrors, RefusedEarly uint64            // connections
+	TurnedAway                           map[string]uint64 // connections refused early, or closed to make room, by reason
 	Connects, ConnectsRefused            uint64            // CONNECTs
 	TakeOvers                            uint64            // sessions that a newer connection took from a live one
 	Received, Delivered, Denied          uint64            // application messages; Denied is of publishes and deliveries

@@ -68,7 +68,9 @@ type ListenerLimits struct {
 	HandshakeTimeout time.Duration `yaml:"handshakeTimeout"`
 	// How long a connection may take to send CONNECT and be answered.
 	ConnectTimeout time.Duration `yaml:"connectTimeout"`
-	// Connections whose client is not authenticated yet.
+	// Connections whose client is not authenticated yet. When there are so many, a newcomer costs the one its place that
+	// has shown least for longest, of the address that holds most. One address may hold a quarter; half is kept for
+	// addresses whose clients have connected before.
 	MaxUnauthenticated int `yaml:"maxUnauthenticated" unit:"connections"`
 	// Connections of this listener.
 	MaxConnections int `yaml:"maxConnections" unit:"connections"`

@@ -100,6 +100,11 @@ var readAtScrape = []struct {
 		read: func(s *Snapshot) float64 { return float64(s.SessionsAwaited) },
 	},
 	{
+		name: "gatehouse_connections_unauthenticated",
+		help: "Connections whose client is not authenticated yet.",
+		read: func(s *Snapshot) float64 { return float64(s.Unauthenticated) },
+	},
+	{
 		name: "gatehouse_subscriptions",
 		help: "Subscriptions of all sessions.",
 		read: func(s *Snapshot) float64 { return float64(s.Subscriptions) },
@@ -215,6 +220,8 @@ type Snapshot struct {
 	ForUpstream, Forwarded       uint64
 	Malformed                    uint64
 	Dropped                      map[string]uint64 // by reason, of which there is a fixed number
+	TurnedAway                   map[string]uint64 // connections, likewise
+	Unauthenticated              int               // connections
 	Sessions, SessionsConnected  int
 	SessionsContested            int
 	SessionsAwaited              int // connections that wait for one of those
@@ -254,6 +261,7 @@ type gauge struct {
 type gauges struct {
 	info    prometheus.Metric
 	dropped *prometheus.Desc
+	away    *prometheus.Desc
 	ends    *prometheus.Desc
 	raised  *prometheus.Desc
 	source  func() Snapshot
@@ -266,6 +274,8 @@ func newGauges(b Build, src Sources) *gauges {
 		dropped: prometheus.NewDesc("gatehouse_messages_dropped_total",
 			"Accepted messages that are not delivered, by reason; upstream-…: that are not forwarded.", []string{"reason"}, nil),
 	}
+	g.away = prometheus.NewDesc("gatehouse_connections_turned_away_total",
+		"Connections refused before their CONNECT was read, or closed meanwhile to make room for others, by reason.", []string{"reason"}, nil)
 	g.ends = prometheus.NewDesc("gatehouse_certificate_seconds_left",
 		"Time until the certificate that a listener serves expires, by listener; negative afterwards.", []string{"listener"}, nil)
 	g.raised = prometheus.NewDesc("gatehouse_warning",
@@ -287,6 +297,7 @@ func newGauges(b Build, src Sources) *gauges {
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	ch <- g.info.Desc()
 	ch <- g.dropped
+	ch <- g.away
 	ch <- g.ends
 	ch <- g.raised
 	for _, m := range g.list {
@@ -309,6 +320,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, w := range s.Raised {
 		ch <- prometheus.MustNewConstMetric(g.raised, prometheus.GaugeValue, 1, w.Name, w.Severity)
+	}
+	for reason, n := range s.TurnedAway {
+		ch <- prometheus.MustNewConstMetric(g.away, prometheus.CounterValue, float64(n), reason)
 	}
 	for listener, left := range s.CertificateSecondsLeft {
 		ch <- prometheus.MustNewConstMetric(g.ends, prometheus.GaugeValue, left, listener)

@@ -43,6 +43,8 @@ func TestScrape(t *testing.T) {
 		Forwarded:              13,
 		Malformed:              14,
 		Dropped:                map[string]uint64{"slow-reader": 4},
+		TurnedAway:             map[string]uint64{"hall-full": 5},
+		Unauthenticated:        6,
 		CertificateSecondsLeft: map[string]float64{"listener-mqtts": -60},
 		Raised:                 []Warning{{"upstream-down", "degraded"}, {"listener-mqtts", "failing"}},
 	}
@@ -66,6 +68,8 @@ func TestScrape(t *testing.T) {
 		`gatehouse_connects_total{result="accepted"} 1`,
 		`gatehouse_frames_refused_total 14`,
 		`gatehouse_messages_dropped_total{reason="slow-reader"} 4`,
+		`gatehouse_connections_turned_away_total{reason="hall-full"} 5`,
+		`gatehouse_connections_unauthenticated 6`,
 		`gatehouse_certificate_seconds_left{listener="listener-mqtts"} -60`,
 		`gatehouse_warning{name="upstream-down",severity="degraded"} 1`,
 		`gatehouse_warning{name="listener-mqtts",severity="failing"} 1`,

@@ -16,6 +16,8 @@ func (n *Inspector) Gauges() metrics.Snapshot {
 		Forwarded:           box.Acked,
 		Malformed:           st.Malformed,
 		Dropped:             dropped(&st, &box),
+		TurnedAway:          st.TurnedAway,
+		Unauthenticated:     st.Pending,
 		Sessions:            st.Sessions,
 		SessionsConnected:   st.Connections,
 		SessionsContested:   st.Contested,

@@ -22,7 +22,13 @@ type Reader struct {
 	lean  int // reads in a row that left most of the buffer unused
 	// Max is the size of the largest frame accepted, header included.
 	Max int
+	// First, unless it is 0, is the only first byte that the next frame may have. Another one is
+	// ErrFirst as soon as it has come, before the rest of its frame.
+	First byte
 }
+
+// ErrFirst is the error for a first byte that is not Reader.First. Compare it with errors.Is.
+var ErrFirst = malformed("the first byte is of another packet")
 
 // NewReader returns a Reader of src for packets of at most max bytes. Its buffer is
 // allocated by the first call of Next.
@@ -59,6 +65,9 @@ func (r *Reader) split() (Frame, bool, error) {
 	b := r.buf[r.r:r.w]
 	if len(b) == 0 {
 		return Frame{}, false, nil
+	}
+	if r.First != 0 && b[0] != r.First {
+		return Frame{First: b[0]}, false, ErrFirst
 	}
 	if t := b[0] >> 4; t == 0 {
 		return Frame{}, false, malformed("packet type 0")

@@ -41,6 +41,14 @@ func AcceptFailed(t *health.Tracker, n uint64) {
 		"journalctl -u gatehoused names the cause; raise LimitNOFILE= of the unit, or the listener's limits are too high for it")
 }
 
+// DoorCrowded names the listeners at which so many connections show nothing that some are closed to make room for others.
+func DoorCrowded[C fmt.Stringer](t *health.Tracker, crowds []C) {
+	t.Set(len(crowds) > 0, "door-crowded", health.Degraded,
+		health.Listed("listeners close connections that show nothing, to make room for others", crowds),
+		"find out what these addresses run, or block them in the firewall; if they are many good clients that return at once, "+
+			"it ends by itself, or raise limits.maxUnauthenticated")
+}
+
 // SHA1 says that client certificates are accepted by their SHA-1 thumbprints.
 func SHA1(t *health.Tracker, allowed bool) {
 	t.Set(allowed, "x509-sha1", health.Degraded,
