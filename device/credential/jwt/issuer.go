@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -18,31 +19,46 @@ import (
 	"github.com/gatehouse/gatehouse/device/space"
 )
 
-// Issuer issues access tokens in Entra's v2 form, for development: whoever
+// Issuer issues access tokens in Entra's v2 and v1 form, for development: whoever
 // trusts its key set trusts everything that it signs. Safe for concurrent use.
 type Issuer struct {
 	key    *rsa.PrivateKey
-	kid    string
+	kid    string // of v2 tokens
+	kidV1  string // of v1 tokens: a key of the set names one issuer, so that each form has an id of its own
 	tenant space.ID
 	url    string
+	urlV1  string // "": no issuer of v1 tokens belongs to url
 	now    func() time.Time
 }
 
 // NewIssuer issues for one tenant. url is the issuer; empty means the
-// tenant's Entra v2 issuer.
+// tenant's Entra v2 issuer. A url that ends in /v2.0, as Entra's does, has an issuer
+// of v1 tokens as well: the same text up to that slash.
 func NewIssuer(key *rsa.PrivateKey, tenant space.ID, url string, now func() time.Time) (*Issuer, error) {
 	sum, err := (&jose.JSONWebKey{Key: key.Public()}).Thumbprint(crypto.SHA256)
 	if err != nil {
 		return nil, err
 	}
-	if url == "" {
-		url = entraIssuers(tenant)[1]
+	i := &Issuer{key: key, kid: base64.RawURLEncoding.EncodeToString(sum), tenant: tenant, url: url, now: now}
+	switch base, versioned := strings.CutSuffix(url, "v2.0"); {
+	case url == "":
+		i.urlV1, i.url, i.kidV1 = entraIssuers(tenant)[0], entraIssuers(tenant)[1], i.kid
+	case versioned && strings.HasSuffix(base, "/"):
+		i.urlV1, i.kidV1 = base, i.kid+"-v1"
 	}
-	return &Issuer{key: key, kid: base64.RawURLEncoding.EncodeToString(sum), tenant: tenant, url: url, now: now}, nil
+	return i, nil
 }
 
-// URL is the issuer that its tokens name.
+// URL is the issuer that its v2 tokens name.
 func (i *Issuer) URL() string { return i.url }
+
+// URLs are the issuers that its tokens name: of v2 tokens, and of v1 tokens if it issues such.
+func (i *Issuer) URLs() []string {
+	if i.urlV1 == "" {
+		return []string{i.url}
+	}
+	return []string{i.url, i.urlV1}
+}
 
 // Mint says what a token shall say.
 type Mint struct {
@@ -55,14 +71,27 @@ type Mint struct {
 	Name     string
 	Groups   []space.ID // nil: no groups claim
 	Life     time.Duration
+	Version  int    // of the token's form: 1 or 2; 0: 2
+	Client   string // the application that asked: azp, in the v1 form appid; "": neither
+	Resource string // xms_mirid, the ARM id of a managed identity; "": no such claim
 }
 
 // Mint issues a token.
 func (i *Issuer) Mint(m Mint) (string, error) {
-	now := i.now()
-	claims := map[string]any{
-		"iss": i.url, "tid": i.tenant, "oid": m.Object, "aud": m.Audience, "ver": "2.0",
-		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(m.Life).Unix(),
+	claims := i.times(m.Life)
+	claims["iss"], claims["tid"], claims["oid"], claims["aud"], claims["ver"] = i.url, i.tenant, m.Object, m.Audience, "2.0"
+	kid, client := i.kid, "azp"
+	if m.Version == 1 {
+		if i.urlV1 == "" {
+			return "", fmt.Errorf("mint: %w: %s has no v1 form", ErrIssuer, i.url)
+		}
+		claims["iss"], claims["ver"], kid, client = i.urlV1, "1.0", i.kidV1, "appid"
+	}
+	if m.Client != "" {
+		claims[client] = m.Client
+	}
+	if m.Resource != "" {
+		claims["xms_mirid"] = m.Resource
 	}
 	switch m.Kind {
 	case User:
@@ -89,8 +118,42 @@ func (i *Issuer) Mint(m Mint) (string, error) {
 	if m.Groups != nil {
 		claims["groups"] = m.Groups
 	}
+	return i.sign(kid, claims)
+}
+
+// MintID says what an ID token (OpenID Connect Core 2) shall say.
+type MintID struct {
+	Client string // the application that it is for: aud
+	Nonce  string // of the authorization request; "": there was none
+	Object space.ID
+	UPN    string
+	Name   string
+	Life   time.Duration
+}
+
+// MintID issues an ID token. It is a statement for the application, and no surface accepts it as an access token,
+// because its audience is the application.
+func (i *Issuer) MintID(m MintID) (string, error) {
+	claims := i.times(m.Life)
+	claims["iss"], claims["tid"], claims["oid"], claims["aud"], claims["ver"] = i.url, i.tenant, m.Object, m.Client, "2.0"
+	claims["sub"], claims["preferred_username"], claims["upn"] = "user-"+m.Object.String(), m.UPN, m.UPN
+	if m.Name != "" {
+		claims["name"] = m.Name
+	}
+	if m.Nonce != "" {
+		claims["nonce"] = m.Nonce
+	}
+	return i.sign(i.kid, claims)
+}
+
+func (i *Issuer) times(life time.Duration) map[string]any {
+	now := i.now()
+	return map[string]any{"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(life).Unix()}
+}
+
+func (i *Issuer) sign(kid string, claims map[string]any) (string, error) {
 	s, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: i.key, KeyID: i.kid}},
+		jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: i.key, KeyID: kid}},
 		(&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
 		return "", err
@@ -100,16 +163,28 @@ func (i *Issuer) Mint(m Mint) (string, error) {
 
 // JWKS is the public key set, in the form that ParseKeys reads.
 func (i *Issuer) JWKS() ([]byte, error) {
-	public, err := jose.JSONWebKey{Key: i.key.Public(), KeyID: i.kid, Algorithm: string(jose.RS256), Use: "sig"}.MarshalJSON()
+	keys := []any{}
+	add := func(kid, issuer string) error {
+		public, err := jose.JSONWebKey{Key: i.key.Public(), KeyID: kid, Algorithm: string(jose.RS256), Use: "sig"}.MarshalJSON()
+		if err != nil {
+			return err
+		}
+		var members map[string]any
+		if err := json.Unmarshal(public, &members); err != nil {
+			return err
+		}
+		members["issuer"] = issuer
+		keys = append(keys, members)
+		return nil
+	}
+	err := add(i.kid, i.url)
+	if i.urlV1 != "" && i.kidV1 != i.kid {
+		err = errors.Join(err, add(i.kidV1, i.urlV1))
+	}
 	if err != nil {
 		return nil, err
 	}
-	var members map[string]any
-	if err := json.Unmarshal(public, &members); err != nil {
-		return nil, err
-	}
-	members["issuer"] = i.url
-	return json.MarshalIndent(map[string]any{"keys": []any{members}}, "", "  ")
+	return json.MarshalIndent(map[string]any{"keys": keys}, "", "  ")
 }
 
 // NewKey makes a signing key.
