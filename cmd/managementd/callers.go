@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/cmd/managementd/internal/hub"
+	"github.com/gatehouse/gatehouse/cmd/managementd/internal/issuer"
 	"github.com/gatehouse/gatehouse/device"
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
 	"github.com/gatehouse/gatehouse/gateway/identity"
@@ -17,14 +18,18 @@ import (
 // callers proves who sends a request: a bearer token, or a device's
 // SharedAccessSignature (docs/spec/semantics.md 7).
 type callers struct {
-	verifier *jwt.Verifier
-	arm      *jwt.Verifier // for tokens of Azure Resource Manager
-	api      *management.Server
+	verifier  *jwt.Verifier
+	arm       *jwt.Verifier // for tokens of Azure Resource Manager
+	authority *issuer.Issuer
+	api       *management.Server
 }
 
-var errNoCredential = errors.New("no usable Authorization header")
+var (
+	errNoCredential = errors.New("no usable Authorization header")
+	errEnded        = errors.New("the managed identity is switched off")
+)
 
-func newCallers(s settings, signer *jwt.Issuer) (*callers, error) {
+func newCallers(s settings, signer *jwt.Issuer, authority *issuer.Issuer) (*callers, error) {
 	set, err := signer.JWKS()
 	if err != nil {
 		return nil, err
@@ -35,15 +40,15 @@ func newCallers(s settings, signer *jwt.Issuer) (*callers, error) {
 	}
 	verifier := func(audiences ...string) (*jwt.Verifier, error) {
 		return jwt.NewVerifier(jwt.Options{
-			Tenants:   []jwt.Tenant{{ID: s.Tenant, Issuers: []string{signer.URL()}, VerifiedDomains: s.Issuer.VerifiedDomains}},
+			Tenants:   []jwt.Tenant{{ID: s.Tenant, Issuers: signer.URLs(), VerifiedDomains: s.Issuer.VerifiedDomains}},
 			Audiences: audiences, Keys: func() jwt.Keys { return keys }, Now: time.Now,
 		})
 	}
-	c := &callers{}
-	if c.verifier, err = verifier(s.Issuer.Management); err != nil {
+	c := &callers{authority: authority}
+	if c.verifier, err = verifier(s.Issuer.managementAudiences()...); err != nil {
 		return nil, err
 	}
-	c.arm, err = verifier(s.ARM.Audiences...)
+	c.arm, err = verifier(append(issuer.BothSpellings(authority.ARM()), s.ARM.Audiences...)...)
 	return c, err
 }
 
@@ -51,14 +56,14 @@ func (c *callers) authenticate(r *http.Request) (management.Caller, error) {
 	if management.IsDeviceToken(r) {
 		return c.api.AuthenticateDevice(r)
 	}
-	subject, err := bearer(c.verifier, r)
+	subject, err := c.bearer(c.verifier, r)
 	return management.Caller{Subject: subject, Name: subject.Object.String()}, err
 }
 
 // authenticateARM proves who sends a request to Azure Resource Manager.
-func (c *callers) authenticateARM(r *http.Request) (model.Subject, error) { return bearer(c.arm, r) }
+func (c *callers) authenticateARM(r *http.Request) (model.Subject, error) { return c.bearer(c.arm, r) }
 
-func bearer(v *jwt.Verifier, r *http.Request) (model.Subject, error) {
+func (c *callers) bearer(v *jwt.Verifier, r *http.Request) (model.Subject, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return model.Subject{}, errNoCredential
@@ -66,6 +71,9 @@ func bearer(v *jwt.Verifier, r *http.Request) (model.Subject, error) {
 	claims, err := v.Verify(strings.TrimSpace(token))
 	if err != nil {
 		return model.Subject{}, err
+	}
+	if c.authority.Ended(claims.Object) {
+		return model.Subject{}, errEnded
 	}
 	return identity.Subject(claims), nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/gatehouse/gatehouse/cmd/managementd/internal/issuer"
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
 	"github.com/gatehouse/gatehouse/gateway/config"
 )
@@ -47,6 +48,14 @@ func (s *settings) check(src *config.Source, now time.Time) []config.Problem {
 	if text, _ := secret("issuer.key", s.Issuer.Key); text != nil {
 		if _, err := jwt.UnmarshalKey(text); err != nil {
 			wrong("issuer.key", err.Error(), "name a PEM file with an RSA key, or remove the file: a new one is made then")
+		}
+	}
+	if err := issuer.Readable(s.Issuer.Accounts); err != nil {
+		wrong("issuer.accounts", err.Error(), "name PEM files with RSA certificates, and key sets as JSON")
+	}
+	if s.Endpoints.CA != "" {
+		if _, err := os.Stat(string(s.Endpoints.CA)); err != nil {
+			wrong("endpoints.ca", fmt.Sprintf("%s: %v", s.Endpoints.CA, reason(err)), "name the PEM file with the authority of tls.cert")
 		}
 	}
 	info, err := os.Stat(string(s.State))

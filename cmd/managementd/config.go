@@ -1,9 +1,7 @@
 package main
 
 import (
-	"fmt"
 	"net"
-	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +43,8 @@ type settings struct {
 	// The development Azure Resource Manager, on the same listener: role assignments, role definitions and deny
 	// assignments of Microsoft.Authorization. The owner is Owner at / of an empty store.
 	ARM armSettings `yaml:"arm"`
+	// What "managementd endpoints" prints besides.
+	Endpoints endpointSettings `yaml:"endpoints"`
 	// The log.
 	Log logSettings `yaml:"log"`
 }
@@ -75,31 +75,49 @@ type owner struct {
 
 // issuerSettings is the development token issuer.
 type issuerSettings struct {
-	// The iss of its tokens.
-	URL string `yaml:"url" required:"yes" show:"https://127.0.0.1:8443/issuer"`
+	// The iss of its v2 tokens; its scheme, host and port are those of every address that it publishes. With /v2.0 at its
+	// end, the text before that is the iss of its v1 tokens.
+	URL string `yaml:"url" required:"yes" show:"https://127.0.0.1:8443/7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e1001/v2.0"`
 	// PEM file with its RSA key; made when it is missing.
 	Key config.SecretFile `yaml:"key" required:"yes" show:"/var/lib/gatehouse-management/issuer.key"`
-	// Which aud a token gets that is asked for by the scope of a resource.
+	// What a token can be for, besides the Device Update REST API and this server's own Resource Manager and Graph.
 	Audiences []audience `yaml:"audiences"`
 	// Who may ask for tokens.
 	Accounts []issuer.Account `yaml:"accounts"`
+	// Programs through which users sign in. That of the Azure CLI is always known.
+	Clients []issuer.Client `yaml:"clients"`
+	// How often a program may ask whether its device code is approved; at least 1s.
+	DeviceInterval time.Duration `yaml:"deviceInterval"`
+	// Managed identities of this machine.
+	Identities []issuer.Identity `yaml:"identities"`
+	// HOST:PORT on loopback where the managed-identity endpoints listen, without TLS as in Azure, and the switches of the
+	// identities; needed with identities. Every program of this machine may use it.
+	IdentityListen string `yaml:"identityListen" example:"127.0.0.1:8445"`
+	// File with the secret of the App Service endpoint (IDENTITY_HEADER, MSI_SECRET); made when it is missing. Empty:
+	// identity-secret in the directory of the store.
+	IdentitySecret config.SecretFile `yaml:"identitySecret"`
 	// Domains for which a upn matches a DomainName assignment.
 	VerifiedDomains []string `yaml:"verifiedDomains" example:"[contoso.com]"`
 	// The audience that this API itself asks for.
 	Management string `yaml:"management" required:"yes" show:"api://gatehouse-management"`
 }
 
-// servicePrincipal tells whether an object id is that of an account for application tokens.
-func (i issuerSettings) servicePrincipal(id space.ID) bool {
-	return slices.ContainsFunc(i.Accounts, func(a issuer.Account) bool { return a.ObjectID == id && !a.User })
-}
-
 // audience maps the resource of a scope to the aud claim of the token.
 type audience struct {
 	// The resource.
 	Resource string `yaml:"resource" required:"yes" example:"api://gatehouse"`
-	// The aud.
+	// The aud. The same text as the resource: as the request spelled it, with or without a slash at the end.
 	Audience string `yaml:"audience" required:"yes" example:"api://gatehouse"`
+	// Of the tokens for it: 1 or 2. In Entra too it is the resource that decides this.
+	Version int `yaml:"version" unit:"form" example:"1"`
+}
+
+// endpointSettings is what `managementd endpoints` cannot know from the rest.
+type endpointSettings struct {
+	// PEM file with the authority of tls.cert, for clients.
+	CA config.File `yaml:"ca"`
+	// The Device Update REST API of a gateway.
+	DeviceUpdate string `yaml:"deviceUpdate" example:"https://localhost:8447"`
 }
 
 // hubSettings is the development IoT Hub.
@@ -120,6 +138,7 @@ func defaults() settings {
 	return settings{
 		Listen:            "127.0.0.1:8443",
 		RequestsPerSecond: 100,
+		Issuer:            issuerSettings{DeviceInterval: 5 * time.Second},
 		ARM: armSettings{
 			Audiences: []string{"https://management.azure.com", "https://management.azure.com/", "https://management.core.windows.net/"},
 			PageSize:  200,
@@ -186,11 +205,7 @@ func load(file string) (settings, []config.Problem) {
 			wrong("hubHost", "is missing", "write the hub's host name as devices spell it")
 		}
 	}
-	for i, a := range s.Issuer.Accounts {
-		if a.ID == "" || a.Secret == "" || a.ObjectID.IsZero() {
-			wrong(fmt.Sprintf("issuer.accounts[%d]", i), "needs id, secret and objectId", "complete it or remove it")
-		}
-	}
+	s.Issuer.validate(wrong)
 	if len(problems) == 0 {
 		problems = s.check(src, time.Now())
 	}

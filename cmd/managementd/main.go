@@ -1,6 +1,6 @@
 // Command managementd is the cloud side on one machine: the management API
 // with its nine roles over an embedded store, a development token issuer, and a
-// development IoT Hub.
+// development IoT Hub. "managementd endpoints" prints where its parts are.
 //
 // Exit codes are those of gatehoused: 0, 1, 64 (EX_USAGE), 78 (EX_CONFIG).
 package main
@@ -22,6 +22,8 @@ import (
 // version is set by the linker.
 var version = "dev"
 
+const defaultConfig = "/etc/gatehouse/managementd.yaml"
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -30,9 +32,12 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "endpoints" {
+		return endpoints(args[1:], stdout, stderr)
+	}
 	flags := flag.NewFlagSet("managementd", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	file := flags.String("config", "/etc/gatehouse/managementd.yaml", "configuration file")
+	file := flags.String("config", defaultConfig, "configuration file")
 	check := flags.Bool("check", false, "check the configuration, then exit")
 	restored := flags.Bool("restored", false, "the state was put back from a backup: begin a new epoch, so that gateways read everything anew")
 	show := flags.Bool("version", false, "print the version and exit")

@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gatehouse/gatehouse/cmd/managementd/internal/hub"
-	"github.com/gatehouse/gatehouse/cmd/managementd/internal/issuer"
 	"github.com/gatehouse/gatehouse/device/credential/jwt"
 	"github.com/gatehouse/gatehouse/device/update/manifest/manifesttest"
 	"github.com/gatehouse/gatehouse/gateway/store"
@@ -47,7 +46,11 @@ func serve(ctx context.Context, s settings, restored bool, log *slog.Logger) err
 			log.Error("the store did not close cleanly", "err", err)
 		}
 	}()
-	callers, err := newCallers(s, signer)
+	authority, err := newAuthority(s, signer)
+	if err != nil {
+		return err
+	}
+	callers, err := newCallers(s, signer, authority)
 	if err != nil {
 		return err
 	}
@@ -56,7 +59,7 @@ func serve(ctx context.Context, s settings, restored bool, log *slog.Logger) err
 		HomeTenant:        s.Tenant,
 		HubHost:           s.HubHost,
 		Restored:          restored,
-		ServicePrincipal:  s.Issuer.servicePrincipal,
+		ServicePrincipal:  authority.ServicePrincipal,
 		Authenticate:      callers.authenticate,
 		RequestsPerSecond: s.RequestsPerSecond,
 		Log:               log,
@@ -75,7 +78,7 @@ func serve(ctx context.Context, s settings, restored bool, log *slog.Logger) err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/management/", api)
-	mux.Handle("/", issuer.New(issuer.Options{Tenant: s.Tenant, Signer: signer, Accounts: s.Issuer.Accounts, Audiences: audiences(s)}))
+	mux.Handle("/", authority)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, api.Version()) })
 
 	listener, err := listen(ctx, "listen", s.Listen)
@@ -97,8 +100,24 @@ func serve(ctx context.Context, s settings, restored bool, log *slog.Logger) err
 		mux.Handle("/hub/", devHub.Handler())
 		group.Go(func() error { return devHub.Run(ctx) })
 	}
+	if s.Issuer.IdentityListen != "" {
+		local, err := listen(ctx, "issuer.identityListen", s.Issuer.IdentityListen)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = local.Close() }()
+		serveHTTP(ctx, group, local, authority.Local(), log, func() {})
+	}
+	serveHTTP(ctx, group, tls.NewListener(listener, tlsConfig.Clone()), withARM(azure, mux), log, api.Release)
+	log.Info("managementd serves", "api", "https://"+s.Listen+"/management/api/v1.0", "hub", s.Hub.Listen, "version", version,
+		"policy", api.Version().String())
+	return group.Wait()
+}
+
+// serveHTTP serves until ctx ends; release is called before the requests that are open are waited for.
+func serveHTTP(ctx context.Context, group *errgroup.Group, l net.Listener, h http.Handler, log *slog.Logger, release func()) {
 	server := &http.Server{
-		Handler:           withARM(azure, mux),
+		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -106,7 +125,7 @@ func serve(ctx context.Context, s settings, restored bool, log *slog.Logger) err
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	group.Go(func() error {
-		err := server.Serve(tls.NewListener(listener, tlsConfig.Clone()))
+		err := server.Serve(l)
 		if errors.Is(err, http.ErrServerClosed) {
 			return nil
 		}
@@ -114,7 +133,7 @@ func serve(ctx context.Context, s settings, restored bool, log *slog.Logger) err
 	})
 	group.Go(func() error {
 		<-ctx.Done()
-		api.Release()
+		release()
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if err := server.Shutdown(drain); err != nil {
@@ -122,9 +141,6 @@ func serve(ctx context.Context, s settings, restored bool, log *slog.Logger) err
 		}
 		return nil
 	})
-	log.Info("managementd serves", "api", "https://"+s.Listen+"/management/api/v1.0", "hub", s.Hub.Listen, "version", version,
-		"policy", api.Version().String())
-	return group.Wait()
 }
 
 // listen opens the address of a setting. When another process has the port, the error says so and names the setting.
@@ -137,14 +153,6 @@ func listen(ctx context.Context, field, address string) (net.Listener, error) {
 		return nil, fmt.Errorf("%s: %w", field, err)
 	}
 	return l, nil
-}
-
-func audiences(s settings) map[string]string {
-	m := make(map[string]string, len(s.Issuer.Audiences))
-	for _, a := range s.Issuer.Audiences {
-		m[a.Resource] = a.Audience
-	}
-	return m
 }
 
 // loadSigner reads the issuer's key, making one the first time.

@@ -92,7 +92,7 @@ issuer:
   audiences:
     - {resource: "https://management.demo.example", audience: "https://management.demo.example"}
     - {resource: "api://gatehouse", audience: "api://gatehouse"}
-    - {resource: "https://api.adu.microsoft.com", audience: "https://api.adu.microsoft.com"}
+  clients: [{id: demo, redirects: ["http://localhost"]}]
   accounts:
     - {id: gatehoused, secret: {{.Secret}}, objectId: 5e4c1ce0-0000-4000-8000-000000000001}
     - {id: dashboard, secret: dashboard, objectId: 5e4c1ce0-0000-4000-8000-000000000002}
