@@ -69,12 +69,14 @@ func (d *daemon) acceptance(n uint64) {
 	d.acceptErrors = n
 }
 
-// selfTest takes the broker's locks (broker.Ping), and writes a record to the store.
+// selfTest takes the broker's locks (broker.Ping), and writes a record to the store. The locks come first,
+// because only Ping gives up when ctx ends: whatever else asks the broker would hang with it, and health
+// would not be told.
 func (d *daemon) selfTest(ctx context.Context) error {
-	d.acceptance(d.broker.Stats().AcceptErrors)
 	if err := d.broker.Ping(ctx); err != nil {
 		return err
 	}
+	d.acceptance(d.broker.Stats().AcceptErrors)
 	return d.watch.Stored(ctx)
 }
 

@@ -187,7 +187,7 @@ func (b *Broker) Ping(ctx context.Context) error {
 	go func() { // Run does not wait for this goroutine, which may hang
 		defer close(done)
 		b.store.Len()
-		b.plane.Retained()
+		b.plane.Ping()
 		b.mu.Lock()
 		defer b.mu.Unlock()
 	}()
