@@ -15,7 +15,7 @@ LINT_VERSION := v2.15.0
 DEBIAN_RUN  := mosquitto-clients:mosquitto_pub curl:curl
 DEBIAN_TEST := $(DEBIAN_RUN) mosquitto:mosquitto systemd:systemd-socket-activate chromium:chromium dpkg-dev:dpkg-deb
 
-.PHONY: help run smoke test power torture race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-broker bench-memory bench-revoke bench-upstream bench-once lines vulncheck release-check docs clean
+.PHONY: help run smoke smoke-mend test power torture mutants race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-broker bench-memory bench-revoke bench-upstream bench-once lines vulncheck release-check docs clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ run: deps-run build ## the whole system on this machine, live, until Ctrl-C
 
 smoke: deps-run build ## the same, unattended: at most 60 s, asserting, exit code
 	@$(BIN)/demo smoke --bin $(BIN)
+
+smoke-mend: deps-run build ## a listener whose certificate is mended while the daemon runs, asserting: about 15 s
+	@$(BIN)/demo mend --bin $(BIN)
 
 test: deps build ## every test, without the race detector
 	$(GO) test ./...
@@ -45,6 +48,11 @@ MINUTES ?= 0
 KILLS ?= 200
 torture: deps ## at least KILLS kills of a gateway and MINUTES of them, with every number reconciled (`make test` does 20)
 	KILLS=$(KILLS) MINUTES=$(MINUTES) $(GO) test -count=1 -timeout 12h -run TestTorture -v ./cmd/gatehoused
+
+mutants: modules ## one line of the program broken at a time, as cmd/internal/mutants/mutants.txt says: its tests have to fail (ONLY=regexp for some)
+	@mkdir -p $(BIN)
+	@$(GO) build -o $(BIN)/mutants ./cmd/internal/mutants
+	@$(BIN)/mutants $(if $(ONLY),-only '$(ONLY)')
 
 FUZZTIME ?= 10s
 fuzz: ## every fuzz target for FUZZTIME

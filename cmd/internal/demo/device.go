@@ -140,6 +140,17 @@ func (c *client) count(want func(received) bool) int {
 	return n
 }
 
+// payloads are those of the messages so far, in their order.
+func (c *client) payloads() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := make([]string, len(c.got))
+	for i := range c.got {
+		list[i] = string(c.got[i].payload)
+	}
+	return list
+}
+
 // disconnected waits until the broker has ended the connection.
 func (c *client) disconnected(ctx context.Context) error {
 	select {

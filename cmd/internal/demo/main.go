@@ -19,7 +19,8 @@ import (
 )
 
 const usage = `usage: demo run   [--bin DIR] [--dir DIR] [--base-port N]   the whole system, live, until Ctrl-C
-       demo smoke [--bin DIR]                              the same, asserting, at most 60 s`
+       demo smoke [--bin DIR]                              the same, asserting, at most 60 s
+       demo mend  [--bin DIR]                              a listener's certificate is mended while the daemon runs, at most 60 s`
 
 var errUsage = errors.New(usage)
 
@@ -61,6 +62,10 @@ func run(ctx context.Context, args []string) error {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		return smoke(ctx, *bin, seed, *keep)
+	case "mend":
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		return mend(ctx, *bin, seed, *keep)
 	}
 	return errUsage
 }

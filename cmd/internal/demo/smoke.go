@@ -22,11 +22,39 @@ var asserts = [][2]string{
 	{"4", "a right given or withdrawn through the API reaches a live session"},
 	{"5", "without the cloud, and after SIGKILL, nothing acknowledged is lost"},
 	{"6", "deployments pass only while authorised, and only with a good signature"},
+	{"7", "the full queue of a client that is away silences nobody"},
 }
 
-// smoke checks the six asserts against both daemons as separate processes, on free ports, in a folder of
-// its own.
-func smoke(ctx context.Context, bin, seedFile string, keep bool) (err error) {
+// smoke checks the asserts against both daemons.
+func smoke(ctx context.Context, bin, seedFile string, keep bool) error {
+	return stage(ctx, bin, seedFile, keep, performance{
+		title:   "Gatehouse smoke test",
+		asserts: asserts,
+		ready:   func(ctx context.Context, sys *system) error { return sys.Get(ctx, sys.page("/healthz"), nil) },
+		checks: []func(*trial){
+			(*trial).telemetry,
+			(*trial).commands,
+			(*trial).refusals,
+			(*trial).gatewayDevice,
+			(*trial).liveRights,
+			(*trial).deployments,
+			(*trial).fullQueue,
+			(*trial).offline,
+		},
+	})
+}
+
+// performance is what stage shows.
+type performance struct {
+	title   string
+	asserts [][2]string
+	spoil   func(*site.Site) error                       // changes the site before anything starts; nil: nothing
+	ready   func(ctx context.Context, sys *system) error // nil once the gateway has started
+	checks  []func(*trial)
+}
+
+// stage runs checks against both daemons as separate processes, on free ports, in a folder of its own.
+func stage(ctx context.Context, bin, seedFile string, keep bool, show performance) (err error) {
 	began := time.Now()
 	st := styleFor(os.Stdout)
 	dir, err := os.MkdirTemp("", "gatehouse-smoke-")
@@ -43,6 +71,11 @@ func smoke(ctx context.Context, bin, seedFile string, keep bool) (err error) {
 	if err != nil {
 		return err
 	}
+	if show.spoil != nil {
+		if err := show.spoil(s); err != nil {
+			return err
+		}
+	}
 	sys := newSystem(s, bin)
 	t := &trial{ctx: ctx, sys: sys, site: s, f: &findings{out: os.Stdout, st: st}}
 	defer func() {
@@ -53,23 +86,23 @@ func smoke(ctx context.Context, bin, seedFile string, keep bool) (err error) {
 			fmt.Println(st.dim("logs and state are kept in " + dir))
 		}
 	}()
-	fmt.Println(st.bold("Gatehouse smoke test") + st.dim("  "+dir))
+	fmt.Println(st.bold(show.title) + st.dim("  "+dir))
 	if err := sys.startCloud(ctx); err != nil {
 		return err
 	}
-	if err := sys.startGateway(ctx); err != nil {
+	if err := sys.gateway.start(ctx, func(ctx context.Context) error { return show.ready(ctx, sys) }); err != nil {
 		return err
 	}
 	if err := t.ready(); err != nil {
 		return err
 	}
-	for _, run := range []func(){t.telemetry, t.commands, t.refusals, t.gatewayDevice, t.liveRights, t.deployments, t.offline} {
-		run()
+	for _, check := range show.checks {
+		check(t)
 	}
-	good := t.f.summary(asserts)
+	good := t.f.summary(show.asserts)
 	fmt.Printf("\n  %d checks, %d failed, %.1f s\n", len(t.f.rows), t.f.failed(), time.Since(began).Seconds())
 	if !good {
-		return errors.New("the smoke test failed")
+		return errors.New("a check failed")
 	}
 	return nil
 }
@@ -80,6 +113,8 @@ type trial struct {
 	sys  *system
 	site *site.Site
 	f    *findings
+
+	shown string // serial number of the certificate that a listener showed last (mend)
 }
 
 // within is the context of one wait.

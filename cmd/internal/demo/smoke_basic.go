@@ -241,12 +241,17 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // dashboard connects the service principal that may read the whole house, with a bearer token.
 func (t *trial) dashboard(ctx context.Context) (*client, error) {
+	return t.dashboardAs(ctx, "dashboard-1", true)
+}
+
+// dashboardAs connects it with a client id; without clean its session outlives the connection.
+func (t *trial) dashboardAs(ctx context.Context, clientID string, clean bool) (*client, error) {
 	token, err := t.sys.Token(ctx, site.Gateway, "dashboard")
 	if err != nil {
 		return nil, err
 	}
 	e := endpointOf(t.site, "dashboard")
-	e.clientID, e.username, e.password, e.tls.Certificates = "dashboard-1", "dashboard", token, nil
+	e.clientID, e.username, e.password, e.tls.Certificates, e.clean = clientID, "dashboard", token, nil, clean
 	return connect(ctx, e)
 }
 
