@@ -166,6 +166,7 @@ var readers = []rule{
 		"gateway/audit",
 		"gateway/broker",
 		"gateway/health",
+		"gateway/health/warnings",
 		"gateway/listeners",
 		"gateway/metrics",
 		"gateway/upstream",

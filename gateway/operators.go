@@ -123,6 +123,11 @@ func (d *daemon) buildInspector() error {
 		Audit:       d.audit.Counts,
 		Listeners:   d.listenerStates,
 		Doors:       d.doors.all,
+		Config:      d.inForce.Load,
+		Disk: func() inspect.Disk {
+			s := d.store.Stats()
+			return inspect.Disk{Used: uint64(max(0, s.DiskBytes)), Free: s.Free, MinFree: s.MinFree}
+		},
 		Now:         d.clock.Now,
 		OutboxLimit: int64(d.cfg.Outbox.MaxBytes),
 		CloudURL:    d.cfg.Cloud.Management.URL,

@@ -5,7 +5,9 @@
 // Exit codes: 0 done; 1 it failed (standard error says what, where, and what
 // to do next); 2 the command line is wrong; 3 it was answered, and the answer
 // is no: explain says denied, health is not ok, doctor found a failure,
-// bench saw something lost that had been acknowledged, or a connection refused.
+// bench saw something lost that had been acknowledged, or a connection refused;
+// 4 doctor found nothing worse than a warning. doctor --check ends as plugins of
+// Nagios do: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 package main
 
 import (
@@ -36,6 +38,7 @@ const (
 	exitFailed = 1
 	exitUsage  = 2
 	exitNo     = 3
+	exitWarned = 4
 )
 
 func main() {
@@ -82,6 +85,11 @@ type answered struct{}
 
 func (answered) Error() string { return "the answer is no" }
 
+// exit ends a command that has said all with an exit code.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var c cli
 	exited := -1
@@ -99,9 +107,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exited
 	}
 	if err != nil {
-		errors := newPrinter(stderr)
-		errors.problem(&admin.Error{What: err.Error(), Where: "command line", Next: "gatehousectl --help, or gatehousectl COMMAND --help"})
-		return exitUsage
+		if slices.Contains(args, "doctor") && slices.ContainsFunc(args, isCheck) { // 2 would be CRITICAL to who asks
+			newPrinter(stdout).linef("GATEHOUSE UNKNOWN - command line: %v", err)
+			return nagiosUnknown
+		}
+		return misused(stderr, err)
 	}
 	if long := k.Command() == "audit" && c.Audit.Follow || strings.HasPrefix(k.Command(), "bench "); !long {
 		var cancel context.CancelFunc
@@ -113,14 +123,29 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return fail(stderr, k.Run(e))
 }
 
+// isCheck tells that an argument is doctor's flag for Nagios, with or without a value.
+func isCheck(arg string) bool { return strings.HasPrefix(arg, "--check") }
+
+func misused(stderr io.Writer, err error) int {
+	newPrinter(stderr).problem(&admin.Error{
+		What:  err.Error(),
+		Where: "command line",
+		Next:  "gatehousectl --help, or gatehousectl COMMAND --help",
+	})
+	return exitUsage
+}
+
 func fail(stderr io.Writer, err error) int {
 	var no answered
+	var code exit
 	var e *admin.Error
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &no):
 		return exitNo
+	case errors.As(err, &code):
+		return int(code)
 	case errors.Is(err, syscall.EPIPE):
 		return 0 // standard output was closed by its reader (EPIPE), such as head
 	case !errors.As(err, &e):

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -36,11 +37,19 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			broker, err := net.Listen("tcp", "127.0.0.1:0") // what doctor dials
+			if err != nil {
+				return err
+			}
 			ctx, cancel := context.WithCancel(context.Background())
 			done := make(chan error, 1)
-			s := admin.New(admin.Options{Sources: answers(), Owner: os.Getuid(), Log: slog.New(slog.DiscardHandler)})
+			s := admin.New(admin.Options{Sources: answers(broker.Addr().String()), Owner: os.Getuid(), Log: slog.New(slog.DiscardHandler)})
 			go func() { done <- s.ServeSocket(ctx, l) }()
-			e.Defer(func() { cancel(); <-done })
+			e.Defer(func() {
+				cancel()
+				<-done
+				_ = broker.Close()
+			})
 			return nil
 		},
 	})
@@ -48,7 +57,8 @@ func TestScripts(t *testing.T) {
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func answers() admin.Sources {
+// answers are of a daemon whose upstream is at an address.
+func answers(broker string) admin.Sources {
 	health := admin.Health{State: "degraded", Since: noon, Warnings: []admin.Warning{
 		{Name: "cache-stale", Severity: "degraded", Text: "the cloud last answered 61 minutes ago", Next: "see gatehousectl sync", Since: noon},
 	}}
@@ -177,6 +187,17 @@ func answers() admin.Sources {
 			return admin.ClockResult{Was: time.Date(2036, 1, 2, 3, 4, 5, 0, time.UTC), Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, nil
 		},
 		Config: func(context.Context) ([]byte, error) { return []byte("log:\n  level: info\n"), nil },
+		Remotes: func(context.Context) (admin.Remotes, error) {
+			return admin.Remotes{Remotes: []admin.Remote{{
+				Name:     "upstream",
+				URL:      "mqtt://" + broker,
+				Address:  broker,
+				Upstream: true,
+			}}}, nil
+		},
+		Echo: func(context.Context) (admin.EchoResult, error) {
+			return admin.EchoResult{Error: "the probe was lost"}, nil
+		},
 		Doctor: func(context.Context) ([]admin.Finding, error) {
 			return []admin.Finding{{
 				Name:  "clock",

@@ -120,31 +120,6 @@ func (healthCmd) Run(e *env) error {
 	return err
 }
 
-type doctorCmd struct{}
-
-func (doctorCmd) Run(e *env) error {
-	fs, err := e.client.Doctor(e.ctx)
-	if err != nil {
-		return err
-	}
-	failed := false
-	for _, f := range fs {
-		failed = failed || f.State == "fail"
-	}
-	err = e.print(fs, func(p *printer) {
-		for _, f := range fs {
-			p.line(in(stateColour(f.State), "%-6s", f.State), in(bold, "%s", f.Name), text("%s", f.Text))
-			if f.Next != "" {
-				p.line(text("      "), in(dim, "next:"), text("%s", f.Next))
-			}
-		}
-	})
-	if err == nil && failed {
-		return answered{}
-	}
-	return err
-}
-
 type versionCmd struct{}
 
 func (versionCmd) Run(e *env) error {

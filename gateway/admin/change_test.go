@@ -22,6 +22,7 @@ import (
 // changing are all routes that change something, each with a body that it would take.
 var changing = map[string]string{
 	"POST /v1/outbox":      `{"action":"purge","all":true}`,
+	"POST /v1/echo":        `{}`,
 	"POST /v1/sync":        `{"full":true}`,
 	"POST /v1/disconnect":  `{"principal":"device:d1"}`,
 	"POST /v1/reset-clock": ``,
@@ -49,6 +50,10 @@ func (c *changes) plug(o *admin.Options) {
 	o.Sources.Sync = func(context.Context, admin.SyncRequest) (admin.SyncResult, error) {
 		c.made.Add(1)
 		return admin.SyncResult{}, nil
+	}
+	o.Sources.Echo = func(context.Context) (admin.EchoResult, error) {
+		c.made.Add(1)
+		return admin.EchoResult{}, nil
 	}
 	o.Sources.Disconnect = func(context.Context, admin.DisconnectRequest) (admin.DisconnectResult, error) {
 		c.made.Add(1)

@@ -30,10 +30,12 @@ var routes = []struct {
 	{"GET", "/v1/audit", Read, (*Server).audit},
 	{"GET", "/v1/config", Read, (*Server).config},
 	{"GET", "/v1/doctor", Read, (*Server).doctor},
+	{"GET", "/v1/remotes", Read, (*Server).remotes},
 	{"GET", "/v1/outbox", Read, (*Server).outbox},
 	{"GET", "/v1/outbox/messages", Read, (*Server).outboxPeek},
 	{"GET", "/v1/outbox/parked", Read, (*Server).outboxParked},
 	{"POST", "/v1/outbox", Operate, (*Server).outboxAct},
+	{"POST", "/v1/echo", Operate, (*Server).echo},
 	{"POST", "/v1/sync", Operate, (*Server).sync},
 	{"POST", "/v1/disconnect", Operate, (*Server).disconnect},
 	{"POST", "/v1/reset-clock", Operate, (*Server).resetClock},
@@ -209,6 +211,22 @@ func (s *Server) doctor(w http.ResponseWriter, r *http.Request) error {
 	}
 	v, err := s.o.Sources.Doctor(r.Context())
 	return replyList(w, v, err)
+}
+
+func (s *Server) remotes(w http.ResponseWriter, r *http.Request) error {
+	if s.o.Sources.Remotes == nil {
+		return errNotPlugged("its remotes")
+	}
+	v, err := s.o.Sources.Remotes(r.Context())
+	return reply(w, v, err)
+}
+
+func (s *Server) echo(w http.ResponseWriter, r *http.Request) error {
+	if s.o.Sources.Echo == nil {
+		return errNotPlugged("an echo")
+	}
+	v, err := s.o.Sources.Echo(r.Context())
+	return reply(w, v, err)
 }
 
 func (s *Server) sync(w http.ResponseWriter, r *http.Request) error {

@@ -32,6 +32,10 @@ type Sources struct {
 	// Config is the redacted configuration as YAML.
 	Config func(ctx context.Context) ([]byte, error)
 	Doctor func(ctx context.Context) ([]Finding, error)
+	// Remotes lists the servers that the configuration names.
+	Remotes func(ctx context.Context) (Remotes, error)
+	// Echo sends a probe upstream and waits for it, for a few seconds at most.
+	Echo   func(ctx context.Context) (EchoResult, error)
 	Outbox Outbox
 }
 

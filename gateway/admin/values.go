@@ -269,6 +269,32 @@ type DisconnectResult struct {
 	Closed int `json:"closed"`
 }
 
+// Remote is a server that the gateway talks to, for whoever looks at it over the network.
+type Remote struct {
+	Name       string `json:"name"`    // the setting that names it: "cloud.management.url"
+	URL        string `json:"url"`     // without user info, query and fragment, which may hold a secret
+	Address    string `json:"address"` // host:port to dial
+	ServerName string `json:"serverName"`
+	// Authority is the PEM text of the authorities that the gateway trusts for it; "": those of the system.
+	Authority      string `json:"authority,omitempty"`
+	AuthorityError string `json:"authorityError,omitempty"` // why the file of Authority cannot be read
+	Clock          bool   `json:"clock,omitempty"`          // its time is the cloud's
+	Upstream       bool   `json:"upstream,omitempty"`
+}
+
+// Remotes are the servers that the configuration names, and the gateway's trusted time.
+type Remotes struct {
+	Time    time.Time `json:"time"`
+	Remotes []Remote  `json:"remotes"`
+}
+
+// EchoResult says how a probe through the link upstream went. Error is "" if it came back.
+type EchoResult struct {
+	Target  string  `json:"target"`
+	Seconds float64 `json:"seconds"`
+	Error   string  `json:"error,omitempty"`
+}
+
 // Finding is the result of one of doctor's checks. State is ok, notice, warn or fail.
 type Finding struct {
 	Name  string `json:"name"`

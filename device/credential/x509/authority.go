@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gatehouse/gatehouse/device"
@@ -124,6 +125,11 @@ func (s *Authorities) Validities() []Validity {
 		}
 	}
 	return list
+}
+
+// Cover reports whether an authority that is used vouches for the place at.
+func (s *Authorities) Cover(at space.Path) bool {
+	return slices.ContainsFunc(s.all, func(a *authority) bool { return a.problem == nil && a.path.Covers(at) })
 }
 
 // byFingerprint finds an authority that vouches for the place at.

@@ -98,6 +98,16 @@ func (c *Client) Doctor(ctx context.Context) ([]admin.Finding, error) {
 	return get[[]admin.Finding](ctx, c, "/v1/doctor", nil)
 }
 
+// Remotes lists the servers that the daemon's configuration names.
+func (c *Client) Remotes(ctx context.Context) (admin.Remotes, error) {
+	return get[admin.Remotes](ctx, c, "/v1/remotes", nil)
+}
+
+// Echo has the daemon send a probe upstream and wait for it.
+func (c *Client) Echo(ctx context.Context) (admin.EchoResult, error) {
+	return send[admin.EchoResult](ctx, c, http.MethodPost, "/v1/echo", nil, struct{}{})
+}
+
 // Config is the redacted configuration, as YAML.
 func (c *Client) Config(ctx context.Context) ([]byte, error) {
 	resp, err := c.do(ctx, http.MethodGet, "/v1/config", nil, nil)

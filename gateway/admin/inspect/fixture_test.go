@@ -36,8 +36,11 @@ type fixture struct {
 	loaded    bool
 	stored    *model.Snapshot
 	stage     offline.Stage
-	link      string
-	echo      error // state of the uplink; "": connected
+	link      string // state of the uplink; "": connected
+	echo      error
+	hang      bool // it never answers
+	config    config.Config
+	disk      inspect.Disk
 	report    health.Report
 	broker    fakeBroker
 	outbox    upstream.Stats
@@ -73,6 +76,9 @@ func newFixture(t *testing.T) *fixture {
 		}},
 		Sensors: []device.Sensor{{ID: num(30), Device: num(20), Space: num(2), HardwareID: "S1"}},
 	}, device.Options{})
+	h.config = config.Default()
+	h.config.State.Dir = config.File(t.TempDir())
+	h.disk = inspect.Disk{Used: 1 << 20, Free: 1 << 40, MinFree: 64 << 20}
 	instance := config.Default().Instance
 	instance.Site, instance.Hub.Host, instance.Tenant = space.Root, "h.example", num(1)
 	h.inspector = inspect.New(inspect.Options{
@@ -95,6 +101,8 @@ func newFixture(t *testing.T) *fixture {
 		Audit:       func() audit.Counts { return audit.Counts{Total: 9, Suppressed: 5, Missed: 1} },
 		Listeners:   func() []admin.ListenerState { return []admin.ListenerState{{Name: "mqtt"}, {Name: "local"}} },
 		Doors:       doors{},
+		Config:      func() *config.Config { return &h.config },
+		Disk:        func() inspect.Disk { return h.disk },
 		Now:         func() time.Time { return certificatesAt },
 		Outbox:      outbox{h},
 		OutboxLimit: 1000,
@@ -143,7 +151,13 @@ func (u uplink) Status() (state, detail, target string, since time.Time) {
 	return cmp.Or(u.h.link, "connected"), "2 of 3 device sessions up", "h.example", time.Time{}
 }
 
-func (u uplink) Echo(context.Context) (time.Duration, error) { return 20 * time.Millisecond, u.h.echo }
+func (u uplink) Echo(ctx context.Context) (time.Duration, error) {
+	if u.h.hang {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	return 20 * time.Millisecond, u.h.echo
+}
 
 // fakeBroker has the sessions that a test gives it.
 type fakeBroker struct {

@@ -115,6 +115,10 @@ type Options struct {
 	Listeners func() []admin.ListenerState
 	// Doors are the listeners' sockets, with the certificates that they present to clients.
 	Doors Doors
+	// Config returns the configuration in force.
+	Config func() *config.Config
+	// Disk measures the state directory.
+	Disk func() Disk
 	// Now is the trusted time, by which certificates are judged.
 	Now func() time.Time
 
@@ -124,6 +128,9 @@ type Options struct {
 	Replica     Replica
 	CloudURL    string // of the management API
 }
+
+// Disk is what the state directory occupies, and what its file system has left, in bytes.
+type Disk struct{ Used, Free, MinFree uint64 }
 
 // Doors lists the certificates that listeners present to clients.
 type Doors interface {
@@ -157,7 +164,9 @@ func (n *Inspector) Sources() admin.Sources {
 		Disconnect: func(_ context.Context, r admin.DisconnectRequest) (admin.DisconnectResult, error) {
 			return n.Disconnect(r)
 		},
-		Doctor: func(ctx context.Context) ([]admin.Finding, error) { return n.Doctor(ctx), nil },
+		Doctor:  func(ctx context.Context) ([]admin.Finding, error) { return n.Doctor(ctx), nil },
+		Remotes: func(context.Context) (admin.Remotes, error) { return n.Remotes(), nil },
+		Echo:    n.Echo,
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gatehouse/gatehouse/authz"
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
@@ -194,6 +196,19 @@ func TestAssignments(t *testing.T) {
 	}
 }
 
+// descriptors is what doctor says of a process with the limit of this one.
+func descriptors(t *testing.T) string {
+	t.Helper()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Cur < 1024 {
+		return "warn"
+	}
+	return "ok"
+}
+
 func TestDoctor(t *testing.T) {
 	h := newFixture(t)
 	h.stored.Assignments[0].Path = space.Root
@@ -207,7 +222,8 @@ func TestDoctor(t *testing.T) {
 		return all
 	}
 	want := map[string]string{"certificate-authority": "warn", "root-assignment": "notice", "cloud-sync": "warn", "cache-empty": "fail",
-		"listener-mqtt-certificate": "ok", "policy": "ok"}
+		"listener-mqtt-certificate": "ok", "policy": "ok", "clock": "ok", "space": "ok", "state-directory": "warn", "files": "ok",
+		"descriptors": descriptors(t), "devices-never-connect": "warn"}
 	if got := states(); !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}

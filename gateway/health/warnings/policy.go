@@ -73,9 +73,15 @@ func PolicyAge(t *health.Tracker, stage offline.Stage, age time.Duration) {
 		"see that cloud.management can be reached (gatehousectl sync says what fails)")
 }
 
-// CloudSync says why the gateway cannot synchronise with the management API.
+// CloudSync says why the gateway cannot synchronise with the management API. Being throttled by it is a
+// warning of its own, because it is mended elsewhere.
 func CloudSync(t *health.Tracker, raised bool, code, detail string) {
-	t.Set(raised, "cloud-sync", health.Degraded,
+	throttled := raised && code == "throttled" // sync/client.ErrThrottled
+	t.Set(throttled, "cloud-throttled", health.Degraded,
+		"the cloud throttles this gateway (status 429), and changes of rights arrive late: "+detail,
+		"raise the limit of the management API for the gateway's principal, or find who else uses its credential; "+
+			"the gateway waits as long as the cloud asks, and goes on by itself")
+	t.Set(raised && !throttled, "cloud-sync", health.Degraded,
 		fmt.Sprintf("the cloud's policy cannot be followed (%s): %s", code, detail),
 		"gatehousectl sync tries at once and says what fails")
 }

@@ -75,8 +75,8 @@ func UpstreamThrottled(t *health.Tracker, raised bool, last time.Time) {
 // Unserved names the devices and modules that an IoT Hub upstream gives no connection of their own.
 func Unserved(t *health.Tracker, list []Name) {
 	t.Set(len(list) > 0, "upstream-unserved", health.Notice,
-		health.Listed("devices or modules prove themselves by X.509 or are modules: the hub's twins, methods and messages do not reach them, "+
-			"and their telemetry arrives as the gateway's, with gatehouse-origin", list),
+		health.Listed("devices with X.509 and modules have no connection of their own to the IoT Hub: its twins, methods and messages "+
+			"do not reach them, and their telemetry arrives as the gateway's, with gatehouse-origin", list),
 		"register a symmetric key (SAS) for a device that needs more; a module cannot be served upstream")
 }
 

@@ -120,6 +120,9 @@ func (w *Watch) unserved(registry *device.Topology) {
 	var list []warnings.Name
 	if registry != nil {
 		for d := range registry.Devices() {
+			if d.HubID == w.o.Config.Upstream.IoTHub.GatewayDevice.ID || d.Status != device.Active {
+				continue
+			}
 			if d.Auth.Kind == device.AuthSelfSigned || d.Auth.Kind == device.AuthCA {
 				list = append(list, warnings.Name(d.HubID))
 			}

@@ -356,16 +356,20 @@ func TestUnserved(t *testing.T) {
 		topo, _ := device.NewTopology(device.Data{Devices: list}, device.Options{})
 		return topo
 	}
-	sas := device.Device{ID: space.ID{1}, HubID: "sas", Auth: device.Auth{Kind: device.AuthSAS, Primary: device.Secret("k")}}
-	cert := device.Device{ID: space.ID{2}, HubID: "cert", Auth: device.Auth{Kind: device.AuthCA},
+	sas := device.Device{ID: space.ID{1}, HubID: "sas", Status: device.Active,
+		Auth: device.Auth{Kind: device.AuthSAS, Primary: device.Secret("k")}}
+	cert := device.Device{ID: space.ID{2}, HubID: "cert", Status: device.Active, Auth: device.Auth{Kind: device.AuthCA},
 		Modules: []device.Module{{ID: "m", Auth: device.Auth{Kind: device.AuthSAS}}}}
 	inWorld(t, config.UpstreamIoTHub, func(t *testing.T, w *world) {
 		w.set(func(w *world) { w.registry = topology(sas, cert) })
 		after(time.Second)
 		w.expect(t, "one of each", "upstream-unserved", "notice", "2 devices", "cert; cert/m")
-		w.set(func(w *world) { w.registry = topology(sas) })
+		off := device.Device{ID: space.ID{3}, HubID: "off", Status: device.Disabled, Auth: device.Auth{Kind: device.AuthCA}}
+		own := device.Device{ID: space.ID{4}, HubID: "gw", Status: device.Active, Auth: device.Auth{Kind: device.AuthCA}}
+		w.watch.o.Config.Upstream.IoTHub.GatewayDevice.ID = "gw"
+		w.set(func(w *world) { w.registry = topology(sas, off, own) })
 		after(time.Second)
-		w.expect(t, "SAS only", "upstream-unserved", "")
+		w.expect(t, "SAS, one that is disabled, and the gateway itself", "upstream-unserved", "")
 	})
 	inWorld(t, config.UpstreamMQTT, func(t *testing.T, w *world) {
 		w.set(func(w *world) { w.registry = topology(cert) })
