@@ -321,25 +321,27 @@ func (s *Session) unhold() {
 }
 
 // may decides whether e may be sent now; s.mu is held. If it may not, hold tells
-// that a subscription which matches is suspended and may still get its right back.
+// that a subscription which matches is suspended and may still get its right back. A delivery
+// that has begun is completed also if the client has unsubscribed since (OASIS MQTT 5.0, 3.10.4-3).
 func (s *Session) may(e *Entry) (ok, hold bool) {
 	gen := s.store.gen.Load()
 	deliverable := s.rights.Deliver(e.m)
 	if deliverable && e.gen == gen {
 		return true, false
 	}
-	covered, suspended := false, false
+	matched, covered, suspended := false, false, false
 	for _, sub := range s.subs {
 		if sub.Private != e.private || !topic.Match(sub.Inner, e.m.Topic) {
 			continue
 		}
+		matched = true
 		if sub.Suspended() {
 			suspended = suspended || sub.since.Load() > purged
 		} else {
 			covered = true
 		}
 	}
-	if deliverable && covered && s.store.c.Judge(e.m) {
+	if deliverable && (covered || !matched && e.begun()) && s.store.c.Judge(e.m) {
 		e.gen = gen
 		return true, false
 	}
