@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gatehouse/gatehouse/cmd/internal/e2e"
 	"github.com/gatehouse/gatehouse/cmd/internal/site"
@@ -134,7 +136,7 @@ func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	g := house.NewGateway(t, e2e.Settings{State: "{dir: state, minFree: 16 MiB}", Sections: uplinkTo(1) + "outbox: {refuseAfter: 1s}\n"})
 	smallDisk(t, filepath.Join(g.Dir, "state"), "160m")
-	g.Up(t, "WATCHDOG_USEC=1500000") // sets the interval of the self-test, which reports to health
+	g.Up(t)
 	topic := site.Telemetry("ups-1", "ups-1-load")
 	g.MustPub(t, g.Device("ups-1").Five(), topic, "room")
 	filler := filepath.Join(g.Dir, "state", "filler")
@@ -150,6 +152,11 @@ func TestFullDisk(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
+	full := time.Now()
+	e2e.Eventually(t, "health says that the disk refuses, although nobody publishes", func() error {
+		return lacks(warned(t, g, "store-refuses"), "too little free space")
+	})
+	t.Logf("health said so after %s", time.Since(full).Round(time.Millisecond)) // within a second; see gateway/health/watch
 	if out, err := g.Pub(g.Device("ups-1").Five(), topic, "no room"); err == nil || !strings.Contains(out, "Quota exceeded") {
 		t.Errorf("MQTT 5 with a full disk: %v %q, want 0x97 (quota exceeded)", err, out)
 	}
@@ -165,6 +172,12 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
+	e2e.Eventually(t, "health takes it back", func() error {
+		if text := warned(t, g, "store-refuses"); text != "" {
+			return errors.New(text)
+		}
+		return nil
+	})
 	e2e.Eventually(t, "it recovers by itself", func() error {
 		_, err := g.Pub(g.Device("ups-1").Five(), topic, "room again")
 		return err

@@ -31,10 +31,10 @@ var built struct {
 	opened  bool              // guarded by Mutex
 }
 
-// Build compiles the daemons into dir. From the first Start on, the cache of `go test` compares their sources.
+// Build compiles the daemons and gatehousectl into dir. From the first Start on, the cache of `go test` compares their sources.
 func Build(dir string) error {
 	const module = "github.com/gatehouse/gatehouse/cmd/"
-	programs := []string{module + "gatehoused", module + "managementd"}
+	programs := []string{module + "gatehoused", module + "managementd", module + "gatehousectl"}
 	args := append([]string{"build", "-o", dir + string(filepath.Separator)}, programs...)
 	if out, err := exec.CommandContext(context.Background(), "go", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)

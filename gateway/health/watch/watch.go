@@ -85,7 +85,7 @@ type Watch struct {
 const (
 	second        = time.Second
 	outboxEvery   = 5
-	fileEvery     = 60
+	fileEvery     = 10
 	throttledKept = time.Minute // how long a 429 is told
 )
 

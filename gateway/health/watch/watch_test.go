@@ -290,9 +290,14 @@ func TestDiskRefuses(t *testing.T) {
 		w.set(func(w *world) { w.refuse = nil })
 		after(time.Second)
 		w.expect(t, "space again", "store-refuses", "")
+		written := w.records
 		w.set(func(w *world) { w.refuse, w.disk.Free = full, 32<<20 })
 		after(time.Second)
-		w.expect(t, "nobody publishes, and the disk is full", "store-refuses", "failing")
+		w.expect(t, "nobody publishes, and the disk is full", "store-refuses", "failing", "32 MiB free, 64 MiB wanted")
+		after(10 * time.Second)
+		if w.records != written {
+			t.Errorf("%d records were written to a disk that is full", w.records-written)
+		}
 		w.set(func(w *world) { w.refuse, w.disk.Free = nil, 10<<30 })
 		after(time.Second)
 		w.expect(t, "space again", "store-refuses", "")
@@ -302,7 +307,7 @@ func TestDiskRefuses(t *testing.T) {
 // A store that hangs is told to whoever asks, the watchdog, and stops no look.
 func TestStoreHangs(t *testing.T) {
 	inWorld(t, config.UpstreamMQTT, func(t *testing.T, w *world) {
-		w.set(func(w *world) { w.hang, w.disk.Free = true, 0 })
+		w.set(func(w *world) { w.hang, w.disk.FailedCommits = true, 1 })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := w.watch.Stored(ctx); !errors.Is(err, context.DeadlineExceeded) {
