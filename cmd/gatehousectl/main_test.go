@@ -68,6 +68,7 @@ func answers(broker string) admin.Sources {
 			Time:      noon.Add(time.Second),
 			Event:     "publish",
 			Principal: "device:\x1b[31mred",
+			ClientID:  "c\u009b",
 			Topic:     "devices/b/messages/events/",
 			Reason:    "not-acting-for",
 			Detail:    "b does not name it",

@@ -280,3 +280,20 @@ func TestRecentFilters(t *testing.T) {
 		t.Errorf("got %v, want the matching ones of the last four, oldest first", got)
 	}
 }
+
+// TestFileObeysNobody: somebody reads the file on a terminal.
+func TestFileObeysNobody(t *testing.T) {
+	const name = "x\x1b[2J\u009b1m\u202e\x7f"
+	file := filepath.Join(t.TempDir(), "audit.jsonl")
+	l := New(Options{File: file})
+	stop := start(t, l)
+	l.Audit(message.AuditRecord{Event: "connect", ClientID: name, Reason: "malformed"})
+	stop()
+	b, err := os.ReadFile(file)
+	if err != nil || strings.ContainsAny(string(b), "\x1b\u009b\u202e\x7f") {
+		t.Errorf("the file holds %q, %v", b, err)
+	}
+	if r := readLines(t, file); len(r) != 1 || r[0].ClientID != name {
+		t.Errorf("a program reads %+v", r)
+	}
+}

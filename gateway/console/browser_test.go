@@ -76,7 +76,8 @@ func gatewayDouble(t *testing.T, shown int) *httptest.Server {
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
 		now := time.Now().UTC()
-		for i, who := range []string{"device:thermostat-7", "user:7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e1001/4be2", "<img src=x onerror=alert(1)>"} {
+		const hostile = "<img src=x onerror=alert(1)>\u202e"
+		for i, who := range []string{"device:thermostat-7", "user:7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e1001/4be2", hostile} {
 			_, _ = fmt.Fprintf(w, `data: {"time":%q,"event":"publish","principal":%q,"topic":"devices/thermostat-%d/messages/events/",`+
 				`"reason":"not-acting-for","detail":"the device names another gateway","count":%d}`+"\n\n",
 				now.Add(time.Duration(i-3)*time.Second).Format(time.RFC3339Nano), who, i, 1+i*20)
@@ -121,7 +122,8 @@ func TestBrowser(t *testing.T) {
 	srv := gatewayDouble(t, 2)
 	dom, console := browse(t, "--dump-dom", srv.URL+"/")
 	for _, want := range []string{
-		`device:thermostat-7`, `&lt;img src=x onerror=alert(1)&gt;`, `×41`, `id="live" data-state="connected"`, `id="lost" class="lost" hidden`,
+		`device:thermostat-7`, `&lt;img src=x onerror=alert(1)&gt;\u{202e}`, `×41`,
+		`id="live" data-state="connected"`, `id="lost" class="lost" hidden`,
 		`<path id="spark-line" class="line" vector-effect="non-scaling-stroke" d="M`,
 	} {
 		if !strings.Contains(dom, want) {

@@ -22,6 +22,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/gatehouse/gatehouse/gateway/printable"
 )
 
 //go:embed assets
@@ -110,12 +112,45 @@ func (h *handler) view(ctx context.Context) view {
 	v := view{Stages: []string{"fresh", "stale", "restricted", "expired"}}
 	b, err := h.status(ctx)
 	if err == nil {
+		b, err = plain(b)
+	}
+	if err == nil {
 		err = json.Unmarshal(b, &v)
 	}
 	if err != nil {
 		// The page is served nevertheless; it shows the failure and tries again.
 		h.log.Error("status page", "err", err)
 		v.Health.State = "unknown"
+	}
+	return v
+}
+
+// plain is a JSON document whose strings hold nothing that a terminal would obey: the page is also read by
+// curl, and what reverses the direction of text would mislead in a browser.
+func plain(document []byte) ([]byte, error) {
+	d := json.NewDecoder(bytes.NewReader(document))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	return json.Marshal(plainValue(v))
+}
+
+func plainValue(v any) any {
+	switch x := v.(type) {
+	case string:
+		return printable.Text(x)
+	case []any:
+		for i := range x {
+			x[i] = plainValue(x[i])
+		}
+	case map[string]any:
+		all := make(map[string]any, len(x))
+		for key, value := range x {
+			all[printable.Text(key)] = plainValue(value)
+		}
+		return all
 	}
 	return v
 }

@@ -2,7 +2,9 @@ package console
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -67,6 +69,26 @@ func TestPage(t *testing.T) {
 	}
 	if strings.Contains(page, "<script>alert") {
 		t.Error("a warning's text became markup")
+	}
+}
+
+// TestPageObeysNobody: what a client chose reaches neither the terminal of whoever reads the page with curl,
+// nor turns text around in a browser.
+func TestPageObeysNobody(t *testing.T) {
+	const name = "x\x1b[2J\u009b1m\u202egpj.exe"
+	text, err := json.Marshal(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := fmt.Sprintf(`{"health":{"state":"degraded","warnings":[{"name":"w","severity":"degraded","text":%[1]s,"next":%[1]s}]},`+
+		`"upstream":{"state":"down","detail":%[1]s},"messages":{"deniedByReason":{%[1]s:3}},"outbox":{"bytes":9007199254740993}}`, text)
+	h := serve(t, func(context.Context) ([]byte, error) { return []byte(status), nil })
+	page := body(t, get(h, http.MethodGet, "/"))
+	if i := strings.IndexAny(page, "\x1b\u009b\u202e"); i >= 0 {
+		t.Errorf("the page holds %q", page[i:i+8])
+	}
+	if n := strings.Count(page, `x\x1b[2J\u009b1m\u202egpj.exe`); n != 4 {
+		t.Errorf("the name is shown %d times, want 4", n)
 	}
 }
 

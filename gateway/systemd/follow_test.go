@@ -52,6 +52,13 @@ func TestLateReadyIsCorrected(t *testing.T) {
 	})
 }
 
+// What a warning names may come from a client: systemctl shows the line on a terminal.
+func TestStatusLineObeysNobody(t *testing.T) {
+	if got := statusLine("a\nREADY=0 \x1b[2J\u009b1m\u202e"); got != `STATUS=a READY=0 \x1b[2J\u009b1m\u202e` {
+		t.Errorf("%q", got)
+	}
+}
+
 // What was told last is that the daemon stops: a status that comes late does not hide it.
 func TestNoStatusAfterStopping(t *testing.T) {
 	c := notifySocket(t)

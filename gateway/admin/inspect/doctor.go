@@ -88,7 +88,7 @@ func (n *Inspector) clockFinding(d *findings) {
 	if d.raised["system-clock"] || d.raised["clock-jump"] || d.raised["cloud-clock"] {
 		return
 	}
-	ahead := n.o.Now().Sub(time.Now()).Round(time.Second)
+	ahead := time.Until(n.o.Now()).Round(time.Second)
 	d.add("clock", ok, fmt.Sprintf("the time by which the gateway judges is the system clock's (difference %s)", ahead.Abs()), "")
 }
 

@@ -4,12 +4,15 @@
 "use strict";
 (() => {
   const $ = (id) => document.getElementById(id);
-  const put = (id, text) => { const e = $(id); if (e.textContent !== text) e.textContent = text; };
+  // plain writes what has no shape of its own (controls, what reverses the direction of text) as an escape,
+  // as the gateway does where it writes such text.
+  const plain = (text) => String(text).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+  const put = (id, raw) => { const e = $(id), text = plain(raw); if (e.textContent !== text) e.textContent = text; };
   const state = (id, s) => { $(id).dataset.state = s || "unknown"; };
   const make = (tag, cls, text) => {
     const e = document.createElement(tag);
     if (cls) e.className = cls;
-    if (text !== undefined) e.textContent = text;
+    if (text !== undefined) e.textContent = plain(text);
     return e;
   };
 
