@@ -15,7 +15,7 @@ LINT_VERSION := v2.15.0
 DEBIAN_RUN  := mosquitto-clients:mosquitto_pub curl:curl
 DEBIAN_TEST := $(DEBIAN_RUN) mosquitto:mosquitto systemd:systemd-socket-activate chromium:chromium dpkg-dev:dpkg-deb
 
-.PHONY: help run smoke smoke-mend test power torture mutants race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-broker bench-memory bench-revoke bench-upstream bench-once lines vulncheck release-check docs clean
+.PHONY: help run smoke smoke-mend test power torture mutants race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-broker bench-crowd bench-memory bench-revoke bench-upstream bench-once lines vulncheck release-check docs clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,11 @@ bench-memory: modules ## what the daemon keeps with 10,000 devices, and for each
 	@$(GO) build -trimpath -o $(BIN)/ ./cmd/gatehoused ./cmd/managementd
 	@$(GO) build -trimpath -o $(BIN)/bench-memory ./cmd/internal/bench/memory
 	@$(BIN)/bench-memory -bin $(BIN) $(BENCHFLAGS)
+
+bench-crowd: modules ## how long good devices need to get in beside 1,000 silent connections a second (CHECK=1: verdicts, as bench-authz)
+	@$(GO) build -trimpath -o $(BIN)/ ./cmd/gatehoused ./cmd/managementd
+	@$(GO) build -trimpath -o $(BIN)/bench-crowd ./cmd/internal/bench/crowd
+	@$(BIN)/bench-crowd -bin $(BIN) $(BENCHFLAGS)
 
 bench-revoke: modules ## how long a live session outlives the assignment it holds its right by (CHECK=1: verdicts, as bench-authz)
 	@$(GO) build -trimpath -o $(BIN)/ ./cmd/gatehoused ./cmd/managementd
