@@ -23,6 +23,7 @@ var asserts = [][2]string{
 	{"5", "without the cloud, and after SIGKILL, nothing acknowledged is lost"},
 	{"6", "deployments pass only while authorised, and only with a good signature"},
 	{"7", "the full queue of a client that is away silences nobody"},
+	{"8", "a silent crowd of four addresses keeps nobody out, and is named"},
 }
 
 // smoke checks the asserts against both daemons.
@@ -32,6 +33,7 @@ func smoke(ctx context.Context, bin, seedFile string, keep bool) error {
 		asserts: asserts,
 		ready:   func(ctx context.Context, sys *system) error { return sys.Get(ctx, sys.page("/healthz"), nil) },
 		checks: []func(*trial){
+			(*trial).crowd,
 			(*trial).telemetry,
 			(*trial).commands,
 			(*trial).refusals,
