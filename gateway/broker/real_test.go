@@ -3,9 +3,11 @@ package broker_test
 
 import (
 	"bufio"
+	"context"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Real clients: mosquitto's, over both levels.
@@ -33,7 +35,9 @@ func TestMosquittoClients(t *testing.T) {
 				}
 				h.until("mosquitto_sub subscribes", func() bool { return h.Stats().Subscriptions == 1 })
 				for i, m := range []string{"one", "two", "three"} {
-					pub := exec.Command("mosquitto_pub", append(args, "-u", "pub", "-i", "pub", "-m", m)...)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it waits for an answer as long as none comes
+					defer cancel()
+					pub := exec.CommandContext(ctx, "mosquitto_pub", append(args, "-u", "pub", "-i", "pub", "-m", m)...)
 					if text, err := pub.CombinedOutput(); err != nil {
 						t.Fatalf("mosquitto_pub: %v\n%s", err, text)
 					}

@@ -96,7 +96,9 @@ func (b *realBroker) kill() {
 func (b *realBroker) pub(topic, payload string, args ...string) {
 	b.t.Helper()
 	args = append([]string{"-p", strconv.Itoa(b.port), "-q", "1", "-t", topic, "-m", payload}, args...)
-	if out, err := exec.Command(find(b.t, "mosquitto_pub"), args...).CombinedOutput(); err != nil {
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute) // it waits for an answer as long as none comes
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, find(b.t, "mosquitto_pub"), args...).CombinedOutput(); err != nil {
 		b.t.Fatalf("mosquitto_pub: %v %s", err, out)
 	}
 }
