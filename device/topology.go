@@ -258,6 +258,17 @@ func (t *Topology) FunctionPath(f *Function) space.Path { return t.SpacePath(f.S
 // CAs lists the certificate authorities, ordered by id. Shared: not to be changed.
 func (t *Topology) CAs() []CA { return t.cas }
 
+// Spaces lists the spaces, in no order, each as Space finds it.
+func (t *Topology) Spaces() iter.Seq[*Space] {
+	return func(yield func(*Space) bool) {
+		for id, s := range t.spaces.all() {
+			if s.Path = t.SpacePath(id); !yield(&s) {
+				return
+			}
+		}
+	}
+}
+
 // Devices lists the usable devices, in no order.
 func (t *Topology) Devices() iter.Seq[*Device] {
 	return func(yield func(*Device) bool) {

@@ -20,6 +20,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -51,6 +52,7 @@ func main() {
 type cli struct {
 	Socket  string        `help:"The daemon's admin socket." default:"/run/gatehouse/admin.sock" env:"GATEHOUSE_SOCKET" placeholder:"PATH"`
 	JSON    bool          `name:"json" help:"Print the answer as JSON."`
+	IDs     bool          `name:"ids" help:"Print spaces by their ids, not by their names."`
 	Timeout time.Duration `help:"How long to wait for an answer." default:"30s"`
 
 	Status      statusCmd      `cmd:"" help:"Everything at a glance."`
@@ -120,6 +122,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	e := &env{ctx: ctx, client: client.New(c.Socket), out: newPrinter(stdout), errors: stderr, json: c.JSON}
 	defer e.client.Close()
+	if !c.IDs {
+		e.out.places = sync.OnceValue(func() *admin.Places {
+			list, err := e.client.Spaces(ctx)
+			if err != nil {
+				return nil // the ids say it as well
+			}
+			return admin.NewPlaces(list)
+		})
+	}
 	return fail(stderr, k.Run(e))
 }
 

@@ -104,6 +104,9 @@ func answers(broker string) admin.Sources {
 				Sync:     admin.LinkState{State: "connected"},
 			}, nil
 		},
+		Spaces: func(context.Context) ([]admin.Place, error) {
+			return []admin.Place{{ID: "7a1d0f8e-5b0c-4c55-9f0e-0d6a5c0e2001", Name: "Harbour House"}}, nil
+		},
 		Health: func(context.Context) (admin.Health, error) { return health, nil },
 		Sessions: func(_ context.Context, q admin.SessionQuery) ([]admin.Session, error) {
 			if q.Principal == "nobody" {
@@ -254,6 +257,35 @@ func TestUnits(t *testing.T) {
 	for in, want := range map[int64]string{0: "0 B", 1023: "1023 B", 4096: "4.0 KiB", 5 << 30: "5.0 GiB"} {
 		if got := bytesText(in); got != want {
 			t.Errorf("%d = %s, want %s", in, got, want)
+		}
+	}
+}
+
+// Repeated denials of one client are one record, with the count and the time of the last; what is allowed,
+// or differs in anything, stays apart and in its place.
+func TestDenialsAreTogether(t *testing.T) {
+	at := func(second int, r message.AuditRecord) message.AuditRecord {
+		r.Time = noon.Add(time.Duration(second) * time.Second)
+		return r
+	}
+	denied := message.AuditRecord{Event: "publish", Principal: "device:a", Topic: "x", Reason: "no-assignment", Count: 1}
+	another := denied
+	another.Topic = "y"
+	allowed := message.AuditRecord{Event: "connect", Principal: "device:a", Allowed: true, Count: 1}
+	twice := denied
+	twice.Count = 2
+	got := together([]message.AuditRecord{
+		at(0, denied), at(1, allowed), at(2, another), at(3, twice), at(4, allowed), at(5, denied), at(6, allowed),
+	})
+	sum := denied
+	sum.Count = 4
+	want := []message.AuditRecord{at(1, allowed), at(2, another), at(4, allowed), at(5, sum), at(6, allowed)}
+	if len(got) != len(want) {
+		t.Fatalf("got %+v", got)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("%d: got %+v, want %+v", i, got[i], want[i])
 		}
 	}
 }

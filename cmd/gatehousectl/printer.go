@@ -29,6 +29,7 @@ const (
 type printer struct {
 	w      io.Writer
 	colour bool
+	places func() *admin.Places // names spaces; asked when the first space path is printed. Nil: ids are printed
 	err    error
 }
 
@@ -64,7 +65,7 @@ func (p *printer) join(cells []cell, widths []int) string {
 		if b.Len() > 0 || i > 0 && widths != nil {
 			b.WriteByte(' ')
 		}
-		s := clean(c.text)
+		s := p.shown(c.text)
 		if p.colour && c.c != plain && s != "" {
 			b.WriteString("\x1b[" + string(c.c) + "m" + s + "\x1b[0m")
 		} else {
@@ -92,7 +93,7 @@ func (p *printer) table(head []string, rows [][]cell, none string) {
 	widths := make([]int, len(head))
 	for _, row := range rows {
 		for i, c := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(clean(c.text)))
+			widths[i] = max(widths[i], utf8.RuneCountInString(p.shown(c.text)))
 		}
 	}
 	for _, row := range rows {
@@ -128,6 +129,16 @@ func (p *printer) problem(e *admin.Error) {
 	if e.Next != "" {
 		p.line(in(dim, "next: "), text("%s", e.Next))
 	}
+}
+
+// shown is a text as it is printed: spaces by their names, and no control characters.
+func (p *printer) shown(s string) string {
+	if p.places != nil && admin.Pathed(s) {
+		if names := p.places(); names != nil {
+			s = names.Named(s)
+		}
+	}
+	return clean(s)
 }
 
 // clean replaces control characters, which a terminal would obey instead of showing.

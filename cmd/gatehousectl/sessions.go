@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,6 +109,7 @@ type auditCmd struct {
 	Event     string `help:"Only this event: connect, publish, subscribe, …" placeholder:"NAME"`
 	Reason    string `help:"Only this reason code." placeholder:"CODE"`
 	Limit     int    `help:"The latest so many." default:"20" short:"n"`
+	Each      bool   `help:"Every record on a line of its own; otherwise repeated denials are one line, with their count and the last time."`
 }
 
 func (c auditCmd) Run(e *env) error {
@@ -128,11 +130,18 @@ func (c auditCmd) Run(e *env) error {
 			return e.out.err
 		})
 	}
+	if !e.json && !c.Each {
+		q.Limit = max(q.Limit, lookBack)
+	}
 	rs, err := e.client.Audit(e.ctx, q)
 	if err != nil {
 		return err
 	}
 	return e.print(rs, func(p *printer) {
+		if !c.Each {
+			rs = together(rs)
+			rs = rs[max(0, len(rs)-c.Limit):]
+		}
 		for i := range rs {
 			printRecord(p, &rs[i])
 		}
@@ -140,6 +149,31 @@ func (c auditCmd) Run(e *env) error {
 			p.line(in(dim, "nothing"))
 		}
 	})
+}
+
+// lookBack is how many records are asked for when repeated ones are put together.
+const lookBack = 1000
+
+// together makes one record of denials that are the same but for their time: the last of them, with the
+// count of all. A device that is refused every second would otherwise hide everybody else's.
+func together(rs []message.AuditRecord) []message.AuditRecord {
+	type denial struct{ event, principal, client, topic, reason, detail string }
+	last := map[denial]int{} // index into out, which is in reverse
+	var out []message.AuditRecord
+	for _, r := range slices.Backward(rs) {
+		key := denial{r.Event, r.Principal, r.ClientID, r.Topic, r.Reason, r.Detail}
+		if at, ok := last[key]; ok && !r.Allowed {
+			out[at].Count += max(1, r.Count)
+			continue
+		}
+		if !r.Allowed {
+			last[key] = len(out)
+			r.Count = max(1, r.Count)
+		}
+		out = append(out, r)
+	}
+	slices.Reverse(out)
+	return out
 }
 
 // clock is the time of day, with its date before it unless that is today's.

@@ -25,6 +25,7 @@ var routes = []struct {
 	{"GET", "/v1/sessions", Read, (*Server).sessions},
 	{"GET", "/v1/explain", Read, (*Server).explain},
 	{"GET", "/v1/assignments", Read, (*Server).assignments},
+	{"GET", "/v1/spaces", Read, (*Server).spaces},
 	{"GET", "/v1/who-can", Read, (*Server).whoCan},
 	{"GET", "/v1/what-can", Read, (*Server).whatCan},
 	{"GET", "/v1/audit", Read, (*Server).audit},
@@ -188,6 +189,14 @@ func (s *Server) assignments(w http.ResponseWriter, r *http.Request) error {
 		Down:      strings.EqualFold(q.Get("traverse"), "down"),
 		Principal: q.Get("principal"),
 	})
+	return replyList(w, v, err)
+}
+
+func (s *Server) spaces(w http.ResponseWriter, r *http.Request) error {
+	if s.o.Sources.Spaces == nil {
+		return errNotPlugged("the spaces")
+	}
+	v, err := s.o.Sources.Spaces(r.Context())
 	return replyList(w, v, err)
 }
 

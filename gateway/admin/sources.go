@@ -17,8 +17,10 @@ type Sources struct {
 	// Explain returns the decision that the broker would make now, and its reasons.
 	Explain     func(ctx context.Context, q Question) (Explanation, error)
 	Assignments func(ctx context.Context, q AssignmentQuery) ([]Assignment, error)
-	WhoCan      func(ctx context.Context, q Question) ([]Grant, error)
-	WhatCan     func(ctx context.Context, principal string) ([]Grant, error)
+	// Spaces lists the spaces that the registry knows, with their names.
+	Spaces  func(ctx context.Context) ([]Place, error)
+	WhoCan  func(ctx context.Context, q Question) ([]Grant, error)
+	WhatCan func(ctx context.Context, principal string) ([]Grant, error)
 	// Audit returns up to n of the latest records that match, oldest first.
 	Audit func(n int, match func(*message.AuditRecord) bool) []message.AuditRecord
 	// Follow subscribes to new audit records; the server closes the Follower.

@@ -7,6 +7,7 @@ import "time"
 type Status struct {
 	Build         Build            `json:"build"`
 	Site          string           `json:"site"`
+	SiteName      string           `json:"siteName,omitempty"` // Site by names, if they are known
 	Hub           string           `json:"hub"`
 	StartedAt     time.Time        `json:"startedAt"`
 	UptimeSeconds float64          `json:"uptimeSeconds"`

@@ -10,6 +10,7 @@ type view struct {
 		Revision string `json:"revision"`
 	} `json:"build"`
 	Site          string  `json:"site"`
+	SiteName      string  `json:"siteName"`
 	Hub           string  `json:"hub"`
 	UptimeSeconds float64 `json:"uptimeSeconds"`
 	Health        struct {

@@ -93,6 +93,11 @@ func (c *Client) Assignments(ctx context.Context, q admin.AssignmentQuery) ([]ad
 	return get[[]admin.Assignment](ctx, c, "/v1/assignments", v)
 }
 
+// Spaces lists the spaces that the registry knows.
+func (c *Client) Spaces(ctx context.Context) ([]admin.Place, error) {
+	return get[[]admin.Place](ctx, c, "/v1/spaces", nil)
+}
+
 // Doctor runs the daemon's checks of itself.
 func (c *Client) Doctor(ctx context.Context) ([]admin.Finding, error) {
 	return get[[]admin.Finding](ctx, c, "/v1/doctor", nil)

@@ -17,7 +17,7 @@ import (
 func (n *Inspector) Assignments(ctx context.Context, q admin.AssignmentQuery) ([]admin.Assignment, error) {
 	at := space.Root
 	if q.Path != "" {
-		p, err := placeNamed(n.topology(), q.Path)
+		p, err := n.placeNamed(n.topology(), q.Path)
 		if err != nil {
 			return nil, err
 		}

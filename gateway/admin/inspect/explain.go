@@ -173,7 +173,7 @@ func (n *Inspector) operationAt(topo *device.Topology, q admin.Question) (model.
 	if err != nil {
 		return op, space.Path{}, badQuestion("operation", err)
 	}
-	at, err := placeNamed(topo, cmp.Or(q.At, n.o.Instance.Site.String()))
+	at, err := n.placeNamed(topo, cmp.Or(q.At, n.o.Instance.Site.String()))
 	return op, at, err
 }
 

@@ -158,6 +158,7 @@ func (n *Inspector) Sources() admin.Sources {
 		Sessions:    func(_ context.Context, q admin.SessionQuery) ([]admin.Session, error) { return n.Sessions(q), nil },
 		Explain:     func(_ context.Context, q admin.Question) (admin.Explanation, error) { return n.Explain(q) },
 		Assignments: n.Assignments,
+		Spaces:      func(context.Context) ([]admin.Place, error) { return n.Spaces(), nil },
 		WhoCan:      func(_ context.Context, q admin.Question) ([]admin.Grant, error) { return n.WhoCan(q) },
 		WhatCan:     func(_ context.Context, name string) ([]admin.Grant, error) { return n.WhatCan(name) },
 		Sync:        n.Sync,

@@ -300,3 +300,27 @@ func TestSync(t *testing.T) {
 		}
 	})
 }
+
+// A place may be named as it is printed.
+func TestPlacesByName(t *testing.T) {
+	h := newFixture(t)
+	sources := h.inspector.Sources()
+	spaces, err := sources.Spaces(t.Context())
+	if err != nil || len(spaces) != 1 || spaces[0] != (admin.Place{ID: num(2).String(), Name: "b"}) {
+		t.Fatalf("%+v %v", spaces, err)
+	}
+	byID, err := sources.Assignments(t.Context(), admin.AssignmentQuery{Path: "/" + num(2).String()})
+	if err != nil || len(byID) == 0 {
+		t.Fatalf("%+v %v", byID, err)
+	}
+	byName, err := sources.Assignments(t.Context(), admin.AssignmentQuery{Path: "b"})
+	if err != nil || len(byName) != len(byID) {
+		t.Errorf("by name: %+v %v", byName, err)
+	}
+	if _, err := sources.Assignments(t.Context(), admin.AssignmentQuery{Path: "c"}); err == nil {
+		t.Error("a place that nobody knows")
+	}
+	if s := h.inspector.Status(); s.SiteName != "" { // the whole instance
+		t.Errorf("site %q", s.SiteName)
+	}
+}

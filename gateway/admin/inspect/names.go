@@ -3,6 +3,7 @@ package inspect
 import (
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/gatehouse/gatehouse/authz/model"
 	"github.com/gatehouse/gatehouse/device"
@@ -37,21 +38,69 @@ func (n *Inspector) principalNamed(name string) (*principal.Principal, error) {
 	}
 }
 
-// placeNamed parses a space path. A device id stands for the path of that device's space.
-func placeNamed(topo *device.Topology, text string) (space.Path, error) {
+// placeNamed parses a space path, of ids or of names. A device id stands for the path of that device's space.
+func (n *Inspector) placeNamed(topo *device.Topology, text string) (space.Path, error) {
 	if dev, ok := topo.DeviceByHubID(text); ok {
 		return topo.DevicePath(dev), nil
 	}
 	at, err := space.ParsePath(text)
 	if err != nil {
+		if named, ok := n.pathOf(topo, text); ok {
+			return named, nil
+		}
 		return at, &admin.Error{
 			Status: http.StatusNotFound,
 			What:   fmt.Sprintf("%q is neither a device known here nor a space path", text),
 			Where:  "place",
-			Next:   "name a device id, or a path: / or /{guid}/{guid}…",
+			Next:   "name a device id, or a path: / or /{guid}/{guid}…, or its names as they are printed: 'Harbour House / Lobby'",
 		}
 	}
 	return at, nil
+}
+
+// Spaces lists the spaces of the registry, with their names.
+func (n *Inspector) Spaces() []admin.Place {
+	list := []admin.Place{}
+	for s := range n.topology().Spaces() {
+		list = append(list, place(s))
+	}
+	return list
+}
+
+func place(s *device.Space) admin.Place {
+	p := admin.Place{ID: s.ID.String(), Name: s.Name}
+	if !s.Parent.IsZero() {
+		p.Parent = s.Parent.String()
+	}
+	return p
+}
+
+// siteName is the gateway's site by names; "" if they are not known.
+func (n *Inspector) siteName() string {
+	site, topo := n.o.Instance.Site.String(), n.topology()
+	var above []admin.Place
+	for _, text := range strings.Split(site, "/") {
+		if id, err := space.ParseID(text); err == nil {
+			if s, ok := topo.Space(id); ok {
+				above = append(above, place(s))
+			}
+		}
+	}
+	if name := admin.NewPlaces(above).Named(site); name != site {
+		return name
+	}
+	return ""
+}
+
+// pathOf returns the space path that is written by names as text, as Places writes it; false if there is none.
+func (n *Inspector) pathOf(topo *device.Topology, text string) (space.Path, bool) {
+	names := admin.NewPlaces(n.Spaces())
+	for s := range topo.Spaces() {
+		if names.Named(s.Path.String()) == text {
+			return s.Path, true
+		}
+	}
+	return space.Path{}, false
 }
 
 // label formats an identity as {type}:{id}. For a device of the registry it adds its hub

@@ -15,6 +15,7 @@ func (n *Inspector) Status() admin.Status {
 	s := admin.Status{
 		Build:         n.o.Build,
 		Site:          n.o.Instance.Site.String(),
+		SiteName:      n.siteName(),
 		Hub:           n.o.Instance.Hub.Host,
 		StartedAt:     n.o.Started,
 		UptimeSeconds: time.Since(n.o.Started).Seconds(),

@@ -91,7 +91,7 @@
   };
 
   const show = (s) => {
-    put("site", s.site); put("hub", s.hub);
+    put("site", s.siteName || s.site); $("site").title = s.site; put("hub", s.hub);
     put("version", s.build.version); put("uptime", age(s.uptimeSeconds));
     put("health", s.health.state); state("health", s.health.state);
     warnings(s.health.warnings);
