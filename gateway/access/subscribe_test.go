@@ -134,6 +134,24 @@ func TestFilteredListener(t *testing.T) {
 	}
 }
 
+// A wildcard over an operator's own row asks for a right at / because of the devices that do not exist yet. On
+// a filtered listener it needs none, and delivers what its client may read.
+func TestFilteredWildcardOverOwnRows(t *testing.T) {
+	w := newWorld(t)
+	w.assign(userIdentity(0x31), model.UserRole, room1Path)
+	w.assign(userIdentity(0x31), model.DeviceAdministratorRole, room1Path)
+	m := w.open()
+	m.SetTopicMap(loadExample(t)) // hvac/{device}/setpoint: Read Device
+	w.want(m.Open(userPrincipal(0x31)).Subscribe("hvac/dev1/setpoint"), true, Granted, "a device of its own")
+	w.want(m.Open(userPrincipal(0x31)).Subscribe("hvac/+/setpoint"), false, "outside-scope", "all that may ever be")
+	user := m.Open(userPrincipal(0x31), Filtered())
+	w.want(user.Subscribe("hvac/+/setpoint"), true, FilteredLater, "all of them, filtered")
+	by := userPrincipal(0x31)
+	if !user.Deliver(from(by, "hvac/dev1/setpoint")) || user.Deliver(from(by, "hvac/child/setpoint")) {
+		t.Error("the filtered subscription does not deliver exactly what is readable")
+	}
+}
+
 func TestDeliver(t *testing.T) {
 	w := newWorld(t)
 	w.assign(userIdentity(0x31), model.UserRole, room1Path)
