@@ -64,9 +64,13 @@ func live(ctx context.Context, bin, dir, seedFile string, p site.Ports) (err err
 	return nil
 }
 
+// visitor is the device that nobody plays, so that whoever takes the tour can be it for as long as they like.
+const visitor = "ups-1"
+
 // performers are the devices that publish in the live demo.
 func performers(s *site.Site) []string {
 	ids := slices.Concat(s.Building.Devices(device.AuthSelfSigned), s.Building.Devices(device.AuthCA), s.Building.Devices(device.AuthSAS))
+	ids = slices.DeleteFunc(ids, func(id string) bool { return id == visitor })
 	slices.Sort(ids)
 	return ids
 }
@@ -146,17 +150,22 @@ func tour(sys *system, st style, bin string) {
 	line(sys.page("/") + st.dim("   the status page"))
 	line(ctl + " status")
 	line(ctl + " audit --follow")
-	section("Publish as a registered device (takes over from the simulated one, which comes back)")
-	line(pub("ups-1", site.Telemetry("ups-1", "ups-1-charge"), `{"SensorValue":"98"}`))
+	curl := "curl -s --cacert " + pki + "/ca.pem"
+	section("Watch what " + visitor + " says, as the dashboard, which may read the whole house (it ends with the first message)")
+	line("READER=$(" + curl + " -d 'grant_type=client_credentials&client_id=dashboard&client_secret=dashboard&scope=" +
+		site.Gateway + "/.default' " + s.TokenURL() + ` | sed 's/.*"access_token":"\([^"]*\).*/\1/')`)
+	sub := fmt.Sprintf("mosquitto_sub -h localhost -p %d --cafile %s/ca.pem -i tour -u dashboard", p.MQTT, pki)
+	line(sub + ` -P "$READER" -q 1 -C 1 -v \` + "\n      -t 'spaces" + s.Path("server") + "/#' &")
+	section("Be " + visitor + ", which nobody else plays: its message arrives there")
+	line(pub(visitor, site.Telemetry(visitor, "ups-1-charge"), `{"SensorValue":"98"}`))
 	section("Be refused: another device's topic, with the reason in the audit")
-	line(pub("ups-1", site.Telemetry("door-1", "door-1-lock"), `{"SensorValue":"open"}`))
-	line(ctl + " explain ups-1 publish '" + site.Telemetry("door-1", "door-1-lock") + "'")
+	line(pub(visitor, site.Telemetry("door-1", "door-1-lock"), `{"SensorValue":"open"}`))
+	line(ctl + " explain " + visitor + " publish '" + site.Telemetry("door-1", "door-1-lock") + "'")
 	section("Ask who may do what")
 	line(ctl + " who-can 'Create Sensor' door-1")
 	line(ctl + " what-can gateway-1")
 	section("Give reader-1 the right to publish, then take it away (it tries all the time)")
 	line(ctl + " audit --principal reader-1 --follow")
-	curl := "curl -s --cacert " + pki + "/ca.pem"
 	asOwner := curl + ` -H "Authorization: Bearer $TOKEN"`
 	assignments := s.URL(site.API + "/roleassignments")
 	line("TOKEN=$(" + curl + " -d 'grant_type=password&username=alice@harbour.example&password=alice&client_id=demo&scope=" +
