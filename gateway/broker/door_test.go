@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -308,4 +310,48 @@ func TestB8OneIPv6Network(t *testing.T) {
 		h.enters("10.0.0.2", "e")
 		h.enters("10.0.0.3", "f")
 	})
+}
+
+// Whoever comes, proves itself, makes room and leaves at once is counted right: in the end all places
+// are free, and there is not one too many.
+func TestB8DoorCountsInTheRush(t *testing.T) {
+	t.Parallel()
+	const most = 12
+	h := start(t, func(o *broker.Options) {
+		l := &o.Listeners[0].Limits
+		l.Pending, l.PendingAddress, l.MaxConnections, l.RatePerAddress = 8, 6, most, 1e6
+	})
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			for n := range 25 {
+				d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, byte(i%2), byte(1+i%5))}}
+				nc, err := d.DialContext(t.Context(), "tcp", h.addr)
+				if err != nil { // it was closed before it was ours
+					continue
+				}
+				switch n % 3 {
+				case 0:
+					_, _ = nc.Write(rawclient.Connect{Level: 5, ID: fmt.Sprint(i), User: "u"}.Bytes())
+					_ = nc.SetReadDeadline(time.Now().Add(rawclient.Wait))
+					_, _ = nc.Read(make([]byte, 1))
+				case 1:
+					_, _ = nc.Write([]byte{0x10})
+				default:
+					_, _ = nc.Write([]byte("GET"))
+				}
+				_ = nc.Close()
+			}
+		})
+	}
+	all.Wait()
+	h.until("all have left", func() bool { s := h.Stats(); return s.Pending == 0 && s.Connections == 0 })
+	for i := range most {
+		h.client(5, fmt.Sprint("last ", i))
+	}
+	more := h.dial()
+	more.ExpectClosed()
+	if n := h.Stats().Pending; n != 0 {
+		t.Errorf("%d are pending", n)
+	}
 }
