@@ -13,6 +13,7 @@ LINT_VERSION := v2.15.0
 # What the project needs from Debian, as package:command; a part that cannot be had fails by name.
 # The tour of `make run` is written with mosquitto's clients and curl; the tests need the rest as well.
 DEBIAN_RUN  := mosquitto-clients:mosquitto_pub curl:curl
+DEBIAN_CLIENTS := $(DEBIAN_RUN) azure-cli:az nodejs:node npm:npm
 DEBIAN_TEST := $(DEBIAN_RUN) mosquitto:mosquitto systemd:systemd-socket-activate chromium:chromium dpkg-dev:dpkg-deb
 
 .PHONY: help run smoke smoke-mend test power torture mutants race lint check fuzz fuzz-authz build deps deps-run modules deb appliance bench-authz bench-broker bench-crowd bench-memory bench-revoke bench-upstream bench-once lines vulncheck release-check docs clean
@@ -34,6 +35,13 @@ test: deps build ## every test, without the race detector
 
 race: deps build ## every test under the race detector
 	$(GO) test -race -timeout 30m ./...
+
+.PHONY: clients
+MSAL_NODE := $(CURDIR)/.cache/clients
+clients: modules ## az, MSAL for Python and Node.js, and azidentity sign in at the development issuer by every flow (installs them)
+	@packaging/need.sh $(DEBIAN_CLIENTS)
+	@mkdir -p $(MSAL_NODE) && npm install --silent --no-audit --no-fund --ignore-scripts --no-save --prefix $(MSAL_NODE) @azure/msal-node@7.2.3
+	CLIENTS=$(MSAL_NODE) $(GO) test -count=1 -timeout 30m -v ./cmd/internal/clients
 
 lint: $(LINT) ## golangci-lint with the project's configuration
 	$(LINT) run ./...
