@@ -115,6 +115,7 @@ type devices struct {
 // outward are the links to the cloud and upstream. Each is nil where the configuration has none.
 type outward struct {
 	cloud   *client.Client
+	token   client.TokenSource // the gateway's own identity at the management API; nil without one
 	replica *replica.Replica
 	outbox  *upstream.Outbox
 	uplink  uplink

@@ -33,6 +33,8 @@ var onlyHere = []rule{
 		"rooms count in plain values; one room speaks Prometheus"},
 	{"github.com/hanwen/go-fuse/v2/...", []string{"gateway/store/internal/powerfs"},
 		"a file system for tests is no part of a daemon"},
+	{"github.com/Azure/...", []string{"sync/client/credential"},
+		"the gateway's own token comes from one place; who asks for it sees an Authorization header"},
 	{"github.com/coreos/go-systemd/v22/...", []string{"gateway/systemd/..."},
 		"one room speaks to the service manager"},
 }
@@ -59,6 +61,8 @@ var mayImport = []rule{
 	{"gateway/generation", []string{"authz/model", "device", "device/space"}, "values"},
 	{"gateway/config", []string{"gateway/topic/...", "device/space"}, "configuration is read before any room exists"},
 	{"gateway/tlsfile", []string{"gateway/config"}, "files to crypto/tls, for whoever opens a socket or a link"},
+	{"gateway/ownid", []string{"device/credential/sas", "gateway/config", "gateway/tlsfile", "sync/client/..."},
+		"settings to a source of tokens; who uses them, and what health makes of it, is the root's"},
 	{"gateway/listeners", []string{"gateway/config", "gateway/tlsfile"},
 		"opens sockets; what is served on them, and what health makes of it, is the root's"},
 	{"gateway/identity/jwks", []string{"gateway/config", "device/credential/jwt"},

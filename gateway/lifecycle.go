@@ -60,6 +60,11 @@ func (d *daemon) parts() ([]actors.Actor, error) {
 	parts = append(parts, actors.Actor{Name: "health", Run: d.watch.Run})
 	if d.replica != nil {
 		parts = append(parts, actors.Actor{Name: "sync", Run: d.replica.Run})
+		if r, ok := d.token.(interface {
+			Run(ctx context.Context) error
+		}); ok {
+			parts = append(parts, actors.Actor{Name: "token", Run: r.Run})
+		}
 	}
 	operators, err := d.operatorActors()
 	if err != nil {

@@ -8,15 +8,14 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/gatehouse/gatehouse/gateway/config"
 	"github.com/gatehouse/gatehouse/gateway/health/warnings"
 	"github.com/gatehouse/gatehouse/gateway/identity"
 	"github.com/gatehouse/gatehouse/gateway/identity/jwks"
+	"github.com/gatehouse/gatehouse/gateway/ownid"
 	"github.com/gatehouse/gatehouse/gateway/principal"
 	"github.com/gatehouse/gatehouse/gateway/store"
 	"github.com/gatehouse/gatehouse/gateway/tlsfile"
 	"github.com/gatehouse/gatehouse/sync/client"
-	"github.com/gatehouse/gatehouse/sync/client/credential"
 	"github.com/gatehouse/gatehouse/sync/replica"
 )
 
@@ -78,10 +77,11 @@ func (d *daemon) buildSync() error {
 	if m.URL == "" {
 		return nil
 	}
-	token, err := d.cloudCredential(m)
+	token, idle, err := ownid.New(m, d.opts.Now, d.log)
 	if err != nil {
 		return fmt.Errorf("cloud.management.credential: %w", err)
 	}
+	d.token, d.idle = token, append(d.idle, idle)
 	source, err := client.New(client.Options{
 		URL:        m.URL,
 		Site:       d.cfg.Instance.Site,
@@ -127,28 +127,4 @@ func (d *daemon) syncHealth(h replica.Health) {
 	warnings.CloudSync(d.health, !h.OK() && h.Code != replica.Starting, string(h.Code), h.Detail)
 	d.metrics.Synced(string(h.Code))
 	d.noteSync()
-}
-
-// cloudCredential is the gateway's own identity.
-func (d *daemon) cloudCredential(m config.Management) (client.TokenSource, error) {
-	c := m.Credential
-	switch c.Kind {
-	case config.CredentialClientSecret:
-		h := tlsfile.Client(m.CA)
-		d.idle = append(d.idle, h.CloseIdleConnections)
-		if c.TokenURL == "" {
-			c.TokenURL = "https://login.microsoftonline.com/" + c.TenantID.String() + "/oauth2/v2.0/token"
-		}
-		return credential.NewClientSecret(credential.ClientSecretOptions{
-			URL:      c.TokenURL,
-			ClientID: c.ClientID,
-			Scope:    c.Scope,
-			Secret:   c.ClientSecret.Read,
-			HTTP:     h,
-			Now:      d.opts.Now,
-		}), nil
-	case config.CredentialTokenFile:
-		return credential.TokenFile{Read: c.TokenFile.Read}, nil
-	}
-	return nil, fmt.Errorf("kind %q is not served by this build; client-secret and token-file are", c.Kind)
 }

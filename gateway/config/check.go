@@ -46,6 +46,8 @@ func (c *Config) CheckFiles() []Problem {
 func readAtUse(field string) bool {
 	return strings.HasSuffix(field, ".credential.tokenFile") ||
 		strings.HasSuffix(field, ".credential.clientSecret") ||
+		strings.HasSuffix(field, ".credential.key") ||
+		strings.HasSuffix(field, ".credential.sasKey") ||
 		field == "upstream.mqtt.password"
 }
 

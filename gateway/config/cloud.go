@@ -86,27 +86,50 @@ type Management struct {
 
 // The kinds of a Credential.
 const (
-	CredentialTokenFile    = "token-file"
-	CredentialClientSecret = "client-secret"
+	CredentialTokenFile         = "token-file"
+	CredentialClientSecret      = "client-secret"
+	CredentialClientCertificate = "client-certificate"
+	CredentialManagedIdentity   = "managed-identity"
+	CredentialWorkloadIdentity  = "workload-identity"
+	CredentialDeviceCode        = "device-code"
+	CredentialDeviceSAS         = "device-sas"
 )
 
 // Credential is the gateway's own cloud identity. Which fields are needed
 // depends on Kind; the others must be absent.
 type Credential struct {
-	// token-file needs tokenFile; client-secret needs clientId, clientSecret, scope, and tenantId or tokenUrl.
-	// Needed with a url.
-	Kind string `yaml:"kind" choices:",token-file,client-secret" example:"token-file"`
+	// managed-identity and workload-identity hold no secret of their own. device-code is for a technician: the log says
+	// which code to enter, and a restart asks again. Which keys each kind takes stands at the keys. Needed with a url.
+	Kind string `yaml:"kind" choices:",token-file,client-secret,client-certificate,managed-identity,workload-identity,device-code,device-sas"`
 	// token-file: a file with a token that something else renews; read for every request.
 	TokenFile SecretFile `yaml:"tokenFile" example:"${CREDENTIALS_DIRECTORY}/secret_cloud-token"`
-	// client-secret: the Entra tenant whose token endpoint is asked.
+	// All kinds but managed-identity, device-sas and token-file: the Entra tenant. client-secret may have tokenUrl instead.
 	TenantID space.ID `yaml:"tenantId"`
 	// client-secret: another token endpoint, instead of the tenant's.
 	TokenURL string `yaml:"tokenUrl"`
-	// client-secret: the application id.
+	// The kinds with a tenant: an authority other than Entra's public cloud. It is not looked up at Microsoft.
+	Authority string `yaml:"authority" example:"https://login.microsoftonline.us"`
+	// The kinds with a tenant: the application id. managed-identity: that of a user-assigned identity.
 	ClientID string `yaml:"clientId"`
+	// managed-identity: the object id of the identity, instead of clientId.
+	ObjectID string `yaml:"objectId"`
+	// managed-identity: the ARM id of a user-assigned identity, instead of clientId. None of the three: the machine's own.
+	ResourceID string `yaml:"resourceId"`
 	// client-secret: a file with the secret; read for every request.
 	ClientSecret SecretFile `yaml:"clientSecret" example:"${CREDENTIALS_DIRECTORY}/secret_client-secret"`
-	// client-secret: what the token is for.
+	// client-certificate: PEM file with the certificate; read again when the cloud refuses a token.
+	Certificate File `yaml:"certificate" example:"/etc/gatehouse/cloud.crt"`
+	// client-certificate: PEM file with its RSA key.
+	Key SecretFile `yaml:"key" example:"${CREDENTIALS_DIRECTORY}/secret_cloud.key"`
+	// workload-identity: a file with a token of the cluster, which the application's federated credential names.
+	FederatedTokenFile File `yaml:"federatedTokenFile" example:"/var/run/secrets/azure/tokens/azure-identity-token"`
+	// device-sas: the hardware id of the device as which the gateway asks the management API.
+	HardwareID string `yaml:"hardwareId" example:"gateway-1"`
+	// device-sas: a file with a key of the key store that serves the device's space, in base64; read for every token.
+	SASKey SecretFile `yaml:"sasKey" example:"${CREDENTIALS_DIRECTORY}/secret_device-key"`
+	// device-sas: the number of that key.
+	KeyVersion int `yaml:"keyVersion" unit:"number" example:"1"`
+	// All kinds but device-sas and token-file: what the token is for.
 	Scope string `yaml:"scope" example:"0b07f429-9f4b-4714-9392-cc5e8e80c8b0/.default"`
 }
 

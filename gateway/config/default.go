@@ -25,7 +25,12 @@ func Default() Config {
 		Identity: Identity{
 			Scope: "user_impersonation",
 			Audiences: Audiences{
-				DeviceUpdate: []string{"https://api.adu.microsoft.com", "https://api.adu.microsoft.com/"},
+				// As Entra's v1 tokens name the resource, in both spellings, and as v2 tokens do: by its application id.
+				DeviceUpdate: []string{
+					"https://api.adu.microsoft.com",
+					"https://api.adu.microsoft.com/",
+					"6ee392c4-d339-4083-b04d-6b7947c6cf78",
+				},
 			},
 			SAS: SAS{MaxLife: 365 * 24 * time.Hour},
 		},

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,50 +27,6 @@ func (v *validator) cloud() {
 		v.bad("cloud.poll.wait", "is longer than proxies keep a silent request open", "write at most 5m")
 	}
 	v.atLeast("cloud.poll.full", p.Full.Seconds(), 10, "seconds")
-}
-
-// credentialFields says which fields each kind needs; the rest must be absent
-// so that a leftover is not mistaken for what is in use.
-var credentialFields = map[string][]string{
-	CredentialTokenFile:    {"tokenFile"},
-	CredentialClientSecret: {"tenantId", "clientId", "clientSecret", "scope"},
-}
-
-func (v *validator) credential(c Credential) {
-	const at = "cloud.management.credential"
-	if c.Kind == "" {
-		v.bad(at+".kind", "is missing: the management API answers nobody unknown", "write one of token-file, client-secret")
-		return
-	}
-	need, known := credentialFields[c.Kind]
-	if !known {
-		return
-	}
-	for _, f := range []struct {
-		name  string
-		given bool
-	}{
-		{"tokenFile", c.TokenFile != ""},
-		{"tenantId", !c.TenantID.IsZero() || c.Kind == CredentialClientSecret && (c.TokenURL != "" || v.unread(at, "tokenUrl"))},
-		{"tokenUrl", c.TokenURL != ""},
-		{"clientId", c.ClientID != ""},
-		{"clientSecret", c.ClientSecret != ""},
-		{"scope", c.Scope != ""},
-	} {
-		needed := slices.Contains(need, f.name)
-		instead := f.name == "tokenUrl" && c.Kind == CredentialClientSecret // of tenantId
-		switch {
-		case needed && !f.given:
-			v.bad(at+"."+f.name, fmt.Sprintf("is missing for kind %s", c.Kind), "this kind needs "+strings.Join(need, ", "))
-		case !needed && f.given && f.name == "tenantId": // it was accepted, and not used, before it had a meaning
-			v.warn(at+"."+f.name, fmt.Sprintf("is not used by kind %s", c.Kind), "remove it; this kind needs "+strings.Join(need, ", "))
-		case !needed && f.given && !instead:
-			v.bad(at+"."+f.name, fmt.Sprintf("is not used by kind %s", c.Kind), "remove it; this kind needs "+strings.Join(need, ", "))
-		}
-	}
-	if c.TokenURL != "" {
-		v.secureURL(at+".tokenUrl", c.TokenURL)
-	}
 }
 
 func (v *validator) limits() {

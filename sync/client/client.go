@@ -37,6 +37,12 @@ type Renewer interface {
 	Accepted(authorization string)
 }
 
+// An Explainer is a TokenSource that knows more of why its token is refused.
+type Explainer interface {
+	// Trouble says it in one sentence, "" if there is nothing to say.
+	Trouble() string
+}
+
 // Options of a Client. URL, Site, HomeTenant and Token are required.
 type Options struct {
 	URL        string     // https://host[:port], with or without the API's base path
@@ -212,7 +218,20 @@ func (c *Client) once(
 	if errors.As(sent, new(*credentialError)) {
 		return nil, 0, &Error{Op: http.MethodGet, Path: path, Hint: hint(sent), Err: sent}
 	}
+	c.explain(err)
 	return body, after, err
+}
+
+// explain adds to an answer of 401 what the TokenSource knows of it.
+func (c *Client) explain(err error) {
+	explainer, ok := c.o.Token.(Explainer)
+	var e *Error
+	if !ok || !errors.As(err, &e) || !errors.Is(e.Err, ErrUnauthorized) {
+		return
+	}
+	if text := explainer.Trouble(); text != "" {
+		e.Hint = text
+	}
 }
 
 // try is one GET. The status is 0 if no answer came.

@@ -9,10 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/gatehouse/gatehouse/sync/backoff"
 )
 
 // ClientSecretOptions are the parameters of an OAuth 2.0 client-credentials grant.
@@ -30,25 +27,12 @@ type ClientSecretOptions struct {
 	Timeout time.Duration
 }
 
-// tokenTimeout is the default of ClientSecretOptions.Timeout.
-const tokenTimeout = 30 * time.Second
-
 // ClientSecret gets the gateway's own token from the cloud by an OAuth 2.0
-// client-credentials grant (RFC 6749 section 4.4).
+// client-credentials grant (RFC 6749 section 4.4), from a token endpoint that is configured: for one that is not
+// Entra's. Azure is what asks Entra.
 type ClientSecret struct {
+	*kept
 	o ClientSecretOptions
-
-	// asking holds one value while a token is requested, so that one request serves all callers.
-	// It is a channel and not a mutex, because a caller must be able to stop waiting.
-	asking chan struct{}
-
-	mu      sync.Mutex // guards the fields below; never held during a request
-	token   string     // "": there is none, or the server refused it
-	renewAt time.Time
-
-	refusals backoff.Backoff // counts the tokens that were refused in a row
-	dropped  time.Time       // when a token was last dropped because the server refused it
-	pause    time.Duration   // how long after dropped no further token is dropped
 }
 
 // bearer is the authentication scheme (RFC 6750).
@@ -59,59 +43,19 @@ var ErrRefused = errors.New("the cloud refused the gateway's own credential")
 
 // NewClientSecret makes the credential. It requests no token yet.
 func NewClientSecret(o ClientSecretOptions) *ClientSecret {
-	if o.Timeout == 0 {
-		o.Timeout = tokenTimeout
+	c := &ClientSecret{kept: newKept(o.Now, o.Timeout), o: o}
+	c.asked = c.shown
+	c.fetch = func(ctx context.Context) (fetched, error) {
+		token, life, err := c.ask(ctx)
+		return fetched{bearer + token, life}, err
 	}
-	return &ClientSecret{
-		o:        o,
-		asking:   make(chan struct{}, 1),
-		refusals: backoff.Backoff{Min: 2 * time.Second, Max: 5 * time.Minute},
-	}
+	return c
 }
 
-// Authorization is the value of the header of that name.
-func (c *ClientSecret) Authorization(ctx context.Context) (string, error) {
-	token, err := c.Token(ctx)
-	return bearer + token, err
-}
-
-// Token returns a token that is valid for at least another minute. It requests a new one
-// once two thirds of the last one's lifetime are over. It returns an error after
-// ClientSecretOptions.Timeout at the latest, because a token endpoint that accepts the connection
-// and never answers would otherwise stop every caller for ever.
+// Token returns the token that Authorization would send.
 func (c *ClientSecret) Token(ctx context.Context) (string, error) {
-	if token := c.current(); token != "" {
-		return token, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
-	defer cancel()
-	select {
-	case c.asking <- struct{}{}:
-		defer func() { <-c.asking }()
-	case <-ctx.Done():
-		return "", fmt.Errorf("wait for a token that %s is being asked for: %w", c.shown(), ctx.Err())
-	}
-	if token := c.current(); token != "" {
-		return token, nil // the call that this one waited for has got it
-	}
-	token, life, err := c.ask(ctx)
-	if err != nil {
-		return "", err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.token, c.renewAt = token, c.o.Now().Add(life*2/3)
-	return token, nil
-}
-
-// current returns the token if it need not be renewed yet, otherwise "".
-func (c *ClientSecret) current() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.o.Now().Before(c.renewAt) {
-		return c.token
-	}
-	return ""
+	header, err := c.Authorization(ctx)
+	return strings.TrimPrefix(header, bearer), err
 }
 
 // ask sends one token request. It returns the token and its lifetime.
@@ -162,33 +106,4 @@ func (c *ClientSecret) shown() string {
 		return "the token endpoint"
 	}
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
-}
-
-// Refused implements client.Renewer: the server answered 401 to this value. It returns true if
-// the next Authorization returns another value. After the first refusal a new token is requested
-// at once. If the server refuses that one too, the next is requested only after 2 s, then after
-// 4 s, up to 5 min. Until then the refused token is still sent, because there is no other.
-func (c *ClientSecret) Refused(authorization string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if authorization != bearer+c.token {
-		return true // it was renewed since that request was sent
-	}
-	now := c.o.Now()
-	if sinceLast := now.Sub(c.dropped); !c.dropped.IsZero() && sinceLast >= 0 && sinceLast < c.pause {
-		return false
-	}
-	c.token, c.dropped, c.pause = "", now, c.refusals.Next()
-	return true
-}
-
-// Accepted implements client.Renewer: the server accepted this value, so that the next refusal
-// counts as the first. A pause that has begun is not shortened; a server that accepts one request
-// and refuses the next would otherwise make the gateway flood the token endpoint.
-func (c *ClientSecret) Accepted(authorization string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if authorization == bearer+c.token {
-		c.refusals.Reset()
-	}
 }

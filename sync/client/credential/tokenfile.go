@@ -1,5 +1,5 @@
 // Package credential supplies the tokens by which the gateway authenticates itself to the
-// management API. Its types are values for client.Options.Token: TokenFile reads a token
+// management API. Its types are values for client.Options.Token: Azure asks Entra by azidentity, TokenFile reads a token
 // that another program renews, and ClientSecret requests one from the cloud and keeps it until
 // two thirds of its lifetime are over.
 package credential
