@@ -92,8 +92,10 @@ func (w *world) raised(name string) string {
 func TestUpstreamCertificate(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "c.pem"), filepath.Join(dir, "k.pem")
-	inWorld(t, config.UpstreamMQTT, func(t *testing.T, w *world) {
-		c := &w.watch.o.Config.Upstream.MQTT
+	named := func(c *config.Config) {
+		c.Upstream.MQTT.Cert, c.Upstream.MQTT.Key = config.File(cert), config.SecretFile(key)
+	}
+	inWorldWith(t, config.UpstreamMQTT, named, func(t *testing.T, w *world) {
 		renew := func(days time.Duration) {
 			from := time.Now().Add(-365 * 24 * time.Hour)
 			own, err := x509.NewSelfSigned("gw", from, time.Now().Add(days*24*time.Hour+12*time.Hour).Sub(from))
@@ -104,7 +106,6 @@ func TestUpstreamCertificate(t *testing.T) {
 			if err := errors.Join(err, os.WriteFile(cert, pem, 0o600), os.WriteFile(key, secret, 0o600)); err != nil {
 				t.Fatal(err)
 			}
-			c.Cert, c.Key = config.File(cert), config.SecretFile(key)
 			after(time.Minute)
 		}
 		for _, phase := range []struct {
@@ -120,11 +121,18 @@ func TestUpstreamCertificate(t *testing.T) {
 // inWorld runs a watch over a world in which all is well, by a clock of its own.
 func inWorld(t *testing.T, mode string, play func(t *testing.T, w *world)) {
 	t.Helper()
+	inWorldWith(t, mode, func(*config.Config) {}, play)
+}
+
+// inWorldWith is inWorld with a configuration that is changed before the start.
+func inWorldWith(t *testing.T, mode string, change func(*config.Config), play func(t *testing.T, w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{link: "connected", disk: store.Stats{Free: 10 << 30, MinFree: 64 << 20}, health: health.New(nil)}
 		cfg := config.Default()
 		cfg.Upstream.Mode = mode
 		cfg.Outbox.MaxBytes, cfg.Outbox.MaxMessages = 1000, 100
+		change(&cfg)
 		w.watch = New(Options{
 			Config:   &cfg,
 			Health:   w.health,
@@ -365,13 +373,13 @@ func TestUnserved(t *testing.T) {
 		Auth: device.Auth{Kind: device.AuthSAS, Primary: device.Secret("k")}}
 	cert := device.Device{ID: space.ID{2}, HubID: "cert", Status: device.Active, Auth: device.Auth{Kind: device.AuthCA},
 		Modules: []device.Module{{ID: "m", Auth: device.Auth{Kind: device.AuthSAS}}}}
-	inWorld(t, config.UpstreamIoTHub, func(t *testing.T, w *world) {
+	gateway := func(c *config.Config) { c.Upstream.IoTHub.GatewayDevice.ID = "gw" }
+	inWorldWith(t, config.UpstreamIoTHub, gateway, func(t *testing.T, w *world) {
 		w.set(func(w *world) { w.registry = topology(sas, cert) })
 		after(time.Second)
 		w.expect(t, "one of each", "upstream-unserved", "notice", "2 devices", "cert; cert/m")
 		off := device.Device{ID: space.ID{3}, HubID: "off", Status: device.Disabled, Auth: device.Auth{Kind: device.AuthCA}}
 		own := device.Device{ID: space.ID{4}, HubID: "gw", Status: device.Active, Auth: device.Auth{Kind: device.AuthCA}}
-		w.watch.o.Config.Upstream.IoTHub.GatewayDevice.ID = "gw"
 		w.set(func(w *world) { w.registry = topology(sas, off, own) })
 		after(time.Second)
 		w.expect(t, "SAS, one that is disabled, and the gateway itself", "upstream-unserved", "")
