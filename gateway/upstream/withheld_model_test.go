@@ -184,7 +184,7 @@ func (w *offers) burst(r *rand.Rand) string {
 
 func (w *offers) step(r *rand.Rand) {
 	p := w.all[r.IntN(len(w.all))]
-	what := ""
+	var what string
 	switch kind := r.IntN(20); {
 	case kind < 8:
 		what = w.told(p)

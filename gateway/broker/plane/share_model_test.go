@@ -111,7 +111,7 @@ func (w *party) lost() (n int) {
 
 func (w *party) step(r *rand.Rand) (wrong string) {
 	m := w.members[r.IntN(len(w.members))]
-	what := ""
+	var what string
 	switch kind := r.IntN(20); {
 	case kind < 10:
 		what = "publish"
