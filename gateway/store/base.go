@@ -29,6 +29,7 @@ const (
 	create        // put of a key that is known to be new
 	remove        // of a record that may not exist
 	ensure        // put, unless the key is live: what is stored under it never changes
+	erase         // of a record that the head does not count: see schemaSums
 )
 
 type op struct {
@@ -51,21 +52,14 @@ type base struct {
 
 	mu       sync.Mutex         // locked before readers
 	head     head               // guarded by mu
-	live     map[uint64]summary // guarded by mu: by the hash of the key; not of outbox records, which may be millions
+	live     map[uint64]summary // guarded by mu: by the hash of the key
 	bytes    uint64             // guarded by mu: sizes of the live records
 	suspect  bool               // guarded by mu: a commit failed half-way, so head, live and bytes may not match the disk
 	closed   bool               // guarded by mu
 	quiet    bool               // guarded by mu: opened without compactors (headroom.go)
-	told     bool               // guarded by mu: it is counted in disk.quiet
 	reserved uint64             // guarded by mu: this directory's part of disk.reserved
 	seed     maphash.Seed
-	found    boxes   // guarded by mu: what the last rescan found in the outbox
-	sums     boxSums // guarded by mu: of the outbox records, by stream (sums.go)
-	summed   bool    // a new directory gets the layout with sums
-	unread   bool    // guarded by mu: the outbox records were not read since the start (verify.go)
-	attempt  int     // which attempt at opening this is (guard.go)
-	mark     string  // path of the marker of an attempt
-	doubt    string  // path of the file that says that verify has found damage
+	schema   uint32 // of a new directory
 
 	// readers is held shared while badger is read. db changes only with mu and
 	// readers locked; it is nil once closed, or if it could not be opened again.
@@ -126,16 +120,13 @@ func (b *base) start() (err error) {
 	if err := b.open(quietOptions(b.dir, b.memTable, b.opt)); err != nil {
 		return err
 	}
-	fresh, err := b.rescan(b.mayPass())
+	fresh, err := b.rescan()
 	if err != nil {
 		return err
 	}
 	b.setQuiet(true)
 	if w := decodeSeq(b.witness.get()); w > b.head.seq {
 		return fmt.Errorf("%w: commit %d was acknowledged, the last one found is %d", ErrCorrupt, w, b.head.seq)
-	}
-	if b.unread { // without compactors until verify has read the rest
-		return nil
 	}
 	free, err := b.opt.Free(b.dir)
 	if err != nil {
@@ -151,30 +142,11 @@ func (b *base) start() (err error) {
 	if fresh {
 		return b.commitLocked(nil, true)
 	}
-	if b.summed && b.head.schema < schemaSums && b.found.old == 0 && !b.quiet {
-		return b.sumUp()
-	}
 	return nil
-}
-
-// forBacklog are the options of a directory through which much passes. Every table
-// spans all kinds of keys, so that a compaction of level 0 rewrites the whole level below
-// it. It therefore runs seldom, and there is one level below it up to 1 GiB. What is
-// drained before is not written a third time.
-func forBacklog(o *badger.Options) {
-	o.BaseLevelSize = 1 << 30
-	o.IndexCacheSize = 16 << 20 // all tables of level 0, each some 200 KiB
-	if o.NumCompactors > 0 {
-		o.NumLevelZeroTables = 24
-		o.NumLevelZeroTablesStall = 48
-	}
 }
 
 func (b *base) open(o badger.Options) (err error) {
 	defer recoverAs(&err)
-	if b.summed {
-		forBacklog(&o)
-	}
 	db, err := badger.Open(o)
 	if err == nil {
 		b.db = db
@@ -184,6 +156,46 @@ func (b *base) open(o badger.Options) (err error) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
+}
+
+// rescan reads every record and compares their count and digest with the head. fresh tells
+// that the directory is new and has no head yet.
+func (b *base) rescan() (fresh bool, err error) {
+	h, found := head{schema: cmp.Or(b.schema, schemaFlat)}, false
+	var got head
+	live, bytes := map[uint64]summary{}, uint64(0)
+	err = iterate(b.db, "", "", func(key, raw []byte) error {
+		if h.schema == schemaSums && isBox(key) { // not counted by the head; takeOver checks it
+			return nil
+		}
+		value, err := unframe(key, raw)
+		if err != nil {
+			return err
+		}
+		if string(key) == headKey {
+			found = true
+			h, err = decodeHead(value)
+			return err
+		}
+		r := summaryOf(key, raw)
+		bytes += uint64(r.size)
+		live[maphash.Bytes(b.seed, key)] = r
+		got.count++
+		got.digest = got.digest.plus(r.sum)
+		return nil
+	})
+	switch {
+	case err != nil:
+		return false, err
+	case !found && got.count > 0:
+		return false, fmt.Errorf("%w: %d records and no head", ErrCorrupt, got.count)
+	case h.schema > schema:
+		return false, fmt.Errorf("%w: schema %d, this release knows %d", ErrSchema, h.schema, schema)
+	case h.count != got.count || h.digest != got.digest:
+		return false, fmt.Errorf("%w: %d records, the head says %d (or their content differs)", ErrCorrupt, got.count, h.count)
+	}
+	b.head, b.live, b.bytes, b.suspect = h, live, bytes, false
+	return !found, nil
 }
 
 // get returns the value; ErrNotFound if there is none.
@@ -209,6 +221,25 @@ func (b *base) get(key string) (value []byte, err error) {
 		})
 	})
 	return value, err
+}
+
+// getRaw returns what is stored under a key as it is stored: unframe checks it.
+func (b *base) getRaw(key string) (raw []byte, err error) {
+	err = b.scanFrom(key, key, func(k, r []byte) error {
+		if string(k) == key {
+			raw = bytes.Clone(r)
+		}
+		return errEnough
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return raw, err
+}
+
+// holds tells whether something is stored under the prefix, or cannot be read.
+func (b *base) holds(prefix string) bool {
+	return b.scanFrom(prefix, prefix, func(_, _ []byte) error { return errEnough }) != nil
 }
 
 // scan yields what is stored under the prefix, in order of the keys. The value is valid during the call only.

@@ -22,7 +22,7 @@ func (b *base) commit(ops []op) error {
 		return &Error{Op: "commit", Path: b.dir, Hint: "it is opened again by itself", Err: ErrClosed}
 	}
 	if b.suspect {
-		if _, err := b.rescan(b.unread); err != nil {
+		if _, err := b.rescan(); err != nil {
 			return &Error{Op: "re-read", Path: b.dir, Hint: "restart: the store is checked and set aside if it is damaged", Err: err}
 		}
 	}
@@ -47,19 +47,24 @@ func (b *base) commitLocked(ops []op, always bool) (err error) {
 			return err
 		}
 	}
-	for id, s := range c.sums {
-		o := op{kind: put, key: sumsKey(id), value: s.encode()}
-		if s.count == 0 {
-			o.kind = remove
-		}
-		if err := c.apply(o); err != nil {
-			return err
-		}
-	}
 	if c.writes == 0 && !always {
 		return nil
 	}
 	return c.commit()
+}
+
+// raise changes the schema of a directory.
+func (b *base) raise(schema uint32) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed || b.db == nil {
+		return ErrClosed
+	}
+	if err := b.admit(nil); err != nil {
+		return err
+	}
+	b.head.schema = schema
+	return b.commitLocked(nil, true)
 }
 
 // change collects the operations of one transaction. It is used with base.mu held.
@@ -69,23 +74,19 @@ type change struct {
 	next    head
 	bytes   uint64
 	changed map[uint64]*summary // nil: removed
-	sums    boxSums             // of the streams in which something changes
 	writes  int
 }
 
 func (c *change) apply(o op) (err error) {
 	id := maphash.String(c.seed, o.key)
-	var size int64 // what quotas count for the old record
+	if o.kind == erase {
+		c.writes++
+		return c.txn.Delete([]byte(o.key))
+	}
 	old, isLive := c.live[id]
 	if r, ok := c.changed[id]; ok {
 		if isLive = r != nil; isLive {
 			old = *r
-		}
-	}
-	box := isBox(o.key)
-	if box && o.kind != create {
-		if old, size, isLive, err = stored(c.txn, o.key); err != nil {
-			return err
 		}
 	}
 	if o.kind == remove && !isLive || o.kind == ensure && isLive {
@@ -116,10 +117,6 @@ func (c *change) apply(o op) (err error) {
 	if now != nil {
 		c.bytes += uint64(now.size)
 	}
-	if box && c.next.schema >= schemaSums {
-		c.sum(o, old, size, isLive, now)
-		return nil
-	}
 	if isLive {
 		c.next.count--
 		c.next.digest = c.next.digest.minus(old.sum)
@@ -128,9 +125,7 @@ func (c *change) apply(o op) (err error) {
 		c.next.count++
 		c.next.digest = c.next.digest.plus(now.sum)
 	}
-	if !box {
-		c.changed[id] = now
-	}
+	c.changed[id] = now
 	return nil
 }
 
@@ -153,7 +148,6 @@ func (c *change) commit() error {
 			b.live[id] = *r
 		}
 	}
-	b.sums.take(c.sums)
 	// Not synced: after a power cut the witness may be older than the store, never newer,
 	// and the check at start accepts that.
 	_ = b.witness.put(encodeSeq(c.next.seq), false)

@@ -12,56 +12,77 @@ import (
 // removal is small, and there are no more of them than there are records.
 const maxPending = 64 << 20
 
-// submission is a set of operations that are committed together.
-type submission struct {
-	ops []op
+// submissionOf is a set of operations that are committed together.
+type submissionOf[T any] struct {
+	ops []T
 	// below, if not "", is a prefix: everything stored under it is removed
 	// first, in transactions of its own.
 	below string
 	size  int
+	spare bool  // it only removes
 	err   error // if set, the submission was refused; it is only queued so that done runs in order
 	done  func(error)
 }
 
+// submission is one for messages/.
+type submission = submissionOf[op]
+
 // committer is the group committer: while one sync runs the next batch
 // gathers, so that clients share syncs instead of queueing for them.
-type committer struct {
-	base *base
-	wake chan struct{}
+type committer[T any] struct {
+	path   string // for errors
+	commit func([]T) error
+	clear  func(below string) error
+	wake   chan struct{}
 
 	mu     sync.Mutex
-	queue  []submission // guarded by mu
-	bytes  int          // guarded by mu
-	closed bool         // guarded by mu
+	queue  []submissionOf[T] // guarded by mu
+	bytes  int               // guarded by mu
+	closed bool              // guarded by mu
 
 	commits, failures atomic.Uint64
 }
 
-func newCommitter(b *base) *committer {
-	return &committer{base: b, wake: make(chan struct{}, 1)}
+func newCommitter[T any](path string, commit func([]T) error) *committer[T] {
+	return &committer[T]{path: path, commit: commit, wake: make(chan struct{}, 1)}
+}
+
+// messageCommitter is the committer of messages/.
+type messageCommitter struct{ *committer[op] }
+
+func newMessageCommitter(b *base) messageCommitter {
+	c := messageCommitter{newCommitter(b.dir, b.commit)}
+	c.clear = b.clear
+	return c
 }
 
 // submit never blocks.
-func (c *committer) submit(s submission) {
+func (c messageCommitter) submit(s submission) {
 	for i := range s.ops {
 		s.size += s.ops[i].size()
 		if len(s.ops[i].value) > MaxRecord {
-			s.err = &Error{Op: "commit", Path: c.base.dir, Err: ErrTooLarge}
+			s.err = &Error{Op: "commit", Path: c.path, Err: ErrTooLarge}
 		}
 	}
+	s.spare = onlyRemoves(s.ops)
+	c.committer.submit(s)
+}
+
+// submit never blocks. size and spare of s are set.
+func (c *committer[T]) submit(s submissionOf[T]) {
 	if len(s.ops) > batchCount || s.size > batchBytes {
-		s.err = &Error{Op: "commit", Path: c.base.dir, Err: ErrTooLarge}
+		s.err = &Error{Op: "commit", Path: c.path, Err: ErrTooLarge}
 	}
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
 		if s.done != nil {
-			go s.done(&Error{Op: "commit", Path: c.base.dir, Err: ErrClosed})
+			go s.done(&Error{Op: "commit", Path: c.path, Err: ErrClosed})
 		}
 		return
 	}
-	if s.err == nil && c.bytes+s.size > maxPending && !onlyRemoves(s.ops) {
-		s.err = &Error{Op: "commit", Path: c.base.dir, Err: ErrBusy}
+	if s.err == nil && c.bytes+s.size > maxPending && !s.spare {
+		s.err = &Error{Op: "commit", Path: c.path, Err: ErrBusy}
 	}
 	if s.err != nil {
 		s.ops, s.below, s.size = nil, "", 0
@@ -75,6 +96,12 @@ func (c *committer) submit(s submission) {
 	}
 }
 
+func (c *committer[T]) pending() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.queue)
+}
+
 type outcome struct {
 	done func(error)
 	err  error
@@ -82,7 +109,7 @@ type outcome struct {
 
 // run commits until ctx ends, then commits what was submitted before that, and returns
 // after the last done function.
-func (c *committer) run(ctx context.Context) {
+func (c *committer[T]) run(ctx context.Context) {
 	outcomes := make(chan []outcome, 16) // if it is full because a done function is slow, the committer waits
 	var behind sync.WaitGroup
 	behind.Go(func() {
@@ -106,14 +133,14 @@ func (c *committer) run(ctx context.Context) {
 			}
 			continue
 		}
-		outcomes <- c.commit(batch)
+		outcomes <- c.commitBatch(batch)
 	}
 	close(outcomes)
 	behind.Wait()
 }
 
 // take cuts the next batch off the queue. With last set, an empty queue closes it.
-func (c *committer) take(last bool) []submission {
+func (c *committer[T]) take(last bool) []submissionOf[T] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, size, count := 0, 0, 0
@@ -142,19 +169,24 @@ func (c *committer) take(last bool) []submission {
 	return batch
 }
 
-func (c *committer) commit(batch []submission) []outcome {
+func (c *committer[T]) commitBatch(batch []submissionOf[T]) []outcome {
 	out := make([]outcome, len(batch))
-	var ops []op
+	var ops []T
+	if len(batch) == 1 {
+		ops = batch[0].ops
+	}
 	for i, s := range batch {
 		out[i] = outcome{s.done, s.err}
-		ops = append(ops, s.ops...)
+		if len(batch) > 1 {
+			ops = append(ops, s.ops...)
+		}
 	}
 	var err error
 	if batch[0].below != "" {
 		err = c.clear(batch[0].below)
 	}
 	if err == nil && len(ops) > 0 {
-		err = c.base.commit(ops)
+		err = c.commit(ops)
 	}
 	c.commits.Add(1)
 	if err == nil {
@@ -172,19 +204,22 @@ func (c *committer) commit(batch []submission) []outcome {
 	return out
 }
 
-func (c *committer) removals(batch []submission, out []outcome) {
-	var ops []op
+func (c *committer[T]) removals(batch []submissionOf[T], out []outcome) {
+	var ops []T
 	var which []int
 	for i, s := range batch {
-		if s.err == nil && onlyRemoves(s.ops) {
+		if s.err == nil && s.spare {
 			ops = append(ops, s.ops...)
 			which = append(which, i)
 		}
 	}
-	if len(ops) == 0 {
+	if len(which) == 0 {
 		return
 	}
-	err := c.base.commit(ops)
+	var err error
+	if len(ops) > 0 {
+		err = c.commit(ops)
+	}
 	for _, i := range which {
 		out[i].err = err
 	}
@@ -192,7 +227,7 @@ func (c *committer) removals(batch []submission, out []outcome) {
 
 func onlyRemoves(ops []op) bool {
 	for i := range ops {
-		if ops[i].kind != remove {
+		if ops[i].kind != remove && ops[i].kind != erase {
 			return false
 		}
 	}
@@ -200,9 +235,9 @@ func onlyRemoves(ops []op) bool {
 }
 
 // clear removes everything under a prefix.
-func (c *committer) clear(prefix string) error {
+func (b *base) clear(prefix string) error {
 	var ops []op
-	err := c.base.scan(prefix, func(key string, _ []byte) error {
+	err := b.scan(prefix, func(key string, _ []byte) error {
 		ops = append(ops, op{kind: remove, key: key})
 		return nil
 	})
@@ -210,7 +245,7 @@ func (c *committer) clear(prefix string) error {
 		return err
 	}
 	for batch := range batches(ops) {
-		if err := c.base.commit(batch); err != nil {
+		if err := b.commit(batch); err != nil {
 			return err
 		}
 	}

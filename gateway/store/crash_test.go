@@ -21,7 +21,7 @@ import (
 // crashChild appends to the outbox and to buckets and writes policy generations until
 // it is killed; it prints what was acknowledged, one line each.
 func crashChild(dir string) {
-	s, err := Open(dir, testOptions())
+	s, err := Open(dir, smallSegments())
 	if err != nil {
 		fmt.Println("failed", err)
 		os.Exit(3)
@@ -159,7 +159,7 @@ func killRound(t *testing.T, exe, dir string, early bool, known *acknowledged) i
 
 func verifyAfterKill(t *testing.T, dir string, round int, known *acknowledged) {
 	t.Helper()
-	s, stop := open(t, dir, testOptions())
+	s, stop := open(t, dir, smallSegments())
 	defer stop()
 	if q := s.Quarantined(); len(q) > 0 {
 		t.Fatalf("round %d: %+v", round, q)

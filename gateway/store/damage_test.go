@@ -26,7 +26,9 @@ func crashed(t *testing.T) string {
 	s, stop := open(t, dir, testOptions())
 	write := func(from, to uint64) {
 		for n := from; n < to; n++ {
-			appendTo(s.Outbox(), n, "r", "t", testMessage(n, fmt.Sprintf("payload %d %s", n, strings.Repeat("x", 3000))), nil)
+			m := testMessage(n, fmt.Sprintf("payload %d %s", n, strings.Repeat("x", 3000)))
+			appendTo(s.Outbox(), n, "r", "t", m, nil)
+			s.Vault().Enqueue("s", message.StoredDelivery{Seq: n, Message: m, QoS: 1}, nil)
 		}
 		wait(t, func(d func(error)) { s.Bucket("b").Put("k", nil, d) })
 	}
@@ -134,14 +136,8 @@ func TestDamageIsNoticed(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if store == "cache" && n != 2500 {
-					t.Errorf("%d messages after damage to the other store", n)
-				}
-				if store == "messages" && n != q[0].Salvaged {
-					t.Errorf("%d messages, %d were carried over", n, q[0].Salvaged)
-				}
-				if strings.HasPrefix(tc.name, "memtable") && store == "messages" && n < 1990 {
-					t.Errorf("only %d messages carried over from a store whose tables are whole", n)
+				if n != 2500 { // the outbox is beside both
+					t.Errorf("%d messages after damage to %s", n, store)
 				}
 				wait(t, func(d func(error)) { appendTo(s.Outbox(), 5000, "", "", testMessage(1, "x"), d) })
 			})

@@ -1,11 +1,14 @@
 // Package store keeps what must survive the process, and is the only importer
-// of badger. A Store has two directories that fail apart from each other:
-// cache/ (generations of policy and registry, replaceable from the cloud) and
-// messages/ (outbox, session queues, retained messages, twins, journals).
+// of badger. A Store has three directories that fail apart from each other:
+// cache/ (generations of policy and registry, replaceable from the cloud),
+// messages/ (session queues, retained messages, twins, journals, parked messages) and
+// outbox/ (what waits to go upstream: a log of segments, internal/seglog).
 //
-// Durability: every commit is one synced transaction; a done function or a nil
-// return means that a power cut no longer takes the record. Ordering: messages/
-// has one group committer. What is submitted is committed in submission order,
+// Durability: every commit is one synced transaction, or one synced group of the
+// log; a done function or a nil return means that a power cut no longer takes the record.
+// Only removals from the outbox for which nobody waits are synced later, within a second or
+// so: a power cut then has the message sent once more. Ordering: messages/ and
+// outbox/ have a group committer each. What is submitted is committed in submission order,
 // and done functions run in submission order, on one goroutine, after the sync.
 //
 // Integrity: badger opens a damaged directory without complaint and with fewer records
@@ -14,8 +17,9 @@
 // hashes); a witness file beside the directory holds the last commit number. Open
 // reads every record and compares. A store that fails is set aside below quarantine/
 // with a timestamp, the gateway starts without it, and Quarantined names it. From a
-// messages store that can still be read, the outbox records that verify are carried
-// over: they were acknowledged.
+// messages store that can still be read, the parked messages that verify are carried
+// over: they were acknowledged. The outbox is never set aside: damage to it loses the records
+// that it hit, and Quarantined says how many.
 //
 // A panic on one of badger's own goroutines during open cannot be recovered from. A
 // marker file therefore exists while a directory is opened: the Go runtime writes the

@@ -21,7 +21,7 @@ const drainStreams = 5
 // every hundredth, until it is killed. It says what it is about to remove before it does, and
 // what was acknowledged after.
 func drainChild(dir string) {
-	s, err := Open(dir, testOptions())
+	s, err := Open(dir, smallSegments())
 	if err != nil || len(s.Quarantined()) > 0 {
 		fmt.Println("failed", err, s.Quarantined())
 		os.Exit(3)
@@ -119,11 +119,7 @@ func TestKilledAmidADrain(t *testing.T) {
 
 func verifyDrain(t *testing.T, dir string, round int, expected map[uint64]bool) {
 	t.Helper()
-	o := testOptions()
-	if round%2 == 1 {
-		o = fewAtStart() // the sums are believed
-	}
-	s, stop := open(t, dir, o)
+	s, stop := open(t, dir, smallSegments())
 	defer stop()
 	if q := s.Quarantined(); len(q) > 0 {
 		t.Fatalf("round %d: %+v", round, q)

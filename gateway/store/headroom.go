@@ -45,7 +45,7 @@ func (b *base) admit(ops []op) error {
 	floor := tableBytes(uint64(b.memTable)) + 2*batchBytes
 	need := max(b.opt.MinFree/2, floor)
 	if !onlyRemoves(ops) {
-		need = max(b.opt.MinFree, floor) + b.recordsLocked()*removalSize
+		need = max(b.opt.MinFree, floor) + b.head.count*removalSize
 		if b.opt.disk.ballastSpent.Load() {
 			// The ballast was given up so that the store could be opened or
 			// closed. New records must not use the disk space that it left.
@@ -105,8 +105,6 @@ func (b *base) adapt(free uint64) error {
 	need := b.compactionBytes()
 	quiet, headroom := b.quiet, b.headroom(need)
 	switch {
-	case b.unread && b.db != nil: // verify first
-		return nil
 	case b.db == nil: // an earlier attempt to open it again failed
 		quiet = true
 	case !quiet && free < headroom:
@@ -219,15 +217,13 @@ func (b *base) measure() {
 }
 
 func (b *base) setQuiet(quiet bool) {
-	b.quiet = quiet
-	told := quiet && !b.unread // a directory that is quiet only until verify has read it is not counted
 	switch {
-	case told && !b.told:
+	case quiet && !b.quiet:
 		b.opt.disk.quiet.Add(1)
-	case !told && b.told:
+	case !quiet && b.quiet:
 		b.opt.disk.quiet.Add(-1)
 	}
-	b.told = told
+	b.quiet = quiet
 }
 
 // canClose tells whether the disk has free what closing the directory and

@@ -197,4 +197,11 @@ func readFrom(o *Outbox, seq uint64) (route, topic string, m *message.Message, e
 	return q.Route, q.Topic, q.Message, err
 }
 
+// smallSegments are options with which the outbox's segments fill soon.
+func smallSegments() Options {
+	o := testOptions()
+	o.segment = 32 << 10
+	return o
+}
+
 var testTime = time.Unix(1700000000, 0).UTC()

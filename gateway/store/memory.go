@@ -7,6 +7,8 @@ import (
 	"math"
 
 	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/gatehouse/gatehouse/gateway/store/internal/seglog"
 )
 
 // nowhere is the directory that errors of a store in memory name.
@@ -29,7 +31,13 @@ func OpenMemory(o Options) (*Store, error) {
 	if s.messages, err = memoryBase("messages", o); err != nil {
 		return nil, err
 	}
-	s.commit, s.people = newCommitter(s.messages), newPeople(s.messages)
+	s.commit, s.people = newMessageCommitter(s.messages), newPeople(s.messages)
+	log, _, err := seglog.Open(seglog.NewMemory(), seglog.Options{Segment: 1 << 20, Log: o.Log})
+	if err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	s.box = newBoxLog(nowhere, log, o)
 	s.cache = &Cache{dir: nowhere, opt: o, sealer: sealer, dirty: new(slots), clock: new(slots)}
 	if s.cache.base, err = memoryBase("cache", o); err != nil {
 		_ = s.Close()
@@ -61,7 +69,7 @@ func memoryBase(name string, o Options) (*base, error) {
 	if err := b.open(settings); err != nil {
 		return nil, fmt.Errorf("a store in memory: %w", err)
 	}
-	if _, err := b.rescan(false); err != nil {
+	if _, err := b.rescan(); err != nil {
 		_ = b.shutDB()
 		return nil, err
 	}

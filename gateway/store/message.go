@@ -12,6 +12,11 @@ const messageFormat = 1
 // encodeMessage appends m; its publisher is a reference to a record of its own.
 func encodeMessage(w *writer, m *message.Message, publisher personID) {
 	w.b = append(w.b, publisher[:]...)
+	encodeRest(w, m)
+}
+
+// encodeRest appends m without its publisher.
+func encodeRest(w *writer, m *message.Message) {
 	w.b = append(w.b, messageFormat)
 	w.uint(m.ID)
 	w.str(m.Topic)
@@ -61,6 +66,16 @@ func decodeUser(r *reader) []message.UserProperty {
 func decodeMessage(r *reader, who func(personID) (*principal.Principal, error)) (*message.Message, error) {
 	var ref personID
 	copy(ref[:], r.take(uint64(len(ref))))
+	m, err := decodeRest(r)
+	if err != nil {
+		return nil, err
+	}
+	m.Publisher, err = who(ref)
+	return m, err
+}
+
+// decodeRest reads a message without its publisher.
+func decodeRest(r *reader) (*message.Message, error) {
 	if f := r.take(1); len(f) == 1 && f[0] != messageFormat {
 		return nil, fmt.Errorf("%w: message format %d, this release knows %d", ErrSchema, f[0], messageFormat)
 	}
@@ -79,10 +94,5 @@ func decodeMessage(r *reader, who func(personID) (*principal.Principal, error)) 
 	}
 	m.Via.Status = int(int64(r.uint()))
 	m.Via.OnBehalf = r.bool()
-	if r.err != nil {
-		return nil, r.err
-	}
-	var err error
-	m.Publisher, err = who(ref)
-	return m, err
+	return m, r.err
 }

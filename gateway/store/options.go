@@ -38,9 +38,8 @@ type Options struct {
 	Now func() time.Time
 
 	disk *disk
-	// readAtStart is up to how many outbox records a start checks by reading them. If there
-	// are more, it relies on their sums, and verify reads them while the daemon runs. 0: 50,000.
-	readAtStart uint64
+	// segment is the size of the outbox's segments in bytes; 0: that of the log.
+	segment int64
 	// blockCache is how many bytes of tables are kept for reading; 0: 4 MiB.
 	blockCache int64
 	// unsynced commits without a sync. A test sets it to show that it notices a missing sync.
@@ -69,9 +68,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-	if o.readAtStart == 0 {
-		o.readAtStart = 50_000 // some 300 ms
 	}
 	o.disk = new(disk)
 	return o

@@ -1,223 +1,267 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
 
 	"github.com/gatehouse/gatehouse/gateway/message"
+	"github.com/gatehouse/gatehouse/gateway/principal"
+	"github.com/gatehouse/gatehouse/gateway/store/internal/seglog"
 )
 
-// Outbox stores the messages that wait to be sent upstream, and the parked ones.
-// Records are ordered by stream and, within a stream, by sequence number, so that
-// the next messages of a device are read without reading those of other devices.
+// Outbox stores the messages that wait to be sent upstream, in a log of their own, and
+// the parked ones, in messages/. The next messages of a device are read without those of
+// other devices.
 //
-// It keeps nothing in memory about a record: counts, quotas and cursors belong to the
-// caller. The caller names stream and number of what it reads, so that no read has to
-// pass over removed records.
+// Counts for quotas and cursors belong to the caller. The caller names stream and number of
+// what it reads.
 type Outbox struct{ s *Store }
 
 // Outbox is the storage of the store-and-forward queue.
 func (s *Store) Outbox() *Outbox { return &Outbox{s} }
 
-const boxKeySize = 1 + len(message.StreamID{}) + 8
+// readBuffers are for reading the log.
+var readBuffers = sync.Pool{New: func() any { return new(seglog.Buffer) }}
 
-// isBox tells whether a key is of an outbox record. Releases before this layout
-// used the sequence number alone; such keys are shorter (see adopt).
-func isBox[K string | []byte](key K) bool { return len(key) == boxKeySize && key[0] == nsOutbox[0] }
-
-// isOldBox tells whether a key of the outbox is of the old layout: its number alone.
-func isOldBox[K string | []byte](key K) bool { return len(key) == len(nsOutbox)+8 }
-
-func oldSeq[K string | []byte](key K) uint64 {
-	return binary.BigEndian.Uint64([]byte(key[len(nsOutbox):]))
+// record makes the log's record of a message. Its publisher is a blob: once in each segment.
+func (o *Outbox) record(q *message.StoredOutgoing) (*seglog.Record, error) {
+	who, err := o.s.people.encode(q.Message.Publisher)
+	if err != nil {
+		return nil, err
+	}
+	if q.Size < 0 || q.Size > math.MaxUint32 {
+		return nil, ErrTooLarge
+	}
+	w := writer{b: make([]byte, 0, 64+len(q.Message.Payload)+2*len(q.Topic))}
+	encodeRest(&w, q.Message)
+	w.str(q.Route)
+	w.str(q.Topic)
+	return &seglog.Record{
+		Stream:  seglog.Stream(q.Stream),
+		Number:  q.Seq,
+		Size:    uint32(q.Size), //nolint:gosec // checked above
+		Blob:    seglog.BlobID(who.id),
+		Content: who.json,
+		Payload: w.b,
+	}, nil
 }
 
-func outboxKey(stream message.StreamID, seq uint64) string {
-	b := make([]byte, 0, boxKeySize)
-	b = append(append(b, nsOutbox...), stream[:]...)
-	return string(binary.BigEndian.AppendUint64(b, seq))
+// decode reads a record. A damaged one has no Message.
+func (o *Outbox) decode(r *seglog.Record) (message.StoredOutgoing, error) {
+	q := message.StoredOutgoing{Stream: message.StreamID(r.Stream), Seq: r.Number, Size: int64(r.Size)}
+	if r.Damaged {
+		return q, fmt.Errorf("%w: message %d of the outbox", ErrCorrupt, r.Number)
+	}
+	in := &reader{b: r.Payload}
+	m, err := decodeRest(in)
+	if err != nil {
+		return q, err
+	}
+	q.Route, q.Topic = in.str(), in.str()
+	if in.err != nil {
+		return q, in.err
+	}
+	if m.Publisher, err = o.publisher(r); err != nil {
+		return q, err
+	}
+	q.Message = m
+	return q, nil
 }
 
-func boxStream[K string | []byte](key K) (id message.StreamID) {
-	copy(id[:], key[1:])
-	return id
+// publisher is who published a stored message. If the damage has taken what was stored of
+// him, it is a substitute: the message was authorised and acknowledged, so it must
+// still be sent upstream, where only the device that it names matters.
+func (o *Outbox) publisher(r *seglog.Record) (*principal.Principal, error) {
+	id := personID(r.Blob)
+	return o.s.people.loadFrom(id, func() ([]byte, error) {
+		b, err := o.s.box.log.Blob(r)
+		if !errors.Is(err, seglog.ErrNoBlob) {
+			return b, err
+		}
+		if b, err := o.s.messages.get(id.key()); err == nil {
+			return b, nil
+		}
+		o.s.opt.Log.Error("who published a stored message is lost", "sequence", r.Number)
+		return json.Marshal(stranger(id))
+	})
 }
 
-func boxSeq[K string | []byte](key K) uint64 {
-	return binary.BigEndian.Uint64([]byte(key[boxKeySize-8:]))
+// Append stores a message; its number must be new.
+func (o *Outbox) Append(q message.StoredOutgoing, done func(error)) {
+	r, err := o.record(&q)
+	s := submissionOf[boxOp]{err: err, done: done}
+	if err == nil {
+		s.ops = []boxOp{{Op: seglog.Op{Append: r}}}
+	}
+	o.s.box.submit(s)
+}
+
+// Streams yields every stream in which something is stored, in no particular order.
+// If records of an earlier layout are left (see takeOver), it also yields their highest
+// number, as Last of a stream without a name and with Count 0: their numbers are taken.
+func (o *Outbox) Streams(yield func(message.StoredStream) error) error {
+	list, err := o.s.box.log.Streams()
+	if err != nil {
+		return err
+	}
+	for _, s := range list {
+		q := message.StoredStream{
+			ID:    message.StreamID(s.Stream),
+			Count: s.Count,
+			Bytes: s.Bytes,
+			Last:  s.Last,
+		}
+		if err := yield(q); err != nil {
+			return err
+		}
+	}
+	if o.s.leftBehind > 0 {
+		return yield(message.StoredStream{Last: o.s.leftBehind})
+	}
+	return nil
+}
+
+// Next returns the first messages of a stream whose number is above after and at
+// most upTo, in order: at most count, and no further one once their sizes add up to bytes.
+func (o *Outbox) Next(stream message.StreamID, after, upTo uint64, count int, bytes int64) (list []message.StoredOutgoing, err error) {
+	if after == math.MaxUint64 {
+		return nil, nil
+	}
+	return o.from(stream, after+1, upTo, count, bytes)
+}
+
+func (o *Outbox) from(stream message.StreamID, from, upTo uint64, count int, bytes int64) (list []message.StoredOutgoing, err error) {
+	buf := readBuffers.Get().(*seglog.Buffer)
+	defer readBuffers.Put(buf)
+	records, err := o.s.box.log.Next(seglog.Stream(stream), from, upTo, count, bytes, buf)
+	if err != nil {
+		return nil, boxError("read", o.s.box.dir, err)
+	}
+	for i := range records {
+		q, err := o.decode(&records[i])
+		if err != nil { // the caller decides what to do about a damaged record
+			q.Message = nil
+		}
+		list = append(list, q)
+	}
+	return list, nil
+}
+
+// Load yields everything stored, in order of the streams and then of the numbers.
+func (o *Outbox) Load(yield func(message.StoredOutgoing) error) error {
+	streams, err := o.s.box.log.Streams()
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(streams, func(a, b seglog.Sum) int { return bytes.Compare(a.Stream[:], b.Stream[:]) })
+	for _, s := range streams {
+		for from := uint64(0); ; {
+			list, err := o.from(message.StreamID(s.Stream), from, math.MaxUint64, 256, 1<<20)
+			if err != nil {
+				return err
+			}
+			if len(list) == 0 {
+				break
+			}
+			for _, q := range list {
+				if q.Message == nil {
+					return fmt.Errorf("%w: message %d of the outbox", ErrCorrupt, q.Seq)
+				}
+				if err := yield(q); err != nil {
+					return err
+				}
+			}
+			from = list[len(list)-1].Seq + 1
+		}
+	}
+	return nil
+}
+
+// Read returns one stored message.
+func (o *Outbox) Read(stream message.StreamID, seq uint64) (message.StoredOutgoing, error) {
+	buf := readBuffers.Get().(*seglog.Buffer)
+	defer readBuffers.Put(buf)
+	r, ok, err := o.s.box.log.Get(seglog.Stream(stream), seq, buf)
+	switch {
+	case err != nil:
+		return message.StoredOutgoing{}, boxError("read", o.s.box.dir, err)
+	case !ok:
+		return message.StoredOutgoing{}, ErrNotFound
+	}
+	return o.decode(&r)
+}
+
+// Remove deletes messages of a stream. Unknown numbers are ignored. With an empty list
+// it only runs done, in its place in the order. Without done the removal is durable only
+// with what is stored after it.
+func (o *Outbox) Remove(stream message.StreamID, seqs []uint64, done func(error)) {
+	s := submissionOf[boxOp]{done: done}
+	if len(seqs) > 0 {
+		s.ops = []boxOp{{Op: seglog.Op{Stream: seglog.Stream(stream), Remove: seqs}, lazy: done == nil}}
+	}
+	o.s.box.submit(s)
 }
 
 func parkedKey(seq uint64) string {
 	return string(binary.BigEndian.AppendUint64([]byte(nsParked), seq))
 }
 
-// boxTail is how many bytes at the end of a record hold its size for quotas: the
-// check at start adds the sizes up without decoding the messages.
-const boxTail = 8
-
-func boxSize(value []byte) int64 {
-	if len(value) < boxTail {
-		return 0
-	}
-	return int64(binary.BigEndian.Uint64(value[len(value)-boxTail:]))
-}
-
-func (o *Outbox) encode(q *message.StoredOutgoing) (who op, value []byte, err error) {
-	id, who, err := o.s.people.intern(q.Message.Publisher)
+// Park moves a stored message out of its stream: it is stored as a parked one, then
+// removed. If the process ends in between, the next start removes it (reconcileParked).
+func (o *Outbox) Park(p message.StoredParked, done func(error)) {
+	id, who, err := o.s.people.intern(p.Message.Publisher)
 	if err != nil {
-		return op{}, nil, err
+		o.s.commit.submit(submission{err: err, done: done})
+		return
 	}
 	var w writer
-	encodeMessage(&w, q.Message, id)
-	w.str(q.Route)
-	w.str(q.Topic)
-	return who, binary.BigEndian.AppendUint64(w.b, uint64(q.Size)), nil
-}
-
-// Append stores a message; its number must be new.
-func (o *Outbox) Append(q message.StoredOutgoing, done func(error)) {
-	who, value, err := o.encode(&q)
-	s := submission{err: err, done: done}
-	if err == nil {
-		s.ops = []op{who, {create, outboxKey(q.Stream, q.Seq), value}}
-	}
-	o.s.commit.submit(s)
-}
-
-// Streams yields every stream in which something is stored, in no particular order.
-// If records of the old layout are left (see adopt), it also yields their highest
-// number, as Last of a stream without a name and with Count 0: their numbers are taken.
-func (o *Outbox) Streams(yield func(message.StoredStream) error) error {
-	found := boxes{}
-	list, ok, err := o.s.messages.streams()
-	if err == nil && !ok {
-		found, err = o.s.messages.box()
-		list = found.streams
-	}
-	if err != nil {
-		return err
-	}
-	for _, s := range list {
-		if err := yield(s); err != nil {
-			return err
-		}
-	}
-	if found.old > 0 {
-		return yield(message.StoredStream{Last: found.oldLast})
-	}
-	return nil
-}
-
-// errEnough ends a scan.
-var errEnough = errors.New("enough")
-
-// Next returns the first messages of a stream whose number is above after and at
-// most upTo, in order: at most count, and no further one once their sizes add up to bytes.
-func (o *Outbox) Next(stream message.StreamID, after, upTo uint64, count int, bytes int64) (list []message.StoredOutgoing, err error) {
-	prefix := nsOutbox + string(stream[:])
-	err = o.s.messages.scanFrom(prefix, outboxKey(stream, after+1), func(key, raw []byte) error {
-		seq := boxSeq(key)
-		if seq > upTo || len(list) >= count || bytes <= 0 {
-			return errEnough
-		}
-		q, err := o.decode(key, raw)
-		if err != nil { // the caller decides what to do about a damaged record
-			q = message.StoredOutgoing{Stream: stream, Seq: seq}
-		}
-		bytes -= q.Size
-		list = append(list, q)
-		return nil
-	})
-	if errors.Is(err, errEnough) {
-		err = nil
-	}
-	return list, err
-}
-
-// Load yields everything stored, in order of the streams and then of the numbers.
-func (o *Outbox) Load(yield func(message.StoredOutgoing) error) error {
-	return o.s.messages.scanFrom(nsOutbox, nsOutbox, func(key, raw []byte) error {
-		if !isBox(key) {
-			return nil
-		}
-		q, err := o.decode(key, raw)
+	encodeMessage(&w, p.Message, id)
+	w.str(p.Route)
+	w.str(p.Topic)
+	w.b = append(w.b, p.Stream[:]...)
+	w.time(p.At)
+	w.str(p.Reason)
+	w.uint(uint64(p.Size))
+	ops := []op{who, {put, parkedKey(p.Seq), w.b}}
+	o.s.commit.submit(submission{ops: ops, done: func(err error) {
 		if err != nil {
-			return err
+			if done != nil {
+				done(err)
+			}
+			return
 		}
-		return yield(q)
-	})
-}
-
-// Read returns one stored message.
-func (o *Outbox) Read(stream message.StreamID, seq uint64) (message.StoredOutgoing, error) {
-	key := outboxKey(stream, seq)
-	b, err := o.s.messages.get(key)
-	if err != nil {
-		return message.StoredOutgoing{}, err
-	}
-	return o.decodeValue([]byte(key), b)
-}
-
-func (o *Outbox) decode(key, raw []byte) (message.StoredOutgoing, error) {
-	b, err := unframe(string(key), raw)
-	if err != nil {
-		return message.StoredOutgoing{}, err
-	}
-	return o.decodeValue(key, b)
-}
-
-func (o *Outbox) decodeValue(key, b []byte) (q message.StoredOutgoing, err error) {
-	r := &reader{b: b}
-	q.Stream, q.Seq, q.Size = boxStream(key), boxSeq(key), boxSize(b)
-	if q.Message, err = decodeMessage(r, o.s.people.load); err != nil {
-		return q, err
-	}
-	q.Route, q.Topic = r.str(), r.str()
-	return q, r.err
-}
-
-// Remove deletes messages of a stream. Unknown numbers are ignored. With an empty list
-// it only runs done, in its place in the order.
-func (o *Outbox) Remove(stream message.StreamID, seqs []uint64, done func(error)) {
-	for len(seqs) > batchCount {
-		o.remove(stream, seqs[:batchCount], nil)
-		seqs = seqs[batchCount:]
-	}
-	o.remove(stream, seqs, done)
-}
-
-func (o *Outbox) remove(stream message.StreamID, seqs []uint64, done func(error)) {
-	ops := make([]op, len(seqs))
-	for i, seq := range seqs {
-		ops[i] = op{kind: remove, key: outboxKey(stream, seq)}
-	}
-	o.s.commit.submit(submission{ops: ops, done: done})
-}
-
-// Park moves a stored message out of its stream.
-func (o *Outbox) Park(p message.StoredParked, done func(error)) {
-	who, value, err := o.encode(&p.StoredOutgoing)
-	s := submission{err: err, done: done}
-	if err == nil {
-		w := writer{b: value[:len(value)-boxTail]}
-		w.b = append(w.b, p.Stream[:]...)
-		w.time(p.At)
-		w.str(p.Reason)
-		w.uint(uint64(p.Size))
-		s.ops = []op{who, {put, parkedKey(p.Seq), w.b}, {kind: remove, key: outboxKey(p.Stream, p.Seq)}}
-	}
-	o.s.commit.submit(s)
+		o.Remove(p.Stream, []uint64{p.Seq}, done)
+	}})
 }
 
 // Unpark removes the parked message with number seq and appends it to its stream as q,
-// which has a new number, in one transaction.
+// which has a new number. The log remembers seq until the parked one is gone; if the
+// process ends before that, the next start removes it.
 func (o *Outbox) Unpark(seq uint64, q message.StoredOutgoing, done func(error)) {
-	who, value, err := o.encode(&q)
-	s := submission{err: err, done: done}
-	if err == nil {
-		s.ops = []op{who, {create, outboxKey(q.Stream, q.Seq), value}, {kind: remove, key: parkedKey(seq)}}
+	r, err := o.record(&q)
+	if err != nil {
+		o.s.box.submit(submissionOf[boxOp]{err: err, done: done})
+		return
 	}
-	o.s.commit.submit(s)
+	r.Origin = seq
+	o.s.box.submit(submissionOf[boxOp]{ops: []boxOp{{Op: seglog.Op{Append: r}}}, done: func(err error) {
+		if err == nil {
+			o.Purge([]uint64{seq}, func(err error) {
+				if err == nil {
+					o.s.box.submit(submissionOf[boxOp]{ops: []boxOp{{Op: seglog.Op{Forget: seq}, lazy: true}}})
+				}
+			})
+		}
+		if done != nil {
+			done(err)
+		}
+	}})
 }
 
 // Purge removes parked messages.
@@ -229,22 +273,30 @@ func (o *Outbox) Purge(seqs []uint64, done func(error)) {
 	o.s.commit.submit(submission{ops: ops, done: done})
 }
 
-// Parked yields the parked messages, in order of their numbers.
+// Parked yields the parked messages, in order of their numbers. One that is in its stream again is not
+// parked any more, whether or not it is removed from messages/ already.
 func (o *Outbox) Parked(yield func(message.StoredParked) error) error {
+	back := o.s.box.log.Origins()
 	return o.s.messages.scan(nsParked, func(key string, b []byte) error {
-		var p message.StoredParked
-		r := &reader{b: b}
-		m, err := decodeMessage(r, o.s.people.load)
+		if slices.Contains(back, oldSeq(key)) {
+			return nil
+		}
+		p, err := o.decodeParked(key, b)
 		if err != nil {
 			return err
 		}
-		p.Message, p.Route, p.Topic = m, r.str(), r.str()
-		p.Seq = binary.BigEndian.Uint64([]byte(key[len(nsParked):]))
-		copy(p.Stream[:], r.take(uint64(len(p.Stream))))
-		p.At, p.Reason, p.Size = r.time(), r.str(), int64(r.uint())
-		if r.err != nil {
-			return r.err
-		}
 		return yield(p)
 	})
+}
+
+func (o *Outbox) decodeParked(key string, b []byte) (p message.StoredParked, err error) {
+	r := &reader{b: b}
+	if p.Message, err = decodeMessage(r, o.s.people.load); err != nil {
+		return p, err
+	}
+	p.Route, p.Topic = r.str(), r.str()
+	p.Seq = oldSeq(key) // the key has the same form
+	copy(p.Stream[:], r.take(uint64(len(p.Stream))))
+	p.At, p.Reason, p.Size = r.time(), r.str(), int64(r.uint()) //nolint:gosec // written from an int64
+	return p, r.err
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"encoding/binary"
 	"fmt"
 	"testing"
 
@@ -81,57 +80,6 @@ func TestOutboxStreams(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
-	}
-}
-
-// Messages that an earlier release promised are found, each once, in the stream of their device.
-func TestOldLayoutOfTheOutboxIsAdopted(t *testing.T) {
-	dir := t.TempDir()
-	s, stop := open(t, dir, testOptions())
-	old := func(seq uint64, device string) op {
-		q := outgoing(device, seq)
-		who, value, err := s.Outbox().encode(&q)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.messages.commit([]op{who}); err != nil {
-			t.Fatal(err)
-		}
-		key := string(binary.BigEndian.AppendUint64([]byte(nsOutbox), seq))
-		return op{kind: put, key: key, value: value[:len(value)-boxTail]}
-	}
-	for seq := uint64(1); seq <= 20; seq++ {
-		if err := s.messages.commit([]op{old(seq, fmt.Sprint("d", seq%2))}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	stop()
-	for range 2 {
-		s, stop = open(t, dir, testOptions())
-		if q := s.Quarantined(); len(q) > 0 {
-			t.Fatalf("%+v", q)
-		}
-		n := 0
-		err := s.Outbox().Streams(func(q message.StoredStream) error {
-			n++
-			list, err := s.Outbox().Next(q.ID, 0, q.Last, 100, 1<<20)
-			if len(list) != 10 || q.Count != 10 {
-				t.Errorf("%d of %d messages", len(list), q.Count)
-			}
-			for _, m := range list {
-				if want := outgoing(fmt.Sprint("d", m.Seq%2), m.Seq); cmp.Diff(want, m, whereverSubjectsHold) != "" {
-					t.Error(cmp.Diff(want, m, whereverSubjectsHold))
-				}
-			}
-			return err
-		})
-		if n != 2 || err != nil {
-			t.Errorf("%d streams, %v", n, err)
-		}
-		if n := s.Stats().Records; n != 21 {
-			t.Errorf("%d records, want 20 messages and their publisher", n)
-		}
-		stop()
 	}
 }
 

@@ -43,18 +43,24 @@ func newPeople(b *base) *people {
 
 // intern returns the reference to p, and the operation that stores p if it is not stored.
 func (s *people) intern(p *principal.Principal) (personID, op, error) {
+	e, err := s.encode(p)
+	return e.id, op{kind: ensure, key: e.id.key(), value: e.json}, err
+}
+
+// encode returns the reference to p, and what is stored of it.
+func (s *people) encode(p *principal.Principal) (person, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.encoded[p]
 	if !ok {
 		if p == nil {
-			return personID{}, op{}, errors.New("a message without a publisher cannot be kept")
+			return person{}, errors.New("a message without a publisher cannot be kept")
 		}
 		bare := *p
 		bare.Credential, bare.CredentialID, bare.Expires = principal.NoCredential, "", time.Time{}
 		b, err := json.Marshal(principalOut(&bare))
 		if err != nil {
-			return personID{}, op{}, fmt.Errorf("encode publisher: %w", err)
+			return person{}, fmt.Errorf("encode publisher: %w", err)
 		}
 		h := sha256.Sum256(b)
 		e = person{personID(h[:16]), b}
@@ -63,16 +69,22 @@ func (s *people) intern(p *principal.Principal) (personID, op, error) {
 		}
 		s.encoded[p] = e
 	}
-	return e.id, op{kind: ensure, key: e.id.key(), value: e.json}, nil
+	return e, nil
 }
 
+// load reads a publisher from messages/.
 func (s *people) load(id personID) (*principal.Principal, error) {
+	return s.loadFrom(id, func() ([]byte, error) { return s.base.get(id.key()) })
+}
+
+// loadFrom returns the publisher if it is known; else it decodes what get returns.
+func (s *people) loadFrom(id personID, get func() ([]byte, error)) (*principal.Principal, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p := s.loaded[id]; p != nil {
 		return p, nil
 	}
-	b, err := s.base.get(id.key())
+	b, err := get()
 	if err != nil {
 		return nil, fmt.Errorf("publisher %x: %w", id, err)
 	}
@@ -99,13 +111,6 @@ func (s *people) forgetUnused() error {
 	})
 	if err != nil || len(unused) == 0 {
 		return err
-	}
-	found, err := s.base.box()
-	if err != nil {
-		return err
-	}
-	for id := range found.senders {
-		delete(unused, id)
 	}
 	for _, ns := range [...]string{nsParked, nsQueue, nsRetained} {
 		err := s.base.scan(ns, func(_ string, v []byte) error {

@@ -70,7 +70,7 @@ func die(what string, err error) {
 }
 
 func (l *powerLife) run(dir string) {
-	o := testOptions()
+	o := smallSegments()
 	o.unsynced = os.Getenv(powerUnsyncedEnv) != ""
 	s, err := Open(dir, o)
 	if err != nil {

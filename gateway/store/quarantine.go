@@ -18,11 +18,11 @@ const keepAside = 2
 
 // Quarantine is a store that was set aside.
 type Quarantine struct {
-	Store   string // "cache" or "messages"
-	MovedTo string
+	Store   string // "cache", "messages" or "outbox"
+	MovedTo string // of the outbox: where copies of its damaged files are; "": none could be made
 	Reason  string
 	Time    time.Time
-	// Salvaged is how many acknowledged outbox records were carried over.
+	// Salvaged is how many acknowledged outbox records were carried over, or are left.
 	Salvaged int
 }
 
@@ -30,7 +30,7 @@ type Quarantine struct {
 type spec struct {
 	name     string
 	memTable int64 // bytes; bounds a transaction
-	summed   bool  // it has outbox records (sums.go)
+	schema   uint32
 	// setAside: a directory that fails its check is moved away and replaced by
 	// an empty one; without it, the failure is an error.
 	setAside bool
@@ -71,8 +71,6 @@ func openBase(parent string, sp spec, o Options) (*base, *Quarantine, error) {
 	for {
 		b, err := tryBase(parent, sp, o)
 		if err == nil {
-			_ = os.Remove(b.doubt)
-			b.attempt = m.attempt
 			if len(saved) > 0 {
 				q.Salvaged = restore(b, saved)
 			}
@@ -122,9 +120,7 @@ func tryBase(parent string, sp spec, o Options) (*base, error) {
 		witness:  w,
 		live:     map[uint64]summary{},
 		seed:     maphash.MakeSeed(),
-		summed:   sp.summed,
-		mark:     filepath.Join(parent, name+".opening"),
-		doubt:    filepath.Join(parent, name+".doubt"),
+		schema:   sp.schema,
 	}
 	err = b.start()
 	protect(dir)
@@ -137,7 +133,7 @@ func moveAside(parent, name, reason string, o Options) (*Quarantine, error) {
 		return nil, err
 	}
 	now := o.Now().UTC()
-	to := filepath.Join(aside, name+"-"+now.Format("20060102T150405.000000000Z"))
+	to := asidePath(parent, name, now)
 	if err := os.Rename(filepath.Join(parent, name), to); err != nil {
 		return nil, &Error{Op: "set aside", Path: to, Err: err}
 	}
@@ -150,6 +146,11 @@ func moveAside(parent, name, reason string, o Options) (*Quarantine, error) {
 	prune(aside, name)
 	o.Log.Error("a store was set aside", "store", name, "to", to, "reason", reason)
 	return &Quarantine{Store: name, MovedTo: to, Reason: reason, Time: now}, nil
+}
+
+// asidePath is where something that is set aside now goes.
+func asidePath(parent, name string, now time.Time) string {
+	return filepath.Join(parent, "quarantine", name+"-"+now.Format("20060102T150405.000000000Z"))
 }
 
 func prune(aside, name string) {
@@ -232,12 +233,16 @@ func strangers(ops []op) []op {
 			continue
 		}
 		known[id.key()] = true
-		form := principalForm{Key: fmt.Sprintf("lost:%x", id), Name: "lost when the store was repaired"}
-		if b, err := json.Marshal(form); err == nil {
+		if b, err := json.Marshal(stranger(id)); err == nil {
 			out = append(out, op{put, id.key(), b})
 		}
 	}
 	return out
+}
+
+// stranger is the substitute for one publisher.
+func stranger(id personID) principalForm {
+	return principalForm{Key: fmt.Sprintf("lost:%x", id), Name: "lost when the store was repaired"}
 }
 
 // batches cuts ops into transactions.

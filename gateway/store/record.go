@@ -8,12 +8,14 @@ import (
 )
 
 // schema is the newest layout of the records that this release knows; it does not touch a
-// store with a newer one. In schemaFlat the head counts every record; in schemaSums it
-// leaves out those of the outbox, which the sums of their streams count (sums.go).
+// store with a newer one. In schemaFlat the head counts every record. In schemaSums it leaves
+// out those of the outbox, of which other records, counted by the head, kept sums by stream. In
+// schemaLog the outbox is not in the directory (takeOver moves it out).
 const (
 	schemaFlat = 1
 	schemaSums = 2
-	schema     = schemaSums
+	schemaLog  = 3
+	schema     = schemaLog
 )
 
 // headKey sorts before every namespace.
@@ -42,18 +44,20 @@ func unframe[K string | []byte](key K, b []byte) ([]byte, error) {
 }
 
 // summaryOf is the summary of a record in its stored form.
-//
-// Outbox records are many, and each enters and leaves once; their sum is made of the
-// CRC that the record carries anyway, mixed with its number, at a fraction of the cost of a hash.
 func summaryOf[K string | []byte](key K, raw []byte) summary {
-	r := summary{size: uint32(len(key) + len(raw) - 4 + 64)}
+	return summary{sum: digestOf(string(key), raw), size: uint32(len(key) + len(raw) - 4 + 64)}
+}
+
+// digestOf is what a record adds to the digest of the head.
+//
+// For outbox records, which the first layout counted too, it is made of the CRC that the
+// record carries, mixed with its number.
+func digestOf(key string, raw []byte) sum {
 	if !isBox(key) {
-		r.sum = sumOf(string(key), raw[4:])
-		return r
+		return sumOf(key, raw[4:])
 	}
 	v := mix(boxSeq(key) ^ mix(uint64(binary.BigEndian.Uint32(raw))|uint64(len(raw))<<32))
-	r.sum = sum{v, mix(v + 1)}
-	return r
+	return sum{v, mix(v + 1)}
 }
 
 // mix is the finalizer of splitmix64: each bit of v changes each bit of the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -12,13 +13,13 @@ import (
 const (
 	nsBucket    = "b"
 	nsInbound   = "i"
-	nsOutbox    = "o"
+	nsOutbox    = "o" // of earlier releases
 	nsParked    = "p"
 	nsPrincipal = "P"
 	nsQueue     = "q"
 	nsRetained  = "r"
 	nsSession   = "s"
-	nsSums      = "S"
+	nsSums      = "S" // of earlier releases
 	nsState     = "t"
 	nsWill      = "w"
 )
@@ -29,10 +30,13 @@ type Store struct {
 	opt      Options
 	lock     *os.File
 	messages *base
-	commit   *committer
+	commit   messageCommitter
+	box      *boxLog
 	cache    *Cache
 	people   *people
 	aside    []Quarantine // of Open; the cache may add its own
+	// leftBehind is the highest number of an outbox record that takeOver has left in messages/; 0: none is.
+	leftBehind uint64
 }
 
 // Open opens, checks and if necessary replaces the store in dir. It starts no
@@ -59,7 +63,7 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	s.messages, q, err = openBase(dir, spec{
 		name:     "messages",
 		memTable: memTable,
-		summed:   true,
+		schema:   schemaLog,
 		setAside: true,
 		salvage: func(key string) bool {
 			return key[:1] == nsOutbox || key[:1] == nsParked || key[:1] == nsPrincipal
@@ -69,14 +73,16 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.commit = newCommitter(s.messages)
-	s.people = newPeople(s.messages)
-	if err := s.adopt(); err != nil && !errors.Is(err, ErrDiskFull) {
+	s.commit, s.people = newMessageCommitter(s.messages), newPeople(s.messages)
+	if s.box, err = openBoxLog(dir, o); err != nil {
 		return nil, err
 	}
-	if !s.messages.isUnread() { // otherwise it is not known which publishers are in use; a later start does it
-		if err := s.people.forgetUnused(); err != nil {
+	for _, step := range []func() error{s.takeOver, s.reconcileParked, s.people.forgetUnused} {
+		if err := step(); err != nil && !errors.Is(err, ErrDiskFull) {
 			return nil, err
+		}
+		if s.leftBehind > 0 { // their publishers are in use
+			break
 		}
 	}
 	if s.cache, err = openCache(dir, sealer, o); err != nil {
@@ -94,25 +100,25 @@ func (s *Store) note(q *Quarantine) {
 
 // Run commits what is submitted and collects garbage until ctx ends; then it
 // commits what was submitted before, runs the last done function and returns nil.
-//
-// Outbox records that Open has not read, because they are many, are read now. If they
-// turn out to be damaged, Run returns an error that is ErrCorrupt, and the next Open sets the store aside.
 func (s *Store) Run(ctx context.Context) (err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	verified := make(chan error, 1)
+	stop, tidied := make(chan struct{}), make(chan struct{})
 	go func() {
-		err := s.messages.verify(ctx)
-		if err != nil {
-			cancel()
-		}
-		verified <- err
+		defer close(tidied)
+		s.box.tidy(ctx)
 	}()
-	defer func() { err = <-verified }()
-	stop := make(chan struct{})
-	go func() {
+	go func() { //nolint:gosec // it outlives ctx, see below
 		defer close(stop)
+		// The outbox goes on until messages/ has ended, because what is parked there is removed here.
+		boxed, cancel := context.WithCancel(context.Background())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			s.box.commit.run(boxed)
+		}()
 		s.commit.run(ctx)
+		cancel()
+		<-ended
+		<-tidied
 	}()
 	tick, tidy := time.NewTicker(time.Minute), time.NewTicker(10*time.Minute)
 	defer tick.Stop()
@@ -133,9 +139,12 @@ func (s *Store) Run(ctx context.Context) (err error) {
 	}
 }
 
-// Close closes both directories. Call it after Run has returned.
+// Close closes all directories. Call it after Run has returned.
 func (s *Store) Close() error {
 	var errs []error
+	if s.box != nil {
+		errs = append(errs, boxError("close", s.box.dir, s.box.log.Close()))
+	}
 	if s.messages != nil {
 		errs = append(errs, s.messages.close())
 	}
@@ -151,9 +160,10 @@ func (s *Store) Close() error {
 // Cache is the policy and registry cache.
 func (s *Store) Cache() *Cache { return s.cache }
 
-// Quarantined lists the directories that were set aside by Open or since, for health.
+// Quarantined lists the directories that were set aside by Open or since, and what was found
+// damaged in the outbox, for health.
 func (s *Store) Quarantined() []Quarantine {
-	return append(append([]Quarantine(nil), s.aside...), s.cache.quarantined()...)
+	return slices.Concat(s.aside, s.box.damaged(), s.cache.quarantined())
 }
 
 // Quiet tells whether a directory runs without compactors because the disk has
@@ -165,11 +175,11 @@ func (s *Store) Quiet() bool { return s.opt.disk.quiet.Load() > 0 }
 type Stats struct {
 	Free             uint64 // bytes the file system has left
 	MinFree          uint64
-	Records          uint64 // live records of messages/
+	Records          uint64 // live records of messages/ and the outbox
 	CacheRecords     uint64
 	Commits          uint64 // group commits since start
 	FailedCommits    uint64
-	DiskBytes        int64 // of messages/
+	DiskBytes        int64 // of messages/ and the outbox
 	Pending          int   // submissions waiting
 	SchemaVersion    int
 	QuarantinedCount int
@@ -186,17 +196,18 @@ func (s *Store) Stats() Stats {
 		SchemaVersion:    schema,
 		QuarantinedCount: len(s.Quarantined()),
 	}
-	st.Records = s.messages.records()
+	box := s.box.log.Stats()
+	st.Records = s.messages.records() + uint64(box.Records) //nolint:gosec // not negative
 	st.CacheRecords = s.cache.records()
-	s.commit.mu.Lock()
-	st.Pending = len(s.commit.queue)
-	s.commit.mu.Unlock()
-	st.DiskBytes = s.messages.diskBytes()
+	st.Pending = s.commit.pending() + s.box.commit.pending()
+	st.Commits += s.box.commit.commits.Load()
+	st.FailedCommits += s.box.commit.failures.Load()
+	st.DiskBytes = s.messages.diskBytes() + box.Disk
 	return st
 }
 
 func (b *base) records() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.recordsLocked()
+	return b.head.count
 }

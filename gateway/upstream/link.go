@@ -13,6 +13,7 @@ type Storage interface {
 	// Append stores q, whose Seq is higher than that of all before. Nobody changes q until done runs.
 	Append(q message.StoredOutgoing, done func(error))
 	// Remove deletes messages of a stream. With an empty list it only runs done, in its place in the order.
+	// Without done it may become durable later: a power cut then has the messages sent again.
 	Remove(stream message.StreamID, seqs []uint64, done func(error))
 	// Read returns one stored message.
 	Read(stream message.StreamID, seq uint64) (message.StoredOutgoing, error)

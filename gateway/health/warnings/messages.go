@@ -6,10 +6,14 @@ import (
 	"github.com/gatehouse/gatehouse/gateway/health"
 )
 
-// Quarantined says that a store was damaged and set aside.
+// Quarantined says that a store was damaged, and was set aside, or that damaged files of it were. movedTo is
+// "" if nothing is left of them.
 func Quarantined(t *health.Tracker, store, reason, movedTo string) {
-	t.Raise("store-quarantined-"+store, health.Degraded,
-		fmt.Sprintf("the %s store was damaged (%s) and was set aside at %s", store, reason, movedTo),
+	text := fmt.Sprintf("the %s store was damaged (%s)", store, reason)
+	if movedTo != "" {
+		text += " and was set aside at " + movedTo
+	}
+	t.Raise("store-quarantined-"+store, health.Degraded, text,
 		"look at the disk's health; remove the directory when it is no longer wanted")
 }
 

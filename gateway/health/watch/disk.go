@@ -49,6 +49,9 @@ func (w *Watch) Stored(ctx context.Context) error {
 	select {
 	case err := <-stored:
 		warnings.StoreCramped(w.o.Health, w.o.Store.Quiet())
+		for _, q := range w.o.Store.Quarantined() { // the outbox is verified while the daemon runs
+			warnings.Quarantined(w.o.Health, q.Store, q.Reason, q.MovedTo)
+		}
 		w.refuses(err)
 		return nil
 	case <-ctx.Done():

@@ -39,6 +39,8 @@ type Store interface {
 	Stats() store.Stats
 	// Quiet says that the disk has too little free space for compaction.
 	Quiet() bool
+	// Quarantined are the parts in which damage was found, at the start or since.
+	Quarantined() []store.Quarantine
 	// SealingKey returns an error if the next start would not find the key of the sealed records.
 	SealingKey() error
 }

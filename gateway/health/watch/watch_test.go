@@ -33,6 +33,7 @@ type world struct {
 	hang      bool
 	records   int
 	key       error
+	damage    []store.Quarantine
 	ending    []x509.Validity
 	problems  []error
 	registry  *device.Topology
@@ -57,7 +58,12 @@ type disk struct{ *world }
 
 func (w disk) Stats() store.Stats { w.mu.Lock(); defer w.mu.Unlock(); return w.disk }
 func (w disk) Quiet() bool        { return false }
-func (w disk) SealingKey() error  { w.mu.Lock(); defer w.mu.Unlock(); return w.key }
+func (w disk) Quarantined() []store.Quarantine {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.damage
+}
+func (w disk) SealingKey() error { w.mu.Lock(); defer w.mu.Unlock(); return w.key }
 
 func (w *world) Problems() []error       { w.mu.Lock(); defer w.mu.Unlock(); return w.problems }
 func (w *world) Ending() []x509.Validity { w.mu.Lock(); defer w.mu.Unlock(); return w.ending }
@@ -324,6 +330,17 @@ func TestStoreHangs(t *testing.T) {
 		w.set(func(w *world) { w.link = "connecting" })
 		after(time.Minute + 10*time.Second)
 		w.expect(t, "meanwhile", "upstream-down", "degraded")
+	})
+}
+
+// Damage that is found while the daemon runs is told by the next self-test.
+func TestDamageFoundWhileItRuns(t *testing.T) {
+	inWorld(t, config.UpstreamNone, func(t *testing.T, w *world) {
+		w.set(func(w *world) { w.damage = []store.Quarantine{{Store: "outbox", Reason: "3 messages cannot be read"}} })
+		if err := w.watch.Stored(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.expect(t, "damaged", "store-quarantined-outbox", "degraded", "3 messages cannot be read")
 	})
 }
 
