@@ -10,10 +10,10 @@ import (
 
 // The errors that callers tell apart. An *Error wraps one of them.
 var (
-	ErrUnauthorized = errors.New("Azure does not accept the gateway's credential")
+	ErrUnauthorized = errors.New("the gateway's credential is not accepted by Azure")
 	ErrForbidden    = errors.New("the gateway's identity may not read this")
-	ErrNotFound     = errors.New("Azure has no such resource")
-	ErrThrottled    = errors.New("Azure throttles")
+	ErrNotFound     = errors.New("no such resource in Azure")
+	ErrThrottled    = errors.New("throttled by Azure")
 	ErrRedirect     = errors.New("a redirect, which is not followed: the token could go to another host")
 	ErrMalformed    = errors.New("malformed answer")
 	ErrTorn         = errors.New("the assignments kept changing while they were read")

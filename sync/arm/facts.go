@@ -67,7 +67,7 @@ func (s *Source) memberships(ctx context.Context, f *facts) error {
 			err := s.api.list(ctx, scope, "roleAssignments", filter, func(row wire.Object) error {
 				a, err := wire.ParseAzureAssignment(row)
 				if err != nil {
-					return nil // named when the list of all was read
+					return nil //nolint:nilerr // it was named when the list of all was read
 				}
 				for _, known := range f.assignments[a.ID] {
 					if known.Who.Type == model.AzureGroup && known.Who == a.Who && !slices.Contains(known.Members, who) {

@@ -201,8 +201,7 @@ func norm(scope string) string { return strings.ToLower(strings.Trim(scope, "/")
 // above tells whether a row of the scope is in force at the place: it is that place or contains it.
 func above(scope, at string) bool {
 	s, p := norm(scope), norm(at)
-	switch {
-	case s == "" || s == p || strings.HasPrefix(p, s+"/"):
+	if s == "" || s == p || strings.HasPrefix(p, s+"/") {
 		return true
 	}
 	return strings.HasPrefix(s, "providers/microsoft.management/managementgroups/") && strings.HasPrefix(p, "subscriptions/")
