@@ -31,6 +31,7 @@ type policy struct {
 	read    map[string][]string
 	banned  map[string]bool
 	expired map[string]bool
+	rolled  map[string]bool // whose key is not accepted any more
 	route   func(name string) message.Route
 	judged  func(filter string) // runs after a filter was judged, before anybody acts on it
 }
@@ -41,6 +42,7 @@ func open() *policy {
 		read:    map[string][]string{"*": {"#", "$iothub/#"}},
 		banned:  map[string]bool{},
 		expired: map[string]bool{},
+		rolled:  map[string]bool{},
 	}
 }
 
@@ -87,6 +89,9 @@ func (r *rights) Connect() message.Verdict {
 	defer r.p.mu.Unlock()
 	if r.p.expired[r.key] {
 		return message.Verdict{Reason: "expired", Code: message.NotAuthorized}
+	}
+	if r.p.rolled[r.key] {
+		return message.Verdict{Reason: "wrong-key", Code: message.NotAuthorized}
 	}
 	return verdict(!r.p.banned[r.key])
 }

@@ -64,10 +64,11 @@ func TestChaos(t *testing.T) {
 	for i := range 4 {
 		h.Forget(named(fmt.Sprint("user:u", i)))
 	}
-	st := h.Stats()
-	if st.Sessions != 0 || st.Subscriptions != 0 || st.QueuedBytes != 0 || st.Retained != 0 {
-		t.Errorf("left: %+v", st)
-	}
+	// A will, or what a member of a share has left, may still be on its way to sessions that have ended.
+	h.until("nothing is left", func() bool {
+		st := h.Stats()
+		return st.Sessions == 0 && st.Subscriptions == 0 && st.QueuedBytes == 0 && st.Retained == 0
+	})
 	h.until("the vault is empty", func() bool {
 		v.mu.Lock()
 		defer v.mu.Unlock()

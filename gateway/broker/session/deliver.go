@@ -322,7 +322,8 @@ func (s *Session) unhold() {
 
 // may decides whether e may be sent now; s.mu is held. If it may not, hold tells
 // that a subscription which matches is suspended and may still get its right back. A delivery
-// that has begun is completed also if the client has unsubscribed since (OASIS MQTT 5.0, 3.10.4-3).
+// that has begun is completed also if the client has unsubscribed since (OASIS MQTT 5.0, 3.10.4-3), but
+// not once its credential is refused: there is no subscription then whose suspension would hold it back.
 func (s *Session) may(e *Entry) (ok, hold bool) {
 	gen := s.store.gen.Load()
 	deliverable := s.rights.Deliver(e.m)
@@ -341,7 +342,7 @@ func (s *Session) may(e *Entry) (ok, hold bool) {
 			covered = true
 		}
 	}
-	if deliverable && (covered || !matched && e.begun()) && s.store.c.Judge(e.m) {
+	if deliverable && (covered || !matched && e.begun() && s.rights.Connect().Allowed) && s.store.c.Judge(e.m) {
 		e.gen = gen
 		return true, false
 	}
