@@ -13,9 +13,10 @@
 //  3. Of that address, the connection goes that has shown least, and of those the one that came
 //     first. Only complete steps count (Step), because a byte now and then costs nothing. Where
 //     several networks hold most, the same order decides between them.
-//  4. A connection younger than Config.Young does not go while one at the same step is older than
-//     that. The oldest at that step goes instead, whoever it is of: silence costs its place, and
-//     many clients that return at once from one network do not fight each other for theirs.
+//  4. A connection younger than Config.Young does not go while one at the same step, or at a later
+//     one, is older than that. The oldest at the first such step goes instead, whoever it is of:
+//     silence costs its place, also after a TLS handshake, which costs a crowd little; and many
+//     clients that return at once from one network do not fight each other for theirs.
 //
 // A newcomer is never chosen itself: it comes in after the choice. So somebody can always enter.
 //
@@ -169,10 +170,16 @@ func (h *Hall[O]) Worst(newcomer netip.Addr, now time.Time) *Guest[O] {
 	if now.Sub(g.since) >= h.c.Young {
 		return g
 	}
-	for _, c := range among {
-		old, ok := c.atStep[g.step].top()
-		if ok && old.order < g.order && now.Sub(old.since) >= h.c.Young {
-			g = old
+	for step := g.step; step < steps; step++ {
+		found := g
+		for _, c := range among {
+			old, ok := c.atStep[step].top()
+			if ok && old.order < found.order && now.Sub(old.since) >= h.c.Young {
+				found = old
+			}
+		}
+		if found != g {
+			return found
 		}
 	}
 	return g

@@ -73,9 +73,11 @@ func (m *model) worst(newcomer netip.Addr, now time.Time) *seen {
 	}
 	g := m.ofMost(among)
 	if now.Sub(g.since) < m.c.Young {
-		for _, s := range among { // in order of their coming
-			if s.step == g.step && now.Sub(s.since) >= m.c.Young {
-				return s
+		for step := g.step; step < steps; step++ {
+			for _, s := range among { // in order of their coming
+				if s.step == step && now.Sub(s.since) >= m.c.Young {
+					return s
+				}
 			}
 		}
 	}
