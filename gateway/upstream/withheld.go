@@ -50,6 +50,7 @@ type waiter struct {
 	target string
 	size   int64
 	order  uint64 // rises from one waiter of the outbox to the next, in the order of the calls of Offer
+	tried  bool   // the storage has refused it
 	begun  bool   // wait.Begun was called
 	wait   *message.Wait
 	done   func(error)
@@ -297,6 +298,7 @@ func (b *Outbox) again(w *waiter, it *item, err error) bool {
 		return false
 	}
 	b.finish(it)
+	w.tried = true
 	q := b.queue(it.flow.publish)
 	i, _ := slices.BinarySearchFunc(q.list, w, func(x, y *waiter) int { return cmp.Compare(x.order, y.order) })
 	q.list = slices.Insert(q.list, i, w)
@@ -306,10 +308,12 @@ func (b *Outbox) again(w *waiter, it *item, err error) bool {
 	return true
 }
 
-// overtakes tells whether a message of the same publisher waits that was offered before w.
+// overtakes tells whether a message of the same publisher waits that was offered before w and that
+// the storage has refused. One that waits for capacity, by a route that refuses, holds up nobody
+// whose route makes room for itself.
 func (b *Outbox) overtakes(w *waiter) bool {
 	q := b.withheld.queues[w.m.Source()]
-	return q != nil && q.list[0].order < w.order
+	return q != nil && q.list[0].tried && q.list[0].order < w.order
 }
 
 // waitForSpace tries the storage again after storeRetry.

@@ -310,3 +310,32 @@ func TestWithheldForTheDisk(t *testing.T) {
 		}
 	})
 }
+
+// A route that makes room for itself is not held up by a message that waits on a route that refuses.
+func TestARouteThatDropsDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk(t)
+		b := newBox(t, Options{
+			Storage:   d,
+			Connector: newCloud(false),
+			Limits:    Limits{DeviceMessages: 3},
+			Routes:    []Route{{Name: "safe", Filter: "t/d"}, {Name: "loose", Overflow: DropOldest}},
+		})
+		p := &publisher{}
+		loose := func(s string) *message.Message {
+			m := msg("d", s)
+			m.Topic = "t/loose"
+			return m
+		}
+		for _, m := range []*message.Message{loose("A"), msg("d", "B"), msg("d", "C"), msg("d", "waits"), loose("E"), loose("F")} {
+			p.offer(b, m)
+			p.seen()
+		}
+		if begun, ended := p.seen(); begun != 1 || !slices.Equal(ended, []string{"A", "B", "C", "E", "F"}) {
+			t.Errorf("%d wait; answered %v", begun, ended)
+		}
+		if got := d.payloads(); !slices.Equal(got, []string{"B", "C", "F"}) {
+			t.Errorf("stored: %v", got)
+		}
+	})
+}
