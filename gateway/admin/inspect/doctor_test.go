@@ -2,6 +2,7 @@ package inspect_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -167,7 +168,9 @@ func TestDoctorNamesDevicesThatNeverConnect(t *testing.T) {
 func TestRemotes(t *testing.T) {
 	h := newFixture(t)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, []byte("PEM"), 0o600); err != nil {
+	const block = "-----BEGIN %s-----\nAAAA\n-----END %[1]s-----\n"
+	certificate := fmt.Sprintf(block, "CERTIFICATE")
+	if err := os.WriteFile(ca, []byte(fmt.Sprintf(block, "PRIVATE KEY")+certificate), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	h.config.Cloud.Management.URL, h.config.Cloud.Management.CA = "https://u:s3cret@cloud.example/api?k=s3cret", config.File(ca)
@@ -179,7 +182,7 @@ func TestRemotes(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	cloud, keys, hub := got.Remotes[0], got.Remotes[1], got.Remotes[2]
-	if cloud.URL != "https://cloud.example/api" || cloud.Address != "cloud.example:443" || cloud.Authority != "PEM" || !cloud.Clock {
+	if cloud.URL != "https://cloud.example/api" || cloud.Address != "cloud.example:443" || cloud.Authority != certificate || !cloud.Clock {
 		t.Errorf("cloud: %+v", cloud)
 	}
 	if keys.Address != "keys.example:8443" || !strings.Contains(keys.AuthorityError, "/nowhere.pem") {

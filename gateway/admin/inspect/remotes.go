@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"net"
 	"net/http"
@@ -14,8 +15,8 @@ import (
 )
 
 // Remotes lists the servers that the configuration names, for gatehousectl doctor, which looks at each
-// from where it runs. Secrets are not among it. It reads the files of the servers' authorities, which
-// hold certificates only.
+// from where it runs. Secrets are not among it: of the files of the servers' authorities it takes the
+// certificates, and leaves out a private key that somebody keeps in the same file.
 func (n *Inspector) Remotes() admin.Remotes {
 	cfg := n.o.Config()
 	r := admin.Remotes{Time: n.o.Now()}
@@ -34,11 +35,13 @@ func (n *Inspector) Remotes() admin.Remotes {
 			x.Address = net.JoinHostPort(u.Hostname(), ports[u.Scheme])
 		}
 		if ca != "" {
-			pem, err := os.ReadFile(string(ca))
-			if err != nil {
+			text, err := os.ReadFile(string(ca))
+			switch x.Authority = certificatesOf(text); {
+			case err != nil:
 				x.AuthorityError = err.Error()
+			case x.Authority == "":
+				x.AuthorityError = "no certificate is in " + string(ca)
 			}
-			x.Authority = string(pem)
 		}
 		if more != nil {
 			more(&x)
@@ -66,6 +69,20 @@ func (n *Inspector) Remotes() admin.Remotes {
 		})
 	}
 	return r
+}
+
+// certificatesOf are the certificates of a PEM file, and nothing else of it.
+func certificatesOf(text []byte) string {
+	var out []byte
+	for {
+		var b *pem.Block
+		if b, text = pem.Decode(text); b == nil {
+			return string(out)
+		}
+		if b.Type == "CERTIFICATE" {
+			out = append(out, pem.EncodeToMemory(&pem.Block{Type: b.Type, Bytes: b.Bytes})...)
+		}
+	}
 }
 
 // ports are those of the schemes of the configuration.
