@@ -69,8 +69,14 @@ func (k *kept) Authorization(ctx context.Context) (string, error) {
 	select {
 	case k.asking <- struct{}{}:
 		defer func() { <-k.asking }()
-	case <-ctx.Done():
-		return "", fmt.Errorf("wait for a token that %s is being asked for: %w", k.asked(), ctx.Err())
+	default:
+		if header := k.living(); header != "" {
+			return header, nil // an endpoint that hangs while it is asked for the next one must not stop the sync
+		}
+		if err := k.await(ctx); err != nil {
+			return "", err
+		}
+		defer func() { <-k.asking }()
 	}
 	if header := k.current(); header != "" {
 		return header, nil // the call that this one waited for has got it
@@ -89,6 +95,26 @@ func (k *kept) Authorization(ctx context.Context) (string, error) {
 	k.failures.Reset()
 	k.header, k.renewAt, k.expires = got.header, now.Add(got.life*2/3), now.Add(got.life)
 	return k.header, nil
+}
+
+// await waits until nobody else asks for a token, and keeps others from it.
+func (k *kept) await(ctx context.Context) error {
+	select {
+	case k.asking <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a token that %s is being asked for: %w", k.asked(), ctx.Err())
+	}
+}
+
+// living returns the value if its token has not ended, otherwise "".
+func (k *kept) living() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.now().Before(k.expires) {
+		return k.header
+	}
+	return ""
 }
 
 // current returns the value if it need not be renewed yet, otherwise "".
