@@ -90,6 +90,7 @@ type segment struct {
 	live   int
 	weight int64  // sum of the lengths of the live frames
 	index  *index // nil: it has a footer
+	blank  bool   // only of a start that found no record in it: nothing was ever written to it but its header
 }
 
 // stream is what is known of a stream in memory. Guarded by Log.mu.

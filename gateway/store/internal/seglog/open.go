@@ -56,6 +56,12 @@ func Open(dir directory, o Options) (*Log, Report, error) {
 	if err := x.run(); err != nil {
 		return nil, x.report, err
 	}
+	if x.tidy.checkpoint == 0 && len(x.segments) == 0 {
+		// The salt is then in a second file: without it a damaged header of the first segment would take all of it.
+		if err := x.writeCheckpoint(); err != nil {
+			o.Log.Warn("the first checkpoint of the outbox could not be written, and is tried again", "err", err)
+		}
+	}
 	x.Log.mu.RLock()
 	defer x.Log.mu.RUnlock()
 	for _, s := range x.segments {
@@ -241,7 +247,9 @@ func (x *opening) read(info Info, next *preface) error {
 		}
 		return nil
 	}
-	_, headed := parseHeader(b, number)
+	head, headed := parseHeader(b, number)
+	// The header was synced before the first frame was written.
+	s.blank = headed && head.salt == x.salt || !slices.ContainsFunc(b[min(len(b), segmentHeader):], func(c byte) bool { return c != 0 })
 	if next != nil {
 		s.records = next.records
 		bad = bad || next.end != 0 && uint32(all.end) != next.end //nolint:gosec // within a segment
@@ -377,7 +385,7 @@ func (x *opening) conclude() error {
 			return err
 		}
 		if s.index != nil && s.records == 0 {
-			if err := x.fs.Remove(segmentName(s.segment)); err != nil {
+			if err := x.leaveOut(s); err != nil {
 				return err
 			}
 			continue
@@ -389,6 +397,21 @@ func (x *opening) conclude() error {
 	if len(kept) > 0 {
 		x.signal()
 	}
+	return nil
+}
+
+// leaveOut takes a segment away in which nothing was found. If something was written to it, it goes to
+// where an operator finds it.
+func (x *opening) leaveOut(s *segment) error {
+	name := segmentName(s.segment)
+	if s.blank {
+		return x.fs.Remove(name)
+	}
+	if i := slices.Index(x.report.Damaged, name); i >= 0 { // it was only copied
+		x.report.Damaged = slices.Delete(x.report.Damaged, i, i+1)
+	}
+	x.damaged(name, true)
+	x.report.Unknown++
 	return nil
 }
 

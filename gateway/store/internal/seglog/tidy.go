@@ -27,7 +27,7 @@ func (l *Log) Tidy() error {
 		last--
 	}
 	l.mu.RUnlock()
-	if n := len(l.tidy.reach); l.tidy.due || n == 0 && last > 1 || n > 0 && l.tidy.reach[n-1] < last {
+	if n := len(l.tidy.reach); l.tidy.due || n == 0 || n > 0 && l.tidy.reach[n-1] < last {
 		if err := l.writeCheckpoint(); err != nil {
 			return err
 		}
