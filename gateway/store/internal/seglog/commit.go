@@ -256,7 +256,7 @@ func (l *Log) rotate(need int64) error {
 	}
 	head := preface{salt: l.salt}
 	l.mu.RLock()
-	if n := len(l.segments); n > 0 && l.segments[n-1].segment == l.next-1 {
+	if n := len(l.segments); n > 0 && l.segments[n-1].segment == l.next-1 && !l.segments[n-1].unread {
 		head.end, head.records = l.segments[n-1].end, l.segments[n-1].records
 	}
 	l.mu.RUnlock()

@@ -91,6 +91,8 @@ type segment struct {
 	weight int64  // sum of the lengths of the live frames
 	index  *index // nil: it has a footer
 	blank  bool   // only of a start that found no record in it: nothing was ever written to it but its header
+	// unread: the disk did not give all of it back at the start. Its file stays as it is, for a start that can read it.
+	unread bool
 }
 
 // stream is what is known of a stream in memory. Guarded by Log.mu.

@@ -29,6 +29,7 @@ type opening struct {
 	removals   []place
 	missing    map[uint64]gaps // by segment
 	prefaces   []preface       // of the segments
+	salted     bool            // the salt was found; otherwise it is a new one
 }
 
 // gaps are the records of a segment that were not found in it.
@@ -106,10 +107,11 @@ func (x *opening) run() error {
 	defer x.mu.Unlock()
 	for i, info := range segments {
 		var next *preface
-		if i+1 < len(segments) {
+		number, _ := numberIn(info.Name, ".log")
+		if i+1 < len(segments) && segments[i+1].Name == segmentName(number+1) {
 			next = &x.prefaces[i+1]
 		}
-		if err := x.read(info, next); err != nil {
+		if err := x.read(info, next, i+1 == len(segments)); err != nil {
 			return fmt.Errorf("%s: %w", info.Name, err)
 		}
 	}
@@ -142,11 +144,11 @@ func (x *opening) findCheckpoint(marks []Info) error {
 		if err != nil {
 			return err
 		}
-		b, _ := readAll(f, info.Size)
+		b, unreadable := readAll(f, info.Size)
 		_ = f.Close()
 		c, err := parseCheckpoint(b)
 		if err != nil {
-			x.damaged(info.Name, true)
+			x.damaged(info.Name, unreadable == 0)
 			continue
 		}
 		if x.checkpoint == nil {
@@ -187,7 +189,7 @@ func (x *opening) findSalt(segments []Info) (list []preface, err error) {
 		_ = f.Close()
 		list = append(list, p)
 	}
-	if !known {
+	if x.salted = known; !known {
 		_, _ = rand.Read(x.salt[:]) // never fails
 	}
 	return list, nil
@@ -205,8 +207,8 @@ func (x *opening) since(number uint64) int {
 }
 
 // read reads a segment: its footer, or its frames where it has none, and the removals that are
-// not in the checkpoint. next is the header of the one behind it; nil: it is the last one.
-func (x *opening) read(info Info, next *preface) error {
+// not in the checkpoint. next is the header of the segment with the next number; nil: there is none.
+func (x *opening) read(info Info, next *preface, last bool) error {
 	number, _ := numberIn(info.Name, ".log")
 	x.next = max(x.next, number+1)
 	f, err := x.fs.Open(info.Name)
@@ -226,12 +228,13 @@ func (x *opening) read(info Info, next *preface) error {
 		}
 	}
 	b, unreadable := readAll(f, info.Size)
+	s.unread = unreadable > 0
 	if whole {
 		b = b[:s.end]
 	}
 	seed := seedOf(x.salt, number)
 	// All of a segment was synced before the next one was begun, and before a checkpoint went beyond it.
-	last := next == nil && !whole && (x.checkpoint == nil || x.checkpoint.segment <= number)
+	last = last && !whole && (x.checkpoint == nil || x.checkpoint.segment <= number)
 	all := scan(b, seed, segmentHeader, last)
 	if since > segmentHeader {
 		tail := scan(b, seed, min(since, len(b)), last)
@@ -239,7 +242,7 @@ func (x *opening) read(info Info, next *preface) error {
 	} else if since >= 0 {
 		x.follow(&all)
 	}
-	bad := all.holes > int(s.holes) || unreadable > 0
+	bad := all.holes > int(s.holes) || s.unread
 	s.holes = uint32(all.holes + all.torn) //nolint:gosec // within a segment
 	if whole {
 		if bad {
@@ -249,7 +252,8 @@ func (x *opening) read(info Info, next *preface) error {
 	}
 	head, headed := parseHeader(b, number)
 	// The header was synced before the first frame was written.
-	s.blank = headed && head.salt == x.salt || !slices.ContainsFunc(b[min(len(b), segmentHeader):], func(c byte) bool { return c != 0 })
+	written := slices.ContainsFunc(b[min(len(b), segmentHeader):], func(c byte) bool { return c != 0 })
+	s.blank = !s.unread && (headed && head.salt == x.salt || !written)
 	if next != nil {
 		s.records = next.records
 		bad = bad || next.end != 0 && uint32(all.end) != next.end //nolint:gosec // within a segment
@@ -295,6 +299,9 @@ func (x *opening) end(f File, s *segment, all *found) error {
 	}
 	x.findGaps(s, all, written)
 	s.index = all.index
+	if s.unread {
+		return nil
+	}
 	if err := x.writeFooter(f, s); err != nil {
 		// The frames are there: without space for a footer the index stays in memory, and Tidy tries again.
 		x.opt.Log.Warn("the index of a part of the outbox could not be written, and is tried again", "segment", s.segment, "err", err)
@@ -330,136 +337,4 @@ func absent(records uint32, each func(func(Stream, run))) (ids []uint32) {
 		}
 	}
 	return ids
-}
-
-// conclude applies what was removed, and sums up what is left. mu is held.
-func (x *opening) conclude() error {
-	expected := map[uint64]*segment{} // what must be in segments that are not there
-	if c := x.checkpoint; c != nil {
-		for i := range c.segments {
-			m := &c.segments[i]
-			j := x.at(m.number)
-			var s *segment
-			if j < len(x.segments) && x.segments[j].segment == m.number {
-				s = x.segments[j]
-			} else {
-				s = &segment{trailer: trailer{segment: m.number, records: m.records}}
-				expected[m.number] = s
-			}
-			m.apply(s)
-		}
-	}
-	// A segment from the oldest checkpoint on is never deleted, and the next one says what was in it.
-	for i, s := range x.segments {
-		before := s.segment - 1
-		if p := x.prefaces[i]; p.records > 0 && expected[before] == nil && (i == 0 || x.segments[i-1].segment != before) &&
-			(len(x.tidy.reach) == 0 || before >= x.tidy.reach[0]) {
-			expected[before] = &segment{trailer: trailer{segment: before, records: p.records}}
-		}
-	}
-	for _, p := range x.removals {
-		if j := x.at(p.segment); j < len(x.segments) && x.segments[j].segment == p.segment {
-			x.segments[j].mark(p.id)
-		} else if s := expected[p.segment]; s != nil {
-			s.mark(p.id)
-		}
-	}
-	for number, s := range expected {
-		name := segmentName(number)
-		if n := int(s.records) - s.count(); n > 0 {
-			x.report.Lost += n
-			if !slices.Contains(x.report.Damaged, name) {
-				x.report.Damaged = append(x.report.Damaged, name)
-			}
-		}
-	}
-	for _, name := range x.report.Damaged { // a directory, of which nothing says what was in its place
-		n, isSegment := numberIn(name, ".log")
-		if i := x.at(n); isSegment && expected[n] == nil && (i == len(x.segments) || x.segments[i].segment != n) {
-			x.report.Unknown++
-		}
-	}
-	kept := x.segments[:0]
-	for _, s := range x.segments {
-		if err := x.sumUp(s); err != nil {
-			return err
-		}
-		if s.index != nil && s.records == 0 {
-			if err := x.leaveOut(s); err != nil {
-				return err
-			}
-			continue
-		}
-		kept = append(kept, s)
-	}
-	x.segments = kept
-	x.tidy.due = len(kept) > 0 && (x.checkpoint == nil || x.next > x.checkpoint.segment+1)
-	if len(kept) > 0 {
-		x.signal()
-	}
-	return nil
-}
-
-// leaveOut takes a segment away in which nothing was found. If something was written to it, it goes to
-// where an operator finds it.
-func (x *opening) leaveOut(s *segment) error {
-	name := segmentName(s.segment)
-	if s.blank {
-		return x.fs.Remove(name)
-	}
-	if i := slices.Index(x.report.Damaged, name); i >= 0 { // it was only copied
-		x.report.Damaged = slices.Delete(x.report.Damaged, i, i+1)
-	}
-	x.damaged(name, true)
-	x.report.Unknown++
-	return nil
-}
-
-// count is how many records were removed.
-func (s *segment) count() (n int) {
-	for id := range s.records {
-		if s.isDead(id) {
-			n++
-		}
-	}
-	return n
-}
-
-// sumUp counts the records of a segment that were not removed, and those that are lost.
-func (x *opening) sumUp(s *segment) error {
-	each := func(id Stream, r run) {
-		for i := range r.len() {
-			if e := r.at(i); !s.isDead(e.id) {
-				x.enter(s, id, e)
-			}
-		}
-	}
-	if s.index != nil {
-		s.index.each(each)
-	} else {
-		f, err := x.fs.Open(segmentName(s.segment))
-		if err != nil {
-			return err
-		}
-		foot, err := readFooter(f, s.trailer)
-		_ = f.Close()
-		if err != nil {
-			return err
-		}
-		foot.each(each)
-		if foot.entries < s.records { // what was lost was told when the footer was made
-			if _, now := x.missing[s.segment]; !now {
-				for _, id := range absent(s.records, foot.each) {
-					s.mark(id)
-				}
-			}
-		}
-	}
-	g := x.missing[s.segment]
-	for _, id := range g.ids { // those that were removed are no loss
-		if s.mark(id) && id < g.written {
-			x.report.Lost++
-		}
-	}
-	return nil
 }

@@ -88,7 +88,7 @@ func (l *Log) waiting() (n int) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for _, s := range l.ended() {
-		if s.index != nil {
+		if s.index != nil && !s.unread {
 			n++
 		}
 	}
@@ -102,7 +102,7 @@ func (l *Log) writeFooters() error {
 	l.mu.RLock()
 	var list []*segment
 	for _, s := range l.ended() {
-		if s.index != nil {
+		if s.index != nil && !s.unread {
 			list = append(list, s)
 		}
 	}
@@ -165,7 +165,7 @@ func (l *Log) deleteDead() error {
 	l.mu.RLock()
 	any := false
 	for _, s := range l.ended() {
-		any = any || s.live == 0 && s.segment < floor
+		any = any || s.live == 0 && s.segment < floor && !s.unread
 	}
 	l.mu.RUnlock()
 	if !any {
@@ -174,7 +174,7 @@ func (l *Log) deleteDead() error {
 	l.mu.RLock()
 	var list []*segment
 	for _, s := range l.ended() {
-		if s.live == 0 && s.segment < floor {
+		if s.live == 0 && s.segment < floor && !s.unread {
 			list = append(list, s)
 		}
 	}
@@ -211,7 +211,7 @@ func (l *Log) shrinkOne() error {
 	for _, s := range l.ended() {
 		total += s.size
 		weight += s.weight
-		if share := float64(s.weight) / float64(max(s.size, 1)); s.segment < floor && s.live > 0 && s.index == nil && share < least {
+		if share := float64(s.weight) / float64(max(s.size, 1)); s.segment < floor && s.live > 0 && s.index == nil && !s.unread && share < least {
 			least, victim = share, s
 		}
 	}
