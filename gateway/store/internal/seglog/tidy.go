@@ -211,6 +211,9 @@ func (l *Log) shrinkOne() error {
 	for _, s := range l.ended() {
 		total += s.size
 		weight += s.weight
+		if s.live*4 > int(s.entries)*3 {
+			continue // what makes it large is not what was removed
+		}
 		if share := float64(s.weight) / float64(max(s.size, 1)); s.segment < floor && s.live > 0 && s.index == nil && !s.unread && share < least {
 			least, victim = share, s
 		}
@@ -219,11 +222,17 @@ func (l *Log) shrinkOne() error {
 	if victim == nil || total < 2*weight+slack*l.opt.Segment {
 		return nil
 	}
-	l.signal() // there may be another one
 	if err := l.syncWritten(); err != nil {
 		return err
 	}
-	return l.shrink(victim)
+	size := victim.size // only Tidy changes it
+	if err := l.shrink(victim); err != nil {
+		return err
+	}
+	if victim.size < size {
+		l.signal() // there may be another one
+	}
+	return nil
 }
 
 func (l *Log) shrink(s *segment) (err error) {
