@@ -3,6 +3,7 @@ package seglog
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 )
 
@@ -16,11 +17,14 @@ type tidying struct {
 // Tidy does what Commit leaves behind: footers of segments that are full, a checkpoint at
 // every new segment, and it deletes segments of which nothing is stored any more. It also
 // writes at most one segment anew that is mostly removed, if the log is more than twice as
-// large as what is stored in it. Whatever fails is done by the next call.
+// large as what is stored in it. Whatever fails is done by the next call, and does not keep
+// the rest from being done: on a full disk only what is deleted makes space for the footers.
 func (l *Log) Tidy() error {
-	if err := l.writeFooters(); err != nil {
-		return err
-	}
+	return errors.Join(l.deleteDead(), l.writeFooters(), l.checkpointIfDue(), l.deleteDead(), l.shrinkOne())
+}
+
+// checkpointIfDue writes a checkpoint if a segment was begun since the last one.
+func (l *Log) checkpointIfDue() error {
 	l.mu.RLock()
 	last := l.next
 	if l.writing {
@@ -33,10 +37,7 @@ func (l *Log) Tidy() error {
 		}
 		l.tidy.due = false
 	}
-	if err := l.deleteDead(); err != nil {
-		return err
-	}
-	return l.shrinkOne()
+	return nil
 }
 
 // Flush makes durable what Commit has not synced.
@@ -183,18 +184,23 @@ func (l *Log) deleteDead() error {
 	if err := l.syncWritten(); err != nil {
 		return err
 	}
+	l.footing.Lock()
+	defer l.footing.Unlock()
+	var errs []error
 	for _, s := range list {
+		// While the file is there, its removals stay in memory, for the checkpoints.
+		if err := l.fs.Remove(segmentName(s.segment)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+			continue
+		}
 		l.mu.Lock()
 		l.footers.drop(func(n uint64) bool { return n == s.segment })
 		i := l.at(s.segment)
 		kept := make([]*segment, 0, len(l.segments)-1) // Commit reads the list without the lock
 		l.segments = append(append(kept, l.segments[:i]...), l.segments[i+1:]...)
 		l.mu.Unlock()
-		if err := l.fs.Remove(segmentName(s.segment)); err != nil {
-			return err
-		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // slack is how many segments the log may have beyond twice what is stored.
