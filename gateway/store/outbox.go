@@ -103,8 +103,9 @@ func (o *Outbox) Append(q message.StoredOutgoing, done func(error)) {
 }
 
 // Streams yields every stream in which something is stored, in no particular order.
-// If records of an earlier layout are left (see takeOver), it also yields their highest
-// number, as Last of a stream without a name and with Count 0: their numbers are taken.
+// If the start knows of a higher number, of a message that has gone or of a record of an earlier
+// layout that is left (see takeOver), it also yields that one, as Last of a stream without a name
+// and with Count 0: the numbers up to it are taken.
 func (o *Outbox) Streams(yield func(message.StoredStream) error) error {
 	list, err := o.s.box.log.Streams()
 	if err != nil {
@@ -121,8 +122,8 @@ func (o *Outbox) Streams(yield func(message.StoredStream) error) error {
 			return err
 		}
 	}
-	if o.s.leftBehind > 0 {
-		return yield(message.StoredStream{Last: o.s.leftBehind})
+	if o.s.taken > 0 {
+		return yield(message.StoredStream{Last: o.s.taken})
 	}
 	return nil
 }

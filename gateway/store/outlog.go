@@ -43,14 +43,15 @@ func openBoxLog(parent string, o Options) (*boxLog, error) {
 	dir := filepath.Join(parent, boxDir)
 	b := &boxLog{dir: dir, opt: o, damage: Quarantine{Store: boxDir, Time: o.Now().UTC()}}
 	b.commit = newCommitter(dir, b.write)
-	if i, err := os.Lstat(dir); err == nil && !i.IsDir() {
+	if isOther(dir) {
 		q, err := moveAside(parent, boxDir, "it is no directory", o)
 		if err != nil {
 			return nil, err
 		}
 		b.damage = *q
 	}
-	if err := makeDir(dir); err != nil {
+	// Without its name in parent, a power cut would take the directory with all that was acknowledged in it.
+	if err := errors.Join(makeDir(dir), boxError("make", dir, syncDir(parent))); err != nil {
 		return nil, err
 	}
 	log, report, err := seglog.Open(
@@ -70,6 +71,15 @@ func openBoxLog(parent string, o Options) (*boxLog, error) {
 			"unknown", report.Unknown, "kept", b.damage.MovedTo)
 	}
 	return b, nil
+}
+
+// isOther tells whether something has the name of dir that is no directory, and no symbolic link to one.
+func isOther(dir string) bool {
+	if i, err := os.Stat(dir); err == nil {
+		return !i.IsDir()
+	}
+	_, err := os.Lstat(dir)
+	return err == nil
 }
 
 var errNoCopy = errors.New("enough files are kept, or the disk has too little free space")
@@ -94,7 +104,7 @@ func (b *boxLog) keepIn(move bool) (string, error) {
 	if err := errors.Join(makeDir(aside), makeDir(b.damage.MovedTo)); err != nil {
 		return "", err
 	}
-	prune(aside, boxDir)
+	prune(aside, boxDir, b.damage.MovedTo)
 	return b.damage.MovedTo, nil
 }
 
@@ -218,9 +228,7 @@ func (b *boxLog) tidy(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-flush.C:
-			if err := b.log.Flush(); err != nil {
-				b.opt.Log.Warn("the outbox could not be synced", "err", err)
-			}
+			b.flush()
 			continue
 		case <-b.log.Work():
 		case <-tick.C:
@@ -238,8 +246,15 @@ func (b *boxLog) tidy(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 			case <-flush.C:
+				b.flush()
 			}
 			b.log.Again()
 		}
+	}
+}
+
+func (b *boxLog) flush() {
+	if err := b.log.Flush(); err != nil {
+		b.opt.Log.Warn("the outbox could not be synced", "err", err)
 	}
 }

@@ -143,7 +143,7 @@ func moveAside(parent, name, reason string, o Options) (*Quarantine, error) {
 	if err := syncDir(parent); err != nil {
 		return nil, &Error{Op: "set aside", Path: to, Err: err}
 	}
-	prune(aside, name)
+	prune(aside, name, to)
 	o.Log.Error("a store was set aside", "store", name, "to", to, "reason", reason)
 	return &Quarantine{Store: name, MovedTo: to, Reason: reason, Time: now}, nil
 }
@@ -153,19 +153,21 @@ func asidePath(parent, name string, now time.Time) string {
 	return filepath.Join(parent, "quarantine", name+"-"+now.Format("20060102T150405.000000000Z"))
 }
 
-func prune(aside, name string) {
+// prune deletes all but the newest directories of a store. made is the one that was just made: while the
+// clock is behind, its name is not the last one.
+func prune(aside, name, made string) {
 	entries, err := os.ReadDir(aside)
 	if err != nil {
 		return
 	}
 	var old []string
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), name+"-") {
+		if strings.HasPrefix(e.Name(), name+"-") && e.Name() != filepath.Base(made) {
 			old = append(old, e.Name())
 		}
 	}
 	slices.Sort(old)
-	for len(old) > keepAside {
+	for len(old) > keepAside-1 {
 		_ = os.RemoveAll(filepath.Join(aside, old[0]))
 		old = old[1:]
 	}

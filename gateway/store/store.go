@@ -37,6 +37,8 @@ type Store struct {
 	aside    []Quarantine // of Open; the cache may add its own
 	// leftBehind is the highest number of an outbox record that takeOver has left in messages/; 0: none is.
 	leftBehind uint64
+	// taken is the highest number that an outbox record had by the end of Open; 0: the stored ones tell it.
+	taken uint64
 }
 
 // Open opens, checks and if necessary replaces the store in dir. It starts no
@@ -77,19 +79,42 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	if s.box, err = openBoxLog(dir, o); err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{s.takeOver, s.reconcileParked, s.people.forgetUnused} {
-		if err := step(); err != nil && !errors.Is(err, ErrDiskFull) {
-			return nil, err
-		}
-		if s.leftBehind > 0 { // their publishers are in use
-			break
-		}
+	if err := s.settle(); err != nil {
+		return nil, err
 	}
 	if s.cache, err = openCache(dir, sealer, o); err != nil {
 		return nil, err
 	}
 	restoreBallast(dir, o)
 	return s, nil
+}
+
+// settle ends what the last process has left half done. What the disk has no space for is done by a later start.
+func (s *Store) settle() error {
+	for _, step := range []func() error{s.takeOver, s.reconcileParked, s.forgetUnused} {
+		if err := step(); err != nil && !errors.Is(err, ErrDiskFull) {
+			return err
+		}
+	}
+	streams, err := s.box.log.Streams()
+	if err != nil {
+		return boxError("open", s.box.dir, err)
+	}
+	last := uint64(0)
+	for _, q := range streams {
+		last = max(last, q.Last)
+	}
+	if n := max(s.leftBehind, s.box.log.Highest()); n > last {
+		s.taken = n
+	}
+	return nil
+}
+
+func (s *Store) forgetUnused() error {
+	if s.leftBehind > 0 { // their publishers are in use
+		return nil
+	}
+	return s.people.forgetUnused()
 }
 
 func (s *Store) note(q *Quarantine) {

@@ -125,6 +125,7 @@ func (x *opening) sumUp(s *segment) error {
 			}
 		}
 	}
+	x.highest = max(x.highest, s.max)
 	g := x.missing[s.segment]
 	for _, id := range g.ids { // those that were removed are no loss
 		if s.isDead(id) {
