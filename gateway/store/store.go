@@ -79,7 +79,7 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	if s.box, err = openBoxLog(dir, o); err != nil {
 		return nil, err
 	}
-	if err := s.settle(); err != nil {
+	if err := s.endHalfDone(); err != nil {
 		return nil, err
 	}
 	if s.cache, err = openCache(dir, sealer, o); err != nil {
@@ -89,8 +89,8 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	return s, nil
 }
 
-// settle ends what the last process has left half done. What the disk has no space for is done by a later start.
-func (s *Store) settle() error {
+// endHalfDone ends what the last process has left half done. What the disk has no space for is done by a later start.
+func (s *Store) endHalfDone() error {
 	for _, step := range []func() error{s.takeOver, s.reconcileParked, s.forgetUnused} {
 		if err := step(); err != nil && !errors.Is(err, ErrDiskFull) {
 			return err
