@@ -164,15 +164,6 @@ func (l *Log) floor() uint64 {
 func (l *Log) deleteDead() error {
 	floor := l.floor()
 	l.mu.RLock()
-	any := false
-	for _, s := range l.ended() {
-		any = any || s.live == 0 && s.segment < floor && !s.unread
-	}
-	l.mu.RUnlock()
-	if !any {
-		return nil
-	}
-	l.mu.RLock()
 	var list []*segment
 	for _, s := range l.ended() {
 		if s.live == 0 && s.segment < floor && !s.unread {
@@ -180,6 +171,9 @@ func (l *Log) deleteDead() error {
 		}
 	}
 	l.mu.RUnlock()
+	if len(list) == 0 {
+		return nil
+	}
 	// The removals of its records may not be synced yet. Without them a start would miss these records.
 	if err := l.syncWritten(); err != nil {
 		return err
