@@ -57,26 +57,8 @@ func newAPI(o Options) (*api, error) {
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("azure resource manager: URL %q: want https://host[:port]", o.URL)
 	}
-	transport := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		TLSClientConfig:        o.TLS,
-		ForceAttemptHTTP2:      true,
-		TLSHandshakeTimeout:    10 * time.Second,
-		MaxIdleConnsPerHost:    2,
-		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
-	var over http.RoundTripper = transport
-	if o.Over != nil {
-		over = o.Over(transport)
-	}
-	return &api{
-		o: o, base: u, idle: transport.CloseIdleConnections, left: -1,
-		http: &http.Client{
-			Transport:     over,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}, nil
+	c, idle := client.HTTP(o.TLS, 2, o.Over)
+	return &api{o: o, base: u, idle: idle, left: -1, http: c}, nil
 }
 
 const (
@@ -273,15 +255,4 @@ func code(body []byte) string {
 		return ""
 	}
 	return word
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

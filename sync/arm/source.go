@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatehouse/gatehouse/authz/model"
+	"github.com/gatehouse/gatehouse/sync/client"
 	"github.com/gatehouse/gatehouse/sync/wire"
 )
 
@@ -40,7 +41,7 @@ func New(o Options) (*Source, error) {
 		o.MaxRows = 1_000_000
 	}
 	if o.Sleep == nil {
-		o.Sleep = sleep
+		o.Sleep = client.Sleep
 	}
 	a, err := newAPI(o)
 	if err != nil {

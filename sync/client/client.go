@@ -98,28 +98,11 @@ func New(o Options) (*Client, error) {
 		o.MaxObjects = 1_000_000
 	}
 	if o.Sleep == nil {
-		o.Sleep = sleep
+		o.Sleep = Sleep
 	}
-	transport := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		TLSClientConfig:        o.TLS,
-		ForceAttemptHTTP2:      true,
-		TLSHandshakeTimeout:    10 * time.Second,
-		MaxIdleConnsPerHost:    4,
-		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
-	var over http.RoundTripper = transport
-	if o.Over != nil {
-		over = o.Over(transport)
-	}
+	c, idle := HTTP(o.TLS, 4, o.Over)
 	return &Client{
-		o: o, url: u, idle: transport.CloseIdleConnections,
-		http: &http.Client{
-			Transport: over,
-			// A redirect could send the credential to another host.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		o: o, url: u, idle: idle, http: c,
 		limiter: rate.NewLimiter(rate.Limit(o.RequestsPerSecond), max(1, int(o.RequestsPerSecond/2))),
 	}, nil
 }
@@ -127,7 +110,31 @@ func New(o Options) (*Client, error) {
 // Close closes idle connections.
 func (c *Client) Close() { c.idle() }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// HTTP makes the HTTP client of a source of facts in the cloud, which keeps at most idle connections
+// open that it does not use. over, which may be nil, wraps the transport. closeIdle closes them.
+// It follows no redirect, because that could send the credential to another host.
+func HTTP(t *tls.Config, idle int, over func(*http.Transport) http.RoundTripper) (c *http.Client, closeIdle func()) {
+	transport := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		TLSClientConfig:        t,
+		ForceAttemptHTTP2:      true,
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxIdleConnsPerHost:    idle,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	c = &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	if over != nil {
+		c.Transport = over(transport)
+	}
+	return c, transport.CloseIdleConnections
+}
+
+// Sleep waits for d, or returns the error of ctx if that ends before.
+func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
