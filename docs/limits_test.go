@@ -82,7 +82,8 @@ func inSource(source, name string) string {
 	return ""
 }
 
-// untold says what is wrong with the page: defaults that are not those of the program, and limits that stand nowhere.
+// untold returns the mistakes of the page docs/limits.md. A mistake is a default that differs from the program's, or a
+// limit that the page does not have.
 func untold(page, configuration string, source func(file string) string) (wrong []string) {
 	settings := map[string]string{}
 	known := map[string]bool{}

@@ -146,7 +146,7 @@ type UpstreamHub struct {
 	Window int `yaml:"window" unit:"messages"`
 	// The gateway's own device identity there: a certificate with its key, or a symmetric key. Needed in this mode.
 	GatewayDevice GatewayDevice `yaml:"gatewayDevice"`
-	// On: one connection for each downstream device whose symmetric key the gateway holds; the others use the gateway's own connection.
+	// On: each downstream device whose symmetric key the gateway holds has a connection of its own. The other devices use the gateway's.
 	PerDevice bool `yaml:"perDevice"`
 }
 

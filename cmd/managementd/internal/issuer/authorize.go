@@ -33,8 +33,9 @@ type question struct {
 // challengeForm is a SHA-256 in base64url without padding (RFC 7636 4.2).
 var challengeForm = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
 
-// question reads the request. A fault without a question is shown on a page, because the address that it names may
-// not be answered at: it would send the answer wherever a stranger wants it. With a question the fault goes there.
+// question reads an authorization request. If the redirect URI is not registered for the client, it returns a fault
+// and no question: the fault is shown on a page, because a redirect would go wherever a stranger wants. If the redirect
+// URI is good and something else is wrong, it returns both, and the fault is sent to the redirect URI.
 func (i *Issuer) question(q url.Values) (*question, *fault) {
 	for name, values := range q {
 		if len(values) > 1 {

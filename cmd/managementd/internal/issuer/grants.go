@@ -18,8 +18,8 @@ const (
 // maxGrants bounds what strangers can make the authority hold of one kind.
 const maxGrants = 1000
 
-// grants are values that somebody may fetch with a secret until their life is over. The secrets are held as digests,
-// so that a look-up takes no longer for a secret that begins right.
+// grants holds values of one kind, for example authorization codes. Whoever knows the secret of a value can fetch it
+// until its life is over. Secrets are kept as digests: the time of a look-up then tells nothing about the secret.
 type grants[V any] struct {
 	life  time.Duration
 	now   func() time.Time
